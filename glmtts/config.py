@@ -1,0 +1,127 @@
+"""Frozen configurations, one per component, as a checkpoint's files spell them.
+
+Our own configs reject unknown keys: a misspelt key that is silently ignored is a wrong model.
+Hugging Face configs (Llama, Whisper) may carry more keys than we read; transformers parses those.
+Knows nothing about files: `glmtts.checkpoint` reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from glmtts.errors import CheckpointError
+
+T = TypeVar("T")
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
+    """Builds the frozen dataclass `cls` from `values`; lists become tuples.
+
+    Raises CheckpointError that names `where`, and every unknown or missing key.
+    """
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]  # T is always a dataclass here
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise CheckpointError(f"{where}: unknown keys {unknown}; {cls.__name__} knows {sorted(known)}")
+    try:
+        return cls(**{key: _freeze(value) for key, value in values.items()})
+    except TypeError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """The flow's estimator. Names are those of the published config."""
+
+    trans_dim: int
+    depth: int
+    heads: int
+    dim_head: int
+    ff_mult: int
+    text_emb_dim: int
+    conv_layers: int
+    text_vocab_size: int
+    mel_dim: int = 80
+    condition_dim: int = 80
+    spkr_emb_adaLN: bool = True  # noqa: N815 - the checkpoint's own spelling
+    wav_lm_emb: bool = False
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Tokens to mel. Rates in Hz; `inference_cfg_rate` is the guidance weight w in (1+w)·cond − w·uncond."""
+
+    dit: DiTConfig
+    spk_embed_dim: int = 192
+    speech_token_cfg: bool = False
+    remove_spkr_concat_condition: bool = True
+    inference_cfg_rate: float = 0.7
+    n_timesteps: int = 10
+    t_scheduler: str = "cosine"
+    input_frame_rate: int = 25
+    mel_framerate: int = 50
+
+
+@dataclass(frozen=True)
+class HiFTConfig:
+    """HiFT vocoder; the defaults are the official 24 kHz sizes (`hift.pt` has no config beside it)."""
+
+    in_channels: int = 80
+    base_channels: int = 512
+    nb_harmonics: int = 8
+    sampling_rate: int = 24000
+    nsf_alpha: float = 0.1
+    nsf_sigma: float = 0.003
+    nsf_voiced_threshold: float = 10.0
+    upsample_rates: tuple[int, ...] = (8, 5, 3)
+    upsample_kernel_sizes: tuple[int, ...] = (16, 11, 7)
+    istft_n_fft: int = 16
+    istft_hop_len: int = 4
+    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
+    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    source_resblock_kernel_sizes: tuple[int, ...] = (7, 7, 11)
+    source_resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    lrelu_slope: float = 0.1
+    audio_limit: float = 0.99
+    f0_cond_channels: int = 512
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How the AR model is drawn from (`llm/generation.json`); the defaults are the official constants.
+
+    A segment draws at least `min_ratio` × and at most `max_ratio` × as many speech tokens as it has text ids.
+    `phoneme` is the checkpoint's default for phoneme mode.
+    """
+
+    top_p: float = 0.8
+    top_k: int = 25
+    win_size: int = 10
+    tau_r: float = 0.1
+    temperature: float = 1.0
+    min_ratio: float = 2.0
+    max_ratio: float = 20.0
+    phoneme: bool = False
+
+
+@dataclass(frozen=True)
+class MelConfig:
+    """Log-mel prompt features at one output rate (model.md §5): `hop` and `n_fft` in samples."""
+
+    sample_rate: int
+    n_fft: int
+    hop: int
+    n_mels: int = 80
+    fmin: float = 0.0
+    fmax: float = 8000.0
+
+
+MEL_24K = MelConfig(sample_rate=24000, n_fft=1920, hop=480)
+MEL_32K = MelConfig(sample_rate=32000, n_fft=2560, hop=640)
+MEL_BY_RATE = {mel.sample_rate: mel for mel in (MEL_24K, MEL_32K)}

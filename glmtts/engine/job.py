@@ -1,0 +1,113 @@
+"""What is asked of an engine, and what comes back: the seam between the server and the model.
+
+A Job is one request: an ordered chain of segments in one voice. A Handle is the request thread's end of it:
+PCM chunks, then the end or one exception. Knows nothing about tensors, threads, text or HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from glmtts.audio import Wave
+from glmtts.text.frontend import Segment
+from glmtts.voice.voice import Voice
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request. `sample_rate` is one of the engine's native rates; `deadline` is on `time.monotonic`'s clock.
+
+    `speed` 0.5–2.0 stretches the token-to-frame map. With `history`, later segments are prompted with earlier ones.
+    `stream` asks for chunks as early as possible; without it one chunk per segment is enough.
+    """
+
+    segments: tuple[Segment, ...]
+    voice: Voice
+    sample_rate: int
+    seed: int
+    speed: float = 1.0
+    history: bool = True
+    stream: bool = True
+    deadline: float | None = None
+
+
+@dataclass
+class Report:
+    """What is known about a job; complete once its handle has ended. All times in seconds."""
+
+    finish_reason: FinishReason | None = None
+    text_ids: int = 0
+    speech_tokens: int = 0
+    audio_seconds: float = 0.0
+    segments_done: int = 0
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    """Seconds spent per stage: queue, ar, flow, vocoder (the server adds text and voice)."""
+
+
+class Handle(Protocol):
+    """The caller's end of a running job. Thread-safe; `cancel` is idempotent and returns at once."""
+
+    report: Report
+
+    def chunks(self) -> Iterator[Wave]:
+        """Yields float32 waveforms (samples,) in order; raises the job's one exception; ends after the last.
+
+        BusyError never comes from here (submit raises it); DeadlineError, CancelledError, DeviceMemoryError
+        and EngineError do.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Stops the job within one decode step; a reader then gets CancelledError."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What was loaded: the one source of /info and of the Consul metadata. Rates in Hz, limits in their units."""
+
+    model: str
+    model_version: str
+    languages: tuple[str, ...]
+    sample_rates: tuple[int, ...]
+    features: tuple[str, ...]
+    device: str
+    max_streams: int
+
+
+class Engine(Protocol):
+    """Many utterances on one device. Created loaded; `close` ends its threads."""
+
+    info: EngineInfo
+
+    def segments(self, text: str, *, phoneme: bool | None = None) -> list[Segment]:
+        """Text to segments as they will be spoken; TextError when nothing speakable is left."""
+        ...
+
+    def make_voice(self, recording: bytes, transcript: str) -> Voice:
+        """An encoded recording (any format soundfile reads) to what conditions the model; AudioError if unfit."""
+        ...
+
+    def submit(self, job: Job) -> Handle:
+        """Puts the job in line; BusyError when the line is full, EngineError once closed."""
+        ...
+
+    def progress_age(self) -> float:
+        """Seconds since the engine last made progress; 0.0 while idle and able to run."""
+        ...
+
+    def owed_seconds(self) -> float:
+        """Seconds of audio that waiting and running jobs still owe (estimated from their text)."""
+        ...
+
+    def waiting(self) -> int:
+        """Jobs in line, not counting running ones."""
+        ...
+
+    def close(self, grace: float = 0.0) -> None:
+        """Refuses new jobs, lets running ones finish for `grace` seconds, cancels the rest, joins the threads."""
+        ...
