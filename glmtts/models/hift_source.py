@@ -1,0 +1,105 @@
+"""The HiFT vocoder's excitation: f0 to a sum of harmonics plus noise, at the sample rate.
+
+Every sample is a pure function of (f0, seed, sample index, phase carried in), so a window of an utterance
+gives the samples that the whole utterance has there. Knows nothing about mels, networks' weights or files.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from glmtts.config import HiFTConfig
+
+# Multipliers of the splitmix64 finaliser; as int64, where multiplication wraps.
+_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
+_MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
+_MIX_2 = 0x94D049BB133111EB - (1 << 64)
+_BITS = 24  # what a float32 holds exactly
+
+
+def counter_normal(seeds_b: Tensor, start_b: Tensor, count: int, channels: int) -> Tensor:
+    """Standard normal numbers (b, count, channels), float32: element i of row r is that of index `start_b[r]` + i.
+
+    A counter-based generator: splitmix64 of (seed, index, channel), then Box-Muller. Both arguments are int64 (b,).
+    No state, so any window of the sequence has the same numbers, on every device.
+    """
+    index = start_b[:, None] + torch.arange(count, device=seeds_b.device)
+    counter = index[:, :, None] * channels + torch.arange(channels, device=seeds_b.device)
+    bits = _mix(_mix(seeds_b * _GAMMA)[:, None, None] + counter * _GAMMA)
+    radius = (_shift(bits, 64 - _BITS) + 1).float() * 2.0**-_BITS  # in (0, 1]: its logarithm is finite
+    angle = (bits & ((1 << _BITS) - 1)).float() * 2.0**-_BITS
+    return torch.sqrt(-2.0 * torch.log(radius)) * torch.cos(2.0 * math.pi * angle)
+
+
+def _mix(z: Tensor) -> Tensor:
+    z = (z ^ _shift(z, 30)) * _MIX_1
+    z = (z ^ _shift(z, 27)) * _MIX_2
+    return z ^ _shift(z, 31)
+
+
+def _shift(z: Tensor, bits: int) -> Tensor:
+    """Logical shift to the right: the arithmetic one of int64 would drag the sign along."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+
+class HarmonicSource(nn.Module):
+    """Harmonic-plus-noise source: `nb_harmonics` + 1 sinusoids and noise, merged by a linear layer and tanh.
+
+    The reference also draws random initial phases; they have no effect there (they are added to the one
+    sample that its down-sampling never reads), so there are none here.
+    """
+
+    def __init__(self, config: HiFTConfig, hop: int) -> None:
+        super().__init__()
+        self.config = config
+        self.hop = hop
+        self.l_linear = nn.Linear(config.nb_harmonics + 1, 1)
+
+    def forward(
+        self, f0_bt: Tensor, seeds_b: Tensor, start_sample_b: Tensor, start_phase_b: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `glmtts.models.hift.HiFT.source`, which fills in the defaults."""
+        waves_bsh, phase_bt = self.excitation(f0_bt, seeds_b, start_sample_b, start_phase_b)
+        merged_bs1 = torch.tanh(self.l_linear(waves_bsh.to(self.l_linear.weight.dtype)))
+        return merged_bs1.transpose(1, 2), phase_bt
+
+    @torch.no_grad()
+    def excitation(
+        self, f0_bt: Tensor, seeds_b: Tensor, start_sample_b: Tensor, start_phase_b: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The harmonics before they are merged, (b, samples, harmonics) float32, and the phase per frame (b, t).
+
+        No gradient: through an accumulated phase it would be noise; f0 is learnt from f0 targets.
+        """
+        c = self.config
+        turns_bsh, phase_bt = self._turns(f0_bt.float(), start_sample_b == 0, start_phase_b)
+        voiced_bs1 = (f0_bt > c.nsf_voiced_threshold).float().repeat_interleave(self.hop, 1)[:, :, None]
+        noise_amplitude = voiced_bs1 * c.nsf_sigma + (1.0 - voiced_bs1) * (c.nsf_alpha / 3.0)
+        noise_bsh = counter_normal(seeds_b, start_sample_b, turns_bsh.shape[1], turns_bsh.shape[2])
+        sines_bsh = torch.sin(2.0 * math.pi * turns_bsh) * (c.nsf_alpha * voiced_bs1)
+        return sines_bsh + noise_amplitude * noise_bsh, phase_bt
+
+    def _turns(self, f0_bt: Tensor, first_b: Tensor, start_phase_b: Tensor) -> tuple[Tensor, Tensor]:
+        """Phase in turns, (b, samples, harmonics), and the fundamental's at the frames' centres (b, t) in [0, 1).
+
+        The phase is summed once a frame and is linear between the frames' centres, so sample j of frame k lies
+        d = j + 1/2 − hop/2 samples from the centre, and moves at frame k's speed if d < 0, else at frame k+1's.
+        """
+        harmonics_h = torch.arange(1, self.config.nb_harmonics + 2, device=f0_bt.device)
+        speed_bth = (f0_bt[:, :, None] * harmonics_h / self.config.sampling_rate) % 1.0  # turns per sample
+        # float64 and modulo 1: a float32 sum loses the phase of the high harmonics within seconds.
+        phase_bt = (start_phase_b[:, None] + torch.cumsum(self.hop * speed_bth[:, :, 0].double(), 1)) % 1.0
+        centre_bth = (phase_bt[:, :, None] * harmonics_h % 1.0).float()
+        before_bth = speed_bth.clone()
+        before_bth[:, 0] *= ~first_b[:, None]  # nothing lies before the utterance: its phase is held
+        after_bth = torch.cat([speed_bth[:, 1:], torch.zeros_like(speed_bth[:, :1])], 1)
+        distance_j1 = torch.arange(self.hop, device=f0_bt.device)[:, None] + 0.5 - self.hop / 2
+        turns_btjh = (
+            centre_bth[:, :, None]
+            + distance_j1.clamp(max=0.0) * before_bth[:, :, None]
+            + distance_j1.clamp(min=0.0) * after_bth[:, :, None]
+        )
+        return turns_btjh.flatten(1, 2), phase_bt
