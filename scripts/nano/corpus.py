@@ -1,0 +1,121 @@
+"""The teacher speaks: sentences to audio with phonemes, appended to one file per voice. Resumes where it stopped.
+
+    python -m scripts.nano.corpus --work nano-work --voice zf_xiaoxiao --hours 1.2
+    python -m scripts.nano.corpus --work nano-work --voice hibari --hours 2
+
+For each voice `corpus/VOICE.pcm` (s16le, 24 kHz, mono) grows, with a line in `corpus/VOICE.jsonl` per utterance:
+text, lang, ph (the teacher's phonemes), start and samples. The manifest is the truth: sound past its last line
+(an interrupted write) is cut off at the next start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from scripts.nano import packages
+
+RATE = 24000
+LONGEST, SHORTEST = 8.0, 1.0
+Wave = NDArray[np.float32]
+Speak = Callable[[str, int], tuple[str, Wave]]
+
+
+def hibari() -> Speak:
+    """One English voice, very fast."""
+    from hibari import Hibari
+
+    tts = Hibari(threads=1)
+
+    def speak(text: str, index: int) -> tuple[str, Wave]:
+        phonemes = " ".join(tts.phonemize(text))
+        return phonemes, tts.from_phonemes(phonemes, seed=index)
+
+    return speak
+
+
+def kokoro(work: Path, voice: str) -> Speak:
+    """A Mandarin voice (z…) of Kokoro-82M."""
+    import onnxruntime
+    from misaki import zh
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(packages.kokoro_model(work)), options)
+    styles = np.frombuffer(packages.kokoro_voice(work, voice), np.float32).reshape(510, 1, 256)
+    vocabulary = json.loads(packages.kokoro_vocabulary(work))["vocab"]
+    g2p = zh.ZHG2P(version=None)
+
+    def speak(text: str, index: int) -> tuple[str, Wave]:
+        phonemes = g2p(text)[0]
+        ids = [vocabulary[p] for p in phonemes if p in vocabulary][:509]
+        feed = {"tokens": [[0, *ids, 0]], "style": styles[min(len(ids), 509)], "speed": np.ones(1, np.float32)}
+        feed["tokens"] = np.asarray(feed["tokens"], np.int64)
+        return phonemes, np.asarray(session.run(None, feed)[0], np.float32).reshape(-1)
+
+    return speak
+
+
+def trim(wave: Wave, margin: float = 0.08, floor: float = 0.01) -> Wave:
+    """Cuts silence beyond `margin` seconds at both ends, and sets the peak to 0.8."""
+    peak = float(np.abs(wave).max(initial=0.0))
+    if peak < 1e-3:
+        return wave[:0]
+    loud = np.flatnonzero(np.abs(wave) > floor * peak)
+    pad = int(margin * RATE)
+    return wave[max(loud[0] - pad, 0) : loud[-1] + pad] * (0.8 / peak)
+
+
+def resume(manifest: Path, sound: Path) -> tuple[int, int]:
+    """How many sentences were tried and how many samples are written; cuts a half-written tail."""
+    tried = samples = 0
+    if manifest.exists():
+        for line in manifest.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            tried, samples = row["index"] + 1, row["start"] + row["samples"]
+    sound.touch()
+    with sound.open("r+b") as stream:
+        stream.truncate(2 * samples)
+    return tried, samples
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("nano-work"))
+    parser.add_argument("--voice", required=True, help="hibari, or a Mandarin voice of Kokoro such as zf_xiaoxiao")
+    parser.add_argument("--hours", type=float, required=True, help="hours of speech to reach in all")
+    args = parser.parse_args()
+    lang = "en" if args.voice == "hibari" else "zh"
+    speak = hibari() if lang == "en" else kokoro(args.work, args.voice)
+    folder = args.work / "corpus"
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest, sound = folder / f"{args.voice}.jsonl", folder / f"{args.voice}.pcm"
+    tried, written = resume(manifest, sound)
+    sentences = (args.work / f"sentences_{lang}.txt").read_text(encoding="utf-8").splitlines()
+    goal = int(args.hours * 3600 * RATE)
+    with manifest.open("a", encoding="utf-8") as rows, sound.open("ab") as stream, tqdm(total=goal / RATE) as bar:
+        bar.update(written / RATE)
+        for index in range(tried, len(sentences)):
+            if written >= goal:
+                break
+            phonemes, wave = speak(sentences[index], index)
+            wave = trim(wave)
+            if not SHORTEST <= len(wave) / RATE <= LONGEST:
+                continue
+            stream.write(np.round(wave * 32767).astype("<i2").tobytes())
+            stream.flush()
+            row = {"index": index, "lang": lang, "text": sentences[index], "ph": phonemes}
+            rows.write(json.dumps({**row, "start": written, "samples": len(wave)}, ensure_ascii=False) + "\n")
+            rows.flush()
+            written += len(wave)
+            bar.update(len(wave) / RATE)
+
+
+if __name__ == "__main__":
+    main()

