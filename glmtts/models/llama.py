@@ -1,0 +1,290 @@
+"""The AR transformer: Llama, for training over whole sequences and for decoding with a cache (model.md §1).
+
+Written anew instead of taken from transformers because rows of one batch stand at different positions, and because
+at this size a step is launch overhead: one projection for q, k and v, one for gate and up, one cache write per layer.
+State-dict names are those of transformers' LlamaForCausalLM. Knows nothing about tokens' meaning, sampling or stopping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glmtts.errors import CheckpointError
+from glmtts.models.kv_cache import KVCache
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
+
+
+class Rotary(NamedTuple):
+    """cos and signed sin (b or 1, n, 1, head_dim) of the positions at hand; see `Llama.rotary`."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+class LlamaOutput(NamedTuple):
+    """What a whole-sequence pass gives. `attention[layer]` is (b, heads, n, n), rows summing to 1, with gradient."""
+
+    logits: Tensor
+    hidden: Tensor
+    attention: dict[int, Tensor]
+
+
+class Fused:
+    """Several bias-compatible Linears of one input as one matrix product. Their parameters become views of the one
+    matrix, so the memory is not doubled and the state dict keeps its names."""
+
+    def __init__(self, *layers: nn.Linear) -> None:
+        self.weight = torch.cat([layer.weight.detach() for layer in layers])
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        self.bias = torch.cat(biases) if biases else None
+        start = 0
+        for layer in layers:
+            end = start + layer.out_features
+            layer.weight = nn.Parameter(self.weight[start:end], requires_grad=False)
+            if self.bias is not None:
+                layer.bias = nn.Parameter(self.bias[start:end], requires_grad=False)
+            start = end
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions in the half-split layout of the hub's Llama weights."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.heads: int = config.num_attention_heads
+        self.kv_heads: int = config.num_key_value_heads
+        self.head_dim: int = config.head_dim or config.hidden_size // config.num_attention_heads
+        bias = bool(config.attention_bias)
+        self.q_proj = nn.Linear(config.hidden_size, self.heads * self.head_dim, bias=bias)
+        self.k_proj = nn.Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
+        self.v_proj = nn.Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
+        self.o_proj = nn.Linear(self.heads * self.head_dim, config.hidden_size, bias=bias)
+        self.fused: Fused | None = None
+
+    def fuse(self) -> None:
+        self.fused = Fused(self.q_proj, self.k_proj, self.v_proj)
+
+    def project(self, x_bnd: Tensor, rotary: Rotary) -> Tensor:
+        """Queries, keys and values side by side: (b, n, heads + 2 × kv_heads, head_dim); the first two turned."""
+        if self.fused is not None:
+            qkv = self.fused(x_bnd)
+        else:
+            qkv = torch.cat([self.q_proj(x_bnd), self.k_proj(x_bnd), self.v_proj(x_bnd)], dim=-1)
+        qkv = qkv.unflatten(-1, (-1, self.head_dim))
+        turned = qkv[:, :, : self.heads + self.kv_heads]
+        rolled = turned.roll(self.head_dim // 2, dims=-1)
+        turned.mul_(rotary.cos).addcmul_(rolled, rotary.sin)
+        return qkv
+
+    def forward(self, x_bnd: Tensor, rotary: Rotary, mask: Tensor | None, want_probs: bool) -> tuple[Tensor, Tensor]:
+        """Attends within the sequence itself. `mask` (b, 1, n, n) is true where seen; None means causal.
+
+        Returns the output and, if wanted, the attention weights (b, heads, n, n), else an empty tensor.
+        """
+        q, k, v = self.project(x_bnd, rotary).transpose(1, 2).split((self.heads, self.kv_heads, self.kv_heads), dim=1)
+        if not want_probs:
+            out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=True)
+            return self.o_proj(out.transpose(1, 2).flatten(2)), x_bnd.new_empty(0)
+        n = x_bnd.shape[1]
+        seen = torch.ones(n, n, dtype=torch.bool, device=x_bnd.device).tril() if mask is None else mask
+        group = self.heads // self.kv_heads
+        scores = q @ k.repeat_interleave(group, dim=1).transpose(-1, -2) * self.head_dim**-0.5
+        probs = scores.masked_fill(~seen, float("-inf")).float().softmax(dim=-1).to(v.dtype)
+        out = probs @ v.repeat_interleave(group, dim=1)
+        return self.o_proj(out.transpose(1, 2).flatten(2)), probs
+
+    def extend(self, x_bnd: Tensor, step: Step, layer: int) -> Tensor:
+        """Attends to what the cache holds and to the new positions themselves, which it writes there first."""
+        b, n, _ = x_bnd.shape
+        qkv = self.project(x_bnd, step.rotary)
+        step.cache.write(layer, step.rows, step.positions, qkv[:, :, self.heads :])
+        k, v = step.cache.read(layer, step.rows, step.length)
+        # The heads that share a key head stand as further queries of it: nothing is repeated.
+        q = qkv[:, :, : self.heads].transpose(1, 2).reshape(b, self.kv_heads, -1, self.head_dim)
+        out = F.scaled_dot_product_attention(q, k, v, step.mask)
+        return self.o_proj(out.reshape(b, self.heads, n, self.head_dim).transpose(1, 2).reshape(b, n, -1))
+
+
+class MLP(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        bias = bool(config.mlp_bias)
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=bias)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=bias)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=bias)
+        self.fused: Fused | None = None
+
+    def fuse(self) -> None:
+        self.fused = Fused(self.gate_proj, self.up_proj)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.fused(x).chunk(2, dim=-1) if self.fused is not None else (self.gate_proj(x), self.up_proj(x))
+        out: Tensor = self.down_proj(F.silu(gate) * up)
+        return out
+
+
+class Layer(nn.Module):
+    """Pre-norm block."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.self_attn = Attention(config)
+        self.mlp = MLP(config)
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+class Trunk(nn.Module):
+    """Everything below the head: the part that checkpoints call `model`."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList([Layer(config) for _ in range(config.num_hidden_layers)])
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+class Step(NamedTuple):
+    """What the layers of one cached pass share. `mask` (b, 1, group × n, length) is added to the scores."""
+
+    cache: KVCache
+    rows: slice
+    positions: Tensor
+    length: int
+    rotary: Rotary
+    mask: Tensor
+
+
+class Llama(nn.Module):
+    """LlamaForCausalLM. `config` is transformers' LlamaConfig; CheckpointError if it asks for what we lack.
+
+    Tied embeddings: `lm_head.weight` is the embedding itself, and both names are in the state dict.
+    """
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.rope_theta = rope_theta(config)
+        if config.hidden_act != "silu":
+            raise CheckpointError(f"llm/config.json: hidden_act is {config.hidden_act!r}, only 'silu' is supported")
+        self.model = Trunk(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+        self._table: Tensor | None = None
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Fresh weights for training: normal with the config's `initializer_range`; biases 0, norms 1."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=self.config.initializer_range)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def fuse(self) -> None:
+        """For serving: merges q, k, v and gate, up. Call it last, after loading and moving; it freezes the weights."""
+        for layer in self.model.layers:
+            layer.self_attn.fuse()
+            layer.mlp.fuse()
+
+    def rotary(self, positions: Tensor, length: int, like: Tensor) -> Rotary:
+        """cos and sin for `positions` (b, n) below `length`, in the dtype of `like` (fp32 would promote q and k).
+
+        rotate_half(x) = [−x₂, x₁] is a roll by half of the head; the minus sits in the sin table.
+        """
+        if self._table is None or self._table.shape[1] < length or self._table.device != like.device:
+            self._table = rotary_table(max(length, 512), self.model.layers[0].self_attn.head_dim, self.rope_theta)
+            self._table = self._table.to(like.device)
+        cos, sin = self._table[:, positions].to(like.dtype).unsqueeze(3)
+        return Rotary(cos, sin)
+
+    def forward(
+        self, ids_bn: Tensor, valid_bn: Tensor | None = None, *, attention_of: Collection[int] = ()
+    ) -> LlamaOutput:
+        """Whole sequences, causal, positions from 0; differentiable.
+
+        Args:
+            ids_bn: token ids (b, n).
+            valid_bn: bool (b, n), false at padding, which nobody else attends to; None when right padding is the
+                only padding and its outputs are ignored (the causal mask then suffices).
+            attention_of: layers whose attention weights are wanted (a guided-attention loss).
+        """
+        n = ids_bn.shape[1]
+        x = self.model.embed_tokens(ids_bn)
+        rotary = self.rotary(torch.arange(n, device=x.device)[None], n, x)
+        mask = None
+        if valid_bn is not None:
+            mask = torch.ones(n, n, dtype=torch.bool, device=x.device).tril() & valid_bn[:, None, None, :]
+            # A padded query sees at least itself: a row of nothing would be NaN, and so would its gradient.
+            mask = mask | torch.eye(n, dtype=torch.bool, device=x.device)
+        attention = {}
+        for index, layer in enumerate(self.model.layers):
+            out, probs = layer.self_attn(layer.input_layernorm(x), rotary, mask, index in attention_of)
+            if index in attention_of:
+                attention[index] = probs
+            x = x + out
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+        hidden = self.model.norm(x)
+        return LlamaOutput(self.lm_head(hidden), hidden, attention)
+
+    def extend(
+        self, ids_bn: Tensor, positions_b: Tensor, cache: KVCache, *, length: int, rows: slice | None = None
+    ) -> Tensor:
+        """Prefill and decode alike: feeds n more ids to each row, which stands at its own position. No sync.
+
+        Args:
+            ids_bn: (b, n). A row with fewer new ids is padded on the right: what the padding writes is hidden
+                from every later query until it is overwritten.
+            positions_b: int64 (b,), the position of each row's first new id.
+            cache: rows `rows` of it (default the first b) are read and written.
+            length: host int, at least max(positions_b) + n: how much of each slot attention looks at.
+
+        Returns: normed hidden states (b, n, hidden), input of `lm_head`.
+        """
+        assert length <= cache.length, f"{length} positions do not fit a slot of {cache.length}"
+        b, n = ids_bn.shape
+        x = self.model.embed_tokens(ids_bn)
+        positions = positions_b[:, None] + torch.arange(n, device=x.device)
+        hidden_keys = torch.arange(length, device=x.device) > positions[:, :, None]
+        mask = x.new_zeros(b, n, length).masked_fill_(hidden_keys, float("-inf"))
+        group = self.config.num_attention_heads // self.config.num_key_value_heads
+        mask = mask.repeat(1, group, 1)[:, None]
+        step = Step(
+            cache, slice(0, b) if rows is None else rows, positions, length, self.rotary(positions, length, x), mask
+        )
+        for index, layer in enumerate(self.model.layers):
+            x = x + layer.self_attn.extend(layer.input_layernorm(x), step, index)
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+        hidden: Tensor = self.model.norm(x)
+        return hidden
+
+
+def rope_theta(config: LlamaConfig) -> float:
+    """The rotary base, from `rope_parameters` (transformers 5) or `rope_theta`; CheckpointError on any scaling."""
+    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kind = parameters.get("rope_type", parameters.get("type", "default"))
+    if kind != "default":
+        raise CheckpointError(f"llm/config.json: rope type is {kind!r}, only 'default' is supported")
+    theta = parameters.get("rope_theta", getattr(config, "rope_theta", None))
+    return float(10000.0 if theta is None else theta)
+
+
+def rotary_table(length: int, head_dim: int, theta: float) -> Tensor:
+    """(2, length, head_dim): cos, and sin with its first half negated, of position / theta^(2i / head_dim)."""
+    rate = theta ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)]).float()
