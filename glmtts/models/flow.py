@@ -1,0 +1,188 @@
+"""Flow matching: speech tokens and a voice to mel, by Euler steps with guidance over the DiT.
+
+Knows nothing about recordings, blocks of a stream or waveforms.
+Dimension names: b batch, t time in mel frames, n tokens, m mel bins, d speaker channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glmtts.config import FlowConfig
+from glmtts.errors import CheckpointError
+from glmtts.models.dit import NULL_TOKEN, DiT, stretch
+
+
+def cosine_times(steps: int, *, device: torch.device | str | None = None) -> Tensor:
+    """The steps + 1 times 1 - cos(s * pi / 2), s = 0 .. 1 evenly: small steps first. float32, from 0 to 1."""
+    if steps < 1:
+        raise ValueError(f"{steps} solver steps: want at least 1")
+    return 1 - torch.cos(torch.linspace(0, 1, steps + 1, device=device) * (math.pi / 2))
+
+
+def euler(velocity: Callable[[Tensor, Tensor], Tensor], x0: Tensor, times: Tensor) -> Tensor:
+    """x(times[-1]) from x(times[0]) = x0 and dx/dt = velocity(x, t), t a 0-d tensor; len(times) - 1 calls."""
+    x = x0
+    for now, then in pairwise(times):
+        x = x + (then - now) * velocity(x, now)
+    return x
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """splitmix64's finaliser on int64, products taken modulo 2^64 (Steele et al. 2014)."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        x = (x ^ _shifted(x, shift)) * factor
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """Logical shift right: int64's own >> would carry the sign in."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def frame_noise(
+    seeds_b: Tensor, start: int | Tensor, frames: int, mel_dim: int = 80, device: torch.device | str | None = None
+) -> Tensor:
+    """Standard normal noise (b, frames, mel_dim), float32, for frames start .. start + frames - 1 of each row.
+
+    A pure function of (seed, frame, bin): any window holds the same numbers, on any device to the last bit or so.
+    seeds_b: int64 (b,), any values. start: one frame number for all rows, or int64 (b,); it may be negative.
+    The counter is hashed by splitmix64 keyed with the hashed seed; 52 bits go through the inverse normal.
+    """
+    device = seeds_b.device if device is None else device
+    first_b = torch.as_tensor(start, dtype=torch.int64, device=device).expand(seeds_b.shape[0])
+    frame_bt = first_b[:, None] + torch.arange(frames, device=device)
+    counter_btm = frame_bt[..., None] * mel_dim + torch.arange(mel_dim, device=device)
+    step = -0x61C8864680B583EB  # 2^64 / golden ratio, odd, as int64
+    key_b = _mixed(seeds_b.to(device=device, dtype=torch.int64) + step)
+    bits = _shifted(_mixed(_mixed(key_b[:, None, None] + counter_btm * step) + step), 12)
+    # + 0.5 keeps the uniform off 0 and 1, and it is exact in float64 because 52 bits leave room for it.
+    normal: Tensor = torch.special.ndtri((bits.double() + 0.5) * 2.0**-52)
+    return normal.float()
+
+
+class Flow(nn.Module):
+    """Tokens to mel. One set of weights serves rows of several utterances: nothing of a call is kept."""
+
+    def __init__(self, config: FlowConfig) -> None:
+        super().__init__()
+        mel_dim = config.dit.mel_dim
+        wanted = mel_dim if config.remove_spkr_concat_condition else 2 * mel_dim
+        if config.dit.condition_dim != wanted:
+            raise CheckpointError(
+                f"flow: condition_dim {config.dit.condition_dim} came, remove_spkr_concat_condition = "
+                f"{config.remove_spkr_concat_condition} wants {wanted}"
+            )
+        if config.t_scheduler != "cosine":
+            raise CheckpointError(f"flow: t_scheduler {config.t_scheduler!r} came, only 'cosine' is known")
+        self.config = config
+        self.estimator = DiT(config.dit, config.spk_embed_dim)
+        if not config.remove_spkr_concat_condition:
+            self.spk_embed_affine_layer = nn.Linear(config.spk_embed_dim, mel_dim)
+
+    def frames(self, tokens: int) -> int:
+        """Mel frames of so many tokens, rounded as the reference rounds."""
+        return int(tokens / self.config.input_frame_rate * self.config.mel_framerate)
+
+    def sample(
+        self,
+        tokens_bn: Tensor,
+        prompt_tokens_bn: Tensor,
+        prompt_mel_btm: Tensor,
+        spk_bd: Tensor,
+        noise_btm: Tensor,
+        *,
+        steps: int | None = None,
+        frames: int | None = None,
+    ) -> Tensor:
+        """Mel (b, mel, new frames) of new tokens after a prompt; every row has the same lengths, no padding.
+
+        noise_btm: prompt and new frames, at least as many as are needed. spk_bd: raw speaker vectors.
+        frames: new frames to make, by default the rest of the tokens' own frames (speed 1);
+        then the prompt keeps its ratio and the new tokens are stretched over what is left.
+        The prompt's mel frames, not its tokens' frames, are cut off the front.
+        """
+        tokens_bt = self.frame_tokens(tokens_bn, prompt_tokens_bn, prompt_mel_btm.shape[1], frames)
+        total = tokens_bt.shape[1]
+        if noise_btm.shape[1] < total:
+            raise ValueError(f"noise for {noise_btm.shape[1]} frames came, {total} are wanted")
+        mel_btm = self.solve(
+            tokens_bt, self.condition(prompt_mel_btm, total), spk_bd, noise_btm[:, :total], steps=steps
+        )
+        return mel_btm[:, prompt_mel_btm.shape[1] :].transpose(1, 2)
+
+    def frame_tokens(
+        self, tokens_bn: Tensor, prompt_tokens_bn: Tensor, prompt_frames: int, frames: int | None = None
+    ) -> Tensor:
+        """Prompt and new tokens, one per frame: (b, t), t = `prompt_frames` + `frames` where `frames` is given."""
+        both_bn = torch.cat([prompt_tokens_bn, tokens_bn], dim=1)
+        own = self.frames(both_bn.shape[1])
+        if frames is None or prompt_frames + frames == own:
+            return stretch(both_bn, own)
+        prompt_own = self.frames(prompt_tokens_bn.shape[1])
+        rest = prompt_frames + frames - prompt_own
+        if rest < 1:
+            raise ValueError(f"{frames} new frames came, want more than {prompt_own - prompt_frames}")
+        if prompt_own == 0:
+            return stretch(tokens_bn, rest)
+        return torch.cat([stretch(prompt_tokens_bn, prompt_own), stretch(tokens_bn, rest)], dim=1)
+
+    def condition(self, prompt_mel_btm: Tensor, frames: int) -> Tensor:
+        """The prompt's mel (its last rows, if it is longer than `frames`), then zeros: (b, frames, mel)."""
+        kept = prompt_mel_btm[:, -frames:]
+        return F.pad(kept, (0, 0, 0, frames - kept.shape[1]))
+
+    def solve(
+        self,
+        tokens_bt: Tensor,
+        cond_btm: Tensor,
+        spk_bd: Tensor,
+        noise_btm: Tensor,
+        *,
+        steps: int | None = None,
+        valid_bt: Tensor | None = None,
+        attention_bias_tt: Tensor | None = None,
+    ) -> Tensor:
+        """Mel (b, t, mel) of whole sequences, prompt included; rows may be padded, and equal themselves alone.
+
+        Guided velocity (1 + w) * v(cond) - w * v(uncond), both in one batch of 2b. uncond has a zero condition, a zero
+        speaker and, with speech_token_cfg, null tokens. Padded frames keep their noise: cut them.
+        """
+        w = self.config.inference_cfg_rate
+        spk_bd = F.normalize(spk_bd, dim=-1)
+        cond_btc = self._with_speaker(cond_btm, spk_bd)
+        null_bt = torch.full_like(tokens_bt, NULL_TOKEN) if self.config.speech_token_cfg else tokens_bt
+        valid_2 = None if valid_bt is None else valid_bt.repeat(2, 1)
+        tokens_2 = self.estimator.text_emb_layer(torch.cat([tokens_bt, null_bt]), valid_2)
+        cond_2 = torch.cat([cond_btc, torch.zeros_like(cond_btc)])
+        spk_2 = torch.cat([spk_bd, torch.zeros_like(spk_bd)])
+
+        def velocity(x_btm: Tensor, time: Tensor) -> Tensor:
+            x_2 = x_btm.repeat(2, 1, 1)
+            v_2 = self.estimator.velocity(
+                x_2,
+                tokens_2,
+                cond_2,
+                time.expand(len(x_2)),
+                spk_2,
+                valid_bt=valid_2,
+                attention_bias_tt=attention_bias_tt,
+            )
+            with_cond, without = v_2.chunk(2)
+            return (1 + w) * with_cond - w * without
+
+        times = cosine_times(steps or self.config.n_timesteps, device=noise_btm.device)
+        return euler(velocity, noise_btm, times)
+
+    def _with_speaker(self, cond_btm: Tensor, spk_bd: Tensor) -> Tensor:
+        """The condition as the estimator wants it: (b, t, c)."""
+        if self.config.remove_spkr_concat_condition:
+            return cond_btm
+        spk_btm = self.spk_embed_affine_layer(spk_bd)[:, None].expand_as(cond_btm)
+        return torch.cat([cond_btm, spk_btm], dim=-1)
