@@ -1,0 +1,1 @@
+"""HTTP, discovery and counting around glmtts. Sees its public names only; never torch."""
