@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from transformers import LlamaConfig
 
 
+def kv_heads(config: LlamaConfig) -> int:
+    """Key heads; a config without them has one for each query head."""
+    return config.num_key_value_heads or config.num_attention_heads
+
+
+def head_dim(config: LlamaConfig) -> int:
+    """Channels of one head; a config that does not name them divides the hidden size."""
+    return config.head_dim or config.hidden_size // config.num_attention_heads
+
+
 class KVCache:
     """Preallocated `kv` (slots, layers, 2 × kv_heads, length, head_dim): keys first, then values, of the same head.
 
@@ -38,9 +48,8 @@ class KVCache:
         assert length > 0
         self.slots = slots
         self.length = length
-        self.kv_heads: int = config.num_key_value_heads
-        head_dim = config.head_dim or config.hidden_size // config.num_attention_heads
-        shape = (slots, config.num_hidden_layers, 2 * self.kv_heads, length, head_dim)
+        self.kv_heads = kv_heads(config)
+        shape = (slots, config.num_hidden_layers, 2 * self.kv_heads, length, head_dim(config))
         self.kv = torch.zeros(shape, dtype=dtype, device=device)
         self._slot_index = torch.arange(slots, device=device)[:, None]
 

@@ -8,14 +8,14 @@ State-dict names are those of transformers' LlamaForCausalLM. Knows nothing abou
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glmtts.errors import CheckpointError
-from glmtts.models.kv_cache import KVCache
+from glmtts.models.kv_cache import KVCache, head_dim, kv_heads
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig
@@ -62,8 +62,8 @@ class Attention(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.heads: int = config.num_attention_heads
-        self.kv_heads: int = config.num_key_value_heads
-        self.head_dim: int = config.head_dim or config.hidden_size // config.num_attention_heads
+        self.kv_heads = kv_heads(config)
+        self.head_dim = head_dim(config)
         bias = bool(config.attention_bias)
         self.q_proj = nn.Linear(config.hidden_size, self.heads * self.head_dim, bias=bias)
         self.k_proj = nn.Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
@@ -76,11 +76,9 @@ class Attention(nn.Module):
 
     def project(self, x_bnd: Tensor, rotary: Rotary) -> Tensor:
         """Queries, keys and values side by side: (b, n, heads + 2 × kv_heads, head_dim); the first two turned."""
-        if self.fused is not None:
-            qkv = self.fused(x_bnd)
-        else:
-            qkv = torch.cat([self.q_proj(x_bnd), self.k_proj(x_bnd), self.v_proj(x_bnd)], dim=-1)
-        qkv = qkv.unflatten(-1, (-1, self.head_dim))
+        parts = (self.q_proj, self.k_proj, self.v_proj)
+        qkv = self.fused(x_bnd) if self.fused is not None else torch.cat([part(x_bnd) for part in parts], dim=-1)
+        qkv = qkv.view(*x_bnd.shape[:2], -1, self.head_dim)
         turned = qkv[:, :, : self.heads + self.kv_heads]
         rolled = turned.roll(self.head_dim // 2, dims=-1)
         turned.mul_(rotary.cos).addcmul_(rolled, rotary.sin)
@@ -91,16 +89,18 @@ class Attention(nn.Module):
 
         Returns the output and, if wanted, the attention weights (b, heads, n, n), else an empty tensor.
         """
-        q, k, v = self.project(x_bnd, rotary).transpose(1, 2).split((self.heads, self.kv_heads, self.kv_heads), dim=1)
-        if not want_probs:
+        sizes = [self.heads, self.kv_heads, self.kv_heads]
+        q, k, v = torch.split(self.project(x_bnd, rotary).transpose(1, 2), sizes, dim=1)
+        if want_probs:
+            n = x_bnd.shape[1]
+            seen = torch.ones(n, n, dtype=torch.bool, device=x_bnd.device).tril() if mask is None else mask
+            k, v = (x.repeat_interleave(self.heads // self.kv_heads, dim=1) for x in (k, v))
+            scores = (q @ k.transpose(-1, -2) * self.head_dim**-0.5).masked_fill(~seen, float("-inf"))
+            probs = scores.softmax(dim=-1)
+            out = probs.to(v.dtype) @ v
+        else:
+            probs = x_bnd.new_empty(0)
             out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=True)
-            return self.o_proj(out.transpose(1, 2).flatten(2)), x_bnd.new_empty(0)
-        n = x_bnd.shape[1]
-        seen = torch.ones(n, n, dtype=torch.bool, device=x_bnd.device).tril() if mask is None else mask
-        group = self.heads // self.kv_heads
-        scores = q @ k.repeat_interleave(group, dim=1).transpose(-1, -2) * self.head_dim**-0.5
-        probs = scores.masked_fill(~seen, float("-inf")).float().softmax(dim=-1).to(v.dtype)
-        out = probs @ v.repeat_interleave(group, dim=1)
         return self.o_proj(out.transpose(1, 2).flatten(2)), probs
 
     def extend(self, x_bnd: Tensor, step: Step, layer: int) -> Tensor:
@@ -112,7 +112,9 @@ class Attention(nn.Module):
         # The heads that share a key head stand as further queries of it: nothing is repeated.
         q = qkv[:, :, : self.heads].transpose(1, 2).reshape(b, self.kv_heads, -1, self.head_dim)
         out = F.scaled_dot_product_attention(q, k, v, step.mask)
-        return self.o_proj(out.reshape(b, self.heads, n, self.head_dim).transpose(1, 2).reshape(b, n, -1))
+        out = out.reshape(b, self.heads, n, self.head_dim).transpose(1, 2).reshape(b, n, -1)
+        projected: Tensor = self.o_proj(out)
+        return projected
 
 
 class MLP(nn.Module):
@@ -155,6 +157,10 @@ class Trunk(nn.Module):
         self.layers = nn.ModuleList([Layer(config) for _ in range(config.num_hidden_layers)])
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
+    def blocks(self) -> list[Layer]:
+        """The layers, by their type."""
+        return cast("list[Layer]", list(self.layers))
+
 
 class Step(NamedTuple):
     """What the layers of one cached pass share. `mask` (b, 1, group × n, length) is added to the scores."""
@@ -196,7 +202,7 @@ class Llama(nn.Module):
 
     def fuse(self) -> None:
         """For serving: merges q, k, v and gate, up. Call it last, after loading and moving; it freezes the weights."""
-        for layer in self.model.layers:
+        for layer in self.model.blocks():
             layer.self_attn.fuse()
             layer.mlp.fuse()
 
@@ -206,7 +212,7 @@ class Llama(nn.Module):
         rotate_half(x) = [−x₂, x₁] is a roll by half of the head; the minus sits in the sin table.
         """
         if self._table is None or self._table.shape[1] < length or self._table.device != like.device:
-            self._table = rotary_table(max(length, 512), self.model.layers[0].self_attn.head_dim, self.rope_theta)
+            self._table = rotary_table(max(length, 512), head_dim(self.config), self.rope_theta)
             self._table = self._table.to(like.device)
         cos, sin = self._table[:, positions].to(like.dtype).unsqueeze(3)
         return Rotary(cos, sin)
@@ -231,7 +237,7 @@ class Llama(nn.Module):
             # A padded query sees at least itself: a row of nothing would be NaN, and so would its gradient.
             mask = mask | torch.eye(n, dtype=torch.bool, device=x.device)
         attention = {}
-        for index, layer in enumerate(self.model.layers):
+        for index, layer in enumerate(self.model.blocks()):
             out, probs = layer.self_attn(layer.input_layernorm(x), rotary, mask, index in attention_of)
             if index in attention_of:
                 attention[index] = probs
@@ -260,12 +266,12 @@ class Llama(nn.Module):
         positions = positions_b[:, None] + torch.arange(n, device=x.device)
         hidden_keys = torch.arange(length, device=x.device) > positions[:, :, None]
         mask = x.new_zeros(b, n, length).masked_fill_(hidden_keys, float("-inf"))
-        group = self.config.num_attention_heads // self.config.num_key_value_heads
+        group = self.config.num_attention_heads // kv_heads(self.config)
         mask = mask.repeat(1, group, 1)[:, None]
         step = Step(
             cache, slice(0, b) if rows is None else rows, positions, length, self.rotary(positions, length, x), mask
         )
-        for index, layer in enumerate(self.model.layers):
+        for index, layer in enumerate(self.model.blocks()):
             x = x + layer.self_attn.extend(layer.input_layernorm(x), step, index)
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         hidden: Tensor = self.model.norm(x)
