@@ -16,32 +16,16 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-from glmtts.text.tokenizer import SPECIAL_SPAN
+from glmtts.text.characters import SPECIAL_SPAN, is_hanzi
 
 Syllable = tuple[str, ...]
 """Phoneme names of one character, as `("ZH", "III1")`; empty when nothing is known of it."""
 
-_HANZI = (
-    (0x4E00, 0x9FFF),
-    (0x3400, 0x4DBF),
-    (0x20000, 0x2A6DF),
-    (0x2A700, 0x2EBEF),
-    (0x30000, 0x323AF),
-    (0xF900, 0xFAFF),
-    (0x2F800, 0x2FA1F),
-    (0x2E80, 0x2EFF),
-)
 _RETROFLEX = frozenset({"zh", "ch", "sh", "r"})
 _DENTAL = frozenset({"z", "c", "s"})
 # pypinyin gives these two interjections a syllable without a vowel; they sound like those of the right side.
 _VOWELLESS = str.maketrans({"嗯": "恩", "呣": "母"})
 _WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)*")
-
-
-def is_hanzi(char: str) -> bool:
-    """Whether one character is a Chinese ideograph (unified, extensions, compatibility, radicals)."""
-    point = ord(char)
-    return any(low <= point <= high for low, high in _HANZI)
 
 
 def phonemes_zh(text: str, able: AbstractSet[str] = frozenset()) -> str:
@@ -201,3 +185,9 @@ def _segmenter() -> Callable[[str], list[Any]]:
     words.initialized = True
     cut: Callable[[str], list[Any]] = jieba.posseg.POSTokenizer(words).lcut
     return cut
+
+
+def warm() -> None:
+    """Loads pypinyin's and jieba's dictionaries, so that no request waits for them."""
+    syllables("汉字")
+    plain()

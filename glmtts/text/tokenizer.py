@@ -19,15 +19,13 @@ from typing import Any
 import tiktoken
 
 from glmtts.errors import CheckpointError, TextError
+from glmtts.text.characters import SPECIAL_SPAN
 
 SPLIT_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """How text falls apart before the byte pairs are merged (that of the cl100k family)."""
-
-SPECIAL_SPAN = re.compile(r"<\|([^|<>]*)\|>")
-"""What looks like a special token; group 1 is its name."""
 
 _AUDIO = re.compile(r"audio_\d+")
 _CONTROL = re.compile(r"[a-z]{3,}|[a-z]+(?:_[a-z0-9]+)+")
