@@ -256,7 +256,7 @@ class Llama(nn.Module):
                 from every later query until it is overwritten.
             positions_b: int64 (b,), the position of each row's first new id.
             cache: rows `rows` of it (default the first b) are read and written.
-            length: host int, at least max(positions_b) + n: how much of each slot attention looks at.
+            length: host int, at least max(positions_b) + n of the rows that matter: how much of a slot is looked at.
 
         Returns: normed hidden states (b, n, hidden), input of `lm_head`.
         """
@@ -269,7 +269,12 @@ class Llama(nn.Module):
         group = self.config.num_attention_heads // kv_heads(self.config)
         mask = mask.repeat(1, group, 1)[:, None]
         step = Step(
-            cache, slice(0, b) if rows is None else rows, positions, length, self.rotary(positions, length, x), mask
+            cache,
+            slice(0, b) if rows is None else rows,
+            positions,
+            length,
+            self.rotary(positions, cache.length, x),
+            mask,
         )
         for index, layer in enumerate(self.model.blocks()):
             x = x + layer.self_attn.extend(layer.input_layernorm(x), step, index)

@@ -1,0 +1,80 @@
+"""Repetition-aware sampling (RAS) for a whole batch in one call, and the random numbers it draws with (model.md §1).
+
+Randomness is a pure function of (seed, segment, step): a counter hashed by splitmix64 instead of a generator object.
+So a row's draw never depends on its neighbours, on how often the device was asked before, or on the device; any
+step can be drawn again. Knows nothing about the transformer, text, or which ids are speech.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from glmtts.config import GenerationConfig
+
+NO_TOKEN = -1
+"""Stands in the window of recent ids where nothing has been drawn yet."""
+
+# splitmix64 (Steele, Lea, Flood 2014) on int64, whose products wrap modulo 2^64.
+_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
+_ROUNDS = ((30, 0xBF58476D1CE4E5B9 - (1 << 64)), (27, 0x94D049BB133111EB - (1 << 64)))
+
+
+def stream_keys(seeds_b: Tensor, segments_b: Tensor) -> Tensor:
+    """int64 (b,): one key for each (seed, segment), to be kept for all steps of a row. Arguments int64 (b,)."""
+    return _mixed(_mixed(seeds_b + _GAMMA) + (segments_b + 1) * _GAMMA)
+
+
+def uniforms(keys_b: Tensor, steps_b: Tensor) -> Tensor:
+    """float32 (b, 2) in [0, 1), multiples of 2⁻²⁴: the two numbers that one draw may need at step `steps_b` ≥ 0."""
+    lane = torch.arange(1, 3, device=keys_b.device)
+    bits = _mixed(keys_b[:, None] + (2 * steps_b[:, None] + lane) * _GAMMA)
+    return _shifted(bits, 40).to(torch.float32) * 2.0**-24
+
+
+def ras_sample(logits_bv: Tensor, recent_bw: Tensor, uniforms_b2: Tensor, config: GenerationConfig) -> Tensor:
+    """Draws one id for each row. No device sync, no loop over rows or candidates.
+
+    The nucleus is the most likely ids, taken while those before sum to less than `top_p` (the one that crosses it is
+    in) and fewer than `top_k` are taken. If the id drawn from it stands at least win_size × tau_r times in `recent_bw`,
+    the row draws again from its full softmax. `top_k` = 1 is greedy decoding: the best id, repeated or not.
+
+    Args:
+        logits_bv: (b, v); −inf for an id that must not be drawn. At least one is finite.
+        recent_bw: the last `config.win_size` ids of each row in any order, NO_TOKEN where there are fewer.
+        uniforms_b2: (b, 2) in [0, 1), for the nucleus and for the second draw.
+    Returns: int64 (b,).
+    """
+    if config.top_k == 1:
+        return logits_bv.argmax(dim=-1)
+    probs_bv = (logits_bv.float() / config.temperature).softmax(dim=-1)
+    best_bk, ids_bk = probs_bv.topk(min(config.top_k, probs_bv.shape[1]), dim=-1)
+    before_bk = best_bk.cumsum(dim=-1) - best_bk
+    drawn_b = ids_bk.gather(1, _inverse_cdf(best_bk * (before_bk < config.top_p), uniforms_b2[:, :1]))
+    # An integer bound: compared with a count, a float one would be rounded to float32 first.
+    repeated_b = (recent_bw == drawn_b).sum(dim=-1, keepdim=True) >= math.ceil(config.win_size * config.tau_r)
+    again_b = _inverse_cdf(probs_bv, uniforms_b2[:, 1:])
+    chosen_b = torch.where(repeated_b, again_b, drawn_b)
+    # Trap: rounding (u × total = total; prefix sums on a GPU, which need not ascend) can point at an id of weight 0.
+    possible_b = probs_bv.gather(1, chosen_b) > 0
+    return torch.where(possible_b, chosen_b, ids_bk[:, :1]).squeeze(1)
+
+
+def _inverse_cdf(weights_bk: Tensor, uniform_b1: Tensor) -> Tensor:
+    """int64 (b, 1): index i is drawn with probability weights[i] / sum(weights)."""
+    cdf_bk = weights_bk.cumsum(dim=-1)
+    index_b1 = torch.searchsorted(cdf_bk, uniform_b1 * cdf_bk[:, -1:], right=True)
+    return index_b1.clamp_(max=weights_bk.shape[1] - 1)
+
+
+def _shifted(x: Tensor, places: int) -> Tensor:
+    """Logical right shift; torch's own shift of int64 copies the sign."""
+    return (x >> places) & ((1 << (64 - places)) - 1)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    for places, factor in _ROUNDS:
+        x = (x ^ _shifted(x, places)) * factor
+    return x ^ _shifted(x, 31)
