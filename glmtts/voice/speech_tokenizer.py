@@ -67,6 +67,13 @@ class WhisperVQConfig:
                 f"1 to quantize_position {self.quantize_position} is wanted"
             )
 
+        block = self.quantize_causal_block_size
+        if block is not None and block < self.pooling:
+            raise CheckpointError(
+                f"speech tokenizer config: quantize_causal_block_size {block}; at least "
+                f"pooling_kernel_size {self.pooling} is wanted"
+            )
+
     @property
     def pooling(self) -> int:
         """Conv frames per token; 1 when nothing is pooled."""

@@ -140,6 +140,7 @@ def test_too_long_features_are_refused() -> None:
         ({"encoder_attention_heads": 3}, "d_model"),
         ({"pooling_position": 4}, "pooling_position"),
         ({"pooling_position": 0}, "pooling_position"),
+        ({"quantize_causal_block_size": 1}, "quantize_causal_block_size"),
     ],
 )
 def test_config_that_we_cannot_compute_is_refused(change: dict[str, Any], message: str) -> None:

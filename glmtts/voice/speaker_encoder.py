@@ -1,0 +1,185 @@
+"""CAM++: 16 kHz speech to a 192-dimensional vector of the speaker (model.md §3).
+
+A 2-D convolution head over the filter banks, then a densely connected TDNN whose layers are masked by their context.
+Knows nothing about recordings, and nothing about the files that its weights come from.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glmtts.voice.features import FBANK_BINS, fbank
+
+EMBEDDING = 192
+HEAD_CHANNELS = 32
+TDNN_CHANNELS = 128
+GROWTH = 32
+BOTTLENECK = 128
+BLOCKS = ((12, 1), (24, 2), (16, 2))
+"""(layers, dilation) of the three dense blocks; all kernels are 3 wide."""
+SEGMENT = 100
+"""Frames (of 20 ms) whose mean is a layer's local context."""
+
+
+class _ResBlock(nn.Module):
+    """Two 3 × 3 convolutions around a shortcut; `stride` thins the frequency axis only."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, stride=(stride, 1), padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Sequential()
+        if stride != 1:
+            self.shortcut.append(nn.Conv2d(channels, channels, 1, stride=(stride, 1), bias=False))
+            self.shortcut.append(nn.BatchNorm2d(channels))
+
+    def forward(self, x_bcft: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x_bcft)))))
+        return F.relu(out + self.shortcut(x_bcft))
+
+
+class _Head(nn.Module):
+    """Filter banks (b, f, t) as an image to (b, channels · f/8, t)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        c = HEAD_CHANNELS
+        self.conv1 = nn.Conv2d(1, c, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c)
+        self.layer1 = nn.Sequential(_ResBlock(c, 2), _ResBlock(c, 1))
+        self.layer2 = nn.Sequential(_ResBlock(c, 2), _ResBlock(c, 1))
+        self.conv2 = nn.Conv2d(c, c, 3, stride=(2, 1), padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c)
+
+    def forward(self, fbank_bft: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(fbank_bft.unsqueeze(1))))
+        x = self.layer2(self.layer1(x))
+        return F.relu(self.bn2(self.conv2(x))).flatten(1, 2)
+
+
+class _Norm(nn.Module):
+    """Batch norm, and ReLU where the published weights have one."""
+
+    def __init__(self, channels: int, *, affine: bool = True, relu: bool = True) -> None:
+        super().__init__()
+        self.batchnorm = nn.BatchNorm1d(channels, affine=affine)
+        self.relu = relu
+
+    def forward(self, x_bct: Tensor) -> Tensor:
+        x_bct = self.batchnorm(x_bct)
+        return F.relu(x_bct) if self.relu else x_bct
+
+
+class _Unit(nn.Module):
+    """A convolution without bias, then the norm."""
+
+    def __init__(self, channels: int, out: int, kernel: int = 1, stride: int = 1, **norm: bool) -> None:
+        super().__init__()
+        self.linear = nn.Conv1d(channels, out, kernel, stride, padding=kernel // 2, bias=False)
+        self.nonlinear = _Norm(out, **norm)
+
+    def forward(self, x_bct: Tensor) -> Tensor:
+        out: Tensor = self.nonlinear(self.linear(x_bct))
+        return out
+
+
+class _Transit(nn.Module):
+    """The norm, then a pointwise convolution that halves the channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.nonlinear = _Norm(channels)
+        self.linear = nn.Conv1d(channels, channels // 2, 1, bias=False)
+
+    def forward(self, x_bct: Tensor) -> Tensor:
+        out: Tensor = self.linear(self.nonlinear(x_bct))
+        return out
+
+
+class _ContextMask(nn.Module):
+    """A dilated convolution, each channel scaled by a gate that saw the whole signal and its own segment."""
+
+    def __init__(self, dilation: int) -> None:
+        super().__init__()
+        self.linear_local = nn.Conv1d(BOTTLENECK, GROWTH, 3, padding=dilation, dilation=dilation, bias=False)
+        self.linear1 = nn.Conv1d(BOTTLENECK, BOTTLENECK // 2, 1)
+        self.linear2 = nn.Conv1d(BOTTLENECK // 2, GROWTH, 1)
+
+    def forward(self, x_bct: Tensor) -> Tensor:
+        local = self.linear_local(x_bct)
+        # Gates are equal within a segment, so they are computed once per segment and repeated.
+        segments = F.avg_pool1d(x_bct, SEGMENT, SEGMENT, ceil_mode=True)
+        context = x_bct.mean(-1, keepdim=True) + segments
+        gate = torch.sigmoid(self.linear2(F.relu(self.linear1(context))))
+        out: Tensor = local * gate.repeat_interleave(SEGMENT, dim=-1)[..., : x_bct.shape[-1]]
+        return out
+
+
+class _DenseLayer(nn.Module):
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.nonlinear1 = _Norm(channels)
+        self.linear1 = nn.Conv1d(channels, BOTTLENECK, 1, bias=False)
+        self.nonlinear2 = _Norm(BOTTLENECK)
+        self.cam_layer = _ContextMask(dilation)
+
+    def forward(self, x_bct: Tensor) -> Tensor:
+        out: Tensor = self.cam_layer(self.nonlinear2(self.linear1(self.nonlinear1(x_bct))))
+        return out
+
+
+class _DenseBlock(nn.Module):
+    """Layers that each append `GROWTH` channels to everything before them."""
+
+    def __init__(self, layers: int, channels: int, dilation: int) -> None:
+        super().__init__()
+        for i in range(layers):
+            self.add_module(f"tdnnd{i + 1}", _DenseLayer(channels + i * GROWTH, dilation))
+
+    def forward(self, x_bct: Tensor) -> Tensor:
+        for layer in self.children():
+            x_bct = torch.cat([x_bct, layer(x_bct)], dim=1)
+        return x_bct
+
+
+class _Statistics(nn.Module):
+    """Mean and unbiased standard deviation over time, (b, 2c, 1)."""
+
+    def forward(self, x_bct: Tensor) -> Tensor:
+        return torch.cat([x_bct.mean(-1, keepdim=True), x_bct.std(-1, keepdim=True)], dim=1)
+
+
+class CampPlus(nn.Module):
+    """The published CAM++ of 80 bins and 192 dimensions, under the names of its torch file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = _Head()
+        channels = TDNN_CHANNELS
+        self.xvector = nn.Sequential()
+        self.xvector.add_module("tdnn", _Unit(HEAD_CHANNELS * FBANK_BINS // 8, channels, kernel=5, stride=2))
+        for number, (layers, dilation) in enumerate(BLOCKS, start=1):
+            self.xvector.add_module(f"block{number}", _DenseBlock(layers, channels, dilation))
+            channels += layers * GROWTH
+            self.xvector.add_module(f"transit{number}", _Transit(channels))
+            channels //= 2
+        self.xvector.add_module("out_nonlinear", _Norm(channels))
+        self.xvector.add_module("stats", _Statistics())
+        self.xvector.add_module("dense", _Unit(2 * channels, EMBEDDING, affine=False, relu=False))
+
+    def forward(self, fbank_btf: Tensor) -> Tensor:
+        """Speaker vectors (b, 192), not normalised, of filter banks (b, t, 80) less their mean over time; t ≥ 3."""
+        out: Tensor = self.xvector(self.head(fbank_btf.transpose(1, 2))).squeeze(-1)
+        return out
+
+    @torch.inference_mode()
+    def embed(self, wave_s: Tensor) -> Tensor:
+        """The speaker vector (192,) float32, on the CPU, of a 16 kHz waveform (s,) of at least 50 ms."""
+        assert not self.training, "batch norm would use the recording's own statistics"
+        features = fbank(wave_s.to(self.head.conv1.weight))
+        vector: Tensor = self((features - features.mean(0)).unsqueeze(0))[0]
+        return vector.float().cpu()
