@@ -18,9 +18,11 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from glmtts.config import HiFTConfig, from_mapping
+from glmtts.errors import CheckpointError
 from glmtts.models.hift_source import HarmonicSource
 
 _MAX_MAGNITUDE = 100.0
+_F0_LAYERS = 5
 
 
 def hift_config_from_reference(values: Mapping[str, Any], *, where: str = "hift config") -> HiFTConfig:
@@ -35,9 +37,11 @@ class HiFT(nn.Module):
 
     def __init__(self, config: HiFTConfig) -> None:
         super().__init__()
+        _check(config)
         self.config = c = config
         self.sample_rate = c.sampling_rate
         self.hop = math.prod(c.upsample_rates) * c.istft_hop_len
+        self.context_frames = _context_frames(c)
         self.f0_predictor = F0Predictor(c.in_channels, c.f0_cond_channels)
         self.m_source = HarmonicSource(c, self.hop)
         self.stft = STFT(c.istft_n_fft, c.istft_hop_len)
@@ -62,8 +66,32 @@ class HiFT(nn.Module):
 
     def forward(self, mel_bct: Tensor, seeds_b: Tensor) -> Tensor:
         """A whole utterance: mel (b, c, t), seeds (b,) int64 of the source's noise → waveform (b, t × hop)."""
-        source_b1s, _ = self.source(self.f0(mel_bct), seeds_b)
-        return self.decode(mel_bct, source_b1s)
+        return self.window(mel_bct, seeds_b)[0]
+
+    def window(
+        self,
+        mel_bct: Tensor,
+        seeds_b: Tensor,
+        *,
+        start_frame: int | Tensor = 0,
+        history: int = 0,
+        phase_b: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Waveform (b, t × hop) of the mel (b, c, t), part of an utterance, and the phases (b, t): see `Vocoder`.
+
+        Samples that lie `context_frames` inside the window, or at an end that is the utterance's own, are the whole's
+        (and phases that lie inside by the f0 predictor's reach).
+        """
+        f0_bt = self.f0(mel_bct)
+        assert (history > 0) == (phase_b is not None), "a history comes with its phase"
+        start_phase = None
+        if phase_b is not None:
+            # Counted back from the last frame of the history: at the window's start the f0 lacks its context, and an
+            # error there would turn every later phase.
+            with torch.no_grad():
+                start_phase = phase_b - self.m_source.phase(f0_bt[:, :history], torch.zeros_like(phase_b))[:, -1]
+        source_b1s, phase_bt = self.source(f0_bt, seeds_b, start_sample=start_frame * self.hop, start_phase=start_phase)
+        return self.decode(mel_bct, source_b1s), phase_bt
 
     def f0(self, mel_bct: Tensor) -> Tensor:
         """Fundamental frequency in Hz, ≥ 0, one a frame: (b, t)."""
@@ -119,12 +147,12 @@ class HiFT(nn.Module):
 
 
 class F0Predictor(nn.Module):
-    """Five convolutions with ELU and a linear layer: mel (b, c, t) → |f0| in Hz (b, t)."""
+    """Convolutions with ELU and a linear layer: mel (b, c, t) → |f0| in Hz (b, t)."""
 
-    def __init__(self, in_channels: int, channels: int, layers: int = 5) -> None:
+    def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
         self.condnet = nn.Sequential()
-        for i in range(layers):
+        for i in range(_F0_LAYERS):
             self.condnet.append(weight_norm(nn.Conv1d(channels if i else in_channels, channels, 3, padding=1)))
             self.condnet.append(nn.ELU())
         self.classifier = nn.Linear(channels, 1)
@@ -143,7 +171,7 @@ class Snake(nn.Module):
 
     def forward(self, x_bct: Tensor) -> Tensor:
         alpha_c1 = self.alpha[:, None]
-        return x_bct + torch.sin(x_bct * alpha_c1).square() / (alpha_c1 + 1e-9)
+        return torch.addcmul(x_bct, torch.sin(x_bct * alpha_c1).square(), 1.0 / (alpha_c1 + 1e-9))
 
 
 class ResBlock(nn.Module):
@@ -212,3 +240,35 @@ def _source_down(spectrum: int, channels: int, rate: int) -> nn.Conv1d:
     if rate == 1:
         return nn.Conv1d(spectrum, channels, 1)
     return nn.Conv1d(spectrum, channels, 2 * rate, stride=rate, padding=rate // 2)
+
+
+def _check(c: HiFTConfig) -> None:
+    """Raises CheckpointError for lists that do not pair up: one entry a stage, or one a residual block."""
+    for names in (
+        ("upsample_rates", "upsample_kernel_sizes", "source_resblock_kernel_sizes", "source_resblock_dilation_sizes"),
+        ("resblock_kernel_sizes", "resblock_dilation_sizes"),
+    ):
+        lengths = {name: len(getattr(c, name)) for name in names}
+        if len(set(lengths.values())) > 1:
+            raise CheckpointError(f"hift config: lists of lengths {lengths}; they must be equally long")
+
+
+def _context_frames(c: HiFTConfig) -> int:
+    """Frames on either side that a sample depends on: the half-widths of all kernels, summed from the output back."""
+    rate = math.prod(c.upsample_rates)  # rows a frame, at the stage at hand
+    half_window = c.istft_n_fft / 2 / c.istft_hop_len / rate
+    blocks = max(map(_block_reach, c.resblock_kernel_sizes, c.resblock_dilation_sizes))
+    reach = half_window + 3 / rate
+    from_source = 0.0
+    for i in reversed(range(len(c.upsample_rates))):
+        reach += blocks / rate
+        source_block = _block_reach(c.source_resblock_kernel_sizes[i], c.source_resblock_dilation_sizes[i])
+        from_source = max(from_source, reach + (source_block + 1) / rate + half_window)
+        reach += c.upsample_kernel_sizes[i] / 2 / rate
+        rate //= c.upsample_rates[i]
+    from_f0 = from_source + 1 + _F0_LAYERS  # the phase is interpolated between neighbouring frames
+    return math.ceil(max(reach + 3, from_f0))
+
+
+def _block_reach(kernel: int, dilations: tuple[int, ...]) -> int:
+    return (kernel - 1) // 2 * (sum(dilations) + len(dilations))

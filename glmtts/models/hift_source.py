@@ -1,7 +1,7 @@
-"""The HiFT vocoder's excitation: f0 to a sum of harmonics plus noise, at the sample rate.
+"""The HiFT vocoder's excitation: f0, one a frame, to harmonics plus noise, at the sample rate.
 
 Every sample is a pure function of (f0, seed, sample index, phase carried in), so a window of an utterance
-gives the samples that the whole utterance has there. Knows nothing about mels, networks' weights or files.
+gives the samples that the whole utterance has there. Knows nothing about mels, the generator or files.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 _BITS = 24  # what a float32 holds exactly
 
 
-def counter_normal(seeds_b: Tensor, start_b: Tensor, count: int, channels: int) -> Tensor:
-    """Standard normal numbers (b, count, channels), float32: element i of row r is that of index `start_b[r]` + i.
+def counter_normal(seeds_b: Tensor, start_b: Tensor, count: int) -> Tensor:
+    """Standard normal numbers (b, count), float32: element i of row r is that of (seed r, index `start_b[r]` + i).
 
-    A counter-based generator: splitmix64 of (seed, index, channel), then Box-Muller. Both arguments are int64 (b,).
-    No state, so any window of the sequence has the same numbers, on every device.
+    Both arguments are int64 (b,). A counter-based generator, the splitmix64 finaliser and then Box-Muller: it has
+    no state, so any window of a row's sequence has the same numbers, whatever the batch around it.
     """
-    index = start_b[:, None] + torch.arange(count, device=seeds_b.device)
-    counter = index[:, :, None] * channels + torch.arange(channels, device=seeds_b.device)
-    bits = _mix(_mix(seeds_b * _GAMMA)[:, None, None] + counter * _GAMMA)
+    index_bs = start_b[:, None] + torch.arange(count, device=seeds_b.device)
+    bits = _mix(_mix(seeds_b * _GAMMA)[:, None] + index_bs * _GAMMA)
     radius = (_shift(bits, 64 - _BITS) + 1).float() * 2.0**-_BITS  # in (0, 1]: its logarithm is finite
     angle = (bits & ((1 << _BITS) - 1)).float() * 2.0**-_BITS
     return torch.sqrt(-2.0 * torch.log(radius)) * torch.cos(2.0 * math.pi * angle)
@@ -61,37 +60,52 @@ class HarmonicSource(nn.Module):
     def forward(
         self, f0_bt: Tensor, seeds_b: Tensor, start_sample_b: Tensor, start_phase_b: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See `glmtts.models.hift.HiFT.source`, which fills in the defaults."""
-        waves_bsh, phase_bt = self.excitation(f0_bt, seeds_b, start_sample_b, start_phase_b)
-        merged_bs1 = torch.tanh(self.l_linear(waves_bsh.to(self.l_linear.weight.dtype)))
-        return merged_bs1.transpose(1, 2), phase_bt
+        """Excitation (b, 1, samples) and phase (b, t): see `glmtts.models.hift.HiFT.source`."""
+        sines_bsh, noise_bs, phase_bt = self.excite(f0_bt, seeds_b, start_sample_b, start_phase_b)
+        weight_1h = self.l_linear.weight
+        # Each harmonic has noise of its own, but independent normals weighted by w add up to one normal
+        # weighted by |w|: the same distribution for a ninth of the draws, which cost more than the sines.
+        merged_bs = self.l_linear(sines_bsh.to(weight_1h.dtype))[:, :, 0] + weight_1h.norm() * noise_bs
+        return torch.tanh(merged_bs)[:, None], phase_bt
 
     @torch.no_grad()
-    def excitation(
+    def excite(
         self, f0_bt: Tensor, seeds_b: Tensor, start_sample_b: Tensor, start_phase_b: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The harmonics before they are merged, (b, samples, harmonics) float32, and the phase per frame (b, t).
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The harmonics (b, samples, harmonics), one harmonic's noise (b, samples), both float32, and the phase (b, t).
 
-        No gradient: through an accumulated phase it would be noise; f0 is learnt from f0 targets.
+        No gradient, as in the reference: through an accumulated phase it means nothing; f0 is learnt from f0 targets.
         """
         c = self.config
-        turns_bsh, phase_bt = self._turns(f0_bt.float(), start_sample_b == 0, start_phase_b)
-        voiced_bs1 = (f0_bt > c.nsf_voiced_threshold).float().repeat_interleave(self.hop, 1)[:, :, None]
-        noise_amplitude = voiced_bs1 * c.nsf_sigma + (1.0 - voiced_bs1) * (c.nsf_alpha / 3.0)
-        noise_bsh = counter_normal(seeds_b, start_sample_b, turns_bsh.shape[1], turns_bsh.shape[2])
-        sines_bsh = torch.sin(2.0 * math.pi * turns_bsh) * (c.nsf_alpha * voiced_bs1)
-        return sines_bsh + noise_amplitude * noise_bsh, phase_bt
+        turns_bsh, phase_bt = self._turns(f0_bt, start_sample_b == 0, start_phase_b)
+        voiced_bs = (f0_bt > c.nsf_voiced_threshold).float().repeat_interleave(self.hop, 1)
+        sines_bsh = torch.sin(2.0 * math.pi * turns_bsh) * (c.nsf_alpha * voiced_bs[:, :, None])
+        amplitude_bs = voiced_bs * c.nsf_sigma + (1.0 - voiced_bs) * (c.nsf_alpha / 3.0)
+        noise_bs = amplitude_bs * counter_normal(seeds_b, start_sample_b, voiced_bs.shape[1])
+        return sines_bsh, noise_bs, phase_bt
+
+    def phase(self, f0_bt: Tensor, start_phase_b: Tensor) -> Tensor:
+        """The fundamental's phase at each frame's centre (b, t), in turns in [0, 1); `start_phase_b`: a frame earlier.
+
+        float64, and modulo 1: a float32 sum loses the phase of the high harmonics within seconds.
+        """
+        turns_bt = self.hop * self._speed(f0_bt, 1)[:, :, 0].double()
+        return (start_phase_b[:, None] + torch.cumsum(turns_bt, 1)) % 1.0
+
+    def _speed(self, f0_bt: Tensor, harmonics: int) -> Tensor:
+        """Turns per sample (b, t, harmonics); what is above the sample rate is folded, as in the reference."""
+        harmonics_h = torch.arange(1, harmonics + 1, device=f0_bt.device)
+        return (f0_bt.float()[:, :, None] * harmonics_h / self.config.sampling_rate) % 1.0
 
     def _turns(self, f0_bt: Tensor, first_b: Tensor, start_phase_b: Tensor) -> tuple[Tensor, Tensor]:
-        """Phase in turns, (b, samples, harmonics), and the fundamental's at the frames' centres (b, t) in [0, 1).
+        """Phase in turns, (b, samples, harmonics), and `phase` (b, t).
 
         The phase is summed once a frame and is linear between the frames' centres, so sample j of frame k lies
         d = j + 1/2 − hop/2 samples from the centre, and moves at frame k's speed if d < 0, else at frame k+1's.
         """
-        harmonics_h = torch.arange(1, self.config.nb_harmonics + 2, device=f0_bt.device)
-        speed_bth = (f0_bt[:, :, None] * harmonics_h / self.config.sampling_rate) % 1.0  # turns per sample
-        # float64 and modulo 1: a float32 sum loses the phase of the high harmonics within seconds.
-        phase_bt = (start_phase_b[:, None] + torch.cumsum(self.hop * speed_bth[:, :, 0].double(), 1)) % 1.0
+        speed_bth = self._speed(f0_bt, self.config.nb_harmonics + 1)
+        phase_bt = self.phase(f0_bt, start_phase_b)
+        harmonics_h = torch.arange(1, speed_bth.shape[2] + 1, device=f0_bt.device)
         centre_bth = (phase_bt[:, :, None] * harmonics_h % 1.0).float()
         before_bth = speed_bth.clone()
         before_bth[:, 0] *= ~first_b[:, None]  # nothing lies before the utterance: its phase is held
