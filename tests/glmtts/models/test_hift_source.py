@@ -35,3 +35,9 @@ def test_seeds_and_neighbours_are_uncorrelated() -> None:
         if shift == 0:
             products.fill_diagonal_(0.0)
         assert products.abs().max() < 5 / count**0.5
+
+
+def test_small_seeds_start_with_ordinary_numbers() -> None:
+    """No small seed begins with an extreme number: 0, a fixed point of the hash, is a seed like others."""
+    seeds = torch.arange(-50, 50)
+    assert counter_normal(seeds, torch.zeros_like(seeds), 1).abs().max() < 4.5
