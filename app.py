@@ -1,0 +1,70 @@
+"""Starts the server: `python app.py --host 0.0.0.0 --port 7860`. Flags and GLMTTS_* variables to a running program.
+
+Knows where checkpoints are and which loader takes them; nothing about HTTP or models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server import settings as setup
+from server.program import Program
+
+if TYPE_CHECKING:
+    from glmtts.engine.job import Engine
+
+NANO = Path(__file__).parent / "checkpoints" / "nano"
+FAKE = "fake:"
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The flags; None where one was not given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("host", "port", "checkpoint", "device", "log_level"):
+        field = setup.Settings.model_fields[name]
+        parser.add_argument(f"--{name.replace('_', '-')}", help=f"{field.description} (default: {field.default!r})")
+    parser.add_argument("--print-settings", action="store_true", help="Show the settings in force, then exit.")
+    return parser.parse_args(arguments)
+
+
+def loader(settings: setup.Settings) -> tuple[Callable[[], Engine], Path]:
+    """How to load the engine, and where its voices are. `fake:OPTIONS` is the engine for tests: it needs no weights."""
+    if settings.checkpoint.startswith(FAKE):
+        return partial(_load_fake, settings.checkpoint.removeprefix(FAKE)), settings.voices_dir or NANO / "voices"
+    path = Path(settings.checkpoint) if settings.checkpoint else NANO
+    return partial(_load, path, settings.device), settings.voices_dir or path / "voices"
+
+
+# Imported in the worker, when loading: the master process needs no torch.
+def _load(path: Path, device: str) -> Engine:
+    from glmtts.engine import load_engine
+
+    return load_engine(path, device=device)
+
+
+def _load_fake(options: str) -> Engine:
+    from glmtts.engine.fake import FakeEngine, FakeOptions
+
+    return FakeEngine.load(FakeOptions.parse(options))
+
+
+def main() -> None:
+    flags = vars(parse(sys.argv[1:]))
+    show = flags.pop("print_settings")
+    try:
+        settings = setup.load(**flags)
+    except ValueError as error:
+        sys.exit(f"glmtts: {error}")
+    if show:
+        print(setup.describe(settings))
+        return
+    Program(settings, *loader(settings)).run()
+
+
+if __name__ == "__main__":
+    main()

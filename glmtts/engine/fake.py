@@ -1,0 +1,242 @@
+"""A small real engine for tests: it speaks tones of known length, one job at a time, and fails when asked to.
+
+Everything around the model is as in the true one: a bounded line, a thread, chunks, deadlines, cancelling, a report.
+`python app.py --checkpoint fake:` serves it. Knows nothing about models; it needs no checkpoint.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import torch
+
+from glmtts.audio import Wave
+from glmtts.engine.job import EngineInfo, Job, Report
+from glmtts.errors import (
+    BusyError,
+    CancelledError,
+    CheckpointError,
+    DeadlineError,
+    DeviceMemoryError,
+    EngineError,
+    TextError,
+)
+from glmtts.text.frontend import Segment
+from glmtts.voice.recording import load_recording
+from glmtts.voice.voice import Voice, voice_digest
+
+SECONDS_PER_CHARACTER = 0.1
+CHUNK_SECONDS = 0.2
+RATES = (24000, 32000)
+FAULTS: dict[str, Callable[[], Exception]] = {
+    "FAULT-MEMORY": lambda: DeviceMemoryError("the device's memory did not suffice"),
+    "FAULT-ENGINE": lambda: EngineError("a secret of the engine's inside"),
+}
+"""A segment with such a word fails: at once, or after its first chunk if the text also has LATE. HANG never ends."""
+
+
+@dataclass(frozen=True)
+class FakeOptions:
+    """load: seconds until it is loaded; delay: seconds before each chunk; waiting: places in line; fail: no load."""
+
+    load: float = 0.0
+    delay: float = 0.0
+    waiting: int = 8
+    fail: bool = False
+
+    @staticmethod
+    def parse(text: str) -> FakeOptions:
+        """From `name=value,...`; a bare name means 1. ValueError for what is no option."""
+        given = dict(item.partition("=")[::2] for item in text.split(",") if item)
+        kinds: dict[str, Callable[[str], object]] = {
+            "load": float, "delay": float, "waiting": int, "fail": lambda value: value != "0",
+        }  # fmt: skip
+        if unknown := given.keys() - {option.name for option in fields(FakeOptions)}:
+            raise ValueError(f"fake engine: came {', '.join(sorted(unknown))}; want {', '.join(kinds)}")
+        return FakeOptions(**{name: kinds[name](value or "1") for name, value in given.items()})  # type: ignore[arg-type]
+
+
+@dataclass
+class FakeHandle:
+    """The caller's end; the engine's thread puts chunks in and ends it."""
+
+    job: Job
+    report: Report = field(default_factory=Report)
+    submitted: float = field(default_factory=time.monotonic)
+    started: bool = False
+    cancelled: bool = False
+    ended: bool = False
+    error: Exception | None = None
+    _ready: deque[Wave] = field(default_factory=deque)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def chunks(self) -> Iterator[Wave]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ready or self.ended or self.started, self._patience())
+                if not self.started and not self.ended:
+                    self._finish("error", DeadlineError("the request waited in line until its deadline"))
+                self._changed.wait_for(lambda: self._ready or self.ended)
+                if self.error is not None:
+                    raise self.error
+                if not self._ready:
+                    return
+                chunk = self._ready.popleft()
+            yield chunk
+
+    def _patience(self) -> float | None:
+        return None if self.job.deadline is None else max(0.0, self.job.deadline - time.monotonic())
+
+    def cancel(self) -> None:
+        with self._changed:
+            self.cancelled = True
+            self._finish("cancelled", CancelledError("the caller went away"))
+
+    def start(self) -> bool:
+        """The engine takes it up; False when it has ended in line."""
+        with self._changed:
+            self.started = not self.ended
+            self.report.stage_seconds["queue"] = time.monotonic() - self.submitted
+            self._changed.notify_all()
+            return self.started
+
+    def put(self, chunk: Wave) -> None:
+        with self._changed:
+            self.report.audio_seconds += len(chunk) / self.job.sample_rate
+            self._ready.append(chunk)
+            self._changed.notify_all()
+
+    def end(self, error: Exception | None = None) -> None:
+        with self._changed:
+            self._finish("stop" if error is None else "error", error)
+
+    def wait(self, seconds: float | None) -> bool:
+        """Sleeps, for the engine; True when the job has been ended meanwhile."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.ended, seconds)
+
+    def _finish(self, reason: str, error: Exception | None) -> None:
+        if not self.ended:
+            self.ended = True
+            self.report.finish_reason = reason  # type: ignore[assignment]
+            self.error = error
+            self._changed.notify_all()
+
+
+class FakeEngine:
+    """See the module. The public names are those of `glmtts.engine.job.Engine`."""
+
+    def __init__(self, options: FakeOptions = FakeOptions()) -> None:
+        self.info = EngineInfo("fake", "fake-1", ("zh", "en"), RATES, ("emotion", "streaming"), "cpu", 1)
+        self._options = options
+        self._changed = threading.Condition()
+        self._line: deque[FakeHandle] = deque()
+        self._running: FakeHandle | None = None
+        self._closed = False
+        self._progress = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="fake-engine", daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def load(options: FakeOptions) -> FakeEngine:
+        """Takes as long as the options say, or fails with CheckpointError."""
+        time.sleep(options.load)
+        if options.fail:
+            raise CheckpointError("the fake engine was told to fail")
+        return FakeEngine(options)
+
+    def segments(self, text: str, *, phoneme: bool | None = None) -> list[Segment]:
+        pieces = [piece.strip() for piece in re.split(r"(?<=[。!?.!?\n])", text)]
+        spoken = [piece for piece in pieces if any(letter.isalnum() for letter in piece)]
+        if not spoken:
+            raise TextError("the text has nothing to speak", field="text")
+        return [Segment(index, piece, tuple(map(ord, piece))) for index, piece in enumerate(spoken)]
+
+    def make_voice(self, recording: bytes, transcript: str) -> Voice:
+        load_recording(recording)
+        tokens = torch.zeros(0, dtype=torch.int64)
+        mels = {rate: torch.zeros(0, 80) for rate in RATES}
+        return Voice(torch.zeros(192), tokens, mels, (), transcript, voice_digest(recording, transcript))
+
+    def submit(self, job: Job) -> FakeHandle:
+        with self._changed:
+            if self._closed:
+                raise EngineError("the engine is closed")
+            self._line = deque(handle for handle in self._line if not handle.ended)
+            if len(self._line) >= self._options.waiting:
+                raise BusyError(f"{len(self._line)} requests are waiting", retry_after=2.0)
+            handle = FakeHandle(job)
+            self._line.append(handle)
+            self._changed.notify_all()
+            return handle
+
+    def progress_age(self) -> float:
+        return 0.0 if self._running is None else time.monotonic() - self._progress
+
+    def owed_seconds(self) -> float:
+        with self._changed:
+            handles = [*self._line, *([self._running] if self._running else [])]
+        return sum(_seconds(handle.job) - handle.report.audio_seconds for handle in handles if not handle.ended)
+
+    def waiting(self) -> int:
+        with self._changed:
+            return sum(not handle.ended for handle in self._line)
+
+    def close(self, grace: float = 0.0) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._line and self._running is None, grace)
+            left = [*self._line, *([self._running] if self._running else [])]
+        for handle in left:
+            handle.cancel()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._running = None
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._line or self._closed)
+                if not self._line:
+                    return
+                handle = self._running = self._line.popleft()
+                self._progress = time.monotonic()
+            if handle.start():
+                self._speak(handle)
+
+    def _speak(self, handle: FakeHandle) -> None:
+        for segment in handle.job.segments:
+            fault = next((make for word, make in FAULTS.items() if word in segment.text), None)
+            if fault is not None and "LATE" not in segment.text:
+                return handle.end(fault())
+            for chunk in tone(handle.job, segment):
+                if handle.wait(None if "HANG" in segment.text else self._options.delay):
+                    return None
+                self._progress = time.monotonic()
+                handle.put(chunk)
+                if fault is not None:
+                    return handle.end(fault())
+            handle.report.segments_done += 1
+            handle.report.text_ids += len(segment.ids)
+        return handle.end()
+
+
+def tone(job: Job, segment: Segment) -> Iterator[Wave]:
+    """A segment's chunks: a sine whose pitch comes from the seed; its length in samples is exact."""
+    samples = round(SECONDS_PER_CHARACTER * len(segment.text) / job.speed * job.sample_rate)
+    pitch = 200 + job.seed % 400
+    wave = (0.3 * np.sin(2 * np.pi * pitch * np.arange(samples) / job.sample_rate)).astype(np.float32)
+    size = round(CHUNK_SECONDS * job.sample_rate)
+    for start in range(0, samples, size):
+        yield wave[start : start + size]
+
+
+def _seconds(job: Job) -> float:
+    return sum(SECONDS_PER_CHARACTER * len(segment.text) / job.speed for segment in job.segments)

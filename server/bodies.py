@@ -1,0 +1,79 @@
+"""Request bodies to validated objects: length first, then kind, then content. Knows nothing about what is asked.
+
+A body that is too long is refused before any of it is read.
+"""
+
+from __future__ import annotations
+
+from flask import Request
+
+from server import schema
+from server.errors import ApiError, too_large
+from server.schema import SegmentsRequest, SpeechRequest
+from server.settings import Settings
+
+
+def read_speech(request: Request, settings: Settings) -> tuple[SpeechRequest, bytes | None]:
+    """The request and the reference recording that it brought, if any."""
+    check_length(request, settings)
+    if request.mimetype == "multipart/form-data":
+        asked, recording = schema.from_form(request.form, request.files)
+    else:
+        asked, recording = schema.from_json_body(SpeechRequest, _json_bytes(request)), None
+    _check_text(asked, settings)
+    if asked.reference_audio is not None and recording is None:
+        recording = schema.decode_recording(asked.reference_audio)
+    _check_reference(asked, recording)
+    return asked, recording
+
+
+def read_segments(request: Request, settings: Settings) -> SegmentsRequest:
+    """The body of POST /segments."""
+    check_length(request, settings)
+    asked = schema.from_json_body(SegmentsRequest, _json_bytes(request))
+    _check_text(asked, settings)
+    return asked
+
+
+def check_length(request: Request, settings: Settings) -> None:
+    """413 for a body that says it is over the limit; one of unsaid length is cut off by Flask at the same limit."""
+    if (request.content_length or 0) > settings.max_body:
+        raise too_large(settings.max_body)
+
+
+def _json_bytes(request: Request) -> bytes:
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    if request.mimetype != "application/json" or charset not in ("utf-8", "utf8"):
+        raise ApiError(
+            415,
+            "unsupported_media_type",
+            f"Content-Type: came {request.content_type!r:.100}; want application/json in UTF-8, or multipart/form-data",
+        )
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise ApiError(415, "unsupported_media_type", "Content-Encoding: want none")
+    return request.get_data(cache=False)
+
+
+def _check_text(asked: SegmentsRequest, settings: Settings) -> None:
+    if len(asked.text) > settings.max_text:
+        raise ApiError(
+            400,
+            "invalid_field",
+            f"text: came {len(asked.text)} characters; want at most {settings.max_text}",
+            field="text",
+        )
+
+
+def _check_reference(asked: SpeechRequest, recording: bytes | None) -> None:
+    if recording is None:
+        if asked.reference_text:
+            _conflict("reference_text", "without reference_audio", "both, or a stored voice")
+        return
+    if asked.voice is not None:
+        _conflict("voice", "together with reference_audio", "one of the two")
+    if asked.recording_style is not None:
+        _conflict("style", "together with reference_audio", "a style only with a stored voice")
+
+
+def _conflict(field: str, came: str, want: str) -> None:
+    raise ApiError(400, "invalid_field", f"{field}: came {came}; want {want}", field=field)

@@ -1,0 +1,106 @@
+"""Puts the application together from what is passed in; nothing happens at import.
+
+Knows nothing about gunicorn, and of the engine only its interface.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response, g, request
+
+from server import errors
+from server.hangup import HangupWatch
+from server.keys import ApiKeys
+from server.metadata import metadata
+from server.metrics import Metrics
+from server.node import Node
+from server.records import Record, Records
+from server.registry import Registry
+from server.routes import OPEN, make_routes
+from server.services import Services
+from server.settings import Settings
+from server.voices import VoiceCache, VoiceStore
+
+if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
+    from glmtts.engine.job import Engine
+
+log = logging.getLogger("server.requests")
+
+
+def make_node(settings: Settings, load_engine: Callable[[], Engine], metrics: Metrics) -> Node:
+    """This process's node, its membership in Consul and what is counted of both."""
+    registry = Registry(settings, None, lambda: 0.0, settings.port)
+    node = Node(settings, load_engine, registry, loaded=metrics.loaded, cut=metrics.cut.inc, die=os._exit)
+    metrics.watch("glmtts_ready", "1 when new work is welcome.", lambda: float(node.trouble() is None))
+    metrics.watch("glmtts_in_flight", "Speech requests inside.", lambda: float(node.speaking))
+    metrics.watch("glmtts_queued", "Jobs in line.", lambda: float(node.engine.waiting() if node.info else 0))
+    metrics.watch(
+        "glmtts_owed_seconds", "Seconds of audio owed.", lambda: node.engine.owed_seconds() if node.info else 0.0
+    )
+    metrics.watch_discovery(registry.state, lambda: registry.counts)
+    return node
+
+
+def make_services(settings: Settings, node: Node, metrics: Metrics, voices: Path) -> Services:
+    """Everything that the routes need; `voices` is the directory of stored voices. OSError: no file of API keys."""
+    return Services(
+        settings=settings,
+        node=node,
+        voices=VoiceStore(voices),
+        cache=VoiceCache(
+            lambda recording, transcript: node.engine.make_voice(recording, transcript),
+            items=settings.voice_cache_items,
+            size=settings.voice_cache_bytes,
+        ),
+        metrics=metrics,
+        records=Records(settings.records),
+        hangups=HangupWatch(),
+        keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
+        metadata=lambda: metadata(node.engine.info, settings),
+    )
+
+
+def create_app(services: Services) -> Flask:
+    """The WSGI application."""
+    app = Flask("server", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
+    # A recording may come as a form's text; the body as a whole is bounded already.
+    app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body
+    app.config["MAX_FORM_PARTS"] = 64
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.before_request(_begin)
+    app.after_request(lambda response: _end(services, response))
+    errors.install(app)
+    app.register_blueprint(make_routes(services))
+    return app
+
+
+def _begin() -> None:
+    # The rule, not the path: what is counted must be a bounded set.
+    g.record = Record.of(request.headers, str(request.url_rule) if request.url_rule else "other")
+
+
+def _end(services: Services, response: Response) -> Response:
+    record: Record = g.record
+    record.status = response.status_code
+    response.headers["X-Request-Id"] = record.request_id
+    info = services.node.info
+    if info is not None:
+        response.headers["X-Model-Version"] = info.model_version
+    # Runs when the body has been sent or given up, not before.
+    response.call_on_close(lambda: _close(services, record))
+    return response
+
+
+def _close(services: Services, record: Record) -> None:
+    if record.total is not None:
+        return
+    record.total = record.elapsed()
+    services.metrics.count(record)
+    level = logging.DEBUG if record.route in OPEN else logging.INFO
+    log.log(level, "request", extra={"facts": record.facts()})

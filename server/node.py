@@ -1,0 +1,167 @@
+"""The life of one serving process: loading, ready, draining, gone; and who is let in meanwhile.
+
+Order on SIGTERM: not ready → out of Consul → serve on for the propagation delay → refuse → finish what runs → exit.
+Knows nothing about routes, gunicorn or what an engine is made of.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from server.errors import ApiError
+from server.settings import Settings
+
+if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
+    from glmtts.engine.job import Engine, EngineInfo
+
+log = logging.getLogger(__name__)
+
+LOAD_FAILED = 3
+"""Exit status of a worker that could not load; gunicorn's sign not to start another."""
+
+
+class Membership(Protocol):
+    """What the node needs of its place in Consul; every method is bounded in time and never raises."""
+
+    def remove_own(self) -> None: ...
+    def start(self, info: EngineInfo | None = None, progress_age: Callable[[], float] | None = None) -> None: ...
+    def deregister(self, timeout: float = 3.0) -> bool: ...
+
+
+class Node:
+    """One engine and its doors. All methods are thread-safe.
+
+    `loaded` is told what was loaded, `cut` how many requests a drain cut, `die` the exit status of a failed load.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        load_engine: Callable[[], Engine],
+        membership: Membership,
+        *,
+        loaded: Callable[[EngineInfo], None],
+        cut: Callable[[int], None],
+        die: Callable[[int], None],
+    ) -> None:
+        self._settings = settings
+        self._load_engine = load_engine
+        self._membership = membership
+        self._loaded = loaded
+        self._cut = cut
+        self._die = die
+        self._changed = threading.Condition()
+        self._engine: Engine | None = None
+        self._draining = False
+        self._refusing = False
+        self._speaking = 0
+
+    def start(self) -> None:
+        """Loads in the background. A load that fails ends the program."""
+        threading.Thread(target=self._load, name="load", daemon=True).start()
+
+    def _load(self) -> None:
+        try:
+            # A predecessor's registration must not send us callers while we load.
+            self._membership.remove_own()
+            began = time.monotonic()
+            engine = self._load_engine()
+            self._loaded(engine.info)
+        except BaseException:
+            log.exception("Model failed to load")
+            if not self._draining:
+                self._membership.deregister(timeout=3.0)
+                self._die(LOAD_FAILED)
+            return
+        with self._changed:
+            self._engine = engine
+            if self._draining:
+                return
+            # Inside the lock: a drain that begins now finds a registry that it can leave.
+            self._membership.start(engine.info, engine.progress_age)
+        # Scripts in the field wait for this very line.
+        log.info("Model loaded successfully", extra={"facts": {"seconds": round(time.monotonic() - began, 3)}})
+
+    @property
+    def engine(self) -> Engine:
+        """The loaded engine; ApiError 503 while there is none."""
+        if self._engine is None:
+            raise ApiError(503, "loading", "the model is being loaded", retry_after=5.0)
+        return self._engine
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What was loaded, if anything was yet."""
+        return self._engine.info if self._engine is not None else None
+
+    @property
+    def speaking(self) -> int:
+        """Speech requests that are inside, waiting ones included."""
+        return self._speaking
+
+    def trouble(self) -> str | None:
+        """Why no new work should be sent here; None when ready."""
+        if self._draining:
+            return "draining"
+        if self._engine is None:
+            return "loading"
+        age = self._engine.progress_age()
+        return f"engine stalled: no progress for {age:.0f} s" if age > self._settings.progress_limit else None
+
+    @contextmanager
+    def admitted(self) -> Iterator[Engine]:
+        """Holds one of the bounded places for speech; ApiError 503 or 429 when there is none."""
+        with self._changed:
+            if self._refusing:
+                raise ApiError(503, "draining", "this node is shutting down; ask another", retry_after=1.0)
+            engine = self.engine
+            owed = engine.owed_seconds()
+            if self._speaking >= self._settings.speech_threads or owed > self._settings.queue_seconds:
+                raise ApiError(
+                    429,
+                    "busy",
+                    f"{self._speaking} requests and {owed:.0f} s of audio are before you",
+                    retry_after=min(60.0, max(1.0, owed / max(1, engine.info.max_streams))),
+                )
+            self._speaking += 1
+        try:
+            yield engine
+        finally:
+            with self._changed:
+                self._speaking -= 1
+                self._changed.notify_all()
+
+    def drain(self) -> bool:
+        """Leaves in order, blocking; False at once if that goes on already."""
+        with self._changed:
+            if self._draining:
+                return False
+            self._draining = True
+            was_ready = self._engine is not None
+        log.info("Draining: leaving discovery")
+        self._membership.deregister(timeout=3.0)
+        if was_ready:
+            time.sleep(self._settings.propagation_delay)
+        with self._changed:
+            self._refusing = True
+            log.info("Draining: no new work", extra={"facts": {"running": self._speaking}})
+            self._changed.wait_for(lambda: self._speaking == 0, timeout=self._settings.drain_grace)
+            left = self._speaking
+        self._cut(left)
+        if self._engine is not None:
+            self._engine.close(0.0)
+        log.info("Drained", extra={"facts": {"cut": left}})
+        return True
+
+    def abandon(self) -> None:
+        """The quick way out: leaves discovery in at most a second, and lets the rest fall."""
+        self._draining = self._refusing = True
+        farewell = threading.Thread(target=self._membership.deregister, args=(1.0,), daemon=True)
+        farewell.start()
+        farewell.join(1.5)
+        log.warning("Leaving at once", extra={"facts": {"cut": self._speaking}})

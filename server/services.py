@@ -1,0 +1,29 @@
+"""What the routes work with, passed in as one frozen object. Knows nothing: it is a list of names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server.hangup import HangupWatch
+from server.keys import ApiKeys
+from server.metrics import Metrics
+from server.node import Node
+from server.records import Records
+from server.settings import Settings
+from server.voices import VoiceCache, VoiceStore
+
+
+@dataclass(frozen=True)
+class Services:
+    """`metadata` is what Consul is told, `keys` is None where no API keys are wanted."""
+
+    settings: Settings
+    node: Node
+    voices: VoiceStore
+    cache: VoiceCache
+    metrics: Metrics
+    records: Records
+    hangups: HangupWatch
+    keys: ApiKeys | None
+    metadata: Callable[[], dict[str, str]]
