@@ -27,7 +27,8 @@ def counter_normal(seeds_b: Tensor, start_b: Tensor, count: int) -> Tensor:
     no state, so any window of a row's sequence has the same numbers, whatever the batch around it.
     """
     index_bs = start_b[:, None] + torch.arange(count, device=seeds_b.device)
-    bits = _mix(_mix(seeds_b * _GAMMA + _GAMMA)[:, None] + index_bs * _GAMMA)  # + _GAMMA: zero is a fixed point
+    # + 1, for zero is a fixed point of the hash, and would be the largest number there is.
+    bits = _mix(_mix(seeds_b * _GAMMA)[:, None] + (index_bs + 1) * _GAMMA)
     radius = (_shift(bits, 64 - _BITS) + 1).float() * 2.0**-_BITS  # in (0, 1]: its logarithm is finite
     angle = (bits & ((1 << _BITS) - 1)).float() * 2.0**-_BITS
     return torch.sqrt(-2.0 * torch.log(radius)) * torch.cos(2.0 * math.pi * angle)
