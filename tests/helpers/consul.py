@@ -1,0 +1,142 @@
+"""A real Consul agent on free loopback ports, for tests. Knows nothing about our own code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import ProxyHandler, Request, build_opener
+
+ROOT = Path(__file__).resolve().parents[2]
+_open = build_opener(ProxyHandler({})).open  # whatever HTTP_PROXY a test sets, the agent is next door
+
+
+def consul_binary() -> str:
+    """The agent on PATH, else the one that scripts/get_consul.sh fetches."""
+    found = shutil.which("consul") or ROOT / ".tools" / "consul"
+    if not Path(found).exists():
+        subprocess.run([ROOT / "scripts" / "get_consul.sh"], check=True)
+    return str(found)
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of 127.0.0.1 that nobody holds just now, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def eventually(condition: Callable[[], Any], *, within: float = 20.0, what: str = "") -> Any:
+    """Waits until `condition()` is true and gives its value; AssertionError when it is not so `within` seconds."""
+    deadline = time.monotonic() + within
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {within} s: {what or condition}"
+        time.sleep(0.03)
+    return value
+
+
+class Agent:
+    """One agent, server and leader in one, its state in memory: a restart begins with empty data."""
+
+    def __init__(self, directory: Path, *, acl: bool = False, **config: Any) -> None:
+        self.http_port, server, serf = free_ports(3)
+        self.address = f"127.0.0.1:{self.http_port}"
+        self.token = ""
+        self._log = directory / "consul.log"
+        self._config = directory / "consul.json"
+        self._process: subprocess.Popen[bytes] | None = None
+        off = {"grpc": -1, "dns": -1, "serf_wan": -1}
+        ports = {"http": self.http_port, "server": server, "serf_lan": serf, **off, **config.pop("ports", {})}
+        access = {"acl": {"enabled": True, "default_policy": "deny"}} if acl else {}
+        self._acl = acl
+        settings = {"ports": ports, "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "disable_update_check": True}
+        self._config.write_text(json.dumps({**settings, **access, **config}))
+
+    def start(self) -> None:
+        """Starts, and waits until there is a leader and the node is in the catalogue."""
+        command = [consul_binary(), "agent", "-dev", "-config-file", str(self._config), "-log-level", "warn"]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("CONSUL_")}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        eventually(self._leads, within=60, what=f"a leader; see {self._log}")
+        if self._acl:
+            boot = eventually(lambda: self._answer("PUT", "/v1/acl/bootstrap"), what="ACL bootstrap")
+            self.token = boot["SecretID"]
+            policy = {"Name": "agent", "Rules": 'node_prefix "" { policy = "write" }'}
+            self.call("PUT", "/v1/agent/token/agent", {"Token": self.new_token(policy)})
+        eventually(lambda: self.call("GET", "/v1/catalog/nodes"), within=60, what="the node in its catalogue")
+
+    def stop(self) -> None:
+        """Ends at once, as in a crash; all data is lost."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        """Crash, and a new life that knows nothing."""
+        self.stop()
+        self.start()
+
+    def call(self, method: str, path: str, body: Any = None, **params: str) -> Any:
+        """One request with the management token; the parsed answer, None for an empty one. HTTPError otherwise."""
+        url = f"http://{self.address}{path}?{urlencode(params)}"
+        data = None if body is None else json.dumps(body).encode()
+        with _open(Request(url, data, {"X-Consul-Token": self.token}, method=method), timeout=10) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def listed(self, service: str = "glm-tts", **params: str) -> dict[str, dict[str, Any]]:
+        """Service id to what the catalogue and the checks say; `passing="1"` asks for the healthy alone."""
+        found = self.call("GET", f"/v1/health/service/{service}", **params)
+        return {item["Service"]["ID"]: item for item in found}
+
+    def passing(self, service: str = "glm-tts") -> set[str]:
+        """Ids that discovery hands out."""
+        return set(self.listed(service, passing="1"))
+
+    def deregister(self, service_id: str) -> None:
+        """Removes a service behind its owner's back."""
+        self.call("PUT", f"/v1/agent/service/deregister/{service_id}")
+
+    def new_token(self, policy: dict[str, str]) -> str:
+        """A new ACL token that carries one new policy."""
+        self.call("PUT", "/v1/acl/policy", policy)
+        token = self.call("PUT", "/v1/acl/token", {"Policies": [{"Name": policy["Name"]}]})
+        return str(token["SecretID"])
+
+    def _leads(self) -> Any:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()
+        return self._answer("GET", "/v1/status/leader")
+
+    def _answer(self, method: str, path: str) -> Any:
+        try:
+            return self.call(method, path)
+        except HTTPError as error:
+            error.close()
+        except OSError:
+            pass
+        return None
+
+
+@contextmanager
+def running_agent(directory: Path, *, acl: bool = False, **config: Any) -> Iterator[Agent]:
+    """A started agent; `config` is merged into its configuration."""
+    agent = Agent(directory, acl=acl, **config)
+    try:
+        agent.start()
+        yield agent
+    finally:
+        agent.stop()
