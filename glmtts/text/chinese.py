@@ -27,10 +27,15 @@ _MONEY = re.compile(
 _CURRENCY = {"￥": "元", "¥": "元", "$": "美元", "€": "欧元", "£": "英镑", "HK": "港元", "NT": "新台币"}
 _SCORE = re.compile(rf"(比分[^\d，。,.]{{0,6}}|以)(\d{{1,3}})\s*{_DASH}\s*(\d{{1,3}})(?![\d.%])")
 _SUBTRACTION = re.compile(rf"({_NUMBER})\s*-\s*({_NUMBER})(?=\s*=)")
-_PER = "小时|分钟|秒|天|日|周|月|年|次|人|个|件|斤|公斤|千克|克|吨|米|公里|千米|升|毫升|平方|立方|平米|亩|瓶|盒|箱|晚|位|户|页|套|台|度"
+_PER = "[秒天日周月年次人个件斤克吨米升平亩瓶盒箱晚位户页套台度]|小时|分钟|公[斤里]|千[克米]|毫升|立方"
 # A hyphen between these and a number is a minus; after any other character it belongs to a name (歼-20).
 _BEFORE_MINUS = "是为到至约达于在低高降升跌涨和与或从等得率比乘除加减负率值即了有、"
 _NOT_AFTER = rf"(?<![\dA-Za-z{HANZI})）\]】%℃])|(?<=[{_BEFORE_MINUS}])"
+_NAMED = (
+    r"(?:编号|代码|号码|学号|工号|邮编|邮政编码|门牌|型号|密码|验证码|代号|尾号|房间|房号|分机|区号|卡号|账号)"
+    r"(?:号|是|为|[:：])*\s*\d{3,}(?![\d.])"
+)
+_PLACE = "室|房间|包厢|事件|高校|大学|医院|国道|省道|路公交|路车|次列车|次航班|航班|报警|热线|急救"
 _WEEKDAY = "(?:周|星期|礼拜)[一二三四五六日天]"
 _DIGITS = str.maketrans("0123456789", "零一二三四五六七八九")
 _TELEPHONE_DIGITS = str.maketrans("0123456789", "零幺二三四五六七八九")
@@ -58,20 +63,29 @@ def speak(text: str, grammar: Callable[[str], str]) -> str:
     text = re.sub(f"咯(?=[{PUNCTUATION}])", "喽", text)
     text = _numbers(text)
     text = _hyphens(text)
-    return _signs(grammar(text)).lower()
+    return _signs(_liang(text, grammar(text))).lower()
+
+
+def _liang(written: str, spoken: str) -> str:
+    """二百 and 二千 that the grammar made are said 两百 and 两千 wherever they stand; the author's own stay."""
+    for pair in ("二百", "二千"):
+        if pair not in written:
+            spoken = spoken.replace(pair, "两" + pair[1])
+    return spoken
 
 
 def _numbers(text: str) -> str:
     """Powers, money, codes and other numbers without hyphens that the grammar reads wrongly."""
-    text = re.sub(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?![\d,])", lambda m: m[0].replace(",", ""), text)
+    text = re.sub(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?!\d|,\d)", lambda m: m[0].replace(",", ""), text)
     text = re.sub(rf"({_NUMBER})\s*[*x×]\s*({_NUMBER})\^(-?)({_NUMBER})", _power, text)
     text = re.sub(rf"({_NUMBER})\^(-?)({_NUMBER})", lambda m: f"{m[1]}的{_minus(m[2])}{m[3]}次方", text)
     text = _MONEY.sub(_money, text)
     text = re.sub(rf"({_NUMBER})‰", r"千分之\1", text)
     # Versions: 1.2.3, but neither a date (2024.5.1) nor an address of four parts, which the grammar knows.
     text = re.sub(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){2}(?![\d.])", lambda m: _read(m[0].replace(".", "点")), text)
-    # A code: letters with three digits or more are read digit by digit (abc123, MH370, RTX4090).
-    return re.sub(r"(?<=[A-Za-z])\d{3,}(?![\d.])", lambda m: m[0].translate(_TELEPHONE_DIGITS), text)
+    # A name is no quantity and is read digit by digit: abc123, MH370, 密码是1234, 302室, 911事件.
+    text = re.sub(rf"(?<=[A-Za-z])\d{{3,}}(?![\d.])|{_NAMED}", lambda m: m[0].translate(_TELEPHONE_DIGITS), text)
+    return re.sub(rf"(?<![\d.第])\d{{3,5}}(?={_PLACE})", lambda m: m[0].translate(_TELEPHONE_DIGITS), text)
 
 
 def _hyphens(text: str) -> str:
@@ -142,7 +156,8 @@ def _signs(text: str) -> str:
     number = "一二三四五六七八九十百千万亿a-zA-Z"
     text = re.sub(rf"(?<=[{number})])\s*\*\s*(?=\(?[{number}])", "乘", text).replace("*", "")
     text = _addresses(text)
-    text = re.sub(rf"/(?=(?:{_PER})(?![{HANZI}]|$)|(?:{_PER})$)", "每", text)
+    text = re.sub(r"\bkm/h\b", "公里每小时", re.sub(r"\bm/s\b", "米每秒", text))
+    text = re.sub(rf"(?<=[元块角米里次个吨度克升人字页件万亿])/(?={_PER})", "每", text)
     text = re.sub(r"(?<=[A-Za-z])/(?=[A-Za-z])", " ", text)
     text = re.sub(r"[~～]+", "，", text)
     text = re.sub(r"[()（）【】「」`《》『』{}\[\]‘’]", "", text)

@@ -9,13 +9,23 @@ import re
 from collections.abc import Callable
 
 _ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _SCALES = ("", " thousand", " million", " billion", " trillion", " quadrillion")
 _PUNCTUATION = str.maketrans({"，": ", ", "。": ". ", "！": "! ", "？": "? ", "；": "; ", "：": ": ", "、": ", "})
-_CURRENCY = {"$": "dollars", "€": "euros", "£": "pounds"}
+_CURRENCY = {"$": "dollars", "€": "euros", "£": "pounds", "￥": "yuan"}
+_NAMES = {
+    "<": " less than ", ">": " greater than ", "=": " equals ", "±": " plus or minus ", "²": " squared", "³": " cubed",
+    "‰": " per mille", "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3",
+}  # fmt: skip
+_END = r"(?!\d|,\d)"
+_THOUSAND = r"1,\d{3}"
+"""What the grammar would call "thousand …", without the one."""
+_PHONE = re.compile(
+    r"(?<![\d-])(?:\+?(1)[-. ])?\(?(\d{3})\)?[-. ](\d{3})[-.](\d{4})(?![\d-])|(?<![\d-])(\d{3})-(\d{4})(?![\d-])"
+)
 
 
 def speak(text: str, grammar: Callable[[str], str], *, keep: str) -> str:
@@ -23,7 +33,7 @@ def speak(text: str, grammar: Callable[[str], str], *, keep: str) -> str:
 
     `grammar` writes plain numbers, dates and measures out.
     """
-    text = _numbers(text.translate(_PUNCTUATION).replace("'", "’"))
+    text = _numbers(_signs(text.translate(_PUNCTUATION)).replace("'", "’"))
     text = _leftover(_grammatical(text, grammar).replace("’", "'")).lower()
     # An apostrophe inside a word belongs to it; anywhere else it is a quotation mark.
     text = re.sub(r"(?<![^\W\d_])'|'(?![^\W\d_])", " ", text)
@@ -33,7 +43,7 @@ def speak(text: str, grammar: Callable[[str], str], *, keep: str) -> str:
 
 
 def number_words(value: int) -> str:
-    """A whole number from 0 to 10^18 - 1 in words, British style: 1234 is "one thousand two hundred and thirty four"."""
+    """A whole number from 0 to 10^18 - 1 in words, British style: 104 is "one hundred and four"."""
     groups: list[str] = []
     rest = value
     for scale in _SCALES:
@@ -53,7 +63,9 @@ def _hundreds(value: int) -> str:
     hundreds, rest = divmod(value, 100)
     words = [f"{_ONES[hundreds]} hundred"] if hundreds else []
     if rest:
-        words.append(_ONES[rest] if rest < 20 else _TENS[rest // 10 - 2] + (f" {_ONES[rest % 10]}" if rest % 10 else ""))
+        words.append(
+            _ONES[rest] if rest < 20 else _TENS[rest // 10 - 2] + (f" {_ONES[rest % 10]}" if rest % 10 else "")
+        )
     return " and ".join(words)
 
 
@@ -66,21 +78,31 @@ def _decimal_words(number: str) -> str:
 
 def _numbers(text: str) -> str:
     """What the grammar reads wrongly, written so that it has no choice."""
-    text = re.sub(r"(?<=\d)\s*[–—]\s*(?=\d)", "-", text)
+    text = re.sub(r"(?<=[\d%])\s*[–—~]\s*(?=\d)|(?<=%)\s*-\s*(?=\d)", " to ", text)
     text = re.sub(r"\b24/7\b", "twenty four seven", text)
     text = re.sub(r"\bNos?\.\s*(?=\d)|#(?=\d)", "number ", text)
-    text = re.sub(r"(?<![\d-])(\d{3})-(\d{4})(?![\d-])", lambda m: f"{digit_words(m[1])}, {digit_words(m[2])}", text)
+    text = _PHONE.sub(lambda m: ", ".join(digit_words(part) for part in m.groups() if part), text)
     text = re.sub(r"(?<![\w.])\+(?=\d)", "plus ", text)
-    text = re.sub(r"(?<![\w.)])[-−](?=[$€£]?\.?\d)", "minus ", text)
-    text = re.sub(r"([$€£])\s*(1,\d{3}|1\d{3})(\.\d+)?(?![\d,])", _money, text)
-    text = re.sub(r"(?<![\d,.$€£])1,\d{3}(?:\.\d+)?(?![\d,])", lambda m: _decimal_words(m[0]), text)
+    text = re.sub(r"([$€£])\s*[-−](?=\d)", r"-\1", text)
+    text = re.sub(r"(?<![\w.)])(?:minus\s+)?[-−](?=[$€£]?\.?\d)", "minus ", text)
+    text = re.sub(rf"([$€£])\s*({_THOUSAND}|1\d{{3}})(\.\d+)?{_END}|(￥)\s*(\d[\d,]*)(\.\d+)?", _money, text)
+    text = re.sub(rf"(?<![\d,.$€£])({_THOUSAND})(\.\d+)?{_END}", lambda m: _decimal_words(m[0]), text)
     text = _decades(text)
-    text = re.sub(r"(?<=\d)\s*×\s*(?=\d)", " times ", text)
     text = re.sub(r"\b(\d[\d,.]*)\s?m\b", r"\1 meters", text)
     # A hyphen or a v before a number is no minus and no ordinal: GPT-4.5, COVID-19, v2.0, 7-Eleven.
     text = re.sub(r"\b([vV])(?=\d+\.\d)|(?<=[A-Za-z])-(?=\d)|(?<=\d)-(?=[A-Za-z])", lambda m: f"{m[1] or ''} ", text)
     text = re.sub(r"\b\d+(?:\.\d+){2,}\b", lambda m: " point ".join(map(_decimal_words, m[0].split("."))), text)
     return re.sub(r"\b(\d{3,})(?=[A-Z]\b)", lambda m: f"{_decimal_words(m[1])} ", text)
+
+
+def _signs(text: str) -> str:
+    """Operators by name, Markdown's marks gone, fractions as the grammar reads them."""
+    text = re.sub(r"(?<=\d)\s*-\s*(\d[\d.]*)(?=\s*=)", r" minus \1", text)
+    text = re.sub(r"(\d)\^(-?\d)", r"\1 to the power of \2", text)
+    text = re.sub(r"(?<=\w)\s*(?:×|(?<=\d)\*(?=\d))\s*(?=\w)", " times ", text)
+    text = re.sub(r"(?<=[\d\s])([<>])(?=[\d\s])", lambda m: _NAMES[m[1]], text)
+    text = re.sub("[=±²³‰½¼¾⅓⅔]", lambda m: _NAMES[m[0]], text)
+    return re.sub(r"[*`~^]+|(?<![^\W_])_+|_+(?![^\W_])", " ", text)
 
 
 def _decades(text: str) -> str:
@@ -96,7 +118,8 @@ def _plural(ten: str) -> str:
 
 
 def _money(match: re.Match[str]) -> str:
-    return f"{_decimal_words(match[2] + (match[3] or ''))} {_CURRENCY[match[1]]}"
+    sign, whole, fraction = match.groups()[:3] if match[1] else match.groups()[3:]
+    return f"{_decimal_words(whole + (fraction or ''))} {_CURRENCY[sign]}"
 
 
 def _grammatical(text: str, grammar: Callable[[str], str]) -> str:

@@ -66,7 +66,9 @@ class Frontend:
             for spoken, ids in self._fitted(piece, self._phoneme_default if phoneme is None else phoneme):
                 result.append(Segment(len(result), spoken, ids))
         if not result:
-            raise TextError("the text has nothing to speak; letters, digits or Chinese characters are wanted", field="text")
+            raise TextError(
+                "the text has nothing to speak; letters, digits or Chinese characters are wanted", field="text"
+            )
         return result
 
     def prompt_ids(self, transcript: str, *, phoneme: bool | None = None) -> tuple[int, ...]:
@@ -81,7 +83,9 @@ class Frontend:
 
     def _checked(self, text: str, field: str) -> str:
         if "\0" in text:
-            raise TextError(f"the {field} has a NUL at character {text.index(chr(0))}; plain text is wanted", field=field)
+            raise TextError(
+                f"the {field} has a NUL at character {text.index(chr(0))}; plain text is wanted", field=field
+            )
         try:
             text.encode()
         except UnicodeEncodeError as error:

@@ -44,7 +44,7 @@ def syllables(hanzi: str) -> list[Syllable]:
     """The phoneme names of each character of a run of Chinese, in context: one entry a character."""
     from pypinyin import Style, pinyin
 
-    def unknown(run: str) -> list[list[str]]:
+    def unknown(run: str) -> Any:  # pypinyin takes a list here, one entry a character, but types it as a string
         return [[""] for _ in run]
 
     result: list[Syllable] = []
@@ -70,7 +70,7 @@ def _names(initial: str, final: str) -> Syllable:
 def _spoken(run: str, stays: Callable[[str], bool], known: AbstractSet[str] | None) -> Iterator[str]:
     for char, names in zip(run, syllables(run), strict=True):
         tokens = [f"<|{name}|>" for name in names]
-        nameless = not tokens or (known is not None and not known.issuperset(tokens))
+        nameless = not tokens or (known is not None and not known >= set(tokens))
         yield char if nameless or stays(char) else "".join(tokens)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from glmtts.text import chinese, english
@@ -27,6 +27,9 @@ _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f\x80-\x84\x86-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffd"
     "\ue000-\uf8ff\U000f0000-\U0010ffff]"
 )
+_PIECE = 250
+_SENTENCE = re.compile(r".*(?:[。！？；!?]|[a-z]{4}\.(?= ))", re.DOTALL)
+_PAUSE = re.compile(r".*[，、 ]", re.DOTALL)
 _LINE_ENDS = ".!?;:：。！？；，"
 
 
@@ -36,11 +39,10 @@ def clean(text: str) -> str:
     Composed (NFC), and full-width ASCII letters, digits and number signs made half-width. Emoji stay (`normalize`
     drops them).
     """
-    composed = unicodedata.normalize("NFC", _INVISIBLE.sub("", EMOJI_JOINER.sub("", text)))
+    composed = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
     return composed.translate(_HALF_WIDTH)
 
 
-EMOJI_JOINER = re.compile("\u200d")
 _HALF_WIDTH = {
     code: code - 0xFEE0
     for code in range(0xFF01, 0xFF5F)
@@ -80,7 +82,7 @@ def warm() -> None:
 def _prepare(text: str) -> str:
     """One line without emoji or Markdown; every former line ends in punctuation."""
     text = text.replace("\\n", "\n")
-    text = EMOJI.sub("", text)
+    text = re.sub(r"([^\w\s])\1{4,}", r"\1\1\1\1", EMOJI.sub("", text))
     lines = [line.strip() for line in text.splitlines()]
     ended = [_end_line(_MARKER.sub(r"\1。", line)) for line in lines if line]
     joined = "".join(ended) if has_chinese("".join(ended)) else " ".join(ended)
@@ -98,7 +100,7 @@ def _end_line(line: str) -> str:
 
 
 def _punctuate(text: str) -> str:
-    """Spaces only where two words meet or after a sign before a word; of adjacent signs the last; `!` is a full stop."""
+    """Spaces only between two words or a sign and a word; of adjacent signs the last; `!` becomes a full stop."""
     text = re.sub(r"\s+", " ", text)
     word = rf"[^\W_\u2e80-\u9fff{_STANDIN}]"
     kept = rf"(?<={word}) (?=[{_STANDIN}]|{word})|(?<=[{_STANDIN}.,!?;:]) (?={word})|(?<=[.,!?;:]) (?=[{_STANDIN}])"
@@ -122,7 +124,23 @@ def _grammar(language: str) -> Verbalizer:
     normalizer = wetext.Normalizer(lang=language, full_to_half=language == "zh")
 
     def verbalize(text: str) -> str:
-        result: str = normalizer.normalize(text)
-        return result
+        # It strips what it is given.
+        return "".join(
+            piece[: len(piece) - len(piece.lstrip())] + normalizer.normalize(piece) + piece[len(piece.rstrip()) :]
+            for piece in _pieces(text)
+            if piece.strip()
+        )
 
     return verbalize
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """`text` in order, cut where no number is: the grammar's time grows with the square of what it is given."""
+    start = 0
+    while len(text) - start > _PIECE:
+        window = text[start : start + _PIECE]
+        end = _SENTENCE.match(window) or _PAUSE.match(window)
+        step = end.end() if end else _PIECE
+        yield text[start : start + step]
+        start += step
+    yield text[start:]

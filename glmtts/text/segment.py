@@ -36,7 +36,7 @@ def segment(text: str, *, minimum: float = MIN_WEIGHT, maximum: float = MAX_WEIG
 
 
 def units(text: str) -> list[str]:
-    """The indivisible pieces of `text`: an ideograph, a word, a `<|…|>` syllable, a sign; spaces go with the one before."""
+    """What is not cut: an ideograph, a word, a syllable of `<|…|>` spans, a sign; spaces go with the unit before."""
     result: list[str] = []
     for match in _UNIT.finditer(text):
         if match[0].isspace() and result:

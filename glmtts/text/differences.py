@@ -1,0 +1,97 @@
+"""Where the reference's front end reads a text wrong and ours does not, and a line-by-line comparison with it.
+
+A difference is on purpose only if the text and the reference's reading of it show a known mistake. Knows nothing
+about who prints the comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glmtts.text.characters import PUNCTUATION
+from glmtts.text.g2p import G2P
+from glmtts.text.normalize import normalize
+from glmtts.text.segment import segment
+
+FIELDS = ("normalized", "segments", "segments_normalized", "phoneme")
+EQUAL, ON_PURPOSE, DIFFERENT = "equal", "differs on purpose", "differs"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known mistake of the reference: patterns of the texts that it befalls and of what its reading then shows."""
+
+    text: str
+    reading: str
+    reason: str
+
+
+_ZH = r"(?=[\s\S]*[\u4e00-\u9fff])"
+_EN = r"(?![\s\S]*[\u4e00-\u9fff])"
+_SPOKEN = "零幺一二三四五六七八九"
+
+MISTAKES = (
+    Mistake(rf"^{_ZH}[\s\S]*\d\s*-\s*\d", "减", "a hyphen in a telephone number, date, score or range is read as minus"),
+    Mistake(rf"^{_ZH}[\s\S]*(?<![\d\s])\s*[-−]\s*\d", "", "a negative number loses its minus"),
+    Mistake(rf"^{_ZH}[\s\S]*\d[-–—]+\d", "[–—]", "a dash between numbers is left unread"),
+    Mistake(r"/", "每", "a slash that the grammar left is read as per"),
+    Mistake(rf"^{_ZH}[\s\S]*[~～]", "[。.]", "a tilde ends a sentence"),
+    Mistake(r"第\d{3}(?!\d)|第\d{5}(?!\d)", f"第[{_SPOKEN}]{{3}}", "an ordinal is read as a telephone number"),
+    Mistake(
+        r"(?<![\d.,])(?:\d{3}|\d{5})(?![\d.,])",
+        rf"[{_SPOKEN}]{{3}}",
+        "a quantity of three or five digits is read as a telephone number",
+    ),
+    Mistake(r"[￥¥$€£]\s*\d", "", "an amount of money is misread"),
+    Mistake(r"[A-Za-z]-\d", "", "the hyphen in a model's name is read, or its number misread"),
+    Mistake(rf"^{_ZH}[\s\S]*[A-Za-z\d]\.[A-Za-z\d]", "。", "a dot inside an address, name or version ends a sentence"),
+    Mistake(r"[０-９Ａ-Ｚａ-ｚ]", "", "full-width letters and digits are read after the grammar, not before"),
+    Mistake(r"\^.*\^|\^-|(?<![*x×\d.])\d+\^", "", "only the first power with a factor is read"),
+    Mistake(rf"^{_ZH}[\s\S]*[=&@‰≥≤≈±]", "", "a sign is left unread"),
+    Mistake(rf"^{_EN}[\s\S]*['’‘\"][\s\S]*", "", "quotation marks take the spaces beside them, and words stick together"),
+    Mistake(rf"^{_EN}[\s\S]*[A-Za-z][^\w\s'’.,?!:;][A-Za-z\d]", "", "a sign falls away, and the words beside it stick together"),
+    Mistake(rf"^{_EN}[\s\S]*[，。！？；：、]", "", "full-width signs fall away, and the words beside them stick together"),
+    Mistake(rf"^{_EN}[\s\S]*[^\W\d_a-zA-Z]", "", "the spaces beside accented letters fall away"),
+    Mistake(rf"^{_EN}[\s\S]*(?:\d0['’]?s\b|\dm\b|\bNo\. ?\d|#\d|[=<>²³^½¼¾])", "", "a number with a sign or a suffix is misread"),
+    Mistake(r"\n\s*\d+\. |^\d+\. ", "", "the number of a list item is misread"),
+    Mistake(r"<\|[^|<>]*\|>", "", "phoneme tokens in the text are destroyed"),
+)  # fmt: skip
+
+
+def reason(text: str, reading: str) -> str | None:
+    """Why the reference's `reading` of `text` is wrong, or None when no mistake is known to befall it."""
+    found = (m.reason for m in MISTAKES if re.search(m.text, text) and re.search(m.reading, reading))
+    return next(found, None)
+
+
+def parity_lines(golden_lines: Iterable[Mapping[str, Any]], data_dir: Path) -> Iterator[tuple[str, str, str, str]]:
+    """(text, field, status, reason) of every field of every golden line; the reason is "" unless it differs on purpose.
+
+    `data_dir` holds the reference's `G2P_replace_dict.jsonl` and `G2P_able_1word.json`. Raises OSError or ValueError.
+    """
+    lines = (data_dir / "G2P_replace_dict.jsonl").read_text("utf-8").splitlines()
+    replace = {key: value for line in lines if line.strip() for key, value in json.loads(line).items()}
+    g2p = G2P(replace, frozenset(json.loads((data_dir / "G2P_able_1word.json").read_text("utf-8"))))
+    for line in golden_lines:
+        text = line["text"]
+        whole = normalize(text)
+        pieces = segment(whole)
+        again = [normalize(piece) for piece in pieces]
+        for field, ours in zip(FIELDS, (whole, pieces, again, list(map(g2p, again))), strict=True):
+            if ours == line[field]:
+                yield text, field, EQUAL, ""
+                continue
+            why = reason(text, line["normalized"]) or _cut(line)
+            yield text, field, ON_PURPOSE if why else DIFFERENT, why or ""
+
+
+def _cut(line: Mapping[str, Any]) -> str | None:
+    """The reference cuts a long sentence at its sixtieth unit, whatever the units weigh; ours at weight sixty."""
+    words = re.search(r"[a-z]", line["normalized"])
+    hard = any(piece.rstrip()[-1:] not in PUNCTUATION for piece in line["segments"])
+    return "a sentence with Latin words is cut by units, not by length" if words and hard else None
