@@ -129,7 +129,7 @@ class Rotary(nn.Module):
 
 def _rotate_first_head(x_btd: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """Turns the first head's channels only. The published model rotates before it splits the heads: kept."""
-    cos, sin = rotary
+    cos, sin = (table.to(x_btd.dtype) for table in rotary)  # float32 tables would promote q and k under autocast
     width = 2 * cos.shape[-1]
     even, odd = x_btd[..., 0:width:2], x_btd[..., 1:width:2]
     turned = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2)
@@ -250,21 +250,27 @@ class DiT(nn.Module):
         valid_bt: Tensor | None = None,
         attention_bias_tt: Tensor | None = None,
     ) -> Tensor:
-        """`forward` from tokens that `text_emb_layer` has embedded, which a solver does once for all its steps."""
+        """`forward` from tokens that `text_emb_layer` has embedded, which a solver does once for all its steps.
+
+        Inputs are taken to the weights' dtype; the velocity has that of `x_btm`, so a solver can add up in float32.
+        """
+        dtype = self.proj_out.weight.dtype
         cond_bd: Tensor = self.time_embed(time_b)
         if self.config.spkr_emb_adaLN:
-            cond_bd = torch.cat([cond_bd, spk_bd], dim=-1)
-        h_btd = self.emb_concator(x_btm, cond_btc, tokens_btd, valid_bt)
+            cond_bd = torch.cat([cond_bd, spk_bd.to(dtype)], dim=-1)
+        h_btd = self.emb_concator(x_btm.to(dtype), cond_btc.to(dtype), tokens_btd, valid_bt)
         rotary = self.rotary_embed(h_btd.shape[1], h_btd)
-        mask = _attention_mask(valid_bt, attention_bias_tt)
+        mask = _attention_mask(valid_bt, attention_bias_tt, dtype)
         for block in self.transformer_blocks:
             h_btd = block(h_btd, cond_bd, rotary, mask)
         scale, shift = self.norm_out(cond_bd)  # this order, unlike the blocks'
-        return clear(self.proj_out(_modulated(h_btd, shift, scale)), valid_bt)
+        return clear(self.proj_out(_modulated(h_btd, shift, scale)), valid_bt).to(x_btm.dtype)
 
 
-def _attention_mask(valid_bt: Tensor | None, bias_tt: Tensor | None) -> Tensor | None:
-    """One mask for all heads, bool or float, that broadcasts to (b, h, t, t); None where everything is seen."""
+def _attention_mask(valid_bt: Tensor | None, bias_tt: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """One mask for all heads, bool or of `dtype`, that broadcasts to (b, h, t, t); None where everything is seen."""
+    if bias_tt is not None and bias_tt.dtype != torch.bool:
+        bias_tt = bias_tt.to(dtype)
     if valid_bt is None:
         return bias_tt
     seen = valid_bt[:, None, None, :]

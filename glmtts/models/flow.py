@@ -87,7 +87,10 @@ class Flow(nn.Module):
             self.spk_embed_affine_layer = nn.Linear(config.spk_embed_dim, mel_dim)
 
     def frames(self, tokens: int) -> int:
-        """Mel frames of so many tokens, rounded as the reference rounds."""
+        """Mel frames of so many tokens as the reference counts them.
+
+        Trap: its float division loses a frame now and then: 29 tokens at 25 Hz are 57 frames at 50 Hz, not 58.
+        """
         return int(tokens / self.config.input_frame_rate * self.config.mel_framerate)
 
     def sample(
@@ -104,8 +107,8 @@ class Flow(nn.Module):
         """Mel (b, mel, new frames) of new tokens after a prompt; every row has the same lengths, no padding.
 
         noise_btm: prompt and new frames, at least as many as are needed. spk_bd: raw speaker vectors.
-        frames: new frames to make, by default the rest of the tokens' own frames (speed 1);
-        then the prompt keeps its ratio and the new tokens are stretched over what is left.
+        frames: new frames to make; the prompt's tokens keep their rate and the new ones are stretched over the rest.
+        By default speed 1 as the reference counts it (see `frames`).
         The prompt's mel frames, not its tokens' frames, are cut off the front.
         """
         tokens_bt = self.frame_tokens(tokens_bn, prompt_tokens_bn, prompt_mel_btm.shape[1], frames)
@@ -120,12 +123,14 @@ class Flow(nn.Module):
     def frame_tokens(
         self, tokens_bn: Tensor, prompt_tokens_bn: Tensor, prompt_frames: int, frames: int | None = None
     ) -> Tensor:
-        """Prompt and new tokens, one per frame: (b, t), t = `prompt_frames` + `frames` where `frames` is given."""
+        """Prompt and new tokens, one per frame: (b, t).
+
+        t = prompt_frames + frames, the prompt's tokens at their exact rate; the reference's count without `frames`.
+        """
         both_bn = torch.cat([prompt_tokens_bn, tokens_bn], dim=1)
-        own = self.frames(both_bn.shape[1])
-        if frames is None or prompt_frames + frames == own:
-            return stretch(both_bn, own)
-        prompt_own = self.frames(prompt_tokens_bn.shape[1])
+        if frames is None:
+            return stretch(both_bn, self.frames(both_bn.shape[1]))
+        prompt_own = prompt_tokens_bn.shape[1] * self.config.mel_framerate // self.config.input_frame_rate
         rest = prompt_frames + frames - prompt_own
         if rest < 1:
             raise ValueError(f"{frames} new frames came, want more than {prompt_own - prompt_frames}")
@@ -177,12 +182,13 @@ class Flow(nn.Module):
             with_cond, without = v_2.chunk(2)
             return (1 + w) * with_cond - w * without
 
-        times = cosine_times(steps or self.config.n_timesteps, device=noise_btm.device)
+        times = cosine_times(self.config.n_timesteps if steps is None else steps, device=noise_btm.device)
         return euler(velocity, noise_btm, times)
 
     def _with_speaker(self, cond_btm: Tensor, spk_bd: Tensor) -> Tensor:
         """The condition as the estimator wants it: (b, t, c)."""
         if self.config.remove_spkr_concat_condition:
             return cond_btm
-        spk_btm = self.spk_embed_affine_layer(spk_bd)[:, None].expand_as(cond_btm)
+        affine = self.spk_embed_affine_layer
+        spk_btm = affine(spk_bd.to(affine.weight.dtype))[:, None].expand_as(cond_btm)
         return torch.cat([cond_btm, spk_btm], dim=-1)

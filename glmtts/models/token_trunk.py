@@ -26,7 +26,8 @@ def stretch(tokens_bn: Tensor, frames: int) -> Tensor:
 
 def frequencies(count: int, theta: float, device: torch.device) -> Tensor:
     """theta^(-k / count) for k = 0 .. count - 1, in float32: (count,)."""
-    return theta ** (-torch.arange(count, dtype=torch.float32, device=device) / count)
+    # The reciprocal is written out, as in the reference: over thousands of frames a last bit becomes an angle.
+    return 1.0 / theta ** (torch.arange(count, dtype=torch.float32, device=device) / count)
 
 
 def clear(x_btd: Tensor, valid_bt: Tensor | None) -> Tensor:
