@@ -176,7 +176,7 @@ class CampPlus(nn.Module):
         out: Tensor = self.xvector(self.head(fbank_btf.transpose(1, 2))).squeeze(-1)
         return out
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def embed(self, wave_s: Tensor) -> Tensor:
         """The speaker vector (192,) float32, on the CPU, of a 16 kHz waveform (s,) of at least 50 ms."""
         assert not self.training, "batch norm would use the recording's own statistics"

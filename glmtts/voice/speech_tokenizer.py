@@ -206,7 +206,7 @@ class WhisperVQ(nn.Module):
         weight = self.conv1.weight
         return made["input_features"].to(weight), made["attention_mask"].to(weight.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def tokenize(self, wave_s: Tensor) -> Tensor:
         """Token ids (n,) int64, on the CPU, of a 16 kHz waveform (s,) of any length, in pieces of 30 s."""
         piece = min(

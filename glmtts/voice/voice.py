@@ -1,0 +1,80 @@
+"""A voice: what a reference recording and its transcript become to condition the model.
+
+Puts the parts of this package together. Knows nothing about how recordings are stored or sent, nor how voices are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glmtts.audio import FRAMES_PER_TOKEN, VOICE_RATE, Wave
+from glmtts.config import MelConfig
+from glmtts.voice.features import log_mel, resample
+from glmtts.voice.recording import load_recording
+from glmtts.voice.speaker_encoder import CampPlus
+from glmtts.voice.speech_tokenizer import WhisperVQ
+
+
+@dataclass(frozen=True, eq=False)
+class Voice:
+    """One recording as conditioning, on the CPU. Two voices are told apart by `digest`, not by `==`.
+
+    speaker: (192,) float32, as the encoder gives it, not normalised.
+    prompt_tokens: (n,) int64 speech tokens of the recording, 25 a second.
+    prompt_mels: by output rate in Hz, log-mel (2·n, 80) float32 of the same stretch.
+    prompt_text: ids of the transcript; empty without one (then the voice gives timbre only).
+    digest: `voice_digest` of what it was made from.
+    """
+
+    speaker: Tensor
+    prompt_tokens: Tensor
+    prompt_mels: Mapping[int, Tensor]
+    prompt_text: tuple[int, ...]
+    transcript: str
+    digest: str
+
+
+def voice_digest(recording: bytes, transcript: str) -> str:
+    """SHA-256, in hex, of a recording's bytes and its transcript: known before anything is decoded."""
+    return hashlib.sha256(hashlib.sha256(recording).digest() + transcript.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class VoiceMaker:
+    """Makes voices with one checkpoint's parts; `mels` by output rate in Hz, `prompt_ids` from the text front end."""
+
+    speaker_encoder: CampPlus
+    speech_tokenizer: WhisperVQ
+    mels: Mapping[int, MelConfig]
+    prompt_ids: Callable[[str], tuple[int, ...]]
+
+    def make_voice(self, recording: bytes, transcript: str = "") -> Voice:
+        """The voice in an encoded recording of 1–30 s. Raises AudioError (see `load_recording`) and TextError."""
+        wave, rate = load_recording(recording)
+        transcript = transcript.strip()
+        prompt_text = self.prompt_ids(transcript) if transcript else ()
+        speech = torch.from_numpy(resample(wave, rate, VOICE_RATE))
+        tokens = self.speech_tokenizer.tokenize(speech)
+        mels = {mel.sample_rate: self._prompt_mel(wave, rate, mel) for mel in self.mels.values()}
+        # A started token counts and a started frame does not, so the last token may have no frames: the flow would
+        # speak that one's end of the recording again at the start of the new speech. Keep what both have.
+        n = min(len(tokens), *(len(mel) // FRAMES_PER_TOKEN for mel in mels.values()))
+        return Voice(
+            speaker=self.speaker_encoder.embed(speech),
+            prompt_tokens=tokens[:n],
+            prompt_mels={rate: mel[: n * FRAMES_PER_TOKEN] for rate, mel in mels.items()},
+            prompt_text=prompt_text,
+            transcript=transcript,
+            digest=voice_digest(recording, transcript),
+        )
+
+    @staticmethod
+    def _prompt_mel(wave: Wave, rate: int, config: MelConfig) -> Tensor:
+        """Log-mel (t, mels), contiguous."""
+        resampled = torch.from_numpy(resample(wave, rate, config.sample_rate))
+        return log_mel(resampled.unsqueeze(0), config)[0].T.contiguous()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from glmtts.config import MEL_BY_RATE
+from glmtts.errors import AudioError
+from glmtts.voice.features import log_mel
+from glmtts.voice.speaker_encoder import CampPlus
+from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
+from glmtts.voice.voice import VoiceMaker, voice_digest
+
+TOKENIZER = WhisperVQConfig(
+    d_model=8,
+    encoder_attention_heads=2,
+    encoder_ffn_dim=16,
+    num_mel_bins=5,
+    max_source_positions=1500,
+    quantize_vocab_size=11,
+    quantize_position=1,
+    pooling_position=1,
+    pooling_kernel_size=2,
+    pooling_type="avg",
+)
+
+
+def code_points(text: str) -> tuple[int, ...]:
+    return tuple(map(ord, text))
+
+
+@pytest.fixture(scope="module")
+def maker() -> VoiceMaker:
+    torch.manual_seed(0)
+    return VoiceMaker(CampPlus().eval(), WhisperVQ(TOKENIZER).eval(), MEL_BY_RATE, code_points)
+
+
+def recording(samples: int, rate: int, seed: int = 0) -> bytes:
+    noise = np.random.default_rng(seed).standard_normal(samples) * 0.1
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise, rate, format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
+
+
+def test_a_voice_has_every_part(maker: VoiceMaker) -> None:
+    """A second of recording gives 192 numbers, 25 tokens, 50 frames at each output rate and the transcript's ids."""
+    voice = maker.make_voice(recording(16000, 16000), " 你好 ")
+    assert voice.speaker.shape == (192,)
+    assert voice.speaker.dtype == torch.float32
+    assert voice.prompt_tokens.shape == (25,)
+    assert voice.prompt_tokens.dtype == torch.int64
+    assert {rate: tuple(mel.shape) for rate, mel in voice.prompt_mels.items()} == {24000: (50, 80), 32000: (50, 80)}
+    assert voice.prompt_text == code_points("你好")
+    assert voice.transcript == "你好"
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 24000, 44100, 48000])
+@pytest.mark.parametrize("seconds", [1.0, 1.019, 1.021, 1.0399, 1.25])
+def test_tokens_and_frames_cover_the_same_stretch(maker: VoiceMaker, rate: int, seconds: float) -> None:
+    """Whatever the rate and the length, there are exactly two frames a token, and less than 60 ms are dropped."""
+    samples = round(seconds * rate)
+    voice = maker.make_voice(recording(samples, rate))
+    tokens = len(voice.prompt_tokens)
+    assert {len(mel) for mel in voice.prompt_mels.values()} == {2 * tokens}
+    assert -0.001 < samples / rate - tokens / 25 < 0.06
+
+
+def test_the_mel_is_that_of_the_recording(maker: VoiceMaker) -> None:
+    """At its own rate the prompt mel is the recording's log-mel, frames first."""
+    data = recording(24000, 24000)
+    wave, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    expected = log_mel(torch.from_numpy(wave).unsqueeze(0), MEL_BY_RATE[24000])[0].T
+    torch.testing.assert_close(maker.make_voice(data).prompt_mels[24000], expected)
+
+
+def test_without_a_transcript_there_is_no_prompt_text(maker: VoiceMaker) -> None:
+    """An empty or blank transcript gives no ids, and the front end is not asked."""
+    assert maker.make_voice(recording(16000, 16000), " \n").prompt_text == ()
+
+
+def test_the_digest_names_recording_and_transcript(maker: VoiceMaker) -> None:
+    """The same bytes and words give the same digest, known without decoding; a change in either gives another."""
+    data = recording(16000, 16000)
+    digest = maker.make_voice(data, "hello").digest
+    assert digest == voice_digest(data, "hello")
+    others = {
+        voice_digest(data, "hallo"),
+        voice_digest(recording(16000, 16000, seed=1), "hello"),
+        voice_digest(data, ""),
+    }
+    assert digest not in others
+    assert len(others) == 3
+
+
+def test_a_voice_can_be_used_outside_inference_mode(maker: VoiceMaker) -> None:
+    """A voice's tensors are plain ones: a training step may take them."""
+    voice = maker.make_voice(recording(16000, 16000))
+    assert not any(t.is_inference() for t in (voice.speaker, voice.prompt_tokens, *voice.prompt_mels.values()))
+
+
+def test_an_unfit_recording_makes_no_voice(maker: VoiceMaker) -> None:
+    """The recording is judged before anything is computed of it."""
+    with pytest.raises(AudioError, match=r"lasts 0\.5 s"):
+        maker.make_voice(recording(8000, 16000))
