@@ -92,6 +92,10 @@ def from_form(form: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> 
     for name in files:
         if name != "reference_audio":
             raise ApiError(400, "invalid_field", f"{name}: came as a file; want reference_audio only", field=name)
+    for name, value in form.items():
+        # What the form's reader puts for bytes that are no UTF-8.
+        if "\N{REPLACEMENT CHARACTER}" in value:
+            raise ApiError(400, "invalid_field", f"{name}: came no UTF-8; want UTF-8", field=name)
     upload = files.get("reference_audio")
     recording = None if upload is None else upload.read()
     return _validate(SpeechRequest, form.to_dict(), strict=False), recording

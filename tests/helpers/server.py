@@ -72,9 +72,14 @@ class Server:
         own["OMP_NUM_THREADS"] = "1"
         if voices is not None:
             own["GLMTTS_VOICES_DIR"] = str(voices)
-        command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(self.port), "--checkpoint", checkpoint]
+        flags = ["--host", "127.0.0.1", "--port", str(self.port), "--checkpoint", checkpoint]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=own, stderr=subprocess.PIPE, text=True, start_new_session=True
+            [sys.executable, "app.py", *flags],
+            cwd=ROOT,
+            env=own,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -1,0 +1,55 @@
+"""The one map from exceptions to HTTP."""
+
+from collections.abc import Iterator
+
+import pytest
+from werkzeug.exceptions import BadGateway, MethodNotAllowed, NotFound
+
+from glmtts import errors
+from server.errors import STATUS, ApiError, refusal
+
+
+def tree(kind: type[errors.GlmTtsError] = errors.GlmTtsError) -> Iterator[type[errors.GlmTtsError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from tree(child)
+
+
+def test_the_map_is_total() -> None:
+    """Every error that glmtts defines has its own status and code."""
+    assert set(STATUS) == set(tree())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.TextError("x", field="text"), 400),
+        (errors.AudioError("x"), 400),
+        (errors.AudioDecodeError("x"), 422),
+        (errors.UnsupportedError("x"), 400),
+        (errors.BusyError("x", retry_after=3.2), 429),
+        (errors.DeadlineError("x"), 503),
+        (errors.DeviceMemoryError("x"), 507),
+        (errors.EngineError("x"), 500),
+        (ApiError(404, "unknown_voice", "x"), 404),
+        (NotFound(), 404),
+        (MethodNotAllowed(["POST"]), 405),
+        (ZeroDivisionError("x"), 500),
+    ],
+)
+def test_each_error_has_the_status_of_the_api_table(error: Exception, status: int) -> None:
+    """The statuses are those that callers and the client library rely on."""
+    assert refusal(error).status == status
+
+
+@pytest.mark.parametrize("error", [errors.EngineError("secret"), KeyError("secret"), BadGateway("secret")])
+def test_a_fault_of_ours_tells_nothing_of_the_inside(error: Exception) -> None:
+    """A 500's message is the same for every cause."""
+    assert "secret" not in refusal(error).message
+    assert refusal(error).code == "internal"
+
+
+def test_what_can_be_tried_again_says_when() -> None:
+    """429 and 503 carry seconds to wait."""
+    assert refusal(errors.BusyError("x", retry_after=3.2)).retry_after == 3.2
+    assert refusal(errors.DeadlineError("x")).retry_after is not None
