@@ -146,9 +146,11 @@ class Decoder:
 def speak(decoder: Decoder, row: Row, slot: int = 0) -> Iterator[int]:
     """Draws one row alone and yields its speech tokens, one device sync each; other slots should be idle."""
     decoder.admit(slot, row)
-    for _ in range(row.bounds.maximum):
-        token = int(decoder.step()[slot])
-        if token == decoder.end:
-            break
-        yield token
-    decoder.release(slot)
+    try:
+        for _ in range(row.bounds.maximum):
+            token = int(decoder.step()[slot])
+            if token == decoder.end:
+                return
+            yield token
+    finally:
+        decoder.release(slot)

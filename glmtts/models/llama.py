@@ -16,20 +16,14 @@ from torch.nn import functional as F
 
 from glmtts.errors import CheckpointError
 from glmtts.models.kv_cache import KVCache, head_dim, kv_heads
+from glmtts.models.llama_rotary import Rotary, RotaryTable, rope_theta
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig
 
 
-class Rotary(NamedTuple):
-    """cos and signed sin (b or 1, n, 1, head_dim) of the positions at hand; see `Llama.rotary`."""
-
-    cos: Tensor
-    sin: Tensor
-
-
 class LlamaOutput(NamedTuple):
-    """What a whole-sequence pass gives. `attention[layer]` is (b, heads, n, n), rows summing to 1, with gradient."""
+    """What a whole-sequence pass gives. `attention[layer]`: float32 (b, heads, n, n), rows sum to 1."""
 
     logits: Tensor
     hidden: Tensor
@@ -79,9 +73,7 @@ class Attention(nn.Module):
         parts = (self.q_proj, self.k_proj, self.v_proj)
         qkv = self.fused(x_bnd) if self.fused is not None else torch.cat([part(x_bnd) for part in parts], dim=-1)
         qkv = qkv.view(*x_bnd.shape[:2], -1, self.head_dim)
-        turned = qkv[:, :, : self.heads + self.kv_heads]
-        rolled = turned.roll(self.head_dim // 2, dims=-1)
-        turned.mul_(rotary.cos).addcmul_(rolled, rotary.sin)
+        rotary.turn_(qkv[:, :, : self.heads + self.kv_heads])
         return qkv
 
     def forward(self, x_bnd: Tensor, rotary: Rotary, mask: Tensor | None, want_probs: bool) -> tuple[Tensor, Tensor]:
@@ -96,7 +88,7 @@ class Attention(nn.Module):
             seen = torch.ones(n, n, dtype=torch.bool, device=x_bnd.device).tril() if mask is None else mask
             k, v = (x.repeat_interleave(self.heads // self.kv_heads, dim=1) for x in (k, v))
             scores = (q @ k.transpose(-1, -2) * self.head_dim**-0.5).masked_fill(~seen, float("-inf"))
-            probs = scores.softmax(dim=-1)
+            probs = scores.softmax(dim=-1, dtype=torch.float32)
             out = probs.to(v.dtype) @ v
         else:
             probs = x_bnd.new_empty(0)
@@ -182,14 +174,13 @@ class Llama(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.config = config
-        self.rope_theta = rope_theta(config)
+        self._rotary = RotaryTable(head_dim(config), rope_theta(config))
         if config.hidden_act != "silu":
             raise CheckpointError(f"llm/config.json: hidden_act is {config.hidden_act!r}, only 'silu' is supported")
         self.model = Trunk(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
-        self._table: Tensor | None = None
 
     @torch.no_grad()
     def init_weights(self) -> None:
@@ -206,17 +197,6 @@ class Llama(nn.Module):
             layer.self_attn.fuse()
             layer.mlp.fuse()
 
-    def rotary(self, positions: Tensor, length: int, like: Tensor) -> Rotary:
-        """cos and sin for `positions` (b, n) below `length`, in the dtype of `like` (fp32 would promote q and k).
-
-        rotate_half(x) = [−x₂, x₁] is a roll by half of the head; the minus sits in the sin table.
-        """
-        if self._table is None or self._table.shape[1] < length or self._table.device != like.device:
-            self._table = rotary_table(max(length, 512), head_dim(self.config), self.rope_theta)
-            self._table = self._table.to(like.device)
-        cos, sin = self._table[:, positions].to(like.dtype).unsqueeze(3)
-        return Rotary(cos, sin)
-
     def forward(
         self, ids_bn: Tensor, valid_bn: Tensor | None = None, *, attention_of: Collection[int] = ()
     ) -> LlamaOutput:
@@ -230,7 +210,7 @@ class Llama(nn.Module):
         """
         n = ids_bn.shape[1]
         x = self.model.embed_tokens(ids_bn)
-        rotary = self.rotary(torch.arange(n, device=x.device)[None], n, x)
+        rotary = self._rotary.at(torch.arange(n, device=x.device)[None], n, dtype=x.dtype)
         mask = None
         if valid_bn is not None:
             mask = torch.ones(n, n, dtype=torch.bool, device=x.device).tril() & valid_bn[:, None, None, :]
@@ -268,34 +248,10 @@ class Llama(nn.Module):
         mask = x.new_zeros(b, n, length).masked_fill_(hidden_keys, float("-inf"))
         group = self.config.num_attention_heads // kv_heads(self.config)
         mask = mask.repeat(1, group, 1)[:, None]
-        step = Step(
-            cache,
-            slice(0, b) if rows is None else rows,
-            positions,
-            length,
-            self.rotary(positions, cache.length, x),
-            mask,
-        )
+        rotary = self._rotary.at(positions, cache.length, dtype=x.dtype)
+        step = Step(cache, slice(0, b) if rows is None else rows, positions, length, rotary, mask)
         for index, layer in enumerate(self.model.blocks()):
             x = x + layer.self_attn.extend(layer.input_layernorm(x), step, index)
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         hidden: Tensor = self.model.norm(x)
         return hidden
-
-
-def rope_theta(config: LlamaConfig) -> float:
-    """The rotary base, from `rope_parameters` (transformers 5) or `rope_theta`; CheckpointError on any scaling."""
-    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    kind = parameters.get("rope_type", parameters.get("type", "default"))
-    if kind != "default":
-        raise CheckpointError(f"llm/config.json: rope type is {kind!r}, only 'default' is supported")
-    theta = parameters.get("rope_theta", getattr(config, "rope_theta", None))
-    return float(10000.0 if theta is None else theta)
-
-
-def rotary_table(length: int, head_dim: int, theta: float) -> Tensor:
-    """(2, length, head_dim): cos, and sin with its first half negated, of position / theta^(2i / head_dim)."""
-    rate = theta ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
-    cos, sin = angle.cos(), angle.sin()
-    return torch.stack([torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)]).float()
