@@ -1,0 +1,89 @@
+"""The model and its engine: text and a voice to speech. These are the names that a caller needs.
+
+Each is imported when it is first asked for: `import glmtts` costs nothing, and only what uses torch loads it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glmtts.audio import Wave, to_int16
+    from glmtts.checkpoint import Model, load
+    from glmtts.engine.job import Engine, EngineInfo, Handle, Job, Report
+    from glmtts.errors import (
+        AudioDecodeError,
+        AudioError,
+        BusyError,
+        CancelledError,
+        CheckpointError,
+        DeadlineError,
+        DeviceMemoryError,
+        EngineError,
+        GlmTtsError,
+        InputError,
+        TextError,
+        UnsupportedError,
+    )
+    from glmtts.offline import Speech, synthesize
+    from glmtts.text.frontend import Segment
+    from glmtts.text.replacements import read_replacements
+    from glmtts.voice.voice import Voice, voice_digest
+
+__all__ = [
+    "AudioDecodeError",
+    "AudioError",
+    "BusyError",
+    "CancelledError",
+    "CheckpointError",
+    "DeadlineError",
+    "DeviceMemoryError",
+    "Engine",
+    "EngineError",
+    "EngineInfo",
+    "GlmTtsError",
+    "Handle",
+    "InputError",
+    "Job",
+    "Model",
+    "Report",
+    "Segment",
+    "Speech",
+    "TextError",
+    "UnsupportedError",
+    "Voice",
+    "Wave",
+    "load",
+    "read_replacements",
+    "synthesize",
+    "to_int16",
+    "voice_digest",
+]
+
+_ERRORS = "glmtts.errors"
+_HOMES = {
+    "Wave": "glmtts.audio",
+    "to_int16": "glmtts.audio",
+    "Model": "glmtts.checkpoint",
+    "load": "glmtts.checkpoint",
+    **dict.fromkeys(("Engine", "EngineInfo", "Handle", "Job", "Report"), "glmtts.engine.job"),
+    "Speech": "glmtts.offline",
+    "synthesize": "glmtts.offline",
+    "Segment": "glmtts.text.frontend",
+    "read_replacements": "glmtts.text.replacements",
+    "Voice": "glmtts.voice.voice",
+    "voice_digest": "glmtts.voice.voice",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'glmtts' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES.get(name, _ERRORS)), name)
+    globals()[name] = value  # so that the next access is a plain one
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,282 @@
+"""A checkpoint's files to modules: the published tree and the nano one, by the same code.
+
+    llm/config.json, model*.safetensors [, generation.json]     Llama and how it is drawn from
+    flow/config.yaml, flow.pt                                   tokens to mel
+    hift/hift.pt [, config.json]                                24 kHz vocoder
+    [vocos2d/generator_jit.ckpt]                                32 kHz vocoder; code, so only with its sha256 given
+    speech_tokenizer/config.json, preprocessor_config.json, model*.safetensors
+    vq32k-phoneme-tokenizer/tokenizer.model, tokenizer_config.json
+    frontend/campplus.onnx or campplus.pt [, able.json, lexicon_en.json.gz]
+    [model.json]                                                {"name", "version", "languages"}
+
+What stands in brackets may be absent. Strict: every name in a weight file has a place in its module and the other way
+round, but for what is known to be unused. Nothing is downloaded, no class that a config names is constructed.
+Knows nothing about the voices that are stored beside the weights, about requests or threads.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+from transformers import LlamaConfig, WhisperFeatureExtractor
+
+from glmtts.config import MEL_BY_RATE, GenerationConfig, HiFTConfig, from_mapping
+from glmtts.errors import CheckpointError
+from glmtts.flow_config import read_flow_config
+from glmtts.history import SLOT
+from glmtts.model_info import ModelInfo, read_info
+from glmtts.models.flow import Flow
+from glmtts.models.hift import HiFT, hift_config_from_reference
+from glmtts.models.llama import Llama
+from glmtts.models.prompt import SpecialIds
+from glmtts.models.vocoder import Vocoder
+from glmtts.models.vocos import load_vocos
+from glmtts.text.frontend import Frontend
+from glmtts.text.tokenizer import Tokenizer
+from glmtts.voice.onnx_weights import read_onnx
+from glmtts.voice.speaker_encoder import CampPlus
+from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig, encoder_weights
+from glmtts.voice.voice import VoiceMaker
+from glmtts.weights import build, load_strict, read_json, read_json_object, read_safetensors, read_torch, without
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
+
+TOKENIZER = "vq32k-phoneme-tokenizer"
+
+# Names in weight files that have no place in a module, and need none; `encoder_weights` has those of the tokenizer.
+UNUSED_LLM = (r".*rotary_emb\.inv_freq$",)
+UNUSED_SPEECH_TOKENIZER = (r"proj_out\.",)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded checkpoint: modules in eval mode on `device`, without gradients, and what they need to know.
+
+    `dtype` is that of the AR transformer; the others run in float32. `vocoders` by output rate in Hz.
+    """
+
+    info: ModelInfo
+    llm: Llama
+    special: SpecialIds
+    generation: GenerationConfig
+    flow: Flow
+    vocoders: Mapping[int, Vocoder]
+    speech_tokenizer: WhisperVQ
+    speaker_encoder: CampPlus
+    frontend: Frontend
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def sample_rates(self) -> tuple[int, ...]:
+        """The rates in Hz at which it speaks without resampling, the default first."""
+        return tuple(sorted(self.vocoders))
+
+    @property
+    def slot(self) -> int:
+        """Positions of the KV cache that one segment may take, its prompts included."""
+        return min(SLOT, int(self.llm.config.max_position_embeddings))
+
+    @property
+    def voice_maker(self) -> VoiceMaker:
+        """Makes voices with this checkpoint's parts."""
+        mels = {rate: MEL_BY_RATE[rate] for rate in self.sample_rates}
+        return VoiceMaker(self.speaker_encoder, self.speech_tokenizer, mels, self.frontend.prompt_ids)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU. CheckpointError for what this machine lacks."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA says it so
+        raise CheckpointError(f"device {name!r}: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype | None = None,
+    replace: Mapping[str, str] | None = None,
+    vocos_sha256: str | None = None,
+) -> Model:
+    """Loads the checkpoint in the folder `path`.
+
+    Args:
+        device: `auto`, `cpu`, `cuda`, `cuda:1` …
+        dtype: of the AR transformer; by default bfloat16 on CUDA and float32 elsewhere.
+        replace: pronunciations that the front end puts in before its own (the text → `<|…|>` tokens).
+        vocos_sha256: hash that `vocos2d/generator_jit.ckpt` must have; without it that file is not loaded.
+
+    Raises CheckpointError that names the file, and every name in it that does not fit.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise CheckpointError(f"{root}: no such folder; a checkpoint is a folder with llm/, flow/, hift/ …")
+    place = pick_device(str(device))
+    dtype = dtype or (torch.bfloat16 if place.type == "cuda" else torch.float32)
+    tokenizer = Tokenizer.from_dir(root / TOKENIZER)
+    generation = _optional(root / "llm" / "generation.json", GenerationConfig)
+    speech_tokenizer = _ready(load_speech_tokenizer(root / "speech_tokenizer"), place)
+    special = special_ids(tokenizer, speech_tokenizer.config.quantize_vocab_size)
+    llm = _ready(load_llm(root / "llm", dtype), place)
+    if tokenizer.size > llm.config.vocab_size:
+        raise CheckpointError(
+            f"{root}: the tokenizer has ids up to {tokenizer.size - 1}, the llm {llm.config.vocab_size}"
+        )
+    llm.fuse()
+    return Model(
+        info=read_info(root),
+        llm=llm,
+        special=special,
+        generation=generation,
+        flow=_ready(load_flow(root / "flow"), place),
+        vocoders=load_vocoders(root, place, vocos_sha256),
+        speech_tokenizer=speech_tokenizer,
+        speaker_encoder=_ready(load_speaker_encoder(root / "frontend"), place),
+        frontend=load_frontend(root / "frontend", tokenizer, replace or {}, generation),
+        device=place,
+        dtype=dtype,
+    )
+
+
+def special_ids(tokenizer: Tokenizer, codes: int) -> SpecialIds:
+    """The special ids by name, for a speech tokenizer of `codes` codes. CheckpointError when one is missing or lies
+    below the padding's, or when the speech tokens' ids are not in a row."""
+    names = {
+        "ats": "<|audio_0|>",
+        "ate": f"<|audio_{codes - 1}|>",
+        "boa": "<|begin_of_audio|>",
+        "eoa": "<|user|>",
+        "pad": "<|endoftext|>",
+    }
+    special = SpecialIds(**{field: tokenizer.special_id(name) for field, name in names.items()})
+    low = [name for field, name in names.items() if getattr(special, field) < special.pad]
+    if low:
+        raise CheckpointError(f"special tokens {low} have ids below that of <|endoftext|>, {special.pad}")
+    if special.speech_tokens != codes:
+        raise CheckpointError(
+            f"<|audio_0|> … <|audio_{codes - 1}|> have the ids {special.ats} … {special.ate}; wanted {codes} in a row"
+        )
+    return special
+
+
+def _ready(module: M, device: torch.device) -> M:
+    return module.to(device).eval().requires_grad_(False)
+
+
+def load_llm(folder: Path, dtype: torch.dtype) -> Llama:
+    """The AR transformer from a Hugging Face folder, on the CPU, its weights in `dtype`."""
+    values = read_json_object(folder / "config.json")
+    if values.get("model_type", "llama") != "llama":
+        raise CheckpointError(f"{folder / 'config.json'}: model_type is {values['model_type']!r}, wanted 'llama'")
+    config = LlamaConfig.from_dict(values)
+    state = without(read_safetensors(folder), UNUSED_LLM)
+    if config.tie_word_embeddings and "model.embed_tokens.weight" in state:
+        state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
+    llm = build(lambda: Llama(config)).to(dtype)
+    load_strict(llm, state, where=str(folder))
+    return llm
+
+
+def load_flow(folder: Path) -> Flow:
+    """Tokens to mel, float32, on the CPU."""
+    config = read_flow_config(folder / "config.yaml")
+    flow = build(lambda: Flow(config))
+    load_strict(flow, read_torch(folder / "flow.pt"), where=str(folder / "flow.pt"))
+    return flow
+
+
+def load_hift(folder: Path) -> HiFT:
+    """The 24 kHz vocoder, weight norm folded, on the CPU; the published sizes when no config.json is there."""
+    file = folder / "config.json"
+    config = hift_config_from_reference(read_json_object(file), where=str(file)) if file.exists() else HiFTConfig()
+    hift = build(lambda: HiFT(config))
+    load_strict(hift, read_torch(folder / "hift.pt"), where=str(folder / "hift.pt"))
+    return hift.fold_weight_norm()
+
+
+def load_vocoders(root: Path, device: torch.device, vocos_sha256: str | None) -> dict[int, Vocoder]:
+    """The vocoders that the checkpoint has and that may be loaded, by rate in Hz."""
+    hift = _ready(load_hift(root / "hift"), device)
+    vocoders: dict[int, Vocoder] = {hift.sample_rate: hift}
+    file = root / "vocos2d" / "generator_jit.ckpt"
+    if vocos_sha256:
+        vocos = load_vocos(file, sha256=vocos_sha256, device=device)
+        vocoders[vocos.sample_rate] = vocos
+    elif file.exists():
+        log.warning("%s is code and no sha256 was given for it: left out, so no 32 kHz output", file)
+    return vocoders
+
+
+def load_speech_tokenizer(folder: Path) -> WhisperVQ:
+    """Recording to speech tokens, float32, on the CPU. The decoder and what lies past the quantiser are left out."""
+    config = WhisperVQConfig.from_hf(read_json_object(folder / "config.json"))
+    values = read_json_object(folder / "preprocessor_config.json")
+    extractor = WhisperFeatureExtractor(**values)  # type: ignore[no-untyped-call]
+    tokenizer = build(lambda: WhisperVQ(config, extractor))
+    state = encoder_weights(without(read_safetensors(folder), UNUSED_SPEECH_TOKENIZER), config)
+    load_strict(tokenizer, state, where=str(folder))
+    return tokenizer
+
+
+def load_speaker_encoder(folder: Path) -> CampPlus:
+    """Recording to speaker vector, from campplus.pt, or else from campplus.onnx; float32, on the CPU."""
+    files = [folder / name for name in ("campplus.pt", "campplus.onnx")]
+    found = next((file for file in files if file.exists()), None)
+    if found is None:
+        raise CheckpointError(f"{folder}: neither campplus.pt nor campplus.onnx")
+    return read_speaker_encoder(found)
+
+
+def read_speaker_encoder(file: Path) -> CampPlus:
+    """CAM++ from one weight file, in eval mode; `.onnx` is read as ONNX, anything else as a torch file."""
+    encoder = build(CampPlus).eval()
+    state = read_onnx(file, encoder) if file.suffix == ".onnx" else read_torch(file)
+    load_strict(encoder, state, where=str(file))
+    return encoder
+
+
+def load_frontend(
+    folder: Path, tokenizer: Tokenizer, replace: Mapping[str, str], generation: GenerationConfig
+) -> Frontend:
+    """The text front end with what the checkpoint brings for it: characters to leave alone, an English lexicon."""
+    able, lexicon = folder / "able.json", folder / "lexicon_en.json.gz"
+    return Frontend(
+        tokenizer,
+        replace,
+        frozenset(read_json(able)) if able.exists() else None,
+        _read_lexicon(lexicon) if lexicon.exists() else None,
+        generation.phoneme,
+    )
+
+
+def _read_lexicon(file: Path) -> dict[str, str]:
+    try:
+        words = json.loads(gzip.decompress(file.read_bytes()))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise CheckpointError(f"{file}: not readable as gzipped JSON: {error}") from error
+    if not isinstance(words, dict):
+        raise CheckpointError(f"{file}: {type(words).__name__} at the top; wanted words and their phone tokens")
+    return words
+
+
+def _optional(file: Path, cls: type[T]) -> T:
+    """The config in `file`, or its defaults when there is no such file."""
+    return from_mapping(cls, read_json_object(file) if file.exists() else {}, where=str(file))

@@ -1,0 +1,58 @@
+"""What a checkpoint is called: its name, version and languages, from `model.json` or from the files themselves.
+
+Knows nothing about what the files mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from glmtts.config import from_mapping
+from glmtts.errors import CheckpointError
+from glmtts.weights import read_json_object
+
+FILE = "model.json"
+PARTS = ("llm", "flow", "hift", "vocos2d", "speech_tokenizer", "vq32k-phoneme-tokenizer", "frontend")
+SAMPLE = 65536
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a checkpoint says of itself. `languages` are ISO 639-1 codes."""
+
+    name: str
+    version: str
+    languages: tuple[str, ...] = ("zh", "en")
+
+
+def read_info(root: Path) -> ModelInfo:
+    """The keys in `model.json`; for those that it lacks the folder's name, the files' fingerprint, Chinese and English.
+
+    Raises CheckpointError for an unknown key or a value of another type.
+    """
+    file = root / FILE
+    given = read_json_object(file) if file.exists() else {}
+    defaults = {"name": root.resolve().name, "version": fingerprint(root)}
+    info = from_mapping(ModelInfo, {**defaults, **given}, where=str(file))
+    texts = (info.name, info.version, *info.languages)
+    if not isinstance(info.languages, tuple) or not info.languages or not all(isinstance(t, str) and t for t in texts):
+        raise CheckpointError(f"{file}: wanted texts as name and version and a list of texts as languages, got {given}")
+    return info
+
+
+def fingerprint(root: Path) -> str:
+    """12 hexadecimal digits that change with the files of a checkpoint, found in milliseconds whatever its size.
+
+    Names, sizes, and of each file its first, middle and last 64 KiB: other weights of the same shapes differ there.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(file for part in PARTS for file in (root / part).rglob("*") if file.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(root).as_posix()}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            for start in (0, size // 2, max(0, size - SAMPLE)):
+                stream.seek(start)
+                digest.update(stream.read(SAMPLE))
+    return digest.hexdigest()[:12]

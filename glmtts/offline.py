@@ -1,0 +1,159 @@
+"""Text and a voice to a waveform, one utterance at a time: the reference that the engine is tested against.
+
+Read it from top to bottom. No threads, no streaming, no batch; every stage runs on the whole of its input.
+Randomness is a function of (seed, segment, step) in the AR model, of (seed, segment, frame) in the flow and of
+(seed, segment, sample) in the vocoder, so the same call gives the same waveform.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmtts.audio import Wave, frames_for_tokens
+from glmtts.checkpoint import Model
+from glmtts.engine.job import Report
+from glmtts.errors import InputError, UnsupportedError
+from glmtts.history import History
+from glmtts.models.decode import Decoder, Row, speak
+from glmtts.models.flow import frame_noise
+from glmtts.models.kv_cache import KVCache
+from glmtts.models.prompt import prompt_layout
+from glmtts.models.sampling import stream_keys
+from glmtts.text.frontend import Segment
+from glmtts.voice.voice import Voice
+
+SLOWEST, FASTEST = 0.5, 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """What `synthesize` gives back: the waveform (samples,) float32 in [-1, 1], its rate in Hz, and how it came about.
+
+    `segments` are the text as it was spoken, `tokens` the speech tokens of each. The report's finish reason is
+    `length` when any segment reached its maximum without saying that it had finished.
+    """
+
+    wave: Wave
+    sample_rate: int
+    report: Report
+    segments: tuple[Segment, ...]
+    tokens: tuple[tuple[int, ...], ...]
+
+
+@torch.inference_mode()
+def synthesize(
+    model: Model,
+    text: str,
+    voice: Voice,
+    *,
+    sample_rate: int | None = None,
+    seed: int = 0,
+    speed: float = 1.0,
+    history: bool = True,
+    phoneme: bool | None = None,
+) -> Speech:
+    """Speaks `text` in `voice`.
+
+    Args:
+        sample_rate: one of the model's own rates in Hz; None is its lowest.
+        seed: 0 … 2⁶³ − 1.
+        speed: 0.5 (half as fast) to 2.0, by stretching the tokens over more or fewer mel frames.
+        history: whether segments are prompted with the earlier ones.
+        phoneme: phoneme mode; None is the checkpoint's default.
+
+    Raises TextError when the text cannot be spoken, UnsupportedError for a rate that the model or the voice lacks.
+    """
+    rate = model.sample_rates[0] if sample_rate is None else sample_rate
+    _check(model, voice, rate, seed, speed)
+    spoken = _Spoken(report=Report(finish_reason="stop"))
+
+    with _timed(spoken.report, "text"):
+        segments = model.frontend.segments(text, phoneme=phoneme)
+    prompt_tokens = voice.prompt_tokens.tolist()
+    chain = History(voice.prompt_text, prompt_tokens, model.generation, enabled=history, slot=model.slot)
+    cache = KVCache(model.llm.config, 1, model.slot, dtype=model.dtype, device=model.device)
+    decoder = Decoder(model.llm, model.special, model.generation, cache)
+
+    for segment in segments:
+        # Text ids to speech tokens, prompted by the voice and what has been said so far.
+        with _timed(spoken.report, "ar"):
+            prompt = chain.prompt(segment.ids)
+            ids = prompt_layout(prompt.text, segment.ids, prompt.speech, model.special)
+            tokens = tuple(speak(decoder, Row(ids, prompt.bounds, seed, segment.index)))
+        chain.add(segment.ids, tokens)
+        if len(tokens) == prompt.bounds.maximum:
+            spoken.report.finish_reason = "length"
+
+        # Speech tokens to mel to waveform, prompted by the voice alone. No tokens, no sound.
+        if tokens:
+            key = stream_keys(torch.tensor([seed]), torch.tensor([segment.index])).to(model.device)
+            with _timed(spoken.report, "flow"):
+                mel = tokens_to_mel(model, tokens, voice, rate, key, frames_for_tokens(len(tokens), speed))
+            with _timed(spoken.report, "vocoder"):
+                spoken.waves.append(model.vocoders[rate](mel, key)[0].cpu().numpy())
+        spoken.add(segment, tokens)
+
+    return spoken.speech(segments, rate)
+
+
+def tokens_to_mel(model: Model, tokens: tuple[int, ...], voice: Voice, rate: int, key_b: Tensor, frames: int) -> Tensor:
+    """Mel (1, 80, frames) of speech tokens after the voice's own; `key_b` int64 (1,) decides the noise.
+
+    New frames are numbered from 0 and the prompt's downwards from −1, so a frame's noise does not depend on the voice.
+    """
+    prompt_mel = voice.prompt_mels[rate][None].to(model.device)
+    prompt_frames, bins = prompt_mel.shape[1:]
+    mel: Tensor = model.flow.sample(
+        torch.tensor([tokens], device=model.device),
+        voice.prompt_tokens[None].to(model.device),
+        prompt_mel,
+        voice.speaker[None].to(model.device),
+        frame_noise(key_b, -prompt_frames, prompt_frames + frames, bins),
+        frames=frames,
+    )
+    return mel
+
+
+def _check(model: Model, voice: Voice, rate: int, seed: int, speed: float) -> None:
+    if rate not in model.vocoders or rate not in voice.prompt_mels:
+        rates = sorted(set(model.vocoders) & set(voice.prompt_mels))
+        raise UnsupportedError(f"sample rate {rate} Hz; this model and voice have {rates}", field="sample_rate")
+    if not SLOWEST <= speed <= FASTEST:
+        raise InputError(f"speed {speed}; {SLOWEST} to {FASTEST} is wanted", field="speed")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed}; 0 to 2^63 - 1 is wanted", field="seed")
+
+
+@dataclass
+class _Spoken:
+    """What has been made so far."""
+
+    report: Report
+    waves: list[Wave] = field(default_factory=list)
+    tokens: list[tuple[int, ...]] = field(default_factory=list)
+
+    def add(self, segment: Segment, tokens: tuple[int, ...]) -> None:
+        self.tokens.append(tokens)
+        self.report.text_ids += len(segment.ids)
+        self.report.speech_tokens += len(tokens)
+        self.report.segments_done += 1
+
+    def speech(self, segments: list[Segment], rate: int) -> Speech:
+        wave = np.concatenate([np.zeros(0, np.float32), *self.waves])
+        self.report.audio_seconds = len(wave) / rate
+        return Speech(wave, rate, self.report, tuple(segments), tuple(self.tokens))
+
+
+@contextmanager
+def _timed(report: Report, stage: str) -> Iterator[None]:
+    """Adds the time that the block takes to the stage's. On a GPU a stage may end in the next one's time."""
+    start = time.perf_counter()
+    yield
+    report.stage_seconds[stage] = report.stage_seconds.get(stage, 0.0) + time.perf_counter() - start
