@@ -1,0 +1,273 @@
+"""What each kind of golden case compares, and how far it may be off.
+
+A kind is known by the beginning of a case's name. Everything about sizes comes from the case itself.
+Knows nothing about folders, tables or exit codes: `glmtts.parity` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig
+
+from glmtts.audio import hop_length
+from glmtts.checkpoint import read_speaker_encoder
+from glmtts.config import DiTConfig, FlowConfig, GenerationConfig, MelConfig, from_mapping
+from glmtts.errors import CheckpointError
+from glmtts.models.decode import Decoder, speak
+from glmtts.models.decode import Row as DecoderRow
+from glmtts.models.dit import block_mask
+from glmtts.models.flow import Flow
+from glmtts.models.hift import HiFT, hift_config_from_reference
+from glmtts.models.kv_cache import KVCache
+from glmtts.models.llama import Llama
+from glmtts.models.prompt import LengthBounds, SpecialIds, length_bounds, prompt_layout
+from glmtts.models.sampling import NO_TOKEN, ras_sample
+from glmtts.text.differences import DIFFERENT, FIELDS, ON_PURPOSE, parity_lines
+from glmtts.voice.features import fbank, log_mel
+from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
+from glmtts.weights import load_strict
+
+TOLERANCE = 2e-4
+STANDARD_ERRORS = 4.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A golden case: its name, its JSON, its inputs and outputs, and the weights without their prefix."""
+
+    name: str
+    info: Any
+    tensors: dict[str, Tensor]
+    state: dict[str, Tensor]
+
+    @property
+    def information(self) -> bool:
+        """Whether the case is printed only, as its JSON says."""
+        return isinstance(self.info, dict) and self.info.get("kind") == "information"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. `difference` None: there is no number. `limit` None: printed, not judged; `word` says why."""
+
+    case: str
+    difference: float | None
+    limit: float | None
+    remark: str = ""
+    word: str = "information"
+
+    @property
+    def passed(self) -> bool:
+        """Not judged, or within the limit. NaN is not."""
+        return self.limit is None or (self.difference is not None and self.difference <= self.limit)
+
+    @property
+    def verdict(self) -> str:
+        """The word in the table."""
+        return self.word if self.limit is None else "ok" if self.passed else "OVER"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files that some kinds need besides the case: the speaker encoder's weights, the reference's data files."""
+
+    campplus: Path | None
+    reference: Path
+
+
+def worst(ours: Tensor, golden: Tensor) -> float:
+    """The largest absolute difference; infinite when the shapes differ."""
+    if ours.shape != golden.shape:
+        return float("inf")
+    return float((ours.double() - golden.double()).abs().max()) if golden.numel() else 0.0
+
+
+def mismatches(ours: Tensor, golden: Tensor) -> float:
+    """How many ids differ; a difference in length counts for each id too many or missing."""
+    shared = min(len(ours), len(golden))
+    return float((ours[:shared] != golden[:shared]).sum() + abs(len(ours) - len(golden)))
+
+
+def _mel(case: Case, _sources: Sources) -> Iterator[Row]:
+    info = case.info
+    config = MelConfig(info["sample_rate"], info["n_fft"], info["hop"], info["n_mels"], info["fmin"], info["fmax"])
+    yield Row(case.name, worst(log_mel(case.tensors["wav"], config), case.tensors["mel"]), TOLERANCE)
+
+
+def _hift(case: Case, _sources: Sources) -> Iterator[Row]:
+    values = {**case.info["config"], "f0_cond_channels": case.info["f0_cond_channels"]}
+    model = HiFT(hift_config_from_reference(values, where=case.name)).eval()
+    load_strict(model, case.state, where=case.name)
+    t = case.tensors
+    yield Row(f"{case.name} f0", worst(model.f0(t["mel"]), t["f0"]), TOLERANCE)
+    yield Row(f"{case.name} wav", worst(model.decode(t["mel"], t["source"]), t["wav"]), TOLERANCE)
+    model.fold_weight_norm()
+    yield Row(f"{case.name} wav, weight norm folded", worst(model.decode(t["mel"], t["source"]), t["wav"]), TOLERANCE)
+
+
+def _flow(case: Case, _sources: Sources) -> Iterator[Row]:
+    info, t = case.info, case.tensors
+    shared = ("t_scheduler", "inference_cfg_rate", "speech_token_cfg", "input_frame_rate", "mel_framerate")
+    config = FlowConfig(
+        dit=from_mapping(DiTConfig, info["dit"], where=case.name),
+        remove_spkr_concat_condition="spk_embed_affine_layer.weight" not in case.state,
+        **{key: info[key] for key in shared},
+    )
+    model = Flow(config).eval()
+    load_strict(model, case.state, where=case.name)
+    for name, steps in info["n_timesteps"].items():
+        ours = model.sample(t["token"], t["prompt_token"], t["prompt_feat"], t["embedding"], t["noise"], steps=steps)
+        yield Row(f"{case.name} {name}, {steps} steps", worst(ours, t[name]), TOLERANCE)
+    frames = t["est_x"].shape[1]
+    tokens_bt = model.frame_tokens(t["token"], t["prompt_token"], t["prompt_feat"].shape[1])
+    inputs = (t["est_x"], tokens_bt, t["est_cond"], t["est_t"], t["embedding"])
+    yield Row(f"{case.name} estimator", worst(model.estimator(*inputs), t["est_out"]), TOLERANCE)
+    blocks = [int(tokens / 12.5 * 22050 / 256) for tokens in info["est_block_pattern_tokens"]]
+    ours = model.estimator(*inputs, attention_bias_tt=block_mask(frames, blocks))
+    yield Row(f"{case.name} estimator, block mask", worst(ours, t["est_out_causal"]), TOLERANCE)
+
+
+def _speech_tokenizer(case: Case, _sources: Sources) -> Iterator[Row]:
+    t = case.tensors
+    model = WhisperVQ(WhisperVQConfig.from_hf(case.info["config"])).eval()
+    load_strict(model, case.state, where=case.name)
+    tokens, mask = model.encode(t["input_features"], t["attention_mask"])
+    golden = t["token_mask"].bool()
+    yield Row(f"{case.name} mask", worst(mask, golden), 0.0)
+    yield Row(f"{case.name} tokens", mismatches(tokens[golden], t["tokens"][golden]), 0.0, "ids that differ")
+
+
+def _campplus(case: Case, sources: Sources) -> Iterator[Row]:
+    if sources.campplus is None:
+        raise CheckpointError("no weights of the speaker encoder: give them by --campplus or GLMTTS_CAMPPLUS")
+    encoder = read_speaker_encoder(sources.campplus)
+    for number in _numbered(case, "wav"):
+        features, golden = fbank(case.tensors[f"wav{number}"][0]), case.tensors[f"fbank{number}"]
+        yield Row(f"{case.name} fbank {number}", worst(features - features.mean(0), golden), TOLERANCE)
+        embedding = encoder.embed(case.tensors[f"wav{number}"][0])
+        yield Row(f"{case.name} embedding {number}", worst(embedding, case.tensors[f"embedding{number}"][0]), TOLERANCE)
+
+
+def _numbered(case: Case, prefix: str) -> list[int]:
+    return sorted(int(name.removeprefix(prefix)) for name in case.tensors if name.startswith(prefix))
+
+
+def _llm_greedy(case: Case, _sources: Sources) -> Iterator[Row]:
+    llama = Llama(LlamaConfig.from_dict(case.info["config"])).eval()
+    load_strict(llama, case.state, where=case.name)
+    llama.requires_grad_(False)
+    special = SpecialIds(**case.info["special"])
+    greedy = GenerationConfig(top_k=1)
+    for number, expected in enumerate(case.info["cases"]):
+        prompt_text, text, prompt_speech, tokens = (
+            case.tensors[f"case{number}.{name}"][0].tolist()
+            for name in ("prompt_text", "text", "prompt_speech", "tokens")
+        )
+        ids = prompt_layout(prompt_text, text, prompt_speech, special)
+        bounds = length_bounds(len(text), greedy)
+        label = f"{case.name} {number}"
+        given = LengthBounds(expected["min_len"], expected["max_len"])
+        yield Row(f"{label} bounds", float(bounds != given), 0.0, f"{bounds.minimum} to {bounds.maximum} tokens")
+        logits = llama(torch.tensor([ids])).logits[:, -1]
+        yield Row(f"{label} first logits", worst(logits, case.tensors[f"case{number}.first_logits"]), TOLERANCE)
+        cache = KVCache(llama.config, 1, len(ids) + bounds.maximum)
+        drawn = list(speak(Decoder(llama, special, greedy, cache), DecoderRow(ids, bounds, seed=0)))
+        ended = "maximum" if len(drawn) == bounds.maximum else "end token"
+        remark = f"{len(drawn)} tokens, then the {ended}; the reference: {len(tokens)}, then the {expected['ended']}"
+        yield Row(f"{label} tokens", mismatches(torch.tensor(drawn), torch.tensor(tokens)), 0.0, remark)
+
+
+def _ras_sampling(case: Case, _sources: Sources) -> Iterator[Row]:
+    names = {field.name for field in fields(GenerationConfig)}
+    config = GenerationConfig(**{key: value for key, value in case.info.items() if key in names})
+    logits, draws = case.tensors["logits"], case.info["draws"]
+    ours = 10 * draws
+    generator = torch.Generator().manual_seed(0)
+    for key in sorted(name for name in case.tensors if name.startswith("history.")):
+        name = key.removeprefix("history.")
+        recent = torch.full((config.win_size,), NO_TOKEN)
+        history = case.tensors[key][-config.win_size :]
+        recent[: len(history)] = history
+        ids = ras_sample(
+            logits.expand(ours, -1), recent.expand(ours, -1), torch.rand(ours, 2, generator=generator), config
+        )
+        frequency = torch.bincount(ids, minlength=len(logits)).double() / ours
+        golden = case.tensors[f"freq.{name}"].double()
+        # One draw is added to the variance: counts of rare ids are not normal, and 0 draws would have an error of 0.
+        variance = (frequency * (1 - frequency) + 1 / draws) * (1 / draws + 1 / ours)
+        errors = float(((frequency - golden).abs() / variance.sqrt()).max())
+        yield Row(f"{case.name} {name}", errors, STANDARD_ERRORS, f"standard errors; {ours} draws")
+
+
+def _streaming(case: Case, _sources: Sources) -> Iterator[Row]:
+    """The reference's block-wise stream against our whole utterance: how far blocks bend its result."""
+    t = case.tensors
+    model = Flow(FlowConfig(dit=_dit_config(case.state), speech_token_cfg=True)).eval()
+    load_strict(model, case.state, where=case.name)
+    mel = model.sample(t["token"].reshape(1, -1), t["prompt_token"], t["prompt_feat"], t["embedding"], t["noise"])
+    wave = mel.mean(1).repeat_interleave(hop_length(24000), dim=1)
+    yield Row(
+        case.name,
+        worst(wave, t["wav"]),
+        None,
+        "ours in one piece against the reference's stream, whose note says "
+        "that its first block and prefix are off by the prompt; speech_token_cfg is taken as true",
+    )
+
+
+def _dit_config(state: dict[str, Tensor]) -> DiTConfig:
+    """The estimator's sizes from the shapes of its weights, for a case that does not tell them."""
+    shape = {name.removeprefix("estimator."): tuple(value.shape) for name, value in state.items()}
+    mel_dim, trans_dim = shape["proj_out.weight"]
+    vocabulary, text_emb_dim = shape["text_emb_layer.text_embed.weight"]
+    dim_head = 2 * shape["rotary_embed.inv_freq"][0]
+    return DiTConfig(
+        trans_dim=trans_dim,
+        depth=sum(name.endswith("attn_norm.linear.bias") for name in shape),
+        heads=shape["transformer_blocks.0.attn.to_q.weight"][0] // dim_head,
+        dim_head=dim_head,
+        ff_mult=shape["transformer_blocks.0.ff.ff.2.weight"][1] // trans_dim,
+        text_emb_dim=text_emb_dim,
+        conv_layers=sum(name.endswith("grn.gamma") for name in shape),
+        text_vocab_size=vocabulary - 1,
+        mel_dim=mel_dim,
+        condition_dim=shape["emb_concator.proj.weight"][1] - mel_dim - text_emb_dim,
+        spkr_emb_adaLN=shape["norm_out.linear.weight"][1] > trans_dim,
+    )
+
+
+def _text_frontend(case: Case, sources: Sources) -> Iterator[Row]:
+    """One row for the lines that agree at every stage, one for each line that does not, with the first that differs."""
+    lines: dict[int, tuple[str, str, str, str]] = {}
+    for place, found in enumerate(parity_lines(case.info, sources.reference)):
+        number = place // len(FIELDS) + 1
+        # What no mistake of the reference explains outweighs what one does.
+        if found[2] == DIFFERENT or (found[2] == ON_PURPOSE and number not in lines):
+            lines[number] = found
+    yield Row(case.name, 0.0, 0.0, f"{len(case.info) - len(lines)} of {len(case.info)} lines are equal at every stage")
+    for number, (text, stage, status, reason) in sorted(lines.items()):
+        label, shown = (
+            f"{case.name} line {number}",
+            f"{reason or 'no known mistake of the reference'}; {stage} of {text!r}",
+        )
+        yield Row(label, 1.0, None if status == ON_PURPOSE else 0.0, shown, word=status)
+
+
+Kind = Callable[[Case, Sources], Iterator[Row]]
+KINDS: dict[str, Kind] = {
+    "campplus": _campplus,
+    "flow": _flow,
+    "hift": _hift,
+    "llm_greedy": _llm_greedy,
+    "mel_": _mel,
+    "ras_sampling": _ras_sampling,
+    "speech_tokenizer": _speech_tokenizer,
+    "streaming": _streaming,
+    "text_frontend": _text_frontend,
+}
