@@ -36,31 +36,32 @@ _EN = r"(?![\s\S]*[\u4e00-\u9fff])"
 _SPOKEN = "零幺一二三四五六七八九"
 
 MISTAKES = (
-    Mistake(rf"^{_ZH}[\s\S]*\d\s*-\s*\d", "减", "a hyphen in a telephone number, date, score or range is read as minus"),
-    Mistake(rf"^{_ZH}[\s\S]*(?<![\d\s])\s*[-−]\s*\d", "", "a negative number loses its minus"),
-    Mistake(rf"^{_ZH}[\s\S]*\d[-–—]+\d", "[–—]", "a dash between numbers is left unread"),
+    Mistake(rf"^{_ZH}[\s\S]*\d\s*-\s*\d", "减", "the hyphen of a telephone number, date or range is read as minus"),
+    Mistake(rf"^{_ZH}[\s\S]*(?<!\d)[-−]\d", "^[^负减下]*$", "a negative number loses its minus"),
+    Mistake(rf"^{_ZH}[\s\S]*\d[–—]+\d", "[–—]", "a dash between numbers is left unread"),
     Mistake(r"/", "每", "a slash that the grammar left is read as per"),
     Mistake(rf"^{_ZH}[\s\S]*[~～]", "[。.]", "a tilde ends a sentence"),
-    Mistake(r"第\d{3}(?!\d)|第\d{5}(?!\d)", f"第[{_SPOKEN}]{{3}}", "an ordinal is read as a telephone number"),
+    Mistake(r"第(?:\d{3}|\d{5})(?!\d)", f"第[{_SPOKEN}]{{3}}", "an ordinal is read as a telephone number"),
     Mistake(
-        r"(?<![\d.,])(?:\d{3}|\d{5})(?![\d.,])",
+        rf"^{_ZH}[\s\S]*(?<![\d.,])(?:\d{{3}}|\d{{5}})(?![\d.,])",
         rf"[{_SPOKEN}]{{3}}",
         "a quantity of three or five digits is read as a telephone number",
     ),
-    Mistake(r"[￥¥$€£]\s*\d", "", "an amount of money is misread"),
-    Mistake(r"[A-Za-z]-\d", "", "the hyphen in a model's name is read, or its number misread"),
-    Mistake(rf"^{_ZH}[\s\S]*[A-Za-z\d]\.[A-Za-z\d]", "。", "a dot inside an address, name or version ends a sentence"),
-    Mistake(r"[０-９Ａ-Ｚａ-ｚ]", "", "full-width letters and digits are read after the grammar, not before"),
-    Mistake(r"\^.*\^|\^-|(?<![*x×\d.])\d+\^", "", "only the first power with a factor is read"),
-    Mistake(rf"^{_ZH}[\s\S]*[=&@‰≥≤≈±]", "", "a sign is left unread"),
-    Mistake(rf"^{_EN}[\s\S]*['’‘\"][\s\S]*", "", "quotation marks take the spaces beside them, and words stick together"),
-    Mistake(rf"^{_EN}[\s\S]*[A-Za-z][^\w\s'’.,?!:;][A-Za-z\d]", "", "a sign falls away, and the words beside it stick together"),
-    Mistake(rf"^{_EN}[\s\S]*[，。！？；：、]", "", "full-width signs fall away, and the words beside them stick together"),
+    Mistake(r"[￥¥]\s*\d+\.\d", "", "an amount of money with a fraction is misread"),
+    Mistake(r"[A-Za-z]-\d+\.\d", "", "the number in a model's name is misread"),
+    Mistake(rf"^{_EN}[\s\S]*[A-Za-z]-\d", r"[a-z]", "a word and the number behind its hyphen stick together"),
+    Mistake(rf"^{_ZH}[\s\S]*[A-Za-z\d]\.[A-Za-z\d]", "。", "a dot inside an address or version ends a sentence"),
+    Mistake(r"[０-９Ａ-Ｚａ-ｚ]", "", "full-width digits are read after the grammar, not before"),
+    Mistake(r"\^[\s\S]*\^|\^-|(?<![*x×\d.])\d+\^", "", "only the first power with a factor is read"),
+    Mistake(rf"^{_ZH}[\s\S]*[=&@‰≥≤≈±]", "[=&@‰≥≤≈±]", "a sign is left unread"),
+    Mistake(rf"^{_EN}[\s\S]*(?:(?<![A-Za-z])['‘’]|['‘’](?![A-Za-z]))", "", "quotation marks stick words together"),
+    Mistake(rf"^{_EN}[\s\S]*[A-Za-z][^\w\s'‘’\-—.,?!:;][A-Za-z]", "", "a sign falls away and sticks words together"),
+    Mistake(rf"^{_EN}[\s\S]*[，。！？；：、]", "", "full-width signs fall away and stick words together"),
     Mistake(rf"^{_EN}[\s\S]*[^\W\d_a-zA-Z]", "", "the spaces beside accented letters fall away"),
-    Mistake(rf"^{_EN}[\s\S]*(?:\d0['’]?s\b|\dm\b|\bNo\. ?\d|#\d|[=<>²³^½¼¾])", "", "a number with a sign or a suffix is misread"),
+    Mistake(rf"^{_EN}[\s\S]*(?:\dm\b|\bNo\. ?\d|#\d|[=<>²³^½¼¾])", "", "a number with a sign or unit is misread"),
     Mistake(r"\n\s*\d+\. |^\d+\. ", "", "the number of a list item is misread"),
     Mistake(r"<\|[^|<>]*\|>", "", "phoneme tokens in the text are destroyed"),
-)  # fmt: skip
+)
 
 
 def reason(text: str, reading: str) -> str | None:

@@ -1,0 +1,43 @@
+"""The comparison with the reference's front end."""
+
+from __future__ import annotations
+
+import pytest
+
+from glmtts.text.differences import DIFFERENT, EQUAL, FIELDS, ON_PURPOSE, parity_lines, reason
+from tests.helpers.golden import golden_dir, load_case
+
+
+def test_golden_lines() -> None:
+    """Every golden line is equal in every field, or differs for a known mistake of the reference."""
+    lines, _, _ = load_case("text_frontend")
+    rows = list(parity_lines(lines, golden_dir().parent / "data" / "reference"))
+    assert len(rows) == len(lines) * len(FIELDS)
+    assert not [row for row in rows if row[2] == DIFFERENT]
+    assert sum(row[2] == EQUAL for row in rows) >= 0.9 * len(rows)
+    assert all(bool(row[3]) == (row[2] == ON_PURPOSE) for row in rows)
+
+
+def test_no_excuse_without_mistake() -> None:
+    """A wrong result for a text that the reference reads well is a difference, not on purpose."""
+    line = {"text": "今天好。", "normalized": "今天坏。", "segments": ["今天坏。"]}
+    line |= {"segments_normalized": ["今天坏。"], "phoneme": ["今天坏。"]}
+    rows = list(parity_lines([line], golden_dir().parent / "data" / "reference"))
+    assert [row[2:] for row in rows] == [(DIFFERENT, "")] * len(FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "reading", "word"),
+    [
+        ("气温-3℃", "气温三摄氏度。", "minus"),
+        ("在2024-05-01", "在两千零二十四减零五减零一。", "hyphen"),
+        ("和/或", "和每或。", "slash"),
+        ("好~走", "好。走。", "tilde"),
+        ("第100次", "第幺零零次。", "ordinal"),
+        ("￥128.50", "一元二十八点五零。", "money"),
+    ],
+)
+def test_reasons(text: str, reading: str, word: str) -> None:
+    """Each known mistake is recognised by its text and its reading together."""
+    assert word in (reason(text, reading) or "")
+    assert reason("今天好。", reading) is None

@@ -1,0 +1,117 @@
+"""The front end: text to segments of ids, and refusals that say why."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glmtts.errors import TextError
+from glmtts.text.frontend import Frontend, Segment
+from glmtts.text.tokenizer import Tokenizer
+from tests.helpers.tiny_tokenizer import write_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="module")
+def frontend(tokenizer: Tokenizer) -> Frontend:
+    return Frontend(tokenizer, {"弦": "<|X|><|IAN2|>"}, frozenset("今天"), {"hello": "<|H|><|A1|>"})
+
+
+def test_segments(frontend: Frontend, tokenizer: Tokenizer) -> None:
+    """A segment has its place, its normalised text and that text's ids."""
+    text = "今天" * 15 + "。" + "天" * 5
+    segments = frontend.segments(text)
+    assert segments == [
+        Segment(0, "今天" * 15 + "。", tuple(tokenizer.encode("今天" * 15 + "。"))),
+        Segment(1, "天" * 5 + "。", tuple(tokenizer.encode("天" * 5 + "。"))),
+    ]
+
+
+def test_phoneme_mode(frontend: Frontend, tokenizer: Tokenizer) -> None:
+    """In phoneme mode the ids spell phonemes by replacement, list and lexicon; the text stays as it is read."""
+    written = "今天<|X|><|IAN2|><|H|><|AO3|><|H|><|A1|>。"
+    (segment,) = frontend.segments("今天弦好Hello", phoneme=True)
+    assert segment.text == "今天弦好hello。"
+    assert segment.ids == tuple(tokenizer.encode(written, allow_special=tokenizer.phonemes))
+
+
+def test_phoneme_default(tokenizer: Tokenizer) -> None:
+    """The checkpoint's default mode holds unless the caller says otherwise, for prompts as for text."""
+    frontend = Frontend(tokenizer, {}, frozenset(), None, True)
+    assert frontend.segments("好") == frontend.segments("好", phoneme=True)
+    assert frontend.segments("好") != frontend.segments("好", phoneme=False)
+    assert frontend.prompt_ids("好") == (*frontend.segments("好")[0].ids, *tokenizer.encode(" "))
+
+
+def test_spans_in_any_mode(frontend: Frontend, tokenizer: Tokenizer) -> None:
+    """A phoneme that the user wrote is that phoneme's id in either mode."""
+    expected = tuple(tokenizer.special_id(name) for name in ("<|H|>", "<|AO3|>"))
+    for phoneme in (True, False):
+        (segment,) = frontend.segments("<|H|><|AO3|>今天", phoneme=phoneme)
+        assert segment.ids[:2] == expected
+        assert segment.text == "<|H|><|AO3|>今天。"
+
+
+@pytest.mark.parametrize("token", ["<|user|>", "<|audio_7|>", "<|endoftext|>", "<|NOPE|>", "<||>", "<|us\u200ber|>"])
+def test_forbidden_tokens(frontend: Frontend, token: str) -> None:
+    """Control, speech and unknown tokens in a text are refused, not obeyed and not read out."""
+    with pytest.raises(TextError, match="phonemes") as raised:
+        frontend.segments(f"今天{token}好")
+    assert raised.value.field == "text"
+    with pytest.raises(TextError) as raised:
+        frontend.prompt_ids(f"今天{token}好")
+    assert raised.value.field == "reference_text"
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "😀😀", "。！？…", "--- ***", "\u200b"])
+def test_nothing_speakable(frontend: Frontend, text: str) -> None:
+    """A text of spaces, emoji or signs alone is refused."""
+    with pytest.raises(TextError, match="nothing to speak") as raised:
+        frontend.segments(text)
+    assert raised.value.field == "text"
+
+
+@pytest.mark.parametrize(("text", "message"), [("a\0b", "NUL at character 1"), ("ab\udc00", "surrogate")])
+def test_invalid_text(frontend: Frontend, text: str, message: str) -> None:
+    """A NUL and half a surrogate pair are refused with their place."""
+    with pytest.raises(TextError, match=message):
+        frontend.segments(text)
+
+
+@pytest.mark.parametrize("text", ["a" * 400, "天" * 300, "<|H|><|AO3|>" * 60, "word " * 60, "1" * 60])
+def test_ids_are_bounded(tokenizer: Tokenizer, text: str) -> None:
+    """No segment has more ids than the bound, and nothing of the text is lost, not even of one endless word."""
+    frontend = Frontend(tokenizer, max_ids=50)
+    segments = frontend.segments(text)
+    assert max(len(segment.ids) for segment in segments) <= 50
+    assert [segment.index for segment in segments] == list(range(len(segments)))
+    if not text.startswith("1"):
+        spoken = "".join(segment.text.rstrip("。. ") for segment in segments)
+        assert spoken.replace(" ", "") == text.replace(" ", "")
+
+
+def test_prompt(frontend: Frontend, tokenizer: Tokenizer) -> None:
+    """A transcript is normalised and followed by one space; without speech there is no prompt."""
+    assert frontend.prompt_ids("今天5天！") == tuple(tokenizer.encode("今天五天。 "))
+    assert frontend.prompt_ids("") == ()
+    assert frontend.prompt_ids(" 。") == ()
+
+
+def test_light_import() -> None:
+    """Importing the front end loads neither torch nor a dictionary; warming it loads the dictionaries."""
+    code = (
+        "import sys; import glmtts.text.frontend as f\n"
+        "assert not {'torch', 'jieba', 'pypinyin', 'wetext'} & set(sys.modules)\n"
+        "from glmtts.text.tokenizer import Tokenizer, byte_ranks\n"
+        "f.Frontend(Tokenizer(byte_ranks(), {})).warm()\n"
+        "assert {'jieba', 'pypinyin', 'wetext'} <= set(sys.modules) and 'torch' not in sys.modules"
+    )
+    root = Path(__file__).resolve().parents[3]
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=root, check=True)

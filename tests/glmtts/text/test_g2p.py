@@ -1,0 +1,111 @@
+"""Graphemes to phonemes: words decide polyphones, the replacement dictionary comes first, spans stay."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glmtts.text.g2p import G2P, phonemes_zh, plain, syllables
+
+LEXICON = {
+    "hello": "<|en:h|><|en:O|>",
+    "can't": "<|en:k|>",
+    "dog": "<|en:d|>",
+    "dogs": "<|en:d|><|en:z|>",
+    "cat": "<|en:c|>",
+    "cats": "<|en:c|><|en:s|>",
+    "horse": "<|en:H|>",
+    "horses": "<|en:H|><|en:I|><|en:z|>",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("知", "<|ZH|><|III1|>"),
+        ("四", "<|S|><|II4|>"),
+        ("日", "<|R|><|III4|>"),
+        ("鱼", "<|V2|>"),
+        ("对", "<|D|><|UEI4|>"),
+        ("嗯", "<|EN1|>"),
+        ("行长", "<|H|><|ANG2|><|ZH|><|ANG3|>"),
+        ("行走", "<|X|><|ING2|><|Z|><|OU3|>"),
+        ("好的。OK", "<|H|><|AO3|><|D|><|E5|>。OK"),
+    ],
+)
+def test_pinyin(text: str, expected: str) -> None:
+    """A character is its initial and its final with tone, as the word that it stands in has it."""
+    assert phonemes_zh(text) == expected
+
+
+def test_unknown_character_stays() -> None:
+    """A character without pronunciation stays, and its neighbours keep theirs."""
+    assert syllables("好\U0002a6d0好")[::2] == [("H", "AO3"), ("H", "AO3")]
+    assert phonemes_zh("\U00030000好") == "\U00030000<|H|><|AO3|>"
+
+
+def test_longest_replacement_first() -> None:
+    """Of two entries that fit, the longer one is taken; spans that stand in the text are never looked into."""
+    g2p = G2P({"弦": "<|A|>", "弦乐": "<|B|>乐", "X": "bad"}, frozenset("好乐"))
+    assert g2p("弦乐弦好<|X|>") == "<|B|>乐<|A|>好<|X|>"
+
+
+def test_able_characters_stay() -> None:
+    """A character on the list stays one; with an empty list none does."""
+    assert G2P({}, frozenset("今天"))("今天好") == "今天<|H|><|AO3|>"
+    assert G2P({}, frozenset())("今天") == "<|J|><|IN1|><|T|><|IAN1|>"
+
+
+def test_without_list_doubtful_characters_are_marked() -> None:
+    """Without a list, polyphones and rare characters are marked and plain ones stay."""
+    marked = G2P({}, None)("今天行长重庆彳亍")
+    assert marked.startswith("今天<|H|><|ANG2|><|ZH|><|ANG3|><|CH|><|ONG2|>")
+    assert "彳" not in marked
+    assert "天" in plain()
+    assert not {"行", "长", "重", "了", "彳"} & plain()
+
+
+def test_unknown_phonemes_stay() -> None:
+    """A character whose phonemes the vocabulary lacks stays a character."""
+    assert G2P({}, frozenset(), known=frozenset({"<|H|>", "<|AO3|>"}))("你好") == "你<|H|><|AO3|>"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hello, world", "<|en:h|><|en:O|>, world"),
+        ("can't CAN’T", "<|en:k|> <|en:k|>"),
+        ("dog's", "<|en:d|><|en:z|>"),
+        ("cat's", "<|en:c|><|en:s|>"),
+        ("horse's", "<|en:H|><|en:I|><|en:z|>"),
+        ("unknown's", "unknown's"),
+        ("<|hello|>", "<|hello|>"),
+    ],
+)
+def test_english(text: str, expected: str) -> None:
+    """Words of the lexicon become phones in any case, possessives by their stem; the others stay letters."""
+    assert G2P({}, frozenset(), LEXICON)(text) == expected
+
+
+def test_english_stays_without_lexicon() -> None:
+    """Without a lexicon English stays letters."""
+    assert G2P({}, frozenset())("hello") == "hello"
+
+
+def test_loads_in_silence(tmp_path: Path) -> None:
+    """The dictionaries load without a word on stdout or stderr and leave no file in the temporary folder."""
+    code = "from glmtts.text.g2p import phonemes_zh; assert phonemes_zh('好') == '<|H|><|AO3|>'"
+    root = Path(__file__).resolve().parents[3]
+    run = subprocess.run(
+        # Without byte code every module is compiled afresh, and compiling is what warns.
+        [sys.executable, "-W", "error", "-B", "-X", f"pycache_prefix={tmp_path / 'none'}", "-c", code],
+        cwd=root,
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "PYTHONPATH": str(root)},
+        capture_output=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+    assert not list(tmp_path.iterdir())

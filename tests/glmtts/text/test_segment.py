@@ -1,0 +1,67 @@
+"""Segments: nothing lost, ends at punctuation, bounded weight."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glmtts.text.segment import segment, syllable_count, units, weight
+
+PARTS = [*"今天好的 ,.，。？!a'bé- 1<|>XN3", "<|X|>", "<|IAN2|>", "hello"]
+TEXTS = st.lists(st.sampled_from(PARTS)).map("".join)
+
+
+@given(TEXTS)
+def test_nothing_lost(text: str) -> None:
+    """Joined, the segments are the text, unless it has only spaces; none of them is blank."""
+    pieces = segment(text)
+    assert "".join(pieces) == ("" if not text.strip() else text)
+    assert all(piece.strip() for piece in pieces)
+
+
+@given(TEXTS)
+def test_bounded(text: str) -> None:
+    """A segment weighs at most the maximum, but for one heavier unit and for punctuation behind the cut."""
+    for piece in segment(text, minimum=5, maximum=10):
+        parts = [unit for unit in units(piece) if unit.strip() not in set("，。？,.!")]
+        assert len(parts) <= 1 or sum(map(weight, parts)) <= 10.01
+
+
+def test_ends_at_punctuation() -> None:
+    """A segment ends at the first punctuation at or after the minimum."""
+    text = "一二三，四五六。七八九，十"
+    assert segment(text, minimum=5, maximum=60) == ["一二三，四五六。", "七八九，十"]
+    assert segment(text, minimum=4, maximum=60) == ["一二三，", "四五六。", "七八九，", "十"]
+
+
+def test_hard_cut_takes_punctuation() -> None:
+    """A cut at the maximum never leaves punctuation at the start of the next segment."""
+    assert segment("一" * 60 + "，" + "二" * 20, minimum=100) == ["一" * 60 + "，", "二" * 20]
+    assert segment("一" * 61, minimum=100) == ["一" * 60, "一"]
+
+
+def test_long_english_is_cut() -> None:
+    """An English sentence without punctuation is cut between words, where the reference fails."""
+    pieces = segment("wonderful " * 50)
+    assert all(piece.strip().split() == ["wonderful"] * len(piece.split()) for piece in pieces)
+    assert max(sum(map(weight, units(piece))) for piece in pieces) <= 60
+
+
+def test_phoneme_syllable_is_one_unit() -> None:
+    """An initial is not cut off from its final."""
+    assert units("<|X|><|IAN2|><|I4|>好") == ["<|X|><|IAN2|>", "<|I4|>", "好"]
+
+
+def test_units() -> None:
+    """Words keep apostrophes and hyphens and the spaces behind them; digits and ideographs stand alone."""
+    assert units("I can't  go, 12级x") == ["I ", "can't  ", "go", ", ", "1", "2", "级", "x"]
+
+
+@pytest.mark.parametrize(
+    ("word", "count"),
+    [("a", 1), ("the", 1), ("make", 1), ("little", 2), ("hello", 2), ("banana", 3), ("rhythm", 1), ("hmm", 1)],
+)
+def test_syllables(word: str, count: int) -> None:
+    """Groups of vowels count, a silent e does not, and no word has none."""
+    assert syllable_count(word) == count
