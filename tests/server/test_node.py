@@ -1,0 +1,193 @@
+"""The node's life: who is let in when, and the order of leaving."""
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+
+from glmtts.engine.fake import FakeEngine, FakeOptions
+from glmtts.engine.job import Engine, EngineInfo, Job
+from glmtts.errors import CheckpointError
+from server.errors import ApiError
+from server.node import Node
+from server.settings import Settings
+from tests.helpers.server import recording, wait_until
+
+
+class Diary:
+    """A membership that writes down what it is told, and everything else that happens."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.node: Node | None = None
+
+    def remove_own(self) -> None:
+        self.lines.append("remove own")
+
+    def start(self, info: EngineInfo | None = None, progress_age: Callable[[], float] | None = None) -> None:
+        assert info is not None
+        assert progress_age is not None
+        self.lines.append(f"register {info.model}")
+
+    def deregister(self, timeout: float = 3.0) -> bool:
+        trouble = self.node.trouble() if self.node else ""
+        self.lines.append(f"deregister within {timeout:g} s, {trouble}")
+        return True
+
+    def node_with(self, load: Callable[[], Engine], **settings: float) -> Node:
+        self.node = Node(
+            Settings(**{"propagation_delay": 0.0, "drain_grace": 5.0, **settings}),
+            load,
+            self,
+            loaded=lambda info: self.lines.append(f"loaded {info.model}"),
+            cut=lambda count: self.lines.append(f"cut {count}"),
+            die=lambda status: self.lines.append(f"die {status}"),
+        )
+        return self.node
+
+
+def ready(diary: Diary, **settings: float) -> Node:
+    node = diary.node_with(FakeEngine, **settings)
+    node.start()
+    wait_until(lambda: node.trouble() is None, "the node to be ready")
+    return node
+
+
+def refused(node: Node) -> ApiError:
+    with pytest.raises(ApiError) as caught, node.admitted():
+        pass
+    assert caught.value.retry_after is not None
+    return caught.value
+
+
+def test_registering_comes_after_loading_and_removing_before() -> None:
+    """A predecessor's registration goes before the load; ours comes after it."""
+    diary = Diary()
+    node = ready(diary)
+    wait_until(lambda: len(diary.lines) == 3, "the registration")
+    assert diary.lines == ["remove own", "loaded fake", "register fake"]
+    node.drain()
+
+
+def test_while_loading_nobody_is_let_in() -> None:
+    """503 with a time to try again, and the reason for /ready."""
+    go_on = threading.Event()
+
+    def load() -> Engine:
+        go_on.wait(30)
+        return FakeEngine()
+
+    node = Diary().node_with(load)
+    node.start()
+    assert node.trouble() == "loading"
+    assert refused(node).status == 503
+    go_on.set()
+    wait_until(lambda: node.trouble() is None, "the node to be ready")
+    node.drain()
+
+
+def test_a_failed_load_ends_the_program_unregistered() -> None:
+    """The exit status tells gunicorn not to try again."""
+    diary = Diary()
+
+    def load() -> Engine:
+        raise CheckpointError("nothing there")
+
+    node = diary.node_with(load)
+    node.start()
+    wait_until(lambda: "die 3" in diary.lines, "the end")
+    assert diary.lines == ["remove own", "deregister within 3 s, loading", "die 3"]
+
+
+def test_the_places_are_bounded() -> None:
+    """One more than `speech_threads` gets 429; a place given back is free again."""
+    node = ready(Diary(), speech_threads=2)
+    with ExitStack() as inside:
+        for _ in range(2):
+            inside.enter_context(node.admitted())
+        assert refused(node).status == 429
+    with node.admitted():
+        assert node.speaking == 1
+    assert node.speaking == 0
+    node.drain()
+
+
+def test_leaving_has_its_order() -> None:
+    """Not ready, out of discovery, refusing, what runs is finished, closed; a second signal changes nothing."""
+    diary = Diary()
+    node = ready(diary)
+    with ExitStack() as inside:
+        engine = inside.enter_context(node.admitted())
+        drain = threading.Thread(target=node.drain)
+        drain.start()
+        wait_until(lambda: any("deregister" in line for line in diary.lines), "leaving discovery")
+        wait_until(lambda: _status(node) == 503, "the refusals")
+        assert node.trouble() == "draining"
+        assert node.drain() is False
+        assert drain.is_alive()
+        assert engine.progress_age() == 0.0
+    drain.join(30)
+    assert diary.lines[-2:] == ["deregister within 3 s, draining", "cut 0"]
+
+
+def _status(node: Node) -> int:
+    try:
+        with node.admitted():
+            return 200
+    except ApiError as error:
+        return error.status
+
+
+def test_new_work_is_served_during_the_propagation_delay() -> None:
+    """Callers who have us from a cached list are still answered."""
+    diary = Diary()
+    node = ready(diary, propagation_delay=0.5)
+    drain = threading.Thread(target=node.drain)
+    drain.start()
+    wait_until(lambda: any("deregister" in line for line in diary.lines), "leaving discovery")
+    assert node.trouble() == "draining"
+    with node.admitted():
+        pass
+    drain.join(30)
+    assert refused(node).code == "draining"
+
+
+def test_the_graces_end_cuts_what_is_left() -> None:
+    """A request that outlasts the grace is counted, and does not hold up the exit."""
+    diary = Diary()
+    node = ready(diary, drain_grace=0.1)
+    with node.admitted():
+        node.drain()
+    assert diary.lines[-1] == "cut 1"
+
+
+def test_an_engine_without_progress_is_trouble() -> None:
+    """/ready says so while /health does not."""
+    node = ready(Diary(), progress_limit=0.05)
+    engine = node.engine
+    voice = engine.make_voice(recording(), "")
+    handle = engine.submit(Job(tuple(engine.segments("HANG.")), voice, 24000, 1))
+    wait_until(lambda: node.trouble() is not None, "the stall")
+    assert "stalled" in str(node.trouble())
+    handle.cancel()
+    wait_until(lambda: node.trouble() is None, "the recovery")
+    node.drain()
+
+
+def test_a_drain_while_loading_does_not_wait() -> None:
+    """Whoever was never in discovery leaves at once, and does not join it when the load ends."""
+    diary = Diary()
+    go_on = threading.Event()
+
+    def load() -> Engine:
+        go_on.wait(30)
+        return FakeEngine(FakeOptions())
+
+    node = diary.node_with(load, propagation_delay=1000.0)
+    node.start()
+    # With the delay this would run into the test's own time limit.
+    assert node.drain()
+    go_on.set()
+    wait_until(lambda: "loaded fake" in diary.lines, "the end of the load")
+    assert not any(line.startswith("register") for line in diary.lines)
