@@ -40,8 +40,8 @@ class Voice:
 
 
 def voice_digest(recording: bytes, transcript: str) -> str:
-    """SHA-256, in hex, of a recording's bytes and its transcript: known before anything is decoded."""
-    return hashlib.sha256(hashlib.sha256(recording).digest() + transcript.encode()).hexdigest()
+    """SHA-256, in hex, of a recording's bytes and its transcript (less space around it): known before decoding."""
+    return hashlib.sha256(hashlib.sha256(recording).digest() + transcript.strip().encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
