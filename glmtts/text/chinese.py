@@ -29,7 +29,7 @@ _SCORE = re.compile(rf"(比分[^\d，。,.]{{0,6}}|以)(\d{{1,3}})\s*{_DASH}\s*(
 _SUBTRACTION = re.compile(rf"({_NUMBER})\s*-\s*({_NUMBER})(?=\s*=)")
 _PER = "[秒天日周月年次人个件斤克吨米升平亩瓶盒箱晚位户页套台度]|小时|分钟|公[斤里]|千[克米]|毫升|立方"
 # A hyphen between these and a number is a minus; after any other character it belongs to a name (歼-20).
-_BEFORE_MINUS = "是为到至约达于在低高降升跌涨和与或从等得率比乘除加减负率值即了有、"
+_BEFORE_MINUS = "温是为到至约达于在低高降升跌涨和与或从等得率比乘除加减负率值即了有、"
 _NOT_AFTER = rf"(?<![\dA-Za-z{HANZI})）\]】%℃])|(?<=[{_BEFORE_MINUS}])"
 _NAMED = (
     r"(?:编号|代码|号码|学号|工号|邮编|邮政编码|门牌|型号|密码|验证码|代号|尾号|房间|房号|分机|区号|卡号|账号)"
@@ -110,13 +110,13 @@ def _negatives(text: str) -> str:
     text = re.sub(rf"(零下|负)\s*[-−](?={_NUMBER})", r"\1", text)
     text = text.replace("−", "-")
     below = rf"(?=\s*{_NUMBER}\s*(?:(?:{_DASH}|到|至)\s*-?{_NUMBER}\s*)?{_DEGREE})"
-    text = re.sub(rf"(?<![\dA-Za-z)）℃])-{below}", "零下", text)
+    text = re.sub(rf"(?<![\dA-Za-z)）%℃°])-{below}", "零下", text)
     if re.search(r"温|冷|冻", text):
-        text = re.sub(rf"(?:{_NOT_AFTER})-(?={_NUMBER}度)", "零下", text)
+        text = re.sub(rf"(?<![\dA-Za-z)）\]】])-(?={_NUMBER}度)", "零下", text)
     text = re.sub(rf"(?<=[\d℃C])(\s*(?:[~～]|到|至)\s*)-{below}", r"\1零下", text)
     text = re.sub(rf"(?<=[\d%])(\s*(?:[~～]|到|至)\s*)-(?={_NUMBER})", r"\1负", text)
     # After a hanzi that names things the hyphen is silent, unless a unit shows that this is a quantity.
-    text = re.sub(rf"(?<![\dA-Za-z)）\]】])-(?={_NUMBER}\s*(?:%|元|万|亿|摄氏|华氏|°|℃))", "负", text)
+    text = re.sub(rf"(?<![\dA-Za-z)）\]】%℃°])-(?={_NUMBER}\s*(?:%|元|万|亿|摄氏|华氏|°|℃))", "负", text)
     return re.sub(rf"(?:{_NOT_AFTER})-(?={_NUMBER})", "负", text)
 
 

@@ -78,7 +78,7 @@ def _decimal_words(number: str) -> str:
 
 def _numbers(text: str) -> str:
     """What the grammar reads wrongly, written so that it has no choice."""
-    text = re.sub(r"(?<=[\d%])\s*[–—~]\s*(?=\d)|(?<=%)\s*-\s*(?=\d)", " to ", text)
+    text = re.sub(r"(?<=[\d%])\s*[–—~]\s*(?=\d)|(?<=%)\s*-\s*(?=\d)|(?<=\d)-(?=\d[\d.]*%)", " to ", text)
     text = re.sub(r"\b24/7\b", "twenty four seven", text)
     text = re.sub(r"\bNos?\.\s*(?=\d)|#(?=\d)", "number ", text)
     text = _PHONE.sub(lambda m: ", ".join(digit_words(part) for part in m.groups() if part), text)
