@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from glmtts.text.g2p import G2P, phonemes_zh, plain, syllables
+from glmtts.text.replacements import read_replacements
+from tests.helpers.tiny_tokenizer import PHONEMES
 
 LEXICON = {
     "hello": "<|en:h|><|en:O|>",
@@ -109,3 +112,15 @@ def test_loads_in_silence(tmp_path: Path) -> None:
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
     assert not list(tmp_path.iterdir())
+
+
+def test_our_replacements() -> None:
+    """Every entry of the shipped dictionary is spelt in phonemes alone, one final for each character."""
+    file = Path(__file__).resolve().parents[3] / "G2P_replace_dict.jsonl"
+    entries = read_replacements(file)
+    assert entries["弦"] == "<|X|><|IAN2|>"
+    for text, tokens in entries.items():
+        names = re.findall(r"<\|([A-Z]+\d?)\|>", tokens)
+        assert "".join(f"<|{name}|>" for name in names) == tokens
+        assert sum(name[-1].isdigit() for name in names) == len(text)
+        assert set(re.findall(r"<\|[^|]*\|>", tokens)) <= set(PHONEMES)
