@@ -93,9 +93,9 @@ class FakeHandle:
                 if not self.started and not self.ended:
                     self._finish("error", DeadlineError("the request waited in line until its deadline"))
                 self._changed.wait_for(lambda: self._ready or self.ended)
-                if self.error is not None:
-                    raise self.error
-                if not self._ready:
+                if self.cancelled or not self._ready:
+                    if self.error is not None:
+                        raise self.error
                     return
                 chunk = self._ready.popleft()
             yield chunk

@@ -1,0 +1,176 @@
+"""Broken, slow, silent and vanishing callers: an answer where one is possible, nothing left, others served."""
+
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.helpers.server import Server, recording, wait_until
+
+LONG = {"text": "a" * 3000}
+
+
+def connect(server: Server, data: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    connection.sendall(data)
+    return connection
+
+
+def answer_to(server: Server, data: bytes, *, finish: bool = False) -> bytes:
+    """All that comes back for raw bytes, until the server closes."""
+    with connect(server, data) as connection:
+        if finish:
+            connection.shutdown(socket.SHUT_WR)
+        pieces = []
+        while piece := connection.recv(65536):
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+def post(body: bytes, *, length: int | None = None, path: str = "/tts", extra: str = "Connection: close\r\n") -> bytes:
+    length = len(body) if length is None else length
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{extra}\r\n"
+    )
+    return head.encode() + body
+
+
+def speaks(server: Server) -> bool:
+    return requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"tex', b"", b"\x00\x00", b'{"text": "a\x00"}', b"[" * 50000, b"\xff\xfe\xfd", b'{"text": 1e999}']
+)
+def test_broken_bodies_get_a_400(server: Server, body: bytes) -> None:
+    """Each is answered with the one error shape."""
+    answer = answer_to(server, post(body))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code"' in answer
+    assert speaks(server)
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=x"])
+def test_a_broken_form_gets_a_400(server: Server, content_type: str) -> None:
+    """No boundary, and half a part."""
+    body = b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\nhel'
+    answer = requests.post(server.url + "/tts", data=body, headers={"Content-Type": content_type}, timeout=30)
+    assert (answer.status_code, "error" in answer.json()) == (400, True)
+
+
+def test_a_body_that_ends_early_is_no_request(server: Server) -> None:
+    """The caller said 1000 bytes, sent 20 and closed his side: a 400, and the thread is free."""
+    answer = answer_to(server, post(b'{"text": "Hello.", ', length=1000), finish=True)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert speaks(server)
+
+
+def test_a_body_that_stops_coming_is_given_up(server: Server) -> None:
+    """After the read timeout the connection ends, although the caller holds it open."""
+    assert answer_to(server, post(b'{"text": ', length=1000)).startswith(b"HTTP/1.1 400 ")
+    assert speaks(server)
+
+
+def test_a_body_over_the_limit_is_refused_unread(server: Server) -> None:
+    """413 comes although not one byte of the body was sent."""
+    answer = answer_to(server, post(b"", length=26 * 2**20))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"too_large"' in answer
+
+
+def test_whoever_sends_too_much_reads_the_refusal(server: Server) -> None:
+    """A caller who sends it all before he reads gets the 413, not a reset."""
+    answer = requests.post(server.url + "/tts", data=b"x" * (26 * 2**20), timeout=60)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+def test_a_chunked_body_over_the_limit_is_cut_off(server: Server) -> None:
+    """Without a length the limit holds all the same."""
+    headers = {"Content-Type": "application/json"}
+    pieces = (b"x" * 2**20 for _ in range(27))
+    answer = requests.post(server.url + "/tts", data=pieces, headers=headers, timeout=60)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
+def test_a_hangup_ends_the_job(server: Server, path: str) -> None:
+    """Running, whole or streamed: the engine stops long before the five minutes of audio are made."""
+    hung_up = server.metric("glmtts_disconnects_total")
+    body = f'{{"text": "{"a" * 3000}"}}'.encode()
+    connection = connect(server, post(body, path=path))
+    wait_until(lambda: server.metric("glmtts_owed_seconds") > 0, "the job to run")
+    connection.close()
+    wait_until(lambda: server.metric("glmtts_owed_seconds") == 0, "the job to end")
+    wait_until(lambda: server.metric("glmtts_disconnects_total") == hung_up + 1, "the count")
+    assert speaks(server)
+
+
+def test_a_hangup_in_line_gives_the_place_back(server: Server) -> None:
+    """A waiting request writes nothing; its caller's leaving is noticed all the same."""
+    with requests.post(server.url + "/tts/stream", json=LONG, stream=True, timeout=60):
+        connection = connect(server, post(b'{"text": "Hello."}'))
+        wait_until(lambda: server.metric("glmtts_queued") == 1, "the request to be in line")
+        connection.close()
+        wait_until(lambda: server.metric("glmtts_queued") == 0, "the place to be free")
+        assert server.metric("glmtts_in_flight") == 1
+
+
+def test_a_reader_who_does_not_read_is_cut(server: Server) -> None:
+    """Past the socket's buffer and the write timeout his job ends."""
+    body = b'{"text": "%s", "format": "pcm", "sample_rate": 48000}' % (b"a" * 3000)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(post(body, path="/tts/stream"))
+        wait_until(lambda: server.metric("glmtts_in_flight") == 1, "the job to run")
+        wait_until(lambda: server.metric("glmtts_in_flight") == 0, "the reader to be cut")
+
+
+def test_probes_are_answered_however_many_callers_dawdle(voices: Path) -> None:
+    """Silent connections, half heads and slow bodies on every thread: /health, /ready and /metrics answer."""
+    few = {"GLMTTS_THREADS": "6", "GLMTTS_SPEECH_THREADS": "3", "GLMTTS_READ_TIMEOUT": "60"}
+    with Server("fake:delay=0.02", voices=voices, env=few) as server, ExitStack() as held:
+        for data in (b"", b"GET /health HTTP/1.1\r\nHost:", b"POST /segments HTTP/1.1\r\n", post(b"{", length=1000)):
+            for _ in range(10):
+                held.enter_context(connect(server, data))
+        time.sleep(0.5)
+        for _ in range(5):
+            assert [server.status(path) for path in ("/health", "/ready", "/metrics")] == [200, 200, 200]
+
+
+def test_what_is_no_http_is_answered_and_forgotten(server: Server) -> None:
+    """TLS on a plain port and noise."""
+    for data in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x00" * 64 + b"\r\n\r\n", b"A" * 10000):
+        assert answer_to(server, data, finish=True)[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 414")
+    assert speaks(server)
+
+
+def test_nothing_leaks(server: Server) -> None:
+    """After many broken-off requests the worker has as many threads and open files as before."""
+    worker = Path(f"/proc/{server.worker()}")
+    upload = {"reference_audio": ("a.wav", recording(), "audio/wav")}
+
+    def abuse() -> None:
+        for path in ("/tts", "/tts/stream"):
+            for body in (b'{"text": "Hello."}', b'{"te', b'{"text": "%s"}' % (b"a" * 500)):
+                connect(server, post(body, path=path)).close()
+            requests.post(server.url + path, data={"text": "FAULT-MEMORY."}, files=upload, timeout=60)
+            requests.post(server.url + path, json={"text": "LATE FAULT-MEMORY"}, stream=True, timeout=60).close()
+
+    def settled() -> bool:
+        return server.metric("glmtts_in_flight") == 0 and server.metric("glmtts_queued") == 0
+
+    for _ in range(6):  # until the pool has all its threads
+        abuse()
+    wait_until(settled, "the end of all requests")
+    time.sleep(3)
+    threads, files = (len(list((worker / name).iterdir())) for name in ("task", "fd"))
+    for _ in range(6):
+        abuse()
+    wait_until(settled, "the end of all requests")
+    wait_until(lambda: len(list((worker / "fd").iterdir())) <= files, "the files to be closed")
+    assert len(list((worker / "task").iterdir())) <= threads + 2
+    assert speaks(server)

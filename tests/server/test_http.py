@@ -1,0 +1,268 @@
+"""The API over real HTTP: what is asked, what comes back."""
+
+import base64
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import soundfile
+
+from tests.helpers.server import Server, recording, wait_until
+
+TEXT = "Hello there. How are you?"
+SECONDS = 0.1 * (len(TEXT) - 1)
+
+
+def say(server: Server, path: str = "/tts", **fields: Any) -> requests.Response:
+    return requests.post(server.url + path, json={"text": TEXT, **fields}, timeout=60)
+
+
+def error(response: requests.Response) -> tuple[int, str, str | None]:
+    """Status, code and field; every error has the one shape and a request id."""
+    body = response.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"code", "message", "field"}
+    assert response.headers["X-Request-Id"]
+    return response.status_code, body["error"]["code"], body["error"]["field"]
+
+
+@pytest.mark.parametrize("fmt", ["wav", "pcm", "flac"])
+@pytest.mark.parametrize("rate", [8000, 24000, 44100, None])
+def test_a_whole_utterance(server: Server, fmt: str, rate: int | None) -> None:
+    """The body is the file, in the wanted format and rate, and the headers say what is in it."""
+    answer = say(server, format=fmt, sample_rate=rate, seed=7)
+    assert answer.status_code == 200, answer.text
+    rate = rate or 24000
+    if fmt == "pcm":
+        samples = len(answer.content) // 2
+    else:
+        wave, actual = soundfile.read(io.BytesIO(answer.content))
+        samples = len(wave)
+        assert actual == rate
+    assert samples == pytest.approx(SECONDS * rate, abs=1)
+    assert float(answer.headers["X-Audio-Seconds"]) == pytest.approx(SECONDS, abs=0.001)
+    assert answer.headers["X-Sample-Rate"] == str(rate)
+    assert answer.headers["X-Seed"] == "7"
+    assert answer.headers["X-Finish-Reason"] == "stop"
+    assert answer.headers["X-Model-Version"] == "fake-1"
+    assert {part.split(";")[0] for part in answer.headers["Server-Timing"].split(", ")} >= {"queue", "text", "voice"}
+    assert answer.headers["Content-Length"] == str(len(answer.content))
+
+
+def test_a_stream_is_the_whole_in_pieces(server: Server) -> None:
+    """The same request and seed give the same samples, streamed or not, and proxies are told not to hold them back."""
+    whole = say(server, format="pcm", seed=3, sample_rate=16000)
+    streamed = say(server, "/tts/stream", format="pcm", seed=3, sample_rate=16000)
+    assert streamed.content == whole.content
+    assert streamed.headers["Transfer-Encoding"] == "chunked"
+    assert streamed.headers["X-Accel-Buffering"] == "no"
+    assert streamed.headers["Cache-Control"] == "no-store"
+    assert streamed.headers["X-Seed"] == "3"
+    assert streamed.headers["X-Sample-Rate"] == "16000"
+
+
+def test_audio_leaves_while_the_rest_is_being_made(server: Server) -> None:
+    """The first bytes are here while the engine still owes audio."""
+    with requests.post(server.url + "/tts/stream", json={"text": "a" * 600}, stream=True, timeout=60) as answer:
+        pieces = answer.iter_content(44 + 9600)  # held: when it goes, requests hangs up
+        assert next(pieces)[:4] == b"RIFF"
+        assert server.metric("glmtts_owed_seconds") > 1
+
+
+def test_what_a_request_came_to_is_remembered(server: Server) -> None:
+    """GET /requests/<id> tells the facts of the log line, also of a stream; never the text."""
+    headers = {"X-Request-Id": "mine-1", "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "via_consul": "true"}
+    answer = requests.post(server.url + "/tts/stream", json={"text": TEXT, "seed": 5}, headers=headers, timeout=60)
+    assert answer.headers["X-Request-Id"] == "mine-1"
+    known: dict[str, Any] = {}
+
+    def finished() -> bool:
+        known.update(requests.get(server.url + "/requests/mine-1", timeout=10).json())
+        return known["state"] == "finished"
+
+    wait_until(finished, "the request's end")
+    assert known["audio_seconds"] == pytest.approx(SECONDS)
+    assert (known["finish_reason"], known["seed"], known["voice"], known["segments"]) == ("stop", 5, "default", 2)
+    assert known["via_consul"] is True
+    assert known["trace_id"] == "ab" * 16
+    assert known["first_audio_seconds"] <= known["total_seconds"]
+    [line] = [line for line in server.log("request") if line["request_id"] == "mine-1"]
+    assert {**known, **line} == {**line, **known}
+    assert "Hello" not in str(line)
+    assert server.metric("glmtts_requests_total", route="/tts/stream", via_consul="true") >= 1
+    assert error(requests.get(server.url + "/requests/none", timeout=10)) == (404, "unknown_request", None)
+
+
+def test_a_bad_request_id_is_replaced(server: Server) -> None:
+    """What a caller sends is taken only if it fits into a log line."""
+    answer = requests.get(server.url + "/health", headers={"X-Request-Id": "a b<script>"}, timeout=10)
+    assert "script" not in answer.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize("how", ["base64", "data", "multipart"])
+def test_a_reference_recording_comes_in_three_ways(server: Server, how: str) -> None:
+    """Base64 and data: URI in JSON, and a file in a form."""
+    audio = recording()
+    if how == "multipart":
+        files = {"reference_audio": ("me.wav", audio, "audio/wav")}
+        form = {"text": TEXT, "speed": "2.0", "reference_text": "你好", "format": "pcm"}
+        answer = requests.post(server.url + "/tts", data=form, files=files, timeout=60)
+    else:
+        encoded = ("data:audio/wav;base64," if how == "data" else "") + base64.b64encode(audio).decode()
+        answer = say(server, reference_audio=encoded, reference_text="你好", speed=2.0, format="pcm")
+    assert answer.status_code == 200, answer.text
+    assert len(answer.content) == pytest.approx(SECONDS / 2 * 24000 * 2, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("audio", "expected"),
+    [
+        (b"this is no audio", (422, "undecodable_audio", "reference_audio")),
+        (b"", (422, "undecodable_audio", "reference_audio")),
+        (recording(0.5), (400, "unfit_audio", "reference_audio")),
+        (recording(31.0), (400, "unfit_audio", "reference_audio")),
+        (recording(1800.0, rate=8000, fmt="FLAC"), (400, "unfit_audio", "reference_audio")),
+        (recording(3.0, amplitude=0.0), (400, "unfit_audio", "reference_audio")),
+    ],
+    ids=["no audio", "empty", "short", "long", "30 minutes", "silent"],
+)
+def test_an_unfit_recording_is_refused(server: Server, audio: bytes, expected: tuple[int, str, str]) -> None:
+    """422 for what does not decode, 400 for what cannot be a reference."""
+    answer = say(server, reference_audio=base64.b64encode(audio).decode())
+    assert error(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"text": "🙂🙂🙂"}, (400, "unfit_text", "text")),
+        ({"text": ""}, (400, "invalid_field", "text")),
+        ({"text": "a\0b"}, (400, "invalid_field", "text")),
+        ({"speed": 9}, (400, "invalid_field", "speed")),
+        ({"format": "mp3"}, (400, "invalid_field", "format")),
+        ({"continuation": "x"}, (400, "invalid_field", "continuation")),
+        ({"voice": "nobody"}, (404, "unknown_voice", "voice")),
+        ({"style": "sad"}, (400, "unsupported", "style")),
+        ({"reference_text": "hm"}, (400, "invalid_field", "reference_text")),
+        ({"reference_audio": "eA==", "voice": "anna"}, (400, "invalid_field", "voice")),
+        ({"reference_audio": "eA==", "style": "calm"}, (400, "invalid_field", "style")),
+    ],
+)
+@pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
+def test_a_refusal_has_its_status_and_field(
+    server: Server, path: str, fields: dict[str, Any], expected: tuple[int, str, str]
+) -> None:
+    """Streams refuse as whole utterances do: nothing has been sent yet."""
+    assert error(say(server, path, **fields)) == expected
+
+
+@pytest.mark.parametrize("fields", [{"voice": "anna"}, {"style": "happy"}, {"emotion": "happy"}])
+def test_stored_voices_and_styles_speak(server: Server, fields: dict[str, str]) -> None:
+    """`emotion` is another name for `style`."""
+    assert say(server, **fields).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/tts", 405), ("POST", "/health", 405), ("GET", "/none", 404), ("GET", "/voices/none", 404)],
+)
+def test_wrong_paths_and_methods(server: Server, method: str, path: str, status: int) -> None:
+    """They too have the one error shape; 405 says what is allowed."""
+    answer = requests.request(method, server.url + path, timeout=10)
+    assert error(answer)[0] == status
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/json; charset=latin-1", "application/x-www-form-urlencoded", ""]
+)
+def test_other_content_types_are_refused(server: Server, content_type: str) -> None:
+    """JSON in UTF-8 and multipart forms are all that is taken."""
+    headers = {"Content-Type": content_type}
+    answer = requests.post(server.url + "/tts", data=b'{"text": "a"}', headers=headers, timeout=10)
+    assert error(answer) == (415, "unsupported_media_type", None)
+
+
+@pytest.mark.parametrize(("text", "status"), [("FAULT-MEMORY.", 507), ("FAULT-ENGINE.", 500)])
+def test_a_failing_job_fails_alone(server: Server, text: str, status: int) -> None:
+    """Its answer tells nothing of the inside, and the next request works."""
+    answer = say(server, text=text)
+    assert error(answer)[0] == status
+    assert "secret" not in answer.text
+    assert say(server).status_code == 200
+
+
+def test_a_failure_after_the_first_byte_breaks_the_answer_off(server: Server) -> None:
+    """No clean end: a truncated file is never taken for a whole one; the log has the code."""
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        say(server, "/tts/stream", text="A LATE FAULT-MEMORY, after a chunk.")
+    wait_until(lambda: any(line.get("error") == "device_memory" for line in server.log("request")), "the log line")
+    assert say(server).status_code == 200
+
+
+def test_a_deadline_in_line_is_a_503(server: Server) -> None:
+    """Whoever waits longer than his timeout is told to try again later."""
+    with requests.post(server.url + "/tts/stream", json={"text": "a" * 400}, stream=True, timeout=60):
+        answer = say(server, timeout=0.05)
+    assert error(answer) == (503, "queue_timeout", None)
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_a_full_line_is_a_429(server: Server) -> None:
+    """The places in line are bounded; the refusal says when to come again and is counted."""
+    running = requests.post(server.url + "/tts/stream", json={"text": "a" * 2000}, stream=True, timeout=60)
+    waiting = [threading.Thread(target=say, args=(server,)) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    wait_until(lambda: server.metric("glmtts_queued") == 3, "the line to be full")
+    answer = say(server)
+    assert error(answer) == (429, "busy", None)
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert server.metric("glmtts_rejections_total", reason="busy") >= 1
+    running.close()
+    for thread in waiting:
+        thread.join()
+
+
+def test_info_segments_and_voices(server: Server) -> None:
+    """What was loaded, as the cluster hears it; a text as it would be spoken; the stored voices."""
+    info = requests.get(server.url + "/info", timeout=10).json()
+    assert (info["model_version"], info["languages"], info["sample_rates"]) == ("fake-1", ["zh", "en"], [24000, 32000])
+    assert info["metadata"]["language"] == "zh,en"
+    assert info["voices"] == ["anna", "default"]
+    segments = requests.post(server.url + "/segments", json={"text": TEXT}, timeout=10).json()
+    assert segments == {"segments": [{"index": 0, "text": "Hello there."}, {"index": 1, "text": "How are you?"}]}
+    assert error(requests.post(server.url + "/segments", json={"text": "🙂"}, timeout=10))[0] == 400
+    listed = requests.get(server.url + "/voices", timeout=10).json()
+    assert [voice["name"] for voice in listed["voices"]] == ["anna", "default"]
+    anna = requests.get(server.url + "/voices/anna", timeout=10).json()
+    assert anna == {"name": "anna", "language": "zh", "styles": {"calm": "Slowly."}, "default_style": "calm"}
+
+
+def test_the_basic_series_are_there(server: Server) -> None:
+    """Prometheus finds what the alerts and the dashboard need."""
+    say(server)
+    text = requests.get(server.url + "/metrics", timeout=10).text
+    for series in ("requests_total", "in_flight", "queued", "queue_seconds_count", "first_audio_seconds_count",
+                   "real_time_factor_count", "audio_seconds_total", "rejections_total", "build_info", "ready",
+                   "consul_state"):  # fmt: skip
+        assert f"glmtts_{series}" in text
+    assert server.metric("glmtts_ready") == 1
+    assert server.metric("glmtts_build_info", model_version="fake-1") == 1
+
+
+def test_api_keys(voices: Path, tmp_path: Path) -> None:
+    """Without a key 401, with a wrong one 403; probes need none."""
+    keys = tmp_path / "keys"
+    keys.write_text("right\n")
+    with Server(voices=voices, env={"GLMTTS_API_KEYS_FILE": str(keys)}) as server:
+        url = server.url + "/tts"
+        assert error(requests.post(url, json={"text": TEXT}, timeout=10)) == (401, "no_api_key", None)
+        wrong = {"Authorization": "Bearer wrong"}
+        assert error(requests.post(url, json={"text": TEXT}, headers=wrong, timeout=10)) == (403, "wrong_api_key", None)
+        for header in ({"Authorization": "Bearer right"}, {"X-API-Key": "right"}):
+            assert requests.post(url, json={"text": TEXT}, headers=header, timeout=60).status_code == 200
+        assert [server.status(path) for path in ("/health", "/ready", "/metrics", "/info")] == [200, 200, 200, 401]
