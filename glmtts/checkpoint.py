@@ -136,17 +136,15 @@ def load(
     speech_tokenizer = _ready(load_speech_tokenizer(root / "speech_tokenizer"), place)
     special = special_ids(tokenizer, speech_tokenizer.config.quantize_vocab_size)
     llm = _ready(load_llm(root / "llm", dtype), place)
-    if tokenizer.size > llm.config.vocab_size:
-        raise CheckpointError(
-            f"{root}: the tokenizer has ids up to {tokenizer.size - 1}, the llm {llm.config.vocab_size}"
-        )
     llm.fuse()
+    flow = _ready(load_flow(root / "flow"), place)
+    _check_sizes(root, tokenizer, llm, flow, special)
     return Model(
         info=read_info(root),
         llm=llm,
         special=special,
         generation=generation,
-        flow=_ready(load_flow(root / "flow"), place),
+        flow=flow,
         vocoders=load_vocoders(root, place, vocos_sha256),
         speech_tokenizer=speech_tokenizer,
         speaker_encoder=_ready(load_speaker_encoder(root / "frontend"), place),
@@ -175,6 +173,15 @@ def special_ids(tokenizer: Tokenizer, codes: int) -> SpecialIds:
             f"<|audio_0|> … <|audio_{codes - 1}|> have the ids {special.ats} … {special.ate}; wanted {codes} in a row"
         )
     return special
+
+
+def _check_sizes(root: Path, tokenizer: Tokenizer, llm: Llama, flow: Flow, special: SpecialIds) -> None:
+    rows = llm.config.vocab_size
+    if tokenizer.size > rows:
+        raise CheckpointError(f"{root}: the tokenizer has ids up to {tokenizer.size - 1}, the llm has {rows} rows")
+    known = flow.config.dit.text_vocab_size + 1  # the null token is one of them
+    if special.speech_tokens > known:
+        raise CheckpointError(f"{root}: there are {special.speech_tokens} speech tokens, the flow knows {known}")
 
 
 def _ready(module: M, device: torch.device) -> M:

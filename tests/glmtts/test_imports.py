@@ -11,29 +11,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Threads, files, clocks and what draws random numbers behind one's back.
 MACHINERY = frozenset(
-    [
-        "asyncio",
-        "concurrent",
-        "datetime",
-        "io",
-        "logging",
-        "multiprocessing",
-        "os",
-        "pathlib",
-        "queue",
-        "random",
-        "sched",
-        "selectors",
-        "shutil",
-        "signal",
-        "socket",
-        "subprocess",
-        "tempfile",
-        "threading",
-        "time",
-    ]
+    {"asyncio", "concurrent", "datetime", "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random"}
+    | {"sched", "selectors", "shutil", "signal", "socket", "subprocess", "tempfile", "threading", "time"}
 )
+
+# The hash of a TorchScript vocoder must be that of the very bytes that are loaded, so its loader reads the file.
+EXEMPT = frozenset({"vocos.py: io", "vocos.py: pathlib"})
 
 FORBIDDEN = {
     "glmtts": frozenset(
@@ -67,7 +52,9 @@ def breaches(files: list[Path], forbidden: frozenset[str]) -> list[str]:
 @pytest.mark.parametrize("folder", FORBIDDEN)
 def test_imports_point_inward(folder: str) -> None:
     """No file of a layer imports what that layer must not know."""
-    assert breaches(sorted((ROOT / folder).rglob("*.py")), FORBIDDEN[folder]) == []
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files or folder == "client"  # a distribution of its own, which a checkout may lack
+    assert set(breaches(files, FORBIDDEN[folder])) <= EXEMPT
 
 
 def test_no_relative_imports() -> None:

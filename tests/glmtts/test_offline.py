@@ -1,0 +1,143 @@
+"""Whole utterances, one at a time, on a tiny random checkpoint."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from glmtts.checkpoint import Model, load
+from glmtts.errors import InputError, TextError, UnsupportedError
+from glmtts.offline import Speech, synthesize, tokens_to_mel
+from glmtts.voice.voice import Voice
+from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
+
+# Three segments: one ends at punctuation once it weighs 30.
+LONG = "，".join("今天天气很好" for _ in range(11)) + "。"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    # A quarter of a token a byte: these random models never stop by themselves.
+    ratios = {"min_ratio": 0.1, "max_ratio": 0.25}
+    return load(write_tiny_checkpoint(tmp_path_factory.mktemp("c") / "tiny", generation=ratios), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def voice(model: Model) -> Voice:
+    """A second of coloured noise that claims to say something."""
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).standard_normal(24000).cumsum()
+    soundfile.write(buffer, noise / np.abs(noise).max() / 2, 24000, format="WAV")
+    return model.voice_maker.make_voice(buffer.getvalue(), "hello")
+
+
+def say(model: Model, voice: Voice, text: str = "你好世界", **options: object) -> Speech:
+    return synthesize(model, text, voice, **options)  # type: ignore[arg-type]  # tests give each its own type
+
+
+def test_an_utterance_has_the_length_of_its_tokens(model: Model, voice: Voice) -> None:
+    """Each speech token is 40 ms: 2 frames of 480 samples at 24 kHz, finite and within [-1, 1]."""
+    speech = say(model, voice)
+    report = speech.report
+    assert speech.sample_rate == 24000
+    assert speech.wave.dtype == np.float32
+    assert len(speech.wave) == 960 * report.speech_tokens == 24000 * report.audio_seconds > 0
+    assert np.isfinite(speech.wave).all()
+    assert 0 < np.abs(speech.wave).max() <= 1
+    assert report.speech_tokens == sum(map(len, speech.tokens))
+    assert (report.segments_done, report.text_ids) == (1, len(speech.segments[0].ids))
+    assert set(report.stage_seconds) == {"text", "ar", "flow", "vocoder"}
+
+
+def test_the_same_seed_gives_the_same_waveform(model: Model, voice: Voice) -> None:
+    """Equal calls give equal samples; another seed gives other tokens."""
+    first, again, other = say(model, voice, seed=7), say(model, voice, seed=7), say(model, voice, seed=8)
+    assert first.tokens == again.tokens != other.tokens
+    assert np.array_equal(first.wave, again.wave)
+
+
+def test_segments_draw_and_sound_independently(model: Model, voice: Voice) -> None:
+    """The waveform is the segments' own, joined; two segments of equal text and prompt are not the same sound."""
+    speech = say(model, voice, LONG, history=False)
+    assert len(speech.segments) > 1
+    assert len(set(speech.tokens)) == len(speech.tokens)
+    assert len(speech.wave) == 960 * sum(map(len, speech.tokens))
+
+
+def test_history_prompts_later_segments(model: Model, voice: Voice) -> None:
+    """With history the first segment is the same, and a later one is another than without."""
+    chained, alone = say(model, voice, LONG), say(model, voice, LONG, history=False)
+    assert chained.segments == alone.segments
+    assert chained.tokens[0] == alone.tokens[0]
+    assert chained.tokens[1:] != alone.tokens[1:]
+
+
+def test_speed_changes_the_length_and_not_the_tokens(model: Model, voice: Voice) -> None:
+    """Speed 2 fills half as many frames, speed 0.5 twice as many, with the same tokens."""
+    plain, fast, slow = (say(model, voice, speed=speed) for speed in (1.0, 2.0, 0.5))
+    assert plain.tokens == fast.tokens == slow.tokens
+    assert (len(fast.wave), len(slow.wave)) == (len(plain.wave) // 2, len(plain.wave) * 2)
+
+
+def test_a_segment_that_was_cut_says_length(voice: Voice, tmp_path: Path) -> None:
+    """A segment that reached its maximum without the end token has the finish reason `length`."""
+    folder = write_tiny_checkpoint(tmp_path / "c", generation={"min_ratio": 1.0, "max_ratio": 1.0})
+    assert say(load(folder, device="cpu"), voice, "好").report.finish_reason == "length"
+
+
+def test_a_model_that_ends_at_once_is_silent(voice: Voice, tmp_path: Path) -> None:
+    """No tokens are no samples, and the finish reason is `stop`."""
+    generation = {"min_ratio": 0.0, "max_ratio": 2.0, "top_k": 1}
+    mute = load(write_tiny_checkpoint(tmp_path / "c", generation=generation), device="cpu")
+    timbre = replace(voice, prompt_text=())
+    ids = (*mute.frontend.segments("好")[0].ids, mute.special.boa)
+    hidden = mute.llm(torch.tensor([ids])).hidden[0, -1]
+    mute.llm.lm_head.weight.zero_()
+    mute.llm.lm_head.weight[mute.special.eoa] = hidden  # the only score above 0 is the end's
+    speech = say(mute, timbre, "好")
+    assert speech.tokens == ((),)
+    assert speech.wave.shape == (0,)
+    assert (speech.report.finish_reason, speech.report.segments_done) == ("stop", 1)
+
+
+def test_the_prompt_shapes_the_mel(model: Model, voice: Voice) -> None:
+    """The flow hears the voice: another speaker vector gives another mel of the same length."""
+    key = torch.tensor([5])
+    other = replace(voice, speaker=-voice.speaker)
+    with torch.inference_mode():
+        one, two = (tokens_to_mel(model, (1, 2, 3), v, 24000, key, 6) for v in (voice, other))
+    assert one.shape == two.shape == (1, 80, 6)
+    assert not torch.equal(one, two)
+
+
+def test_a_voice_without_transcript_gives_timbre_only(model: Model, voice: Voice) -> None:
+    """Without a transcript the AR model gets no speech prompt, and the utterance is made all the same."""
+    timbre = replace(voice, prompt_text=())
+    assert len(say(model, timbre).wave) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "field"),
+    [
+        ({"text": "😀"}, TextError, "text"),
+        ({"text": "<|user|>"}, TextError, "text"),
+        ({"sample_rate": 16000}, UnsupportedError, "sample_rate"),
+        ({"speed": 2.1}, InputError, "speed"),
+        ({"speed": float("nan")}, InputError, "speed"),
+        ({"seed": -1}, InputError, "seed"),
+        ({"seed": 2**63}, InputError, "seed"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    options: dict[str, object], error: type[InputError], field: str, model: Model, voice: Voice
+) -> None:
+    """Unspeakable text, rates, speeds and seeds out of range name the field that is to blame."""
+    with pytest.raises(error) as caught:
+        say(model, voice, **options)  # type: ignore[arg-type]
+    assert caught.value.field == field
