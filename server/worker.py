@@ -22,14 +22,16 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from selectors import EVENT_READ
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn import util
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from server.node import Node
 from server.settings import Settings
+
+if TYPE_CHECKING:  # the master process imports this file, but not Flask
+    from server.node import Node
 
 PROBES = (b"GET /health ", b"GET /ready ", b"GET /metrics ", b"GET /metrics?")
 PROBE_THREADS = 2

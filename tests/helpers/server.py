@@ -122,8 +122,13 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(how)
         status = self.process.wait(60)
-        self._reader.join(10)
+        self._end()
         return status
+
+    def _end(self) -> None:
+        self._reader.join(10)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
 
     def __enter__(self) -> Server:
         self.wait_ready()
@@ -138,6 +143,4 @@ class Server:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
-            self._reader.join(10)
-            if self.process.stderr is not None:
-                self.process.stderr.close()
+            self._end()
