@@ -124,7 +124,7 @@ def test_prefill_between_the_steps_of_others() -> None:
 
 @torch.no_grad()
 def certain(llama: Llama, special_id: int) -> Llama:
-    """Turns the model into one that scores `special_id` above all else: no layer acts, all hidden states are positive."""
+    """Makes the model score `special_id` above all else: no layer acts, and all hidden states are positive."""
     llama.lm_head.weight.zero_()
     llama.lm_head.weight[special_id] = 100.0
     llama.model.embed_tokens.weight.abs_().add_(1.0)
