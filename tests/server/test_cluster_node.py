@@ -1,0 +1,185 @@
+"""The program as a member of a cluster: the real one, started as a user does, beside a real agent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.helpers.consul import Agent, eventually, running_agent
+from tests.helpers.server import Server, store_voice
+
+PROPAGATION = 2.0
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    with running_agent(tmp_path_factory.mktemp("consul")) as agent:
+        yield agent
+
+
+@pytest.fixture
+def start(agent: Agent, tmp_path: Path) -> Iterator[Start]:
+    """Starts programs that join the agent's cluster; they are gone, and so are their ids, after the test."""
+    store_voice(tmp_path / "voices", "default", {"neutral": "a recording"})
+    settings = {
+        "GLMTTS_CONSUL": "on",
+        "CONSUL_HTTP_ADDR": agent.address,
+        "GLMTTS_LOOPBACK_CLUSTER": "on",
+        "GLMTTS_NODE_NAME": "here",
+        "GLMTTS_HEALTH_INTERVAL": "1",
+        "GLMTTS_TTL": "2",
+        "GLMTTS_PROPAGATION_DELAY": str(PROPAGATION),
+    }
+    with ExitStack() as stack:
+
+        def run(checkpoint: str = "fake:", **more: str) -> Server:
+            server = Server(checkpoint, voices=tmp_path / "voices", env={**settings, **more})
+            stack.callback(kill, server)
+            return server
+
+        yield run
+    for service_id in agent.call("GET", "/v1/agent/services"):
+        agent.deregister(service_id)
+
+
+def kill(server: Server) -> None:
+    """SIGKILL to the whole program: nobody is left to say goodbye."""
+    if server.process.poll() is None:
+        os.killpg(server.process.pid, signal.SIGKILL)
+    server.__exit__(None, None, None)
+
+
+def own(server: Server) -> str:
+    return f"glm-tts-here-{server.port}"
+
+
+def joined(agent: Agent, server: Server) -> None:
+    """Waits until discovery hands the node out."""
+    eventually(lambda: own(server) in agent.passing() or server.process.poll() is not None, within=90)
+    assert server.process.poll() is None, "".join(server.lines)
+
+
+def say(server: Server, text: str, path: str = "/tts", **more: Any) -> requests.Response:
+    return requests.post(server.url + path, json={"text": text, "format": "pcm"}, timeout=60, **more)
+
+
+def loading(server: Server) -> bool:
+    """The node says itself that it has no model yet (nobody answering says nothing)."""
+    return server.status("/ready") == 503
+
+
+def test_a_node_appears_only_when_it_is_ready(agent: Agent, start: Start) -> None:
+    """While it loads it answers /health and is in no catalogue; what discovery lists is ready, and says what it is."""
+    server = start("fake:load=2")
+    seen_loading = 0
+    while own(server) not in agent.passing():
+        assert server.process.poll() is None, "".join(server.lines)
+        listed = set(agent.listed())
+        if loading(server):
+            assert listed == set()
+            seen_loading += server.status("/health") == 200
+        time.sleep(0.1)
+    assert seen_loading > 0
+    assert server.status("/ready") == 200
+    assert server.log("Model loaded successfully")
+    info = requests.get(server.url + "/info", timeout=5).json()
+    meta = agent.listed()[own(server)]["Service"]["Meta"]
+    assert meta == info["metadata"]
+
+
+def test_a_killed_program_leaves_discovery(agent: Agent, start: Start) -> None:
+    """kill -9: gone from `passing` by the next HTTP check alone (the TTL is out of the way); its neighbour stays."""
+    victim, neighbour = start(GLMTTS_TTL="300"), start()
+    joined(agent, victim)
+    joined(agent, neighbour)
+    assert own(victim) != own(neighbour)
+    kill(victim)
+    eventually(lambda: agent.passing() == {own(neighbour)})
+    assert set(agent.listed()) == {own(victim), own(neighbour)}, "dead, but not yet reaped"
+
+
+def test_no_worker_outlives_its_master(agent: Agent, start: Start) -> None:
+    """kill -9 of the master process alone: the worker takes the node out of the cluster and ends."""
+    server = start()
+    joined(agent, server)
+    worker = Path(f"/proc/{server.worker()}")
+    os.kill(server.process.pid, signal.SIGKILL)
+    eventually(lambda: agent.listed() == {})
+    eventually(lambda: not worker.exists())
+
+
+def test_no_request_goes_to_a_node_that_loads_again(agent: Agent, start: Start) -> None:
+    """kill -9 of the worker alone: while its successor loads, discovery does not hand the node out; then it does."""
+    server = start("fake:load=2", GLMTTS_TTL="300")  # no TTL that runs out shall hide an old registration
+    joined(agent, server)
+    first = server.worker()
+    os.kill(first, signal.SIGKILL)
+    seen_loading = 0
+    eventually(lambda: loading(server), within=60)
+    while own(server) not in (passing := agent.passing()):
+        # Loading before and after the look means loading at the look.
+        seen_loading += loading(server)
+        time.sleep(0.1)
+    assert passing == {own(server)}
+    assert not loading(server)
+    assert seen_loading > 0
+    assert server.worker() != first
+
+
+def test_a_failed_load_ends_the_program_and_leaves_nothing(agent: Agent, start: Start) -> None:
+    """A load that fails: exit status not zero, no second try, and no registration, not even an old one."""
+    server = start("fake:fail")
+    ghost = {"ID": own(server), "Name": "glm-tts", "Address": "127.0.0.1", "Port": server.port}
+    agent.call("PUT", "/v1/agent/service/register", ghost)
+    assert server.process.wait(90) != 0
+    assert agent.listed() == {}
+    assert len([line for line in server.lines if "Booting worker" in line]) == 1
+
+
+def test_sigterm_leaves_in_order(agent: Agent, start: Start) -> None:
+    """Out of discovery first; then all is served on for the propagation delay; then 503, while a stream ends whole."""
+    server = start("fake:delay=0.25")
+    joined(agent, server)
+    server.process.send_signal(signal.SIGTERM)
+    eventually(lambda: agent.listed() == {})
+    assert (server.status("/health"), server.status("/ready")) == (200, 503)
+    assert say(server, "Hi.").status_code == 200
+    text = "This sentence takes the slow engine longer than the delay."
+    with say(server, text, "/tts/stream", stream=True) as stream:
+        assert stream.status_code == 200
+        eventually(lambda: server.log("Draining: no new work"))
+        refusal = say(server, "Too late.")
+        assert (refusal.status_code, refusal.json()["error"]["code"]) == (503, "draining")
+        assert int(refusal.headers["Retry-After"]) > 0
+        assert server.status("/health") == 200
+        audio = b"".join(stream.iter_content(4096))
+    alone = len(text) * 0.1  # seconds: what the fake engine makes of it
+    assert len(audio) / 2 / int(stream.headers["X-Sample-Rate"]) == pytest.approx(alone, rel=0.2)
+    assert server.process.wait(30) == 0
+    assert agent.listed() == {}
+
+
+def test_an_agent_with_empty_data_sees_the_node_again(start: Start, tmp_path: Path) -> None:
+    """Consul away at start, come later, and restarted with nothing: the node serves on, and is found each time."""
+    agent = Agent(tmp_path)
+    server = start(CONSUL_HTTP_ADDR=agent.address)
+    server.wait_ready()
+    assert say(server, "Nobody knows me.").status_code == 200
+    try:
+        agent.start()
+        joined(agent, server)
+        agent.restart()
+        joined(agent, server)
+        assert server.status("/ready") == 200
+    finally:
+        agent.stop()
