@@ -46,6 +46,13 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
+def _normal(bits: Tensor) -> Tensor:
+    """52 uniform bits to a standard normal, float32, always finite (within 8.3)."""
+    # + 0.5 keeps the uniform off 0 and 1, and it is exact in float64 because 52 bits leave room for it.
+    normal: Tensor = torch.special.ndtri((bits.double() + 0.5) * 2.0**-52)
+    return normal.float()
+
+
 def frame_noise(
     seeds_b: Tensor, start: int | Tensor, frames: int, mel_dim: int = 80, device: torch.device | str | None = None
 ) -> Tensor:
@@ -62,9 +69,7 @@ def frame_noise(
     step = -0x61C8864680B583EB  # 2^64 / golden ratio, odd, as int64
     key_b = _mixed(seeds_b.to(device=device, dtype=torch.int64) + step)
     bits = _shifted(_mixed(_mixed(key_b[:, None, None] + counter_btm * step) + step), 12)
-    # + 0.5 keeps the uniform off 0 and 1, and it is exact in float64 because 52 bits leave room for it.
-    normal: Tensor = torch.special.ndtri((bits.double() + 0.5) * 2.0**-52)
-    return normal.float()
+    return _normal(bits)
 
 
 class Flow(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from glmtts.config import DiTConfig, FlowConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.flow import Flow, cosine_times, euler, frame_noise
+from glmtts.models.flow import Flow, _normal, cosine_times, euler, frame_noise
 from tests.helpers.golden import load_case
 
 TOLERANCE = 2e-4
@@ -106,6 +106,13 @@ def test_frame_noise_is_standard_normal() -> None:
         for edge in (-3.0, -1.0, -0.3, 0.0, 0.7, 2.0, 3.5):
             p = 0.5 * math.erfc(edge / math.sqrt(2))
             assert abs((z > edge).double().mean() - p) < 4.5 * math.sqrt(p * (1 - p) / n)
+
+
+def test_extreme_bits_stay_finite() -> None:
+    """The lowest and the highest 52 bits are opposite, finite draws."""
+    low, high = _normal(torch.tensor([0, 2**52 - 1])).tolist()
+    assert -8.3 < low < -8
+    assert high == -low
 
 
 def test_frame_noise_is_uncorrelated() -> None:
