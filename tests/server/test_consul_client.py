@@ -181,7 +181,7 @@ def test_tls_with_a_client_certificate(tmp_path: Path, certificates: Path) -> No
         "key_file": str(certificates / "dc1-server-consul-0-key.pem"),
         "verify_incoming_https": True,
     }
-    ours = {
+    ours: dict[str, Any] = {
         "consul_addr": f"https://127.0.0.1:{https}",
         "consul_cert": certificates / "dc1-client-consul-0.pem",
         "consul_key": certificates / "dc1-client-consul-0-key.pem",
