@@ -175,7 +175,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tls_with_a_client_certificate(tmp_path: Path, certificates: Path) -> None:
     """An agent that wants certificates is spoken to with ours, and is not believed without its CA."""
     https = free_ports(1)[0]
-    files = {
+    files: dict[str, Any] = {
         "ca_file": str(certificates / "consul-agent-ca.pem"),
         "cert_file": str(certificates / "dc1-server-consul-0.pem"),
         "key_file": str(certificates / "dc1-server-consul-0-key.pem"),
