@@ -3,7 +3,7 @@
     python -m scripts.nano.corpus --work nano-work --voice zf_xiaoxiao --hours 1.2
     python -m scripts.nano.corpus --work nano-work --voice hibari --hours 2
 
-For each voice `corpus/VOICE.pcm` (s16le, 24 kHz, mono) grows, with a line in `corpus/VOICE.jsonl` per utterance:
+`--slice 0/2` and `--slice 1/2` share a voice between two processes. For each voice `corpus/VOICE-SLICE.pcm` (s16le, 24 kHz, mono) grows, with a line in `corpus/VOICE-SLICE.jsonl` per utterance:
 text, lang, ph (the teacher's phonemes), start and samples. The manifest is the truth: sound past its last line
 (an interrupted write) is cut off at the next start.
 """
@@ -89,15 +89,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("nano-work"))
     parser.add_argument("--voice", required=True, help="hibari, or a Mandarin voice of Kokoro such as zf_xiaoxiao")
-    parser.add_argument("--hours", type=float, required=True, help="hours of speech to reach in all")
+    parser.add_argument("--hours", type=float, required=True, help="hours of speech to reach in this slice")
+    parser.add_argument("--slice", default="0/1", help="K/N: every N-th sentence, from the K-th on")
     args = parser.parse_args()
+    part, parts = map(int, args.slice.split("/"))
     lang = "en" if args.voice == "hibari" else "zh"
     speak = hibari() if lang == "en" else kokoro(args.work, args.voice)
     folder = args.work / "corpus"
     folder.mkdir(parents=True, exist_ok=True)
-    manifest, sound = folder / f"{args.voice}.jsonl", folder / f"{args.voice}.pcm"
+    manifest, sound = folder / f"{args.voice}-{part}.jsonl", folder / f"{args.voice}-{part}.pcm"
     tried, written = resume(manifest, sound)
-    sentences = (args.work / f"sentences_{lang}.txt").read_text(encoding="utf-8").splitlines()
+    sentences = (args.work / f"sentences_{lang}.txt").read_text(encoding="utf-8").splitlines()[part::parts]
     goal = int(args.hours * 3600 * RATE)
     with manifest.open("a", encoding="utf-8") as rows, sound.open("ab") as stream, tqdm(total=goal / RATE) as bar:
         bar.update(written / RATE)

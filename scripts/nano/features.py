@@ -1,0 +1,93 @@
+"""What training reads again and again, computed once: an .npz per utterance in `features/`.
+
+    python -m scripts.nano.features --work nano-work
+
+mel (frames, 80) at 50 Hz, f0 (frames,) in Hz, hidden (tokens, 512) at 25 Hz: Whisper's pooled features below the
+speech tokenizer's own layer. Only what is missing is computed, so it can run while the teacher still speaks.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from glmtts.config import MEL_24K
+from glmtts.voice.features import log_mel, resample
+from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
+from scripts.nano import packages, whisper
+from scripts.nano.data import RATE, Corpus, Utterance, f0_track
+from scripts.nano.training import arguments, start
+
+FROZEN_LAYERS = 4
+CODES = 1024
+TOKENIZER = {
+    "d_model": 512,
+    "encoder_attention_heads": 8,
+    "encoder_ffn_dim": 2048,
+    "num_mel_bins": 80,
+    "max_source_positions": 1500,
+    "quantize_vocab_size": CODES,
+    "quantize_position": FROZEN_LAYERS + 1,
+    "pooling_position": FROZEN_LAYERS,
+    "pooling_kernel_size": 2,
+    "pooling_type": "avg",
+}
+
+
+def below_quantiser(work: Path) -> WhisperVQ:
+    """Whisper's convolutions and first layers, pooled to 25 Hz."""
+    config = {**TOKENIZER, "quantize_position": FROZEN_LAYERS}
+    model = WhisperVQ(WhisperVQConfig.from_hf(config)).eval()
+    state = whisper.encoder(packages.whisper_base(work) / "model.bin")
+    own = model.state_dict()
+    model.load_state_dict({name: state.get(name, own[name]) for name in own})  # no codebook here
+    return model
+
+
+def path_of(work: Path, utterance: Utterance) -> Path:
+    """Where an utterance's features lie."""
+    return work / "features" / f"{utterance.key}.npz"
+
+
+def load(work: Path, utterance: Utterance) -> dict[str, NDArray[np.float32]]:
+    """An utterance's features as float32."""
+    with np.load(path_of(work, utterance)) as arrays:
+        return {name: arrays[name].astype(np.float32) for name in arrays.files}
+
+
+@torch.inference_mode()
+def compute(model: WhisperVQ, utterance: Utterance) -> dict[str, NDArray[np.float16]]:
+    """Features of one utterance, cut to whole tokens: 2 frames each."""
+    wave = utterance.wave()
+    mel = log_mel(torch.from_numpy(wave)[None], MEL_24K)[0].T.numpy()
+    features, mask = model.features(torch.from_numpy(resample(wave, RATE, 16000)))
+    hidden = model.hidden(features, mask)[0].numpy()
+    tokens = min(len(hidden), len(mel) // 2)
+    arrays = {"mel": mel[: 2 * tokens], "f0": f0_track(wave)[: 2 * tokens], "hidden": hidden[:tokens]}
+    return {name: array.astype(np.float16) for name, array in arrays.items()}
+
+
+def main() -> None:
+    args: argparse.Namespace = arguments(__doc__, steps=0).parse_args()
+    start(args)
+    (args.work / "features").mkdir(exist_ok=True)
+    corpus = Corpus(args.work, args.extra).utterances
+    turns = {lang: count() for lang in ("en", "zh")}
+    ordered = sorted(corpus, key=lambda u: next(turns[u.lang]))  # the languages take turns
+    missing = [u for u in ordered if not path_of(args.work, u).exists()]
+    model = below_quantiser(args.work)
+    for utterance in tqdm(missing, desc="features", mininterval=5):
+        target = path_of(args.work, utterance)
+        with target.with_suffix(".partial").open("wb") as stream:
+            np.savez(stream, **compute(model, utterance))
+        target.with_suffix(".partial").rename(target)
+
+
+if __name__ == "__main__":
+    main()
