@@ -1,17 +1,17 @@
 """Every error that this package raises on purpose. Knows nothing about HTTP.
 
-    GlmTtsError
-    ├── InputError              the caller's request cannot be served as it is
-    │   ├── TextError             nothing speakable, forbidden control token, too long
-    │   ├── AudioError            a recording that cannot serve as a reference
-    │   │   └── AudioDecodeError    bytes that are no audio
-    │   └── UnsupportedError      a sample rate, style or format that this model lacks
-    ├── CheckpointError         files that are missing, damaged or of another shape
-    ├── BusyError               the waiting line is full; carries `retry_after` seconds
-    ├── DeadlineError           the request waited in line past its deadline
-    ├── CancelledError          the caller hung up
-    ├── DeviceMemoryError       this one request did not fit on the device
-    └── EngineError             our own fault, or an engine that has stopped
+GlmTtsError
+├── InputError              the caller's request cannot be served as it is
+│   ├── TextError             nothing speakable, forbidden control token, too long
+│   ├── AudioError            a recording that cannot serve as a reference
+│   │   └── AudioDecodeError    bytes that are no audio
+│   └── UnsupportedError      a sample rate, style or format that this model lacks
+├── CheckpointError         files that are missing, damaged or of another shape
+├── BusyError               the waiting line is full; carries `retry_after` seconds
+├── DeadlineError           the request waited in line past its deadline
+├── CancelledError          the caller hung up
+├── DeviceMemoryError       this one request did not fit on the device
+└── EngineError             our own fault, or an engine that has stopped
 """
 
 from __future__ import annotations
