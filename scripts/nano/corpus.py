@@ -3,9 +3,10 @@
     python -m scripts.nano.corpus --work nano-work --voice zf_xiaoxiao --hours 1.2
     python -m scripts.nano.corpus --work nano-work --voice hibari --hours 2
 
-`--slice 0/2` and `--slice 1/2` share a voice between two processes. For each voice `corpus/VOICE-SLICE.pcm` (s16le, 24 kHz, mono) grows, with a line in `corpus/VOICE-SLICE.jsonl` per utterance:
-text, lang, ph (the teacher's phonemes), start and samples. The manifest is the truth: sound past its last line
-(an interrupted write) is cut off at the next start.
+`--slice 0/2` and `--slice 1/2` share a voice between two processes. `corpus/VOICE-SLICE.pcm` (s16le, 24 kHz,
+mono) grows, with a line in `corpus/VOICE-SLICE.jsonl` per utterance: text, lang, ph (the teacher's phonemes),
+start and samples. The manifest is the truth: sound past its last line (an interrupted write) is cut off at the
+next start.
 """
 
 from __future__ import annotations
