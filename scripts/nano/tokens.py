@@ -61,7 +61,7 @@ def align(logp_nv: NDArray[np.float32], target: list[int]) -> NDArray[np.int16]:
     path = np.zeros(len(logp_nv), np.int16)
     for step in range(len(logp_nv) - 1, -1, -1):
         path[step] = max((state - 1) // 2, 0)
-        state -= back[step, state]
+        state -= int(back[step, state])
     return path
 
 

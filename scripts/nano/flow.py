@@ -1,0 +1,163 @@
+"""Stage: the flow. Speech tokens to mel, by flow matching with a regression beside it.
+
+    python -m scripts.nano.flow --work nano-work
+
+The token trunk also predicts the mel directly (L1): supervision without noise teaches it sooner than the velocity
+does. A training row is utterances of one voice in a row, its first part the prompt, as in serving.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glmtts.config import DiTConfig, FlowConfig
+from glmtts.models.flow import Flow
+from glmtts.voice.features import resample
+from glmtts.voice.speaker_encoder import CampPlus
+from scripts.nano import features, packages, tokens
+from scripts.nano.data import RATE, Corpus, Utterance
+from scripts.nano.training import Average, Run, arguments, cosine, start
+
+CONFIG = FlowConfig(
+    dit=DiTConfig(
+        trans_dim=256,
+        depth=6,
+        heads=4,
+        dim_head=64,
+        ff_mult=2,
+        text_emb_dim=256,
+        conv_layers=4,
+        text_vocab_size=features.CODES,
+    )
+)
+MEL_MEAN, MEL_STD = -4.12, 2.24
+SHAPES = ((8, 150), (5, 250), (3, 400))  # rows × frames: about the same work each
+GUIDANCE_DROP = 0.15
+SPEAKER_SAMPLES = 24
+
+
+class Rows(NamedTuple):
+    """mel (b, t, 80), tokens per frame (b, t), frames of prompt (b,), speaker vectors (b, 192)."""
+
+    mel: Tensor
+    tokens: Tensor
+    prompt: Tensor
+    speaker: Tensor
+
+
+def new_flow() -> Flow:
+    """adaLN-zero, and a velocity that starts at the mean mel."""
+    torch.manual_seed(0)
+    flow = Flow(CONFIG)
+    flow.estimator.reset_parameters()
+    nn.init.constant_(flow.estimator.proj_out.bias, MEL_MEAN)
+    return flow
+
+
+class Regression(nn.Module):
+    """The trunk's own guess of the mel, given the speaker; dropped at export."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.speaker = nn.Linear(192, 256)
+        self.hidden = nn.Linear(256, 256)
+        self.mel = nn.Linear(256, 80)
+
+    def forward(self, trunk_btd: Tensor, spk_bd: Tensor) -> Tensor:
+        out: Tensor = self.mel(F.gelu(self.hidden(trunk_btd) + self.speaker(spk_bd)[:, None]))
+        return out
+
+
+@torch.inference_mode()
+def speaker_vectors(work: Path, pools: dict[str, list[Utterance]]) -> dict[str, Tensor]:
+    """CAM++ vectors (k, 192), normalised, of some utterances of each voice; computed once."""
+    cache = work / "speakers.pt"
+    known: dict[str, Tensor] = torch.load(cache, weights_only=True) if cache.exists() else {}
+    missing = sorted(set(pools) - set(known))
+    if missing:
+        encoder = CampPlus().eval()
+        encoder.load_state_dict(torch.load(packages.campplus(work), weights_only=True))
+        for voice in missing:
+            rows = pools[voice][:: max(len(pools[voice]) // SPEAKER_SAMPLES, 1)]
+            waves = [torch.from_numpy(resample(u.wave(), RATE, 16000)) for u in rows]
+            known[voice] = F.normalize(torch.stack([encoder.embed(wave) for wave in waves]), dim=-1)
+        torch.save(known, cache)
+    return {voice: known[voice].clone() for voice in pools}
+
+
+def row(work: Path, pool: list[Utterance], frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Mel (frames, 80) and tokens (frames,) of utterances of one voice, one after the other."""
+    mels: list[Tensor] = []
+    ids: list[Tensor] = []
+    have = 0
+    while have < frames:
+        utterance = pool[int(rng.integers(len(pool)))]
+        with np.load(tokens.path_of(work, utterance)) as arrays:
+            codes = torch.from_numpy(arrays["ids"].astype(np.int64)).repeat_interleave(2)
+        mels.append(torch.from_numpy(features.load(work, utterance)["mel"])[: len(codes)])
+        ids.append(codes)
+        have += len(codes)
+    first = int(rng.integers(0, have - frames + 1))
+    return torch.cat(mels)[first : first + frames], torch.cat(ids)[first : first + frames]
+
+
+def draw(work: Path, pools: dict[str, list[Utterance]], speakers: dict[str, Tensor], rng: np.random.Generator) -> Rows:
+    """A batch: every voice as often, 30 % of the rows without a prompt."""
+    batch, frames = SHAPES[int(rng.integers(len(SHAPES)))]
+    names = sorted(pools)
+    voices = [names[(i + int(rng.integers(len(names)))) % len(names)] for i in range(batch)]
+    pairs = [row(work, pools[voice], frames, rng) for voice in voices]
+    prompt = [0 if rng.random() < 0.3 else int(frames * rng.uniform(0.1, 0.6)) for _ in voices]
+    vectors = [speakers[voice][int(rng.integers(len(speakers[voice])))] for voice in voices]
+    mel, ids = (torch.stack(list(column)) for column in zip(*pairs, strict=True))
+    return Rows(mel, ids, torch.tensor(prompt), torch.stack(vectors))
+
+
+def losses(flow: Flow, regression: Regression, rows: Rows, rng: np.random.Generator) -> dict[str, Tensor]:
+    """Squared error of the velocity x₁ − x₀ at x_t = (1 − t)·x₀ + t·x₁ (Lipman et al. 2023), and the trunk's L1."""
+    batch, frames, _ = rows.mel.shape
+    spoken = torch.arange(frames)[None] >= rows.prompt[:, None]
+    kept = torch.from_numpy(rng.random(batch) >= GUIDANCE_DROP).float()[:, None]
+    speaker = rows.speaker * kept
+    condition = rows.mel * (~spoken * kept)[..., None]
+    noise = torch.randn_like(rows.mel)
+    # The density of the solver's own times: 1 − cos(u·π/2).
+    time = 1 - torch.cos(torch.rand(batch) * torch.pi / 2)
+    mixed = torch.lerp(noise, rows.mel, time[:, None, None])
+    trunk = flow.estimator.text_emb_layer(rows.tokens)
+    velocity = flow.estimator.velocity(mixed, trunk, condition, time, speaker)
+    guess = regression(trunk, rows.speaker)
+    return {
+        "velocity": (velocity - (rows.mel - noise))[spoken].square().mean() / MEL_STD**2,
+        "trunk": (guess - (rows.mel - MEL_MEAN) / MEL_STD).abs().mean(),
+    }
+
+
+def main() -> None:
+    args = arguments(__doc__, steps=15000).parse_args()
+    start(args)
+    flow, regression = new_flow(), Regression()
+    average = Average(flow, 0.999)
+    optimizer = torch.optim.AdamW([*flow.parameters(), *regression.parameters()], weight_decay=0.01)
+    spoken = [u for u in Corpus(args.work, args.extra).train() if tokens.path_of(args.work, u).exists()]
+    pools: dict[str, list[Utterance]] = {}
+    for utterance in spoken:
+        pools.setdefault(utterance.voice, []).append(utterance)
+    speakers = speaker_vectors(args.work, pools)
+    modules = {"flow": flow, "regression": regression, "average": average}
+    run = Run(args.work, "flow", modules, optimizer, args.steps)
+    for step, rng in run:
+        parts = losses(flow, regression, draw(args.work, pools, speakers, rng), rng)
+        run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, 8e-4))
+        average.update(flow, step)
+        run.show(**parts)
+
+
+if __name__ == "__main__":
+    main()
