@@ -57,7 +57,7 @@ def ras_sample(logits_bv: Tensor, recent_bw: Tensor, uniforms_b2: Tensor, config
     repeated_b = (recent_bw == drawn_b).sum(dim=-1, keepdim=True) >= math.ceil(config.win_size * config.tau_r)
     again_b = _inverse_cdf(probs_bv, uniforms_b2[:, 1:])
     chosen_b = torch.where(repeated_b, again_b, drawn_b)
-    # Trap: rounding (u × total = total; prefix sums on a GPU, which need not ascend) can point at an id of weight 0.
+    # Trap: prefix sums on a GPU need not ascend, so the search may end at an id of weight 0, which is none to draw.
     possible_b = probs_bv.gather(1, chosen_b) > 0
     return torch.where(possible_b, chosen_b, ids_bk[:, :1]).squeeze(1)
 

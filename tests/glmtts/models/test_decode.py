@@ -123,10 +123,10 @@ def test_prefill_between_the_steps_of_others() -> None:
 
 
 @torch.no_grad()
-def certain(llama: Llama, special_id: int) -> Llama:
-    """Makes the model score `special_id` above all else: no layer acts, and all hidden states are positive."""
+def certain(llama: Llama, special_id: int, weight: float = 100.0) -> Llama:
+    """Makes the model prefer `special_id` to all else: no layer acts, and all hidden states are positive."""
     llama.lm_head.weight.zero_()
-    llama.lm_head.weight[special_id] = 100.0
+    llama.lm_head.weight[special_id] = weight
     llama.model.embed_tokens.weight.abs_().add_(1.0)
     for layer in llama.model.blocks():
         layer.self_attn.o_proj.weight.zero_()
@@ -152,6 +152,17 @@ def test_the_maximum_ends_a_row_without_the_end_token() -> None:
     drawn = draw(endless, 12)[0]
     assert len(until_end(drawn)) == 9
     assert drawn[9:] == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("tau_r", [0.1, 2.0])
+def test_a_row_remembers_what_it_drew(tau_r: float) -> None:
+    """The nucleus of this model is one token; only the rule against repetition lets others through."""
+    generation = GenerationConfig(top_p=0.3, tau_r=tau_r)
+    liking = decoder(generation=generation, llama=certain(tiny_llama(), SPECIAL.ats + 3, weight=0.125))
+    liking.admit(0, row(1, bounds=LengthBounds(30, 30)))
+    drawn = draw(liking, 30)[0]
+    assert drawn[0] == 3
+    assert (len(set(drawn)) > 3) if tau_r == 0.1 else (set(drawn) == {3})
 
 
 def test_only_speech_and_the_end_are_drawn() -> None:

@@ -68,6 +68,15 @@ def test_a_later_id_changes_no_earlier_output() -> None:
         assert not torch.allclose(one[:, -1], two[:, -1])
 
 
+def test_a_long_sequence_after_a_short_one() -> None:
+    """However long the sequences seen before, one of any length gives what a fresh model gives."""
+    ids = torch.randint(0, 60, (1, 700))
+    used, fresh = tiny_llama(num_hidden_layers=1), tiny_llama(num_hidden_layers=1)
+    with torch.no_grad():
+        used(ids[:, :5])
+        assert torch.equal(used(ids).logits, fresh(ids).logits)
+
+
 def test_padding_is_invisible_and_its_gradient_finite() -> None:
     """What stands under padding, left or right, reaches no valid output, and no gradient becomes NaN."""
     llama = tiny_llama()

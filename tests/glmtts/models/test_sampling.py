@@ -108,10 +108,10 @@ def test_top_k_1_is_greedy_whatever_was_drawn_before() -> None:
     assert torch.equal(ids, logits.argmax(1))
 
 
-@pytest.mark.parametrize("number", [0.0, 0.5, LARGEST])
+@pytest.mark.parametrize("number", [0.0, 0.5, LARGEST, 1.0])
 @pytest.mark.parametrize("allowed", [[0], [8], [3, 4]])
 def test_a_masked_id_is_never_drawn(number: float, allowed: list[int]) -> None:
-    """−inf means never: at the ends of the unit interval, in the first draw and in the second."""
+    """−inf means never: at the ends of the unit interval and past it, in the first draw and in the second."""
     rows = 200
     logits = torch.full((rows, 9), -torch.inf)
     logits[:, allowed] = 3 * torch.randn(rows, len(allowed))
