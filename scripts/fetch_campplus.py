@@ -1,6 +1,6 @@
 """Fetches the CAM++ weights that the parity tests compare with, and prints their path.
 
-    export GLMTTS_CAMPPLUS=$(python -m scripts.fetch_campplus)
+export GLMTTS_CAMPPLUS=$(python -m scripts.fetch_campplus)
 """
 
 from __future__ import annotations

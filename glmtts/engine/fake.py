@@ -82,6 +82,8 @@ class FakeHandle:
     started: bool = False
     cancelled: bool = False
     ended: bool = False
+    length: bool = False
+    """Whether a segment reached its maximum without coming to its end."""
     error: Exception | None = None
     _ready: deque[Wave] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -124,7 +126,7 @@ class FakeHandle:
 
     def end(self, error: Exception | None = None) -> None:
         with self._changed:
-            self._finish("stop" if error is None else "error", error)
+            self._finish("error" if error else "length" if self.length else "stop", error)
 
     def wait(self, seconds: float | None) -> bool:
         """Sleeps, for the engine; True when the job has been ended meanwhile."""

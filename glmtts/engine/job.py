@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from glmtts.audio import Wave
-from glmtts.text.frontend import Segment
-from glmtts.voice.voice import Voice
+
+if TYPE_CHECKING:  # annotations only: the fake engine and the server need no torch
+    from glmtts.text.frontend import Segment
+    from glmtts.voice.voice import Voice
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
