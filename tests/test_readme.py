@@ -1,0 +1,83 @@
+"""The README's commands exist: flags, scripts, modules, extras, routes and fields. Nothing is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+from typing import cast
+
+from flask import Flask
+
+import app
+from glmtts.engine.fake import FakeOptions
+from server.routes import make_routes
+from server.schema import SpeechRequest
+from server.services import Services
+from server.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PORT = Settings.model_fields["port"].default
+
+
+def commands() -> list[list[str]]:
+    """Every command of the README as words: those of the ```sh blocks, and those in the running text."""
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    texts = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    texts += [text for text in re.findall(r"`([^`]+)`", prose) if re.match(r"(python|scripts/|export) ?", text)]
+    lines = "\n".join(texts).replace("\\\n", " ").replace("$(", "\n").replace(")", "\n")
+    parts = [part for line in lines.splitlines() for part in line.split("&&")]
+    return [words for part in parts if (words := shlex.split(part, comments=True))]
+
+
+def those(*start: str) -> list[list[str]]:
+    """What follows `start` in each command that starts so; there is at least one."""
+    found = [words[len(start) :] for words in commands() if words[: len(start)] == list(start)]
+    assert found, f"the README has no command {' '.join(start)}"
+    return found
+
+
+def test_the_server_takes_the_flags_that_the_readme_gives_it() -> None:
+    """Each `python app.py` of the README has flags that the program has, and a checkpoint that is there."""
+    for words in those("python", "app.py"):
+        checkpoint = app.parse(words).checkpoint
+        if checkpoint and checkpoint.startswith(app.FAKE):
+            FakeOptions.parse(checkpoint.removeprefix(app.FAKE))
+        elif checkpoint is None and "--print-settings" not in words:
+            assert app.NANO.is_dir(), "the README starts the server on checkpoints/nano, which is not there"
+
+
+def test_the_scripts_and_modules_of_the_readme_exist() -> None:
+    """What the README runs from scripts/ is executable, and each `python -m` names a module."""
+    scripts = [words[0] for words in commands() if words[0].startswith((".ci/", "scripts/"))]
+    assert scripts
+    assert [name for name in scripts if not os.access(ROOT / name, os.X_OK)] == []
+    modules = [words[0] for words in those("python", "-m")]
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+
+
+def test_the_extras_of_the_readme_exist() -> None:
+    """`.[NAME]` in an installation is an extra of pyproject.toml."""
+    extras = re.findall(r"'\.\[(\w+)\]'", README)
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    declared = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    assert extras
+    assert set(extras) <= set(re.findall(r"^(\w+) = ", declared, re.MULTILINE))
+
+
+def test_the_request_of_the_readme_is_one_that_the_server_knows() -> None:
+    """Each curl of the README goes to the default port and a route, with fields of a speech request."""
+    server = Flask("routes")
+    server.register_blueprint(make_routes(cast(Services, None)))  # only its rules are read: nothing is called
+    routes = {rule.rule for rule in server.url_map.iter_rules()}
+    for words in those("curl"):
+        address = next(word for word in words if word.removeprefix("http://").startswith("localhost:"))
+        host, _, path = address.removeprefix("http://").partition("/")
+        assert (host, f"/{path}" in routes) == (f"localhost:{PORT}", True)
+        fields = [value.partition("=")[0] for flag, value in pairwise(words) if flag == "-F"]
+        assert fields
+        assert set(fields) <= SpeechRequest.model_fields.keys()
