@@ -133,9 +133,13 @@ class Settings(BaseSettings):
             )
 
 
+NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN"})
+"""Variables of the parity tool and the tests: a shell that has them may start the server too."""
+
+
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """GLMTTS_* variables that no setting reads: typing errors that would otherwise change nothing, silently."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = NOT_SETTINGS | {PREFIX + name.upper() for name in Settings.model_fields}
     return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
 
 
