@@ -32,12 +32,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def loader(settings: setup.Settings) -> tuple[Callable[[], Engine], Path]:
-    """How to load the engine, and where its voices are. `fake:OPTIONS` is the engine for tests: it needs no weights."""
+def loader(settings: setup.Settings) -> tuple[Callable[[], Engine], Path | None]:
+    """How to load the engine, and where its own voices are. The tests' `fake:OPTIONS` has no files."""
     if settings.checkpoint.startswith(FAKE):
-        return partial(_load_fake, settings.checkpoint.removeprefix(FAKE)), settings.voices_dir or NANO / "voices"
+        return partial(_load_fake, settings.checkpoint.removeprefix(FAKE)), None
     path = Path(settings.checkpoint) if settings.checkpoint else NANO
-    return partial(_load, path, settings.device), settings.voices_dir or path / "voices"
+    return partial(_load, path, settings.device), path / "voices"
 
 
 # Imported in the worker, when loading: the master process needs no torch.

@@ -9,21 +9,27 @@ from flask import Request
 
 from server import schema
 from server.errors import ApiError, too_large
-from server.schema import SegmentsRequest, SpeechRequest
+from server.schema import Body, SegmentsRequest, SpeechRequest, VoiceRequest
 from server.settings import Settings
 
 
 def read_speech(request: Request, settings: Settings) -> tuple[SpeechRequest, bytes | None]:
     """The request and the reference recording that it brought, if any."""
-    check_length(request, settings)
-    if request.mimetype == "multipart/form-data":
-        asked, recording = schema.from_form(request.form, request.files)
-    else:
-        asked, recording = schema.from_json_body(SpeechRequest, _json_bytes(request, settings)), None
+    asked, recording = _read(SpeechRequest, request, settings, "reference_audio")
     _check_text(asked, settings)
     if asked.reference_audio is not None and recording is None:
-        recording = schema.decode_recording(asked.reference_audio)
+        recording = schema.decode_recording(asked.reference_audio, "reference_audio")
     _check_reference(asked, recording)
+    return asked, recording
+
+
+def read_voice(request: Request, settings: Settings) -> tuple[VoiceRequest, bytes]:
+    """The body of POST /voices/<name> and the recording in it."""
+    asked, recording = _read(VoiceRequest, request, settings, "recording")
+    if recording is None and asked.recording is not None:
+        recording = schema.decode_recording(asked.recording, "recording")
+    if recording is None:
+        raise ApiError(400, "invalid_field", "recording: came nothing; it is required", field="recording")
     return asked, recording
 
 
@@ -33,6 +39,14 @@ def read_segments(request: Request, settings: Settings) -> SegmentsRequest:
     asked = schema.from_json_body(SegmentsRequest, _json_bytes(request, settings))
     _check_text(asked, settings)
     return asked
+
+
+def _read(kind: type[Body], request: Request, settings: Settings, upload: str) -> tuple[Body, bytes | None]:
+    """A JSON body, or a form of which `upload` may be a file."""
+    check_length(request, settings)
+    if request.mimetype == "multipart/form-data":
+        return schema.from_form(kind, request.form, request.files, upload)
+    return schema.from_json_body(kind, _json_bytes(request, settings)), None
 
 
 def check_length(request: Request, settings: Settings) -> None:

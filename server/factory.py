@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
 
+from glmtts.errors import GlmTtsError
 from server import errors
+from server.enrolment import prepare_default
+from server.errors import ApiError
 from server.hangup import HangupWatch
 from server.keys import ApiKeys
 from server.metadata import metadata
@@ -24,7 +27,8 @@ from server.registry import Registry
 from server.routes import OPEN, make_routes
 from server.services import Services
 from server.settings import Settings
-from server.voices import VoiceCache, VoiceStore
+from server.voice_cache import VoiceCache
+from server.voices import VoiceStore
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
     from glmtts.engine.job import Engine
@@ -32,10 +36,42 @@ if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does withou
 log = logging.getLogger("server.requests")
 
 
-def make_node(settings: Settings, load_engine: Callable[[], Engine], metrics: Metrics) -> Node:
-    """This process's node, its membership in Consul and what is counted of both."""
+def make_services(settings: Settings, load_engine: Callable[[], Engine], voices: Path | None) -> Services:
+    """This process's node, and everything that the routes need beside it.
+
+    `voices` is the folder of the checkpoint's own voices. OSError: no file of API keys.
+    """
+    metrics = Metrics()
     registry = Registry(settings, None, lambda: 0.0, settings.port)
-    node = Node(settings, load_engine, registry, loaded=metrics.loaded, cut=metrics.cut.inc, die=os._exit)
+
+    def loaded(engine: Engine) -> None:
+        metrics.loaded(engine.info)
+        _warm(services, engine)
+
+    node = Node(settings, load_engine, registry, loaded=loaded, cut=metrics.cut.inc, die=os._exit)
+    _watch(metrics, node, registry)
+    services = Services(
+        settings=settings,
+        node=node,
+        voices=make_store(settings, voices),
+        cache=VoiceCache(items=settings.voice_cache_items, size=settings.voice_cache_bytes),
+        metrics=metrics,
+        records=Records(settings.records),
+        hangups=HangupWatch(),
+        keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
+        metadata=lambda: metadata(node.engine.info, settings),
+    )
+    return services
+
+
+def make_store(settings: Settings, own: Path | None) -> VoiceStore:
+    """The stored voices: those of the settings' folder, then `own`, the checkpoint's."""
+    folders = [folder for folder in (settings.voices_dir, own) if folder is not None]
+    writable = settings.voices_dir or (own if settings.write_checkpoint_voices else None)
+    return VoiceStore(folders, writable, limit=settings.max_voices)
+
+
+def _watch(metrics: Metrics, node: Node, registry: Registry) -> None:
     metrics.watch("glmtts_ready", "1 when new work is welcome.", lambda: float(node.trouble() is None))
     metrics.watch("glmtts_in_flight", "Speech requests inside.", lambda: float(node.speaking))
     metrics.watch("glmtts_queued", "Jobs in line.", lambda: float(node.engine.waiting() if node.info else 0))
@@ -43,26 +79,14 @@ def make_node(settings: Settings, load_engine: Callable[[], Engine], metrics: Me
         "glmtts_owed_seconds", "Seconds of audio owed.", lambda: node.engine.owed_seconds() if node.info else 0.0
     )
     metrics.watch_discovery(registry.state, lambda: registry.counts)
-    return node
 
 
-def make_services(settings: Settings, node: Node, metrics: Metrics, voices: Path) -> Services:
-    """Everything that the routes need; `voices` is the directory of stored voices. OSError: no file of API keys."""
-    return Services(
-        settings=settings,
-        node=node,
-        voices=VoiceStore(voices),
-        cache=VoiceCache(
-            lambda recording, transcript: node.engine.make_voice(recording, transcript),
-            items=settings.voice_cache_items,
-            size=settings.voice_cache_bytes,
-        ),
-        metrics=metrics,
-        records=Records(settings.records),
-        hangups=HangupWatch(),
-        keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
-        metadata=lambda: metadata(node.engine.info, settings),
-    )
+def _warm(services: Services, engine: Engine) -> None:
+    """Without a usable default voice the node still serves: requests may bring their own."""
+    try:
+        prepare_default(services, engine)
+    except (ApiError, GlmTtsError, OSError) as error:
+        log.warning("the default voice is not ready: %s", error)
 
 
 def create_app(services: Services) -> Flask:

@@ -36,7 +36,8 @@ class Membership(Protocol):
 class Node:
     """One engine and its doors. All methods are thread-safe.
 
-    `loaded` is told what was loaded, `cut` how many requests a drain cut, `die` the exit status of a failed load.
+    `loaded` is given the engine before anybody else is, `cut` is told how many requests a drain cut, `die` the exit
+    status of a failed load.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Node:
         load_engine: Callable[[], Engine],
         membership: Membership,
         *,
-        loaded: Callable[[EngineInfo], None],
+        loaded: Callable[[Engine], None],
         cut: Callable[[int], None],
         die: Callable[[int], None],
     ) -> None:
@@ -71,7 +72,7 @@ class Node:
             self._membership.remove_own()
             began = time.monotonic()
             engine = self._load_engine()
-            self._loaded(engine.info)
+            self._loaded(engine)
         except BaseException:
             log.exception("Model failed to load")
             if not self._draining:

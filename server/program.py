@@ -32,7 +32,7 @@ HEARTBEAT = 120
 class Program(BaseApplication):  # type: ignore[misc]
     """`Program(...).run()` serves until SIGTERM and exits with gunicorn's status."""
 
-    def __init__(self, settings: Settings, load_engine: Callable[[], Engine], voices: Path) -> None:
+    def __init__(self, settings: Settings, load_engine: Callable[[], Engine], voices: Path | None) -> None:
         self.settings = settings
         self.node: Node | None = None
         self._load_engine = load_engine
@@ -68,11 +68,10 @@ class Program(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """Builds the application, in the worker."""
         from server import factory  # not in the master: it stays small, and forks without threads
-        from server.metrics import Metrics
 
-        metrics = Metrics()
-        self.node = factory.make_node(self.settings, self._load_engine, metrics)
-        return factory.create_app(factory.make_services(self.settings, self.node, metrics, self._voices))
+        services = factory.make_services(self.settings, self._load_engine, self._voices)
+        self.node = services.node
+        return factory.create_app(services)
 
 
 def _connections() -> int:

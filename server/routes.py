@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from server import bodies, encoding
+from server import bodies, encoding, enrolment
 from server.errors import ApiError
 from server.services import Services
 from server.speech import speak
@@ -28,6 +28,8 @@ def make_routes(services: Services) -> Blueprint:
     api.add_url_rule("/segments", "segments", lambda: _segments(services), methods=["POST"])
     api.add_url_rule("/voices", "voices", lambda: _voices(services), methods=["GET"])
     api.add_url_rule("/voices/<name>", "voice", lambda name: _shown(services.voices.get(name)), methods=["GET"])
+    api.add_url_rule("/voices/<name>", "enrol", lambda name: _enrolled(services, name), methods=["POST"])
+    api.add_url_rule("/voices/<name>", "dismiss", lambda name: _dismissed(services, name), methods=["DELETE"])
     api.add_url_rule("/requests/<request_id>", "request", lambda **ids: _request(services, **ids), methods=["GET"])
     api.add_url_rule("/tts", "tts", lambda: speak(services, request, stream=False), methods=["POST"])
     api.add_url_rule("/tts/stream", "stream", lambda: speak(services, request, stream=True), methods=["POST"])
@@ -98,6 +100,16 @@ def _shown(voice: StoredVoice) -> dict[str, Any]:
         "styles": voice.transcripts,
         "default_style": voice.default_style,
     }
+
+
+def _enrolled(services: Services, name: str) -> tuple[dict[str, Any], int]:
+    fresh = enrolment.enrol(services, request, name)
+    return _shown(services.voices.get(name)), 201 if fresh else 200
+
+
+def _dismissed(services: Services, name: str) -> Response:
+    enrolment.dismiss(services, name, request.args.get("style"))
+    return Response(status=204)
 
 
 def _request(services: Services, request_id: str) -> dict[str, Any]:

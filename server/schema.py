@@ -70,6 +70,15 @@ class SpeechRequest(SegmentsRequest):
         return self.style if self.style is not None else self.emotion
 
 
+class VoiceRequest(_Body):
+    """The body of POST /voices/<name>. `recording` is base64 here, and bytes in an upload of that name."""
+
+    style: str = Field("neutral", pattern=VOICE_NAME)
+    transcript: Text = Field("", max_length=MAX_TEXT)
+    recording: str | None = None
+    language: str | None = Field(None, pattern="^[a-z]{2}$")
+
+
 Body = TypeVar("Body", bound=_Body)
 
 
@@ -84,26 +93,30 @@ def from_json_body(kind: type[Body], body: bytes) -> Body:
     return _validate(kind, value, strict=True)
 
 
-def from_form(form: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> tuple[SpeechRequest, bytes | None]:
-    """Validates a multipart body: its fields are text, so numbers and switches are read from text."""
+def from_form(
+    kind: type[Body], form: MultiDict[str, str], files: MultiDict[str, FileStorage], upload: str
+) -> tuple[Body, bytes | None]:
+    """Validates a multipart body; of its fields `upload` alone may be a file, whose bytes come beside the object.
+
+    The others are text, so numbers and switches are read from text.
+    """
     for name in (*form, *files):
         if len(form.getlist(name)) + len(files.getlist(name)) > 1:
             raise ApiError(400, "invalid_field", f"{name}: came more than once; want it once", field=name)
     for name in files:
-        if name != "reference_audio":
-            raise ApiError(400, "invalid_field", f"{name}: came as a file; want reference_audio only", field=name)
+        if name != upload:
+            raise ApiError(400, "invalid_field", f"{name}: came as a file; want {upload} only", field=name)
     for name, value in form.items():
         # What the form's reader puts for bytes that are no UTF-8.
         if "\N{REPLACEMENT CHARACTER}" in value:
             raise ApiError(400, "invalid_field", f"{name}: came no UTF-8; want UTF-8", field=name)
-    upload = files.get("reference_audio")
-    recording = None if upload is None else upload.read()
-    return _validate(SpeechRequest, form.to_dict(), strict=False), recording
+    file = files.get(upload)
+    recording = None if file is None else file.read()
+    return _validate(kind, form.to_dict(), strict=False), recording
 
 
-def decode_recording(encoded: str) -> bytes:
+def decode_recording(encoded: str, field: str) -> bytes:
     """Base64 or a `data:` URI to bytes. Addresses and paths are refused: nothing is fetched on a caller's behalf."""
-    field = "reference_audio"
     head, comma, rest = encoded.partition(",")
     if comma and head.startswith("data:"):
         if not head.endswith(";base64"):
@@ -128,15 +141,15 @@ def _validate(kind: type[Body], value: dict[str, Any], *, strict: bool) -> Body:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or str(first.get("ctx", {}).get("field", ""))
-        raise ApiError(400, "invalid_field", _message(field, first), field=field or None) from None
+        raise ApiError(400, "invalid_field", _message(kind, field, first), field=field or None) from None
 
 
-def _message(field: str, error: ErrorDetails) -> str:
+def _message(kind: type[_Body], field: str, error: ErrorDetails) -> str:
     """`field: came X; want Y`. The text itself is never repeated, only its length."""
     if error["type"] == "missing":
         return f"{field}: came nothing; it is required"
     if error["type"] == "extra_forbidden":
-        return f"{field[:64]}: there is no such field; want {', '.join(SpeechRequest.model_fields)}"
+        return f"{field[:64]}: there is no such field; want {', '.join(kind.model_fields)}"
     ctx = error.get("ctx", {})
     came = ctx.get("came") or _shown(error["input"])
     want = error["msg"].removeprefix("Input should be ").removeprefix("String should ")

@@ -11,7 +11,8 @@ from server.metrics import Metrics
 from server.node import Node
 from server.records import Records
 from server.settings import Settings
-from server.voices import VoiceCache, VoiceStore
+from server.voice_cache import VoiceCache
+from server.voices import VoiceStore
 
 
 @dataclass(frozen=True)

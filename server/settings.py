@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "GLMTTS_"
+REPLACEMENTS = Path(__file__).resolve().parents[1] / "G2P_replace_dict.jsonl"
 
 
 def _setting(default: Any, unit: str, sentence: str, **limits: Any) -> Any:
@@ -39,12 +40,27 @@ class Settings(BaseSettings):
     device: str = _setting("auto", "torch device", "Where the model runs: auto (CUDA if there), cpu, cuda, cuda:1.")
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "level", "Least level that is logged.")
 
+    # The model.
+    g2p_replace: Path = _setting(REPLACEMENTS, "path", "Pronunciation overrides, JSON lines of text to phoneme tokens.")
+    vocos_sha256: str | None = _setting(
+        None,
+        "sha256",
+        "Hash of the checkpoint's 32 kHz vocoder, which is code: without it that one is left out.",
+        pattern="^[0-9a-fA-F]{64}$",
+    )
+
     # Requests.
     api_keys_file: Path | None = _setting(None, "path", "File of API keys, one a line; reloaded when it changes.")
     max_body: int = _setting(25 * 2**20, "bytes", "Longest request body; more is refused unread.", ge=1024)
     max_text: int = _setting(5000, "characters", "Longest text of one request.", ge=1, le=5000)
     default_voice: str = _setting("default", "voice name", "Stored voice of requests that name none.")
-    voices_dir: Path | None = _setting(None, "path", "Where voices are stored; by default the checkpoint's voices/.")
+    voices_dir: Path | None = _setting(
+        None, "path", "Folder of stored voices, before the checkpoint's own; POST and DELETE /voices write here."
+    )
+    write_checkpoint_voices: bool = _setting(
+        False, "switch", "Without voices_dir, let POST and DELETE /voices change the checkpoint's own voices."
+    )
+    max_voices: int = _setting(1000, "voices", "How many stored voices POST /voices may make.", ge=1)
     voice_cache_items: int = _setting(64, "voices", "How many prepared voices are kept in memory.", ge=1)
     voice_cache_bytes: int = _setting(64 * 2**20, "bytes", "How much memory the prepared voices may take.", ge=1)
     records: int = _setting(1000, "requests", "How many finished requests GET /requests/<id> remembers.", ge=1)

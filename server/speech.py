@@ -56,7 +56,7 @@ def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: by
     with _timed("text"):
         segments = tuple(engine.segments(asked.text, phoneme=asked.phoneme))
     with _timed("voice"):
-        voice = _voice(services, asked, recording)
+        voice = _voice(services, engine, asked, recording)
     g.record.characters, g.record.segments = len(asked.text), len(segments)
     return Job(
         segments=segments,
@@ -79,14 +79,14 @@ def _timed(stage: str) -> Iterator[None]:
         g.record.stages[stage] = time.monotonic() - began
 
 
-def _voice(services: Services, asked: SpeechRequest, recording: bytes | None) -> Voice:
+def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: bytes | None) -> Voice:
     if recording is not None:
         g.record.voice = "upload"
-        return services.cache.get(recording, asked.reference_text)
-    stored = services.voices.get(asked.voice or services.settings.default_voice)
-    g.record.voice = stored.name
-    encoded, transcript, _ = stored.recording(asked.recording_style)
-    return services.cache.get(encoded, transcript)
+        return services.cache.get(engine.make_voice, recording, asked.reference_text)
+    name = asked.voice or services.settings.default_voice
+    encoded, transcript, _ = services.voices.prompt(name, asked.recording_style)
+    g.record.voice = name
+    return services.cache.get(engine.make_voice, encoded, transcript)
 
 
 def _streamed(

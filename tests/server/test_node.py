@@ -40,7 +40,7 @@ class Diary:
             Settings(**{"propagation_delay": 0.0, "drain_grace": 5.0, **settings}),
             load,
             self,
-            loaded=lambda info: self.lines.append(f"loaded {info.model}"),
+            loaded=lambda engine: self.lines.append(f"loaded {engine.info.model}"),
             cut=lambda count: self.lines.append(f"cut {count}"),
             die=lambda status: self.lines.append(f"die {status}"),
         )

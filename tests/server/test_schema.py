@@ -87,7 +87,7 @@ def test_a_form_reads_numbers_and_switches_from_text() -> None:
     """A multipart form can say all that JSON can."""
     form = MultiDict({"text": "a", "speed": "1.5", "seed": "7", "history": "false", "sample_rate": "8000"})
     upload = MultiDict({"reference_audio": FileStorage(io.BytesIO(b"RIFF"))})
-    asked, recording = from_form(form, upload)
+    asked, recording = from_form(SpeechRequest, form, upload, "reference_audio")
     assert (asked.speed, asked.seed, asked.history, asked.sample_rate, recording) == (1.5, 7, False, 8000, b"RIFF")
 
 
@@ -106,7 +106,7 @@ def test_a_form_is_refused_like_json(form: list[tuple[str, str]], files: list[st
     """Wrong, repeated and unknown parts of a form are named; text that was no UTF-8 is refused."""
     uploads = MultiDict([(name, FileStorage(io.BytesIO(b"x"))) for name in files])
     with pytest.raises(ApiError) as caught:
-        from_form(MultiDict(form), uploads)
+        from_form(SpeechRequest, MultiDict(form), uploads, "reference_audio")
     assert (caught.value.status, caught.value.field) == (400, field)
 
 
@@ -114,14 +114,14 @@ def test_a_recording_comes_as_base64_or_as_a_data_uri() -> None:
     """Both give the same bytes; line breaks inside base64 do no harm."""
     data = bytes(range(256))
     encoded = base64.b64encode(data).decode()
-    assert decode_recording(encoded) == data
-    assert decode_recording(f"{encoded[:50]}\n{encoded[50:]}") == data
-    assert decode_recording(f"data:audio/wav;base64,{encoded}") == data
+    assert decode_recording(encoded, "reference_audio") == data
+    assert decode_recording(f"{encoded[:50]}\n{encoded[50:]}", "reference_audio") == data
+    assert decode_recording(f"data:audio/wav;base64,{encoded}", "reference_audio") == data
 
 
 @pytest.mark.parametrize("value", ["http://example.org/a.wav", "file:///etc/passwd", "data:audio/wav,abc", "a", "é==="])
 def test_addresses_and_broken_base64_are_refused(value: str) -> None:
     """Nothing is fetched for a caller; what is no base64 is a 400 on its field."""
     with pytest.raises(ApiError) as caught:
-        decode_recording(value)
+        decode_recording(value, "reference_audio")
     assert (caught.value.status, caught.value.field) == (400, "reference_audio")

@@ -1,0 +1,140 @@
+"""Storing voices over real HTTP."""
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import soundfile
+
+from tests.helpers.server import Server, recording, store_voice
+
+TEXT = {"text": "Hello.", "format": "pcm", "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("voices")
+    store_voice(folder, "default", {"neutral": "This is me."})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[Server]:
+    with Server(voices=home) as server:
+        yield server
+
+
+@pytest.fixture
+def url(server: Server) -> Iterator[str]:
+    """Where the voice bob is stored; he is gone after the test."""
+    url = server.url + "/voices/bob"
+    yield url
+    requests.delete(url, timeout=10)
+
+
+def encoded(audio: bytes) -> str:
+    return base64.b64encode(audio).decode()
+
+
+def error(answer: requests.Response) -> tuple[int, str, str | None]:
+    body = answer.json()["error"]
+    return answer.status_code, body["code"], body["field"]
+
+
+def test_an_upload_becomes_a_voice_that_speaks(server: Server, url: str, home: Path) -> None:
+    """As a form, then a second style as JSON: stored as FLAC, listed, and spoken with at once."""
+    form = {"style": "calm", "transcript": "Slowly."}
+    audio = recording(2.0, rate=44100)
+    made = requests.post(url, data=form, files={"recording": ("a.wav", audio)}, timeout=30)
+    shown = {"name": "bob", "language": "en", "styles": {"calm": "Slowly."}, "default_style": "calm"}
+    assert (made.status_code, made.json()) == (201, shown)
+    more = {"style": "happy", "transcript": "你好", "recording": encoded(recording(fmt="OGG"))}
+    assert requests.post(url, json=more, timeout=30).status_code == 201
+    assert requests.post(url, json=more, timeout=30).status_code == 200
+    assert requests.get(url, timeout=10).json()["styles"] == {"calm": "Slowly.", "happy": "你好"}
+    assert "bob" in requests.get(server.url + "/info", timeout=10).json()["voices"]
+    wave, rate = soundfile.read(home / "bob" / "calm.flac")
+    original, _ = soundfile.read(io.BytesIO(audio))
+    assert rate == 44100
+    assert abs(wave - original).max() < 1e-6
+    for style in ("calm", "happy"):
+        asked = {**TEXT, "voice": "bob", "style": style}
+        assert requests.post(server.url + "/tts", json=asked, timeout=30).status_code == 200
+    refused = requests.post(server.url + "/tts", json={**TEXT, "voice": "bob", "style": "sad"}, timeout=30)
+    assert error(refused) == (400, "unsupported", "style")
+    assert "calm, happy" in refused.json()["error"]["message"]
+
+
+def test_a_voice_and_one_style_are_removed(server: Server, url: str) -> None:
+    """`?style=` takes one; without it the whole voice goes, and is unknown from then on."""
+    for style in ("calm", "happy", "sad"):
+        body = {"style": style, "recording": encoded(recording())}
+        assert requests.post(url, json=body, timeout=30).status_code == 201
+    assert requests.delete(url, params={"style": "calm"}, timeout=10).status_code == 204
+    assert set(requests.get(url, timeout=10).json()["styles"]) == {"happy", "sad"}
+    assert error(requests.delete(url, params={"style": "calm"}, timeout=10)) == (404, "unknown_style", "style")
+    assert requests.delete(url, timeout=10).status_code == 204
+    assert error(requests.delete(url, timeout=10)) == (404, "unknown_voice", "voice")
+    asked = {**TEXT, "voice": "bob"}
+    assert error(requests.post(server.url + "/tts", json=asked, timeout=30))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, (400, "invalid_field", "recording")),
+        ({"recording": "?"}, (400, "invalid_field", "recording")),
+        ({"recording": "http://example.org/a.wav"}, (400, "invalid_field", "recording")),
+        ({"recording": encoded(b"no audio")}, (422, "undecodable_audio", "recording")),
+        ({"recording": encoded(recording(0.5))}, (400, "unfit_audio", "recording")),
+        ({"recording": encoded(recording(31))}, (400, "unfit_audio", "recording")),
+        ({"recording": encoded(recording(amplitude=0))}, (400, "unfit_audio", "recording")),
+        ({"recording": encoded(recording()), "style": "../x"}, (400, "invalid_field", "style")),
+        ({"recording": encoded(recording()), "style": ""}, (400, "invalid_field", "style")),
+        ({"recording": encoded(recording()), "transcript": "a\0"}, (400, "invalid_field", "transcript")),
+        ({"recording": encoded(recording()), "language": "English"}, (400, "invalid_field", "language")),
+        ({"recording": encoded(recording()), "text": "x"}, (400, "invalid_field", "text")),
+    ],
+)
+def test_what_is_no_voice_is_refused_and_nothing_is_stored(
+    url: str, home: Path, fields: dict[str, Any], expected: tuple[int, str, str]
+) -> None:
+    """As in /tts, with the fields named as they are here."""
+    answer = requests.post(url, json=fields, timeout=30)
+    assert error(answer) == expected
+    assert "reference" not in answer.text
+    assert not (home / "bob").exists()
+
+
+@pytest.mark.parametrize("name", ["..%2Fx", "%2e%2e", "a.b", "-a", "a" * 65, "%00", "a%0a"])
+def test_a_name_that_is_no_name_is_refused(server: Server, home: Path, name: str) -> None:
+    """No path and no odd character gets as far as the disk, neither to write nor to remove."""
+    before = sorted(home.parent.rglob("*"))
+    answer = requests.post(f"{server.url}/voices/{name}", json={"recording": encoded(recording())}, timeout=30)
+    assert answer.status_code in (400, 404, 405)
+    assert requests.delete(f"{server.url}/voices/{name}", timeout=10).status_code in (400, 404, 405)
+    assert sorted(home.parent.rglob("*")) == before
+
+
+def test_a_replaced_default_voice_is_the_default_at_once(server: Server, home: Path) -> None:
+    """The style that requests without a voice take is the new recording."""
+    answer = requests.post(server.url + "/voices/default", json={"recording": encoded(recording(4.0))}, timeout=30)
+    assert answer.status_code == 200
+    assert soundfile.info(home / "default" / "neutral.flac").duration == 4.0
+    assert requests.post(server.url + "/tts", json=TEXT, timeout=30).status_code == 200
+
+
+def test_without_a_folder_voices_are_refused_clearly(tmp_path: Path) -> None:
+    """403 that names the setting; speaking with an uploaded recording works all the same, and the log warns."""
+    with Server() as server:
+        answer = requests.post(server.url + "/voices/bob", json={"recording": encoded(recording())}, timeout=30)
+        assert error(answer) == (403, "voices_read_only", None)
+        assert "voices_dir" in answer.text
+        assert error(requests.post(server.url + "/tts", json=TEXT, timeout=30)) == (404, "unknown_voice", "voice")
+        asked = {**TEXT, "reference_audio": encoded(recording())}
+        assert requests.post(server.url + "/tts", json=asked, timeout=30).status_code == 200
+        assert any("default voice is not ready" in line for line in server.lines)
