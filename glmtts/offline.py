@@ -21,11 +21,10 @@ from glmtts.checkpoint import Model
 from glmtts.engine.job import Report
 from glmtts.errors import InputError, UnsupportedError
 from glmtts.history import History
+from glmtts.models.counter import frame_noise, stream_keys
 from glmtts.models.decode import Decoder, Row, speak
-from glmtts.models.flow import frame_noise
 from glmtts.models.kv_cache import KVCache
 from glmtts.models.prompt import prompt_layout
-from glmtts.models.sampling import stream_keys
 from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice
 

@@ -17,12 +17,13 @@ from glmtts.engine.fake import FakeEngine, FakeHandle, FakeOptions
 from glmtts.engine.job import EngineInfo, Job
 from glmtts.errors import DeviceMemoryError, EngineError, GlmTtsError
 from glmtts.history import History
+from glmtts.models.counter import stream_keys
 from glmtts.models.decode import Decoder, Row, speak
 from glmtts.models.kv_cache import KVCache
 from glmtts.models.prompt import prompt_layout
-from glmtts.models.sampling import stream_keys
 from glmtts.offline import tokens_to_mel
 from glmtts.text.frontend import Segment
+from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
 
 WAITING = 8
@@ -107,8 +108,18 @@ class SerialEngine(FakeEngine):
         return now
 
 
-def load_engine(path: str | Path, *, device: str = "auto") -> SerialEngine:
-    """Loads the checkpoint in `path` and its dictionaries. CheckpointError as `glmtts.checkpoint.load`."""
-    model = load(path, device=device)
+def load_engine(
+    path: str | Path, *, device: str = "auto", replacements: Path | None = None, vocos_sha256: str | None = None
+) -> SerialEngine:
+    """Loads the checkpoint in `path` and its dictionaries.
+
+    Args:
+        replacements: file of pronunciation overrides, see `glmtts.text.replacements.read_replacements`.
+        vocos_sha256: hash that the 32 kHz vocoder's file must have; without it that vocoder is left out.
+
+    CheckpointError as `glmtts.checkpoint.load`, or when `replacements` cannot be read.
+    """
+    replace = read_replacements(replacements) if replacements is not None else {}
+    model = load(path, device=device, replace=replace, vocos_sha256=vocos_sha256)
     model.frontend.warm()
     return SerialEngine(model)

@@ -15,10 +15,11 @@ from torch.nn import functional as F
 
 from glmtts.config import GenerationConfig
 from glmtts.errors import CheckpointError
+from glmtts.models.counter import stream_keys, uniforms
 from glmtts.models.kv_cache import KVCache
 from glmtts.models.llama import Llama
 from glmtts.models.prompt import LengthBounds, SpecialIds
-from glmtts.models.sampling import NO_TOKEN, ras_sample, stream_keys, uniforms
+from glmtts.models.sampling import NO_TOKEN, ras_sample
 
 READ_STEP = 16
 """Attention looks at a multiple of this many positions: fewer shapes, and rows of a mask that stay aligned."""

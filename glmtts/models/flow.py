@@ -34,44 +34,6 @@ def euler(velocity: Callable[[Tensor, Tensor], Tensor], x0: Tensor, times: Tenso
     return x
 
 
-def _mixed(x: Tensor) -> Tensor:
-    """splitmix64's finaliser on int64, products taken modulo 2^64 (Steele et al. 2014)."""
-    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
-        x = (x ^ _shifted(x, shift)) * factor
-    return x ^ _shifted(x, 31)
-
-
-def _shifted(x: Tensor, bits: int) -> Tensor:
-    """Logical shift right: int64's own >> would carry the sign in."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _normal(bits: Tensor) -> Tensor:
-    """52 uniform bits to a standard normal, float32, always finite (within 8.3)."""
-    # + 0.5 keeps the uniform off 0 and 1, and it is exact in float64 because 52 bits leave room for it.
-    normal: Tensor = torch.special.ndtri((bits.double() + 0.5) * 2.0**-52)
-    return normal.float()
-
-
-def frame_noise(
-    seeds_b: Tensor, start: int | Tensor, frames: int, mel_dim: int = 80, device: torch.device | str | None = None
-) -> Tensor:
-    """Standard normal noise (b, frames, mel_dim), float32, for frames start .. start + frames - 1 of each row.
-
-    A pure function of (seed, frame, bin): any window holds the same numbers, on any device to the last bit or so.
-    seeds_b: int64 (b,), any values. start: one frame number for all rows, or int64 (b,); it may be negative.
-    The counter is hashed by splitmix64 keyed with the hashed seed; 52 bits go through the inverse normal.
-    """
-    device = seeds_b.device if device is None else device
-    first_b = torch.as_tensor(start, dtype=torch.int64, device=device).expand(seeds_b.shape[0])
-    frame_bt = first_b[:, None] + torch.arange(frames, device=device)
-    counter_btm = frame_bt[..., None] * mel_dim + torch.arange(mel_dim, device=device)
-    step = -0x61C8864680B583EB  # 2^64 / golden ratio, odd, as int64
-    key_b = _mixed(seeds_b.to(device=device, dtype=torch.int64) + step)
-    bits = _shifted(_mixed(_mixed(key_b[:, None, None] + counter_btm * step) + step), 12)
-    return _normal(bits)
-
-
 class Flow(nn.Module):
     """Tokens to mel. One set of weights serves rows of several utterances: nothing of a call is kept."""
 

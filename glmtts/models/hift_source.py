@@ -12,37 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from glmtts.config import HiFTConfig
-
-# Multipliers of the splitmix64 finaliser; as int64, where multiplication wraps.
-_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
-_MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
-_MIX_2 = 0x94D049BB133111EB - (1 << 64)
-_BITS = 24  # what a float32 holds exactly
-
-
-def counter_normal(seeds_b: Tensor, start_b: Tensor, count: int) -> Tensor:
-    """Standard normal numbers (b, count), float32: element i of row r is that of (seed r, index `start_b[r]` + i).
-
-    Both arguments are int64 (b,). A counter-based generator, the splitmix64 finaliser and then Box-Muller: it has
-    no state, so any window of a row's sequence has the same numbers, whatever the batch around it.
-    """
-    index_bs = start_b[:, None] + torch.arange(count, device=seeds_b.device)
-    # + 1, for zero is a fixed point of the hash, and would be the largest number there is.
-    bits = _mix(_mix(seeds_b * _GAMMA)[:, None] + (index_bs + 1) * _GAMMA)
-    radius = (_shift(bits, 64 - _BITS) + 1).float() * 2.0**-_BITS  # in (0, 1]: its logarithm is finite
-    angle = (bits & ((1 << _BITS) - 1)).float() * 2.0**-_BITS
-    return torch.sqrt(-2.0 * torch.log(radius)) * torch.cos(2.0 * math.pi * angle)
-
-
-def _mix(z: Tensor) -> Tensor:
-    z = (z ^ _shift(z, 30)) * _MIX_1
-    z = (z ^ _shift(z, 27)) * _MIX_2
-    return z ^ _shift(z, 31)
-
-
-def _shift(z: Tensor, bits: int) -> Tensor:
-    """Logical shift to the right: the arithmetic one of int64 would drag the sign along."""
-    return (z >> bits) & ((1 << (64 - bits)) - 1)
+from glmtts.models.counter import sample_noise
 
 
 class HarmonicSource(nn.Module):
@@ -82,7 +52,7 @@ class HarmonicSource(nn.Module):
         voiced_bs = (f0_bt > c.nsf_voiced_threshold).float().repeat_interleave(self.hop, 1)
         sines_bsh = torch.sin(2.0 * math.pi * turns_bsh) * (c.nsf_alpha * voiced_bs[:, :, None])
         amplitude_bs = voiced_bs * c.nsf_sigma + (1.0 - voiced_bs) * (c.nsf_alpha / 3.0)
-        noise_bs = amplitude_bs * counter_normal(seeds_b, start_sample_b, voiced_bs.shape[1])
+        noise_bs = amplitude_bs * sample_noise(seeds_b, start_sample_b, voiced_bs.shape[1])
         return sines_bsh, noise_bs, phase_bt
 
     def phase(self, f0_bt: Tensor, start_phase_b: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
-"""Repetition-aware sampling (RAS) for a whole batch in one call, and the random numbers it draws with (model.md §1).
+"""Repetition-aware sampling (RAS) for a whole batch in one call (model.md §1).
 
-Randomness is a pure function of (seed, segment, step): a counter hashed by splitmix64 instead of a generator object.
-So a row's draw never depends on its neighbours, on how often the device was asked before, or on the device; any
-step can be drawn again. Knows nothing about the transformer, text, or which ids are speech.
+The random numbers are arguments, so a row's draw never depends on its neighbours. Knows nothing about the transformer,
+text, or which ids are speech.
 """
 
 from __future__ import annotations
@@ -16,22 +15,6 @@ from glmtts.config import GenerationConfig
 
 NO_TOKEN = -1
 """Stands in the window of recent ids where nothing has been drawn yet."""
-
-# splitmix64 (Steele, Lea, Flood 2014) on int64, whose products wrap modulo 2^64.
-_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
-_ROUNDS = ((30, 0xBF58476D1CE4E5B9 - (1 << 64)), (27, 0x94D049BB133111EB - (1 << 64)))
-
-
-def stream_keys(seeds_b: Tensor, segments_b: Tensor) -> Tensor:
-    """int64 (b,): one key for each (seed, segment), to be kept for all steps of a row. Arguments int64 (b,)."""
-    return _mixed(_mixed(seeds_b + _GAMMA) + (segments_b + 1) * _GAMMA)
-
-
-def uniforms(keys_b: Tensor, steps_b: Tensor) -> Tensor:
-    """float32 (b, 2) in [0, 1), multiples of 2⁻²⁴: the two numbers that one draw may need at step `steps_b` ≥ 0."""
-    lane = torch.arange(1, 3, device=keys_b.device)
-    bits = _mixed(keys_b[:, None] + (2 * steps_b[:, None] + lane) * _GAMMA)
-    return _shifted(bits, 40).to(torch.float32) * 2.0**-24
 
 
 def ras_sample(logits_bv: Tensor, recent_bw: Tensor, uniforms_b2: Tensor, config: GenerationConfig) -> Tensor:
@@ -67,14 +50,3 @@ def _inverse_cdf(weights_bk: Tensor, uniform_b1: Tensor) -> Tensor:
     cdf_bk = weights_bk.cumsum(dim=-1)
     index_b1 = torch.searchsorted(cdf_bk, uniform_b1 * cdf_bk[:, -1:], right=True)
     return index_b1.clamp_(max=weights_bk.shape[1] - 1)
-
-
-def _shifted(x: Tensor, places: int) -> Tensor:
-    """Logical right shift; torch's own shift of int64 copies the sign."""
-    return (x >> places) & ((1 << (64 - places)) - 1)
-
-
-def _mixed(x: Tensor) -> Tensor:
-    for places, factor in _ROUNDS:
-        x = (x ^ _shifted(x, places)) * factor
-    return x ^ _shifted(x, 31)

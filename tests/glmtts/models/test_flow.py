@@ -9,7 +9,7 @@ from torch import Tensor
 
 from glmtts.config import DiTConfig, FlowConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.flow import Flow, _normal, cosine_times, euler, frame_noise
+from glmtts.models.flow import Flow, cosine_times, euler
 from tests.helpers.golden import load_case
 
 TOLERANCE = 2e-4
@@ -81,70 +81,6 @@ def test_euler_on_closed_forms() -> None:
         (euler(lambda x, t: -x, x0, cosine_times(n).double()) - x0 * math.exp(-1)).abs().max() for n in (100, 200)
     ]
     assert errors[0] / errors[1] == pytest.approx(2, rel=0.05)
-
-
-def test_frame_noise_window() -> None:
-    """Any window of the noise, of any row at any start, holds the same numbers."""
-    seeds = torch.tensor([7, 8, -(2**63), 2**63 - 1])
-    whole = frame_noise(seeds, -10, 60, 80)
-    assert torch.equal(frame_noise(seeds, 3, 20, 80), whole[:, 13:33])
-    assert torch.equal(frame_noise(seeds[2:3], 3, 1, 80), whole[2:3, 13:14])
-    starts = torch.tensor([0, 5, -10, 39])
-    rows = frame_noise(seeds, starts, 11, 80)
-    for row, start in enumerate(starts.tolist()):
-        assert torch.equal(rows[row], whole[row, start + 10 : start + 21])
-
-
-def test_frame_noise_is_standard_normal() -> None:
-    """Moments, tails and quantiles are those of N(0, 1) within 4.5 standard errors, for neighbouring seeds alike."""
-    for seed in (0, 1, -1, 12345678901234567):
-        z = frame_noise(torch.tensor([seed]), 0, 2500, 80).flatten().double()
-        n = z.numel()
-        assert z.isfinite().all()
-        for power, (mean, variance) in {1: (0, 1), 2: (1, 2), 3: (0, 15), 4: (3, 96)}.items():
-            assert abs((z**power).mean() - mean) < 4.5 * math.sqrt(variance / n)
-        for edge in (-3.0, -1.0, -0.3, 0.0, 0.7, 2.0, 3.5):
-            p = 0.5 * math.erfc(edge / math.sqrt(2))
-            assert abs((z > edge).double().mean() - p) < 4.5 * math.sqrt(p * (1 - p) / n)
-
-
-def test_extreme_bits_stay_finite() -> None:
-    """The lowest and the highest 52 bits are opposite, finite draws."""
-    low, high = _normal(torch.tensor([0, 2**52 - 1])).tolist()
-    assert -8.3 < low < -8
-    assert high == -low
-
-
-def test_frame_noise_is_uncorrelated() -> None:
-    """Frames, bins and seeds are uncorrelated, in value and in size."""
-    z = frame_noise(torch.arange(2), 0, 2500, 80).double()
-    pairs = {
-        "next bin": (z[..., 1:], z[..., :-1]),
-        "next frame": (z[:, 1:], z[:, :-1]),
-        "40 frames on": (z[:, 40:], z[:, :-40]),
-        "next seed": (z[0], z[1]),
-    }
-    for name, (a, b) in pairs.items():
-        limit = 4.5 / math.sqrt(a.numel())
-        assert abs((a * b).mean()) < limit, name
-        assert abs(((a**2 - 1) * (b**2 - 1)).mean()) < 2 * limit, name
-
-
-def test_frame_noise_follows_its_definition() -> None:
-    """The numbers are those of splitmix64 in plain integers, so no device or version may change them."""
-
-    def mixed(x: int) -> int:
-        x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-        x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
-        return x ^ x >> 31
-
-    step = 0x9E3779B97F4A7C15
-    for seed, frame, mel_bin in [(0, 0, 0), (-3, 17, 79), (2**62, -4, 5)]:
-        key = mixed((seed + step) % 2**64)
-        bits = mixed((mixed((key + (frame * 80 + mel_bin) * step) % 2**64) + step) % 2**64) >> 12
-        uniform = torch.tensor((bits + 0.5) / 2**52, dtype=torch.float64)
-        got = frame_noise(torch.tensor([seed]), frame, 1, 80)[0, 0, mel_bin]
-        assert got.item() == pytest.approx(torch.special.ndtri(uniform).item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("concat", [False, True])

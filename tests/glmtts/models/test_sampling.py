@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from glmtts.config import GenerationConfig
-from glmtts.models.sampling import NO_TOKEN, ras_sample, stream_keys, uniforms
+from glmtts.models.counter import stream_keys, uniforms
+from glmtts.models.sampling import NO_TOKEN, ras_sample
 from tests.helpers.golden import load_case
 
 DRAWS = 20_000
@@ -143,37 +144,3 @@ def test_a_draw_never_depends_on_the_neighbours() -> None:
         alone = uniforms(stream_keys(seeds[one], segments[one]), steps[one])
         assert torch.equal(alone, u[one])
         assert ras_sample(logits[one], recent[one], alone, config) == together[i]
-
-
-def splitmix(x: int) -> int:
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) % 2**64
-    return x ^ (x >> 31)
-
-
-@pytest.mark.parametrize("seed", [0, 1, 12345, 2**63 - 1])
-def test_the_numbers_are_splitmix64s(seed: int) -> None:
-    """The tensors' wrapping arithmetic gives what unbounded integers modulo 2^64 give."""
-    gamma, segment, step = 0x9E3779B97F4A7C15, 5, 77
-    key = splitmix((splitmix((seed + gamma) % 2**64) + (segment + 1) * gamma) % 2**64)
-    expected = [(splitmix((key + (2 * step + lane) * gamma) % 2**64) >> 40) / 2**24 for lane in (1, 2)]
-    got = uniforms(stream_keys(torch.tensor([seed]), torch.tensor([segment])), torch.tensor([step]))
-    assert got.tolist() == [expected]
-
-
-@pytest.mark.parametrize("axis", ["seed", "segment", "step"])
-def test_the_numbers_are_uniform_and_independent(axis: str) -> None:
-    """Along each part of the counter numbers fill [0, 1) evenly, without correlation between neighbours or lanes."""
-    n = 40_000
-    along, fixed = torch.arange(n), torch.full((n,), 3)
-    seed, segment, step = (along if axis == name else fixed for name in ("seed", "segment", "step"))
-    u = uniforms(stream_keys(seed, segment), step)
-    assert u.dtype == torch.float32
-    assert u.min() >= 0
-    assert u.max() <= LARGEST
-    counts = torch.stack([torch.histc(lane, 64, 0, 1) for lane in u.T])
-    chi_square = ((counts - n / 64) ** 2 / (n / 64)).sum(1)
-    assert ((chi_square - 63).abs() < 6 * math.sqrt(2 * 63)).all()
-    pairs = torch.stack([u[:-1, 0], u[1:, 0], u[:-1, 1], u[1:, 1]])
-    off_diagonal = torch.corrcoef(pairs.double()) - torch.eye(4)
-    assert off_diagonal.abs().max() < 6 / math.sqrt(n)
