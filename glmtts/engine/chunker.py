@@ -1,0 +1,71 @@
+"""When a segment's speech tokens become sound, and in which blocks: policy only.
+
+Blocks follow a fixed ladder of sizes, so where they meet is a function of how many tokens the segment has, never of
+when these came: load may delay a block, but it cannot change what is said in it. Knows nothing about tensors, mels,
+models or threads. All lengths are in speech tokens, 25 a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, repeat
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The shape of a segment's blocks.
+
+    sizes: of its blocks in order; the last one repeats. The first is small because the listener waits for it; each
+    next one may be at most so much larger as it takes less time to make than the one before takes to hear.
+    ahead: how many tokens beyond its end a block is made with, that its last sounds lead to the next ones; at least
+        one, for a block that is followed by none must know that it is the last.
+    window: how many tokens before its start a block is prompted with, so that it goes on where they stopped.
+    """
+
+    sizes: tuple[int, ...] = (20, 25, 50, 100)
+    ahead: int = 5
+    window: int = 50
+
+    def __post_init__(self) -> None:
+        if not self.sizes or min(self.sizes) < 1 or self.ahead < 1 or self.window < 0:
+            raise ValueError(f"{self}: sizes and ahead from 1, window from 0 are wanted")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Tokens [start, end) to make sound of, prompted with [window, start), looking ahead at [end, ahead)."""
+
+    window: int
+    start: int
+    end: int
+    ahead: int
+    last: bool
+    """Whether the segment ends with it."""
+
+
+class Chunker:
+    """The blocks of one segment: ask `due` again whenever tokens have come, until it has given the last."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        self._ladder = ladder
+        self._sizes = chain(ladder.sizes, repeat(ladder.sizes[-1]))
+        self._start = 0
+        self._size = next(self._sizes)
+        self._ended = False
+
+    def due(self, tokens: int, over: bool) -> Block | None:
+        """The next block if it can be made of the first `tokens` tokens; `over`: the segment has no more of them.
+
+        A block is due once its look-ahead exists as well. What is left at the segment's end and too short to look
+        ahead to goes with the block before it, so no block but a segment's only one is shorter than `ahead`.
+        """
+        ladder, start = self._ladder, self._start
+        if self._ended or (over and tokens == 0):
+            return None
+        end = start + self._size
+        if last := tokens < end + ladder.ahead:
+            if not over:
+                return None
+            end = tokens
+        self._start, self._size, self._ended = end, next(self._sizes), last
+        return Block(max(0, start - ladder.window), start, end, end if last else end + ladder.ahead, last)
