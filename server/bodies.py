@@ -13,10 +13,10 @@ from server.schema import Body, SegmentsRequest, SpeechRequest, VoiceRequest
 from server.settings import Settings
 
 
-def read_speech(request: Request, settings: Settings) -> tuple[SpeechRequest, bytes | None]:
+def read_speech(request: Request, settings: Settings, max_text: int) -> tuple[SpeechRequest, bytes | None]:
     """The request and the reference recording that it brought, if any."""
     asked, recording = _read(SpeechRequest, request, settings, "reference_audio")
-    _check_text(asked, settings)
+    _check_text(asked, max_text)
     if asked.reference_audio is not None and recording is None:
         recording = schema.decode_recording(asked.reference_audio, "reference_audio")
     _check_reference(asked, recording)
@@ -33,11 +33,11 @@ def read_voice(request: Request, settings: Settings) -> tuple[VoiceRequest, byte
     return asked, recording
 
 
-def read_segments(request: Request, settings: Settings) -> SegmentsRequest:
+def read_segments(request: Request, settings: Settings, max_text: int) -> SegmentsRequest:
     """The body of POST /segments."""
     check_length(request, settings)
     asked = schema.from_json_body(SegmentsRequest, _json_bytes(request, settings))
-    _check_text(asked, settings)
+    _check_text(asked, max_text)
     return asked
 
 
@@ -72,12 +72,12 @@ def _json_bytes(request: Request, settings: Settings) -> bytes:
     return body
 
 
-def _check_text(asked: SegmentsRequest, settings: Settings) -> None:
-    if len(asked.text) > settings.max_text:
+def _check_text(asked: SegmentsRequest, max_text: int) -> None:
+    if len(asked.text) > max_text:
         raise ApiError(
             400,
             "invalid_field",
-            f"text: came {len(asked.text)} characters; want at most {settings.max_text}",
+            f"text: came {len(asked.text)} characters; want at most {max_text}",
             field="text",
         )
 

@@ -8,6 +8,7 @@ Knows nothing about when to register, or what.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import socket
@@ -83,14 +84,15 @@ def _secret(value: SecretStr | None) -> str:
 class _Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 ships no types
     """python-consul2's HTTP layer, pointed at exactly one agent whatever the environment says."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, patience: float) -> None:
         scheme, host, port = parse_address(settings.consul_addr, ssl=settings.consul_ssl)
+        timeout = (TIMEOUT[0], TIMEOUT[1] + patience)
         verify: bool | str = settings.consul_ssl_verify
         if verify and settings.consul_ca:
             verify = str(settings.consul_ca)
         cert = str(settings.consul_cert) if settings.consul_cert else None
         pair = (cert, str(settings.consul_key)) if cert and settings.consul_key else cert
-        super().__init__(f"[{host}]" if ":" in host else host, port, scheme, verify, pair, TIMEOUT)
+        super().__init__(f"[{host}]" if ":" in host else host, port, scheme, verify, pair, timeout)
         self.session.trust_env = False
         if settings.consul_auth:
             user, _, password = _secret(settings.consul_auth).partition(":")
@@ -98,15 +100,18 @@ class _Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 ships no ty
 
 
 class AgentClient:
-    """Calls to the local agent; each bounded in time, each raising ConsulError alone. For one thread at a time."""
+    """Calls to the local agent; each bounded in time, each raising ConsulError alone. For one thread at a time.
 
-    def __init__(self, settings: Settings) -> None:
+    `patience`: seconds that a call may take beyond TIMEOUT, for those that wait for a change.
+    """
+
+    def __init__(self, settings: Settings, *, patience: float = 0.0) -> None:
         self.scheme, self.host, self.port = parse_address(settings.consul_addr, ssl=settings.consul_ssl)
         self._token_file = settings.consul_token_file
         self._static_token = _secret(settings.consul_token)
         # What python-consul2's endpoint groups take from their client. Its own constructor is passed over because it
         # lets CONSUL_HTTP_ADDR override arguments, and splits that at every colon.
-        self.http = _Http(settings)
+        self.http = _Http(settings, patience)
         self.token = ""
         self._token_warned = False
         self.dc, self.consistency = None, "default"
@@ -204,6 +209,22 @@ class AgentClient:
                 return ""
             raise
         return str(found["Config"]["NodeName"])
+
+    def kv(self, prefix: str, index: int, wait: float) -> tuple[int, dict[str, bytes]]:
+        """Every value under `prefix/` by its key, and Consul's index of them.
+
+        Waits up to `wait` s, and a sixteenth more, for something newer than `index`; at 0 not at all.
+        """
+
+        def read(response: base.Response) -> tuple[int, dict[str, bytes]]:
+            base.CB._status(response)
+            items = [] if response.code == 404 else json.loads(response.body)
+            values = {item["Key"]: base64.b64decode(item["Value"] or "") for item in items}
+            return int(response.headers["X-Consul-Index"]), values
+
+        params = [("recurse", ""), ("index", str(index)), ("wait", f"{wait:g}s")]
+        found: tuple[int, dict[str, bytes]] = self._get(f"/v1/kv/{prefix}/", read, params)
+        return found
 
     def local_address(self) -> str:
         """The address of this host on its way to the agent, as the kernel chooses it."""

@@ -54,7 +54,9 @@ def dismiss(services: Services, name: str, style: str | None) -> None:
 
 def prepare_default(services: Services, engine: Engine) -> None:
     """Makes the default voice ready, to stay so. Raises what the store and the engine raise."""
-    recording, transcript, _ = services.voices.prompt(services.settings.default_voice, None)
+    recording, transcript, _ = services.voices.prompt(
+        services.settings.default_voice, None, services.shared.style.emotion
+    )
     services.cache.get(engine.make_voice, recording, transcript, pin=True)
 
 

@@ -24,9 +24,11 @@ from server.metrics import Metrics
 from server.node import Node
 from server.records import Record, Records
 from server.registry import Registry
+from server.remote_config import RemoteConfig
 from server.routes import OPEN, make_routes
 from server.services import Services
 from server.settings import Settings
+from server.shared import SharedConfig
 from server.voice_cache import VoiceCache
 from server.voices import VoiceStore
 
@@ -35,6 +37,9 @@ if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does withou
 
 log = logging.getLogger("server.requests")
 
+KV_PATIENCE = 2.0
+"""Seconds that a node which has loaded waits for the shared configuration before it goes on without."""
+
 
 def make_services(settings: Settings, load_engine: Callable[[], Engine], voices: Path | None) -> Services:
     """This process's node, and everything that the routes need beside it.
@@ -42,16 +47,29 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
     `voices` is the folder of the checkpoint's own voices. OSError: no file of API keys.
     """
     metrics = Metrics()
+    shared = SharedConfig(settings)
     registry = Registry(settings, None, lambda: 0.0, settings.port)
 
     def loaded(engine: Engine) -> None:
         metrics.loaded(engine.info)
+        shared.set_replacements = engine.set_replacements
+        if settings.consul:
+            RemoteConfig(settings, shared, metrics.config_changed).start(KV_PATIENCE)
         _warm(services, engine)
 
-    node = Node(settings, load_engine, registry, loaded=loaded, cut=metrics.cut.inc, die=os._exit)
+    node = Node(
+        settings,
+        load_engine,
+        registry,
+        limits=lambda: shared.limits,
+        loaded=loaded,
+        cut=metrics.cut.inc,
+        die=os._exit,
+    )
     _watch(metrics, node, registry)
     services = Services(
         settings=settings,
+        shared=shared,
         node=node,
         voices=make_store(settings, voices),
         cache=VoiceCache(items=settings.voice_cache_items, size=settings.voice_cache_bytes),

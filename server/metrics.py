@@ -57,6 +57,12 @@ class Metrics:
         )
         self._disconnects = Counter("glmtts_disconnects", "Callers who hung up before the end.", registry=own)
         self.cut = Counter("glmtts_drain_cut_requests", "Requests cut at the end of the grace.", registry=own)
+        self._changes = Counter(
+            "glmtts_shared_config_changes",
+            "Documents of the shared configuration that changed, applied or refused.",
+            ["key", "result"],
+            registry=own,
+        )
         self._build = Gauge(
             "glmtts_build_info", "1, labelled with what was loaded.", ["model", "model_version", "device"], registry=own
         )
@@ -68,6 +74,10 @@ class Metrics:
     def loaded(self, info: EngineInfo) -> None:
         """Notes what was loaded."""
         self._build.labels(info.model, info.model_version, info.device).set(1)
+
+    def config_changed(self, key: str, result: str) -> None:
+        """Counts a document of the shared configuration; `result` is applied or refused."""
+        self._changes.labels(key, result).inc()
 
     def watch_discovery(self, state: Callable[[], str], counts: Callable[[], Mapping[str, int]]) -> None:
         """How the registration in Consul stands, asked at every scrape."""

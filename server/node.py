@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from server.errors import ApiError
 from server.settings import Settings
+from server.shared import Limits
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
     from glmtts.engine.job import Engine, EngineInfo
@@ -36,8 +37,8 @@ class Membership(Protocol):
 class Node:
     """One engine and its doors. All methods are thread-safe.
 
-    `loaded` is given the engine before anybody else is, `cut` is told how many requests a drain cut, `die` the exit
-    status of a failed load.
+    `limits` tells how much is let in just now. `loaded` is given the engine before anybody else is, `cut` is told how
+    many requests a drain cut, `die` the exit status of a failed load.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Node:
         load_engine: Callable[[], Engine],
         membership: Membership,
         *,
+        limits: Callable[[], Limits],
         loaded: Callable[[Engine], None],
         cut: Callable[[int], None],
         die: Callable[[int], None],
@@ -53,6 +55,7 @@ class Node:
         self._settings = settings
         self._load_engine = load_engine
         self._membership = membership
+        self._limits = limits
         self._loaded = loaded
         self._cut = cut
         self._die = die
@@ -120,9 +123,9 @@ class Node:
         with self._changed:
             if self._refusing:
                 raise ApiError(503, "draining", "this node is shutting down; ask another", retry_after=1.0)
-            engine = self.engine
+            engine, limits = self.engine, self._limits()
             owed = engine.owed_seconds()
-            if self._speaking >= self._settings.speech_threads or owed > self._settings.queue_seconds:
+            if self._speaking >= limits.max_streams or owed > limits.queue_seconds:
                 raise ApiError(
                     429,
                     "busy",

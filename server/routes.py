@@ -61,7 +61,7 @@ def _metrics(services: Services) -> Response:
 
 def _info(services: Services) -> dict[str, Any]:
     """What was loaded; `metadata` is word for word what Consul is told."""
-    info, settings = services.node.engine.info, services.settings
+    info, settings, limits = services.node.engine.info, services.settings, services.shared.limits
     return {
         "model": info.model,
         "model_version": info.model_version,
@@ -73,18 +73,19 @@ def _info(services: Services) -> dict[str, Any]:
         "resampled_rates": encoding.SAMPLE_RATES,
         "voices": [voice.name for voice in services.voices.all()],
         "limits": {
-            "max_streams": info.max_streams,
-            "max_text": settings.max_text,
+            "max_streams": min(info.max_streams, limits.max_streams),
+            "max_text": limits.max_text,
             "max_body": settings.max_body,
-            "queue_seconds": settings.queue_seconds,
+            "queue_seconds": limits.queue_seconds,
             "queue_timeout": settings.queue_timeout,
         },
+        "default_style": vars(services.shared.style),
         "metadata": services.metadata(),
     }
 
 
 def _segments(services: Services) -> dict[str, Any]:
-    asked = bodies.read_segments(request, services.settings)
+    asked = bodies.read_segments(request, services.settings, services.shared.limits.max_text)
     segments = services.node.engine.segments(asked.text, phoneme=asked.phoneme)
     return {"segments": [{"index": segment.index, "text": segment.text} for segment in segments]}
 

@@ -49,7 +49,7 @@ class SpeechRequest(SegmentsRequest):
     voice: str | None = Field(None, pattern=VOICE_NAME)
     style: Text | None = Field(None, min_length=1, max_length=64)
     emotion: Text | None = Field(None, min_length=1, max_length=64)
-    speed: float = Field(1.0, ge=0.5, le=2.0)
+    speed: float | None = Field(None, ge=0.5, le=2.0)
     sample_rate: int | None = None
     format: Format = "wav"
     seed: int | None = Field(None, ge=0, le=2**32 - 1)

@@ -11,15 +11,17 @@ from server.metrics import Metrics
 from server.node import Node
 from server.records import Records
 from server.settings import Settings
+from server.shared import SharedConfig
 from server.voice_cache import VoiceCache
 from server.voices import VoiceStore
 
 
 @dataclass(frozen=True)
 class Services:
-    """`metadata` is what Consul is told, `keys` is None where no API keys are wanted."""
+    """`shared` is what holds just now, `metadata` what Consul is told; `keys` is None where no API keys are wanted."""
 
     settings: Settings
+    shared: SharedConfig
     node: Node
     voices: VoiceStore
     cache: VoiceCache

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
         False, "switch", "Without voices_dir, let POST and DELETE /voices change the checkpoint's own voices."
     )
     max_voices: int = _setting(1000, "voices", "How many stored voices POST /voices may make.", ge=1)
+    default_emotion: str | None = _setting(
+        None, "style", "Style of requests that name none, where the voice has it; else the voice's own default."
+    )
+    default_speed: float = _setting(1.0, "factor", "Speed of requests that name none.", ge=0.5, le=2.0)
     voice_cache_items: int = _setting(64, "voices", "How many prepared voices are kept in memory.", ge=1)
     voice_cache_bytes: int = _setting(64 * 2**20, "bytes", "How much memory the prepared voices may take.", ge=1)
     records: int = _setting(1000, "requests", "How many finished requests GET /requests/<id> remembers.", ge=1)
@@ -125,6 +129,12 @@ class Settings(BaseSettings):
         None, "path", "Its key.", validation_alias=_or("CONSUL_KEY", "CONSUL_CLIENT_KEY")
     )
     consul_service: str = _setting("glm-tts", "name", "Name of the service.", pattern="^[A-Za-z0-9-]{1,63}$")
+    kv_prefix: str = _setting(
+        "glm-tts",
+        "KV path",
+        "Where Consul's KV store has what all nodes share: default_style, g2p_replace, limits.",
+        pattern="^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$",
+    )
     node_name: str | None = _setting(None, "name", "Stands in the service id instead of the host's name.")
     advertise: str | None = _setting(None, "address", "Address that callers use; else that of our side to the agent.")
     loopback_cluster: bool = _setting(False, "switch", "Register 127.0.0.1: a whole cluster on one machine.")

@@ -35,7 +35,7 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
     with ExitStack() as held:
         # Before the body is read: slow uploads must not take every thread.
         engine = held.enter_context(services.node.admitted())
-        asked, recording = bodies.read_speech(request, services.settings)
+        asked, recording = bodies.read_speech(request, services.settings, services.shared.limits.max_text)
         job = _job(services, engine, asked, recording, stream)
         handle = engine.submit(job)
         held.callback(handle.cancel)
@@ -63,7 +63,7 @@ def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: by
         voice=voice,
         sample_rate=encoding.native_rate(asked.sample_rate or engine.info.sample_rates[0], engine.info.sample_rates),
         seed=secrets.randbits(32) if asked.seed is None else asked.seed,
-        speed=asked.speed,
+        speed=services.shared.style.speed if asked.speed is None else asked.speed,
         history=asked.history,
         stream=stream,
         deadline=began + (asked.timeout or services.settings.queue_timeout),
@@ -84,7 +84,7 @@ def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: 
         g.record.voice = "upload"
         return services.cache.get(engine.make_voice, recording, asked.reference_text)
     name = asked.voice or services.settings.default_voice
-    encoded, transcript, _ = services.voices.prompt(name, asked.recording_style)
+    encoded, transcript, _ = services.voices.prompt(name, asked.recording_style, services.shared.style.emotion)
     g.record.voice = name
     return services.cache.get(engine.make_voice, encoded, transcript)
 

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, cast
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # it imports torch, which a fake starts faster without
 SECONDS_PER_CHARACTER = 0.1
 CHUNK_SECONDS = 0.2
 RATES = (24000, 32000)
+_PHONEMES = re.compile(r"(<\|[A-Z]+[0-9]?\|>)+")
 FAULTS: dict[str, Callable[[], Exception]] = {
     "FAULT-MEMORY": lambda: DeviceMemoryError("the device's memory did not suffice"),
     "FAULT-ENGINE": lambda: EngineError("a secret of the engine's inside"),
@@ -147,6 +148,7 @@ class FakeEngine:
     def __init__(self, options: FakeOptions = FakeOptions()) -> None:
         self.info = EngineInfo("fake", "fake-1", ("zh", "en"), RATES, ("emotion", "streaming"), "cpu", 1)
         self._options = options
+        self._replacements: dict[str, str] = {}
         self._changed = threading.Condition()
         self._line: deque[FakeHandle] = deque()
         self._running: FakeHandle | None = None
@@ -163,7 +165,14 @@ class FakeEngine:
             raise CheckpointError("the fake engine was told to fail")
         return FakeEngine(options)
 
+    def set_replacements(self, words: Mapping[str, str]) -> None:
+        if unspeakable := [spoken for spoken in words.values() if not _PHONEMES.fullmatch(spoken)]:
+            raise TextError(f"came {unspeakable[0]!r}; want phonemes <|…|>", field="g2p_replace")
+        self._replacements = dict(words)
+
     def segments(self, text: str, *, phoneme: bool | None = None) -> list[Segment]:
+        for word, phonemes in self._replacements.items():
+            text = text.replace(word, phonemes)
         pieces = [piece.strip() for piece in re.split(r"(?<=[。!?.!?\n])", text)]
         spoken = [piece for piece in pieces if any(letter.isalnum() for letter in piece)]
         if not spoken:

@@ -6,7 +6,7 @@ PCM chunks, then the end or one exception. Knows nothing about tensors, threads,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -88,6 +88,13 @@ class Engine(Protocol):
 
     def segments(self, text: str, *, phoneme: bool | None = None) -> list[Segment]:
         """Text to segments as they will be spoken; TextError when nothing speakable is left."""
+        ...
+
+    def set_replacements(self, words: Mapping[str, str]) -> None:
+        """From now on `words`, in phoneme mode, are pronounced so, before those that the engine was loaded with.
+
+        They take the place of those set earlier; InputError when one cannot be spoken, and then all stays as it was.
+        """
         ...
 
     def make_voice(self, recording: bytes, transcript: str) -> Voice:

@@ -7,6 +7,7 @@ only `_speak` differs. Every segment's audio equals `glmtts.offline`'s. Knows no
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -34,6 +35,7 @@ class SerialEngine(FakeEngine):
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._frontend = model.frontend
         cache = KVCache(model.llm.config, 1, model.slot, dtype=model.dtype, device=model.device)
         self._decoder = Decoder(model.llm, model.special, model.generation, cache)
         super().__init__(FakeOptions(waiting=WAITING))
@@ -43,8 +45,11 @@ class SerialEngine(FakeEngine):
             info.name, info.version, info.languages, model.sample_rates, features, str(model.device), 1
         )
 
+    def set_replacements(self, words: Mapping[str, str]) -> None:
+        self._frontend = self._model.frontend.replacing(words)
+
     def segments(self, text: str, *, phoneme: bool | None = None) -> list[Segment]:
-        return self._model.frontend.segments(text, phoneme=phoneme)
+        return self._frontend.segments(text, phoneme=phoneme)
 
     def make_voice(self, recording: bytes, transcript: str) -> Voice:
         return self._model.voice_maker.make_voice(recording, transcript)

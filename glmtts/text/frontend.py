@@ -45,9 +45,30 @@ class Frontend:
         max_ids: int = MAX_IDS,
     ) -> None:
         self._tokenizer = tokenizer
-        self._g2p = g2p.G2P(replace or {}, able, lexicon, known=tokenizer.phonemes)
+        self._replace = replace or {}
+        self._able, self._lexicon = able, lexicon
+        self._g2p = g2p.G2P(self._replace, able, lexicon, known=tokenizer.phonemes)
         self._phoneme_default = phoneme_default
         self._max_ids = max_ids
+
+    def replacing(self, words: Mapping[str, str]) -> Frontend:
+        """Another front end, in which `words` come before what is replaced here.
+
+        TextError (field "g2p_replace") for a word with a token in it, or a pronunciation that this model has not.
+        """
+        for word, spoken in words.items():
+            unknown = [span[0] for span in SPECIAL_SPAN.finditer(spoken) if span[0] not in self._tokenizer.phonemes]
+            if not word or unknown or SPECIAL_SPAN.search(word) or "\0" in word + spoken:
+                message = f"{word!r} to {spoken!r}: wanted text to phonemes <|…|> of this model, or to other text"
+                raise TextError(message, field="g2p_replace")
+        return Frontend(
+            self._tokenizer,
+            {**self._replace, **words},
+            self._able,
+            self._lexicon,
+            self._phoneme_default,
+            max_ids=self._max_ids,
+        )
 
     def warm(self) -> None:
         """Loads the grammars and dictionaries (about three seconds) before the first request needs them."""

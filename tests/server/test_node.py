@@ -12,6 +12,7 @@ from glmtts.errors import CheckpointError
 from server.errors import ApiError
 from server.node import Node
 from server.settings import Settings
+from server.shared import SharedConfig
 from tests.helpers.server import recording, wait_until
 
 
@@ -36,10 +37,12 @@ class Diary:
         return True
 
     def node_with(self, load: Callable[[], Engine], **settings: float) -> Node:
+        chosen = Settings(**{"propagation_delay": 0.0, "drain_grace": 5.0, **settings})
         self.node = Node(
-            Settings(**{"propagation_delay": 0.0, "drain_grace": 5.0, **settings}),
+            chosen,
             load,
             self,
+            limits=lambda: SharedConfig(chosen).limits,
             loaded=lambda engine: self.lines.append(f"loaded {engine.info.model}"),
             cut=lambda count: self.lines.append(f"cut {count}"),
             die=lambda status: self.lines.append(f"die {status}"),

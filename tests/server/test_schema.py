@@ -17,14 +17,8 @@ def parse(body: bytes) -> SpeechRequest:
 def test_only_the_text_is_required() -> None:
     """Every other field has the default of the API's table."""
     asked = parse('{"text": "你好"}'.encode())
-    assert (asked.text, asked.speed, asked.format, asked.history, asked.reference_text) == (
-        "你好",
-        1.0,
-        "wav",
-        True,
-        "",
-    )
-    assert (asked.voice, asked.seed, asked.sample_rate, asked.phoneme, asked.timeout) == (None,) * 5
+    assert (asked.text, asked.format, asked.history, asked.reference_text) == ("你好", "wav", True, "")
+    assert (asked.voice, asked.seed, asked.sample_rate, asked.phoneme, asked.timeout, asked.speed) == (None,) * 6
 
 
 @pytest.mark.parametrize(
