@@ -1,0 +1,209 @@
+"""Stage: the AR model. Phonemes to speech tokens, a small Llama that serves as the official one does.
+
+    python -m scripts.nano.ar --work nano-work
+
+A row is one to three utterances of one voice: `[text, text, boa, speech, speech, end]`, as a prompt or an earlier
+segment stands before a new one in serving. Where each speech token belongs in the text is known (tokens.py), and
+two heads are pulled to look there: without it the model takes ten times as long to find out.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import LlamaConfig
+
+from glmtts.models.llama import Llama
+from glmtts.text.tokenizer import Tokenizer
+from scripts.nano import phones, tokens, vocabulary
+from scripts.nano.data import Corpus, Utterance
+from scripts.nano.training import Average, Run, arguments, cosine, start, weigh
+
+POSITIONS = 1700  # of a padded batch
+CANDIDATES = 48
+LONGEST = 640
+GUIDED_LAYERS, GUIDED_HEADS = (1, 2), 2
+REPORT_EVERY = 250
+IGNORED = -100
+
+
+class Example(NamedTuple):
+    """Text ids (n,), speech tokens (m,), and for each token the place in the text that it speaks (m,)."""
+
+    text: list[int]
+    speech: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+
+class Rows(NamedTuple):
+    """inputs, targets (b, n), IGNORED where nothing is to be learnt; place (b, n), −1 where none is known."""
+
+    inputs: Tensor
+    targets: Tensor
+    place: Tensor
+
+
+class Ids(NamedTuple):
+    """The special ids that a row needs."""
+
+    ats: int
+    boa: int
+    eoa: int
+
+
+def config(vocabulary_size: int) -> LlamaConfig:
+    """The nano Llama: 256 × 6, two key heads."""
+    return LlamaConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        max_position_embeddings=2048,
+        rms_norm_eps=1e-5,
+        rope_theta=10000.0,
+        tie_word_embeddings=False,
+    )
+
+
+def special(tokenizer: Tokenizer) -> Ids:
+    """By name, as the official tokenizer has them."""
+    found = [tokenizer.special[name] for name in ("<|audio_0|>", "<|begin_of_audio|>", "<|user|>")]
+    return Ids(*found)
+
+
+class Examples:
+    """Utterances as the AR model reads them; made once each."""
+
+    def __init__(self, work: Path, tokenizer: Tokenizer) -> None:
+        self._work, self._tokenizer = work, tokenizer
+        self.of = cache(self._read)
+
+    def text_ids(self, parts: list[str]) -> tuple[list[int], list[int]]:
+        """Ids of text tokens, and where among them the phonemes stand."""
+        ids: list[int] = []
+        places: list[int] = []
+        for part in parts:
+            if part.startswith("<|"):
+                places.append(len(ids))
+            ids += self._tokenizer.encode(part, allow_special=self._tokenizer.phonemes)
+        return ids, places
+
+    def _read(self, utterance: Utterance) -> Example:
+        ids, places = self.text_ids(phones.of(utterance))
+        with np.load(tokens.path_of(self._work, utterance)) as arrays:
+            return Example(ids, arrays["ids"].astype(np.int64), np.asarray(places)[arrays["phone"]])
+
+
+def join(parts: list[Example], space: list[int]) -> Example:
+    """Several utterances as one: all texts, then all speech."""
+    text: list[int] = []
+    places: list[NDArray[np.int64]] = []
+    for part in parts:
+        places.append(part.place + len(text))
+        text += part.text + space
+    text = text[: len(text) - len(space)]
+    return Example(text, np.concatenate([p.speech for p in parts]), np.concatenate(places))
+
+
+def collate(rows: list[Example], ids: Ids, rng: np.random.Generator, *, corrupted: tuple[float, float]) -> Rows:
+    """Pads on the right. A share of the speech *inputs* is replaced, so that the model does not lean on them alone."""
+    longest = max(len(row.text) + len(row.speech) for row in rows) + 1
+    inputs = torch.zeros(len(rows), longest, dtype=torch.int64)
+    targets = torch.full_like(inputs, IGNORED)
+    place = torch.full_like(inputs, -1)
+    for i, (text, speech, where) in enumerate(rows):
+        begin, end = len(text), len(text) + len(speech)
+        heard = np.where(rng.random(len(speech)) < rng.uniform(*corrupted), rng.permutation(speech), speech)
+        inputs[i, : end + 1] = torch.tensor([*text, ids.boa, *(heard + ids.ats).tolist()])
+        targets[i, begin : end + 1] = torch.tensor([*(speech + ids.ats).tolist(), ids.eoa])
+        place[i, begin:end] = torch.from_numpy(where)
+    return Rows(inputs, targets, place)
+
+
+def draw(
+    examples: Examples, pools: dict[str, list[Utterance]], weights: NDArray[np.float64], ids: Ids, space: list[int],
+    rng: np.random.Generator,
+) -> Rows:  # fmt: skip
+    """A batch of rows of about one length."""
+    names = sorted(pools)
+    candidates: list[Example] = []
+    for _ in range(CANDIDATES):
+        pool = pools[names[int(rng.choice(len(names), p=weights))]]
+        count = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
+        parts = [examples.of(pool[int(rng.integers(len(pool)))]) for _ in range(count)]
+        joined = join(parts, space if rng.random() < 0.7 else [])
+        candidates.append(joined if len(joined.text) + len(joined.speech) <= LONGEST else parts[0])
+    candidates.sort(key=lambda row: len(row.text) + len(row.speech))
+    last = int(rng.integers(len(candidates)))
+    longest = len(candidates[last].text) + len(candidates[last].speech)
+    first = max(last + 1 - max(POSITIONS // longest, 1), 0)
+    return collate(candidates[first : last + 1], ids, rng, corrupted=(0.05, 0.3))
+
+
+def losses(llama: Llama, rows: Rows) -> tuple[dict[str, Tensor], Tensor]:
+    """Cross entropy of the next speech token, the guided attention's loss, and the share of right guesses."""
+    out = llama(rows.inputs, attention_of=GUIDED_LAYERS)
+    wanted = rows.targets != IGNORED
+    logits = out.logits[wanted]
+    parts = {"ce": F.cross_entropy(logits, rows.targets[wanted])}
+    known = rows.place >= 0
+    columns = (rows.place[..., None] + torch.tensor([-1, 0, 1])).clamp_min(0)[:, None].expand(-1, GUIDED_HEADS, -1, -1)
+    looked = [out.attention[layer][:, :GUIDED_HEADS].gather(-1, columns).sum(-1) for layer in GUIDED_LAYERS]
+    mass = torch.stack(looked)[known.expand(len(looked), GUIDED_HEADS, -1, -1).transpose(1, 2)]
+    parts["guide"] = -0.3 * (mass + 1e-4).log().mean()
+    return parts, (logits.argmax(-1) == rows.targets[wanted]).float().mean()
+
+
+@torch.inference_mode()
+def report(llama: Llama, rows: list[Rows]) -> str:
+    """Cross entropy and accuracy on held-out utterances, nothing corrupted."""
+    results = [losses(llama, row) for row in rows]
+    ce = sum(float(parts["ce"]) for parts, _ in results) / len(results)
+    return f"held out: cross entropy {ce:.3f}, accuracy {sum(float(a) for _, a in results) / len(results):.3f}"
+
+
+def main() -> None:
+    args = arguments(__doc__, steps=8000).parse_args()
+    start(args)
+    torch.manual_seed(0)
+    tokenizer = vocabulary.load(args.work)
+    ids, space = special(tokenizer), tokenizer.encode(" ")
+    corpus = Corpus(args.work, args.extra)
+    examples = Examples(args.work, tokenizer)
+    pools: dict[str, list[Utterance]] = {}
+    for utterance in corpus.train():
+        if tokens.path_of(args.work, utterance).exists():
+            pools.setdefault(utterance.voice, []).append(utterance)
+    tested = [u for u in corpus.test() if tokens.path_of(args.work, u).exists()][:64]
+    rng = np.random.default_rng(0)
+    held_out = [
+        collate([examples.of(u) for u in tested if u.lang == lang], ids, rng, corrupted=(0, 0)) for lang in ("en", "zh")
+    ]
+    llama = Llama(config(tokenizer.size))
+    llama.init_weights()
+    average = Average(llama, 0.998)
+    optimizer = torch.optim.AdamW(llama.parameters(), betas=(0.9, 0.98), weight_decay=0.05)
+    run = Run(args.work, "ar", {"llama": llama, "average": average}, optimizer, args.steps)
+    for step, rng in run:
+        rows = draw(examples, pools, weigh(pools), ids, space, rng)
+        parts, accuracy = losses(llama, rows)
+        run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, 1e-3))
+        average.update(llama, step)
+        run.show(**parts, accuracy=accuracy)
+        if step % REPORT_EVERY == REPORT_EVERY - 1:
+            tqdm.write(f"{step + 1}: {report(llama, held_out)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""How English words are spoken, as the teacher's text side says it: `lexicon_en.json`, word to phone tokens.
+
+    python -m scripts.nano.lexicon --work nano-work
+
+Words of the sentences, of WordNet and of the held-out sentences. A word that the corpus has is spoken as it is
+mostly spoken there (in a sentence "a" is ɐ); any other as it is alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import string
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from scripts.nano import phones
+from scripts.nano.sentences import WORDNET, held_out
+
+WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
+
+
+def wordnet_words() -> set[str]:
+    """All single words that WordNet's index lists, with the plurals that possessives are formed after."""
+    found = {"horses", "cats", "dogs"}
+    for part in ("noun", "verb", "adj", "adv"):
+        for line in (WORDNET / f"index.{part}").read_text(encoding="utf-8").splitlines():
+            word = line.partition(" ")[0]
+            if WORD.fullmatch(word):
+                found.add(word)
+    return found
+
+
+def spoken_in(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The most frequent phonemes of each word in (text, phonemes); rows that do not match word by word are left."""
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    for text, phonemes in rows:
+        words = re.sub(r"[^a-z' ]", " ", text.lower()).split()
+        parts = re.sub(r"[.,?!;:]", " ", phonemes).split()
+        if len(words) == len(parts):
+            for word, part in zip(words, parts, strict=True):
+                seen[word][part] += 1
+    return {word: counts.most_common(1)[0][0] for word, counts in seen.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("nano-work"))
+    parser.add_argument("--limit", type=int, help="at most so many of WordNet's words")
+    args = parser.parse_args()
+    from hibari import Hibari
+
+    teacher = Hibari(threads=1)
+    manifests = sorted((args.work / "corpus").glob("*.jsonl"))
+    rows = [json.loads(line) for path in manifests for line in path.read_text(encoding="utf-8").splitlines()]
+    known = spoken_in((row["text"], row["ph"]) for row in rows if row["lang"] == "en")
+    texts = " ".join([(args.work / "sentences_en.txt").read_text(encoding="utf-8"), *held_out("en")]).lower()
+    wanted = set(WORD.findall(texts)) | set(string.ascii_lowercase) | set(sorted(wordnet_words())[: args.limit])
+    for word in tqdm(sorted(wanted - set(known)), desc="words", mininterval=5):
+        known[word] = " ".join(teacher.phonemize(word))
+    lexicon = {word: phones.english(spoken) for word, spoken in sorted(known.items())}
+    spoken = {word: tokens for word, tokens in lexicon.items() if tokens.startswith("<|")}
+    (args.work / "lexicon_en.json").write_text(json.dumps(spoken, ensure_ascii=False), encoding="utf-8")
+    print(f"{len(spoken)} words")
+
+
+if __name__ == "__main__":
+    main()
