@@ -2,8 +2,8 @@
 
     python -m scripts.nano.export --work nano-work --to checkpoints/nano
 
-Averaged weights where a stage keeps an average. Weights that came as float16 (Whisper's) and the language model's are
-stored as float16; loading widens them. What training alone needs (heads, optimizers) stays behind.
+Averaged weights where a stage keeps an average. Matrices are stored as float16, which halves the files; loading widens
+them. What training alone needs (heads, optimizers) stays behind.
 """
 
 from __future__ import annotations
@@ -49,6 +49,14 @@ def averaged(work: Path, stage: str, module: torch.nn.Module) -> dict[str, Tenso
     return {**module.state_dict(), **average.state()}
 
 
+def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels in float16; vectors (norms, biases, statistics) are few and keep their precision."""
+    return {
+        name: (value.half() if value.ndim > 1 and value.dtype == torch.float32 else value).contiguous()
+        for name, value in state.items()
+    }
+
+
 def _json(file: Path, value: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -60,21 +68,21 @@ def write_llm(work: Path, folder: Path) -> None:
     _json(folder / "config.json", {**config.to_dict(), "model_type": "llama"})
     _json(folder / "generation.json", GENERATION)
     state = averaged(work, "ar", ar.Llama(config))
-    save_file({name: value.half().contiguous() for name, value in state.items()}, folder / "model.safetensors")
+    save_file(halved(state), folder / "model.safetensors")
 
 
 def write_flow(work: Path, folder: Path) -> None:
     """Tokens to mel."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(asdict(flow.CONFIG)), encoding="utf-8")
-    torch.save({"model": averaged(work, "flow", flow.new_flow())}, folder / "flow.pt")
+    torch.save({"model": halved(averaged(work, "flow", flow.new_flow()))}, folder / "flow.pt")
 
 
 def write_vocoder(work: Path, folder: Path) -> None:
     """Mel to waveform; the config says what differs from the published sizes."""
     published = asdict(type(vocoder.CONFIG)())
     _json(folder / "config.json", {k: v for k, v in asdict(vocoder.CONFIG).items() if v != published[k]})
-    torch.save(averaged(work, "vocoder", vocoder.new_vocoder()), folder / "hift.pt")
+    torch.save(halved(averaged(work, "vocoder", vocoder.new_vocoder())), folder / "hift.pt")
 
 
 def write_speech_tokenizer(work: Path, folder: Path) -> None:
@@ -90,14 +98,13 @@ def write_speech_tokenizer(work: Path, folder: Path) -> None:
     # What neither has are positions behind the quantiser: never looked at.
     known = {**whole, **trained_layer, "codebook.weight": codes.book}
     state = {name: known.get(name, torch.zeros_like(value)) for name, value in own.items()}
-    halves = {f"model.encoder.{name}": value.half().contiguous() for name, value in state.items()}
-    save_file(halves, folder / "model.safetensors")
+    save_file({f"model.encoder.{name}": value for name, value in halved(state).items()}, folder / "model.safetensors")
 
 
 def write_frontend(work: Path, folder: Path) -> None:
     """The speaker encoder and the English lexicon. No character is left as it is: the model reads phonemes alone."""
     folder.mkdir(parents=True)
-    shutil.copy(packages.campplus(work), folder / "campplus.pt")
+    torch.save(halved(torch.load(packages.campplus(work), weights_only=True)), folder / "campplus.pt")
     _json(folder / "able.json", [])
     lexicon = (work / "lexicon_en.json").read_bytes()
     (folder / "lexicon_en.json.gz").write_bytes(gzip.compress(lexicon, mtime=0))
