@@ -45,7 +45,7 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
         record.sample_rate, record.format, record.seed = rate, asked.format, job.seed
         resampler = encoding.Resampler(job.sample_rate, rate)
         if stream:
-            return _streamed(handle, resampler, asked, rate, held)
+            return _streamed(services, handle, resampler, asked, rate, held)
         return _whole(handle, resampler, asked, rate)
 
 
@@ -90,12 +90,17 @@ def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: 
 
 
 def _streamed(
-    handle: Handle, resampler: encoding.Resampler, asked: SpeechRequest, rate: int, held: ExitStack
+    services: Services,
+    handle: Handle,
+    resampler: encoding.Resampler,
+    asked: SpeechRequest,
+    rate: int,
+    held: ExitStack,
 ) -> Response:
     record: Record = g.record
 
     def failed(error: Exception) -> None:
-        record.error = refusal(error).code
+        record.error = refusal(services.node.blame(error)).code
 
     encoder = encoding.make_encoder(asked.format, rate, None)
     body = SpeechStream(handle, resampler, encoder, failed)
