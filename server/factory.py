@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response, g, request
 
 from glmtts.errors import GlmTtsError
-from server import errors
+from server import errors, gauges
+from server.device import reader
 from server.enrolment import prepare_default
 from server.errors import ApiError
 from server.hangup import HangupWatch
@@ -50,12 +52,16 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
     shared = SharedConfig(settings)
     registry = Registry(settings, None, lambda: 0.0, settings.port)
 
+    device = gauges.Device()
+    born = time.monotonic()
+
     def loaded(engine: Engine) -> None:
-        metrics.loaded(engine.info)
         shared.set_replacements = engine.set_replacements
         if settings.consul:
             RemoteConfig(settings, shared, metrics.config_changed).start(KV_PATIENCE)
         _warm(services, engine)
+        device.read = reader(engine.info.device)
+        metrics.loaded(engine.info, time.monotonic() - born)
 
     node = Node(
         settings,
@@ -66,13 +72,15 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         cut=metrics.cut.inc,
         die=os._exit,
     )
-    _watch(metrics, node, registry)
+    cache = VoiceCache(items=settings.voice_cache_items, size=settings.voice_cache_bytes)
+    _watch(metrics, node)
+    metrics.ask(gauges.Discovery(registry.state, lambda: registry.counts), gauges.VoicesKept(cache.usage), device)
     services = Services(
         settings=settings,
         shared=shared,
         node=node,
         voices=make_store(settings, voices),
-        cache=VoiceCache(items=settings.voice_cache_items, size=settings.voice_cache_bytes),
+        cache=cache,
         metrics=metrics,
         records=Records(settings.records),
         hangups=HangupWatch(),
@@ -89,14 +97,19 @@ def make_store(settings: Settings, own: Path | None) -> VoiceStore:
     return VoiceStore(folders, writable, limit=settings.max_voices)
 
 
-def _watch(metrics: Metrics, node: Node, registry: Registry) -> None:
+def _watch(metrics: Metrics, node: Node) -> None:
+    def of_engine(read: Callable[[Engine], float]) -> Callable[[], float]:
+        return lambda: read(node.engine) if node.info else 0.0
+
     metrics.watch("glmtts_ready", "1 when new work is welcome.", lambda: float(node.trouble() is None))
     metrics.watch("glmtts_in_flight", "Speech requests inside.", lambda: float(node.speaking))
-    metrics.watch("glmtts_queued", "Jobs in line.", lambda: float(node.engine.waiting() if node.info else 0))
+    metrics.watch("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.waiting()))
+    metrics.watch("glmtts_owed_seconds", "Seconds of audio owed.", of_engine(lambda engine: engine.owed_seconds()))
     metrics.watch(
-        "glmtts_owed_seconds", "Seconds of audio owed.", lambda: node.engine.owed_seconds() if node.info else 0.0
+        "glmtts_engine_step_age_seconds",
+        "Seconds since the engine last made progress; 0 while it is idle.",
+        of_engine(lambda engine: engine.progress_age()),
     )
-    metrics.watch_discovery(registry.state, lambda: registry.counts)
 
 
 def _warm(services: Services, engine: Engine) -> None:
@@ -134,14 +147,16 @@ def _end(services: Services, response: Response) -> Response:
     info = services.node.info
     if info is not None:
         response.headers["X-Model-Version"] = info.model_version
+    sending = time.monotonic()
     # Runs when the body has been sent or given up, not before.
-    response.call_on_close(lambda: _close(services, record))
+    response.call_on_close(lambda: _close(services, record, sending))
     return response
 
 
-def _close(services: Services, record: Record) -> None:
+def _close(services: Services, record: Record, sending: float) -> None:
     if record.total is not None:
         return
+    record.spans["send"] = (sending, time.monotonic())
     record.total = record.elapsed()
     services.metrics.count(record)
     level = logging.DEBUG if record.route in OPEN else logging.INFO
