@@ -51,14 +51,15 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
     metrics = Metrics()
     shared = SharedConfig(settings)
     registry = Registry(settings, None, lambda: 0.0, settings.port)
+    remote = RemoteConfig(settings, shared, metrics.config_changed) if settings.consul else None
 
     device = gauges.Device()
     born = time.monotonic()
 
     def loaded(engine: Engine) -> None:
         shared.set_replacements = engine.set_replacements
-        if settings.consul:
-            RemoteConfig(settings, shared, metrics.config_changed).start(KV_PATIENCE)
+        if remote is not None:
+            remote.start(KV_PATIENCE)
         _warm(services, engine)
         device.read = reader(engine.info.device)
         metrics.loaded(engine.info, time.monotonic() - born)
@@ -73,7 +74,7 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         die=os._exit,
     )
     cache = VoiceCache(items=settings.voice_cache_items, size=settings.voice_cache_bytes)
-    _watch(metrics, node)
+    _watch(metrics, node, remote)
     metrics.ask(gauges.Discovery(registry.state, lambda: registry.counts), gauges.VoicesKept(cache.usage), device)
     services = Services(
         settings=settings,
@@ -97,7 +98,7 @@ def make_store(settings: Settings, own: Path | None) -> VoiceStore:
     return VoiceStore(folders, writable, limit=settings.max_voices)
 
 
-def _watch(metrics: Metrics, node: Node) -> None:
+def _watch(metrics: Metrics, node: Node, remote: RemoteConfig | None) -> None:
     def of_engine(read: Callable[[Engine], float]) -> Callable[[], float]:
         return lambda: read(node.engine) if node.info else 0.0
 
@@ -109,6 +110,11 @@ def _watch(metrics: Metrics, node: Node) -> None:
         "glmtts_engine_step_age_seconds",
         "Seconds since the engine last made progress; 0 while it is idle.",
         of_engine(lambda engine: engine.progress_age()),
+    )
+    metrics.watch(
+        "glmtts_shared_config_failures",
+        "Failed KV queries in a row.",
+        lambda: float(remote.failures) if remote else 0.0,
     )
 
 

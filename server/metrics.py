@@ -7,6 +7,7 @@ instead of counted is in server.gauges.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import (
@@ -21,6 +22,7 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 
 from server.records import Cancellation, Record
+from server.shared import KEYS
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
     from glmtts.engine.job import EngineInfo
@@ -62,7 +64,7 @@ class Metrics:
         self._rtf = self._histogram("real_time_factor", "Seconds of work a second of audio.", RATIOS)
         self._stages = self._histogram("stage_seconds", "Seconds of a request in a stage.", STAGE, stage=STAGES)
         self._changes = self._counter(
-            "shared_config_changes", "Documents of the shared configuration, applied or refused.", "key", "result"
+            "shared_config_changes", "Documents of it that changed.", key=KEYS, result=("applied", "refused")
         )
         self.cut = self._counter("drain_cut_requests", "Requests cut at the end of the grace.")
         self._load = Gauge("glmtts_load_seconds", "How long loading and warming up took.", registry=self.registry)
@@ -72,16 +74,14 @@ class Metrics:
     def _counter(self, name: str, text: str, *labels: str, **bounded: tuple[str, ...]) -> Counter:
         """A counter. A label whose values are given has them from the start, at 0: so the first one is an increase."""
         counter = Counter(f"glmtts_{name}", text, [*labels, *bounded], registry=self.registry)
-        for values in bounded.values():
-            for value in values:
-                counter.labels(value)
+        for values in product(*bounded.values()) if bounded else ():
+            counter.labels(*values)
         return counter
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], **bounded: tuple[str, ...]) -> Histogram:
         histogram = Histogram(f"glmtts_{name}", text, [*bounded], buckets=buckets, registry=self.registry)
-        for values in bounded.values():
-            for value in values:
-                histogram.labels(value)
+        for values in product(*bounded.values()) if bounded else ():
+            histogram.labels(*values)
         return histogram
 
     def watch(self, name: str, help_text: str, value: Callable[[], float]) -> None:

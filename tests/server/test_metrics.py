@@ -46,6 +46,7 @@ SERIES = {
     "consul_state": ("gauge", {"state"}),
     "consul_events": ("counter", {"event"}),
     "shared_config_changes": ("counter", {"key", "result"}),
+    "shared_config_failures": ("gauge", set()),
     "build_info": ("gauge", {"model", "model_version", "device"}),
 }
 """Every series that the program promises: its type and its own labels. Dashboards and alerts build on these names."""
