@@ -31,6 +31,7 @@ from server.routes import OPEN, make_routes
 from server.services import Services
 from server.settings import Settings
 from server.shared import SharedConfig
+from server.tracing import make_tracing
 from server.voice_cache import VoiceCache
 from server.voices import VoiceStore
 
@@ -86,6 +87,7 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         records=Records(settings.records),
         hangups=HangupWatch(),
         keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
+        tracing=make_tracing(settings),
         metadata=lambda: metadata(node.engine.info, settings),
     )
     return services
@@ -153,17 +155,19 @@ def _end(services: Services, response: Response) -> Response:
     info = services.node.info
     if info is not None:
         response.headers["X-Model-Version"] = info.model_version
-    sending = time.monotonic()
+    sending, method = time.monotonic(), request.method
     # Runs when the body has been sent or given up, not before.
-    response.call_on_close(lambda: _close(services, record, sending))
+    response.call_on_close(lambda: _close(services, record, method, sending))
     return response
 
 
-def _close(services: Services, record: Record, sending: float) -> None:
+def _close(services: Services, record: Record, method: str, sending: float) -> None:
     if record.total is not None:
         return
     record.spans["send"] = (sending, time.monotonic())
     record.total = record.elapsed()
+    if services.tracing is not None and record.route not in OPEN:
+        services.tracing.trace(record, method)
     services.metrics.count(record)
     level = logging.DEBUG if record.route in OPEN else logging.INFO
     log.log(level, "request", extra={"facts": record.facts()})

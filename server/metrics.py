@@ -44,7 +44,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # A second series for each one, with the time of its birth, that nobody asks for.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._requests = self._counter("requests", "Answers, by route and status.", "route", "status", "via_consul")
@@ -64,7 +64,10 @@ class Metrics:
         self._rtf = self._histogram("real_time_factor", "Seconds of work a second of audio.", RATIOS)
         self._stages = self._histogram("stage_seconds", "Seconds of a request in a stage.", STAGE, stage=STAGES)
         self._changes = self._counter(
-            "shared_config_changes", "Documents of it that changed.", key=KEYS, result=("applied", "refused")
+            "shared_config_changes",
+            "Changed documents of it, by what came of them.",
+            key=KEYS,
+            result=("applied", "refused"),
         )
         self.cut = self._counter("drain_cut_requests", "Requests cut at the end of the grace.")
         self._load = Gauge("glmtts_load_seconds", "How long loading and warming up took.", registry=self.registry)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the master process imports neither Flask nor the engine
 
     from glmtts.engine.job import Engine
     from server.node import Node
+    from server.tracing import Tracing
 
 MAX_CONNECTIONS = 4096
 SPARE_FILES = 256
@@ -35,6 +36,7 @@ class Program(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings, load_engine: Callable[[], Engine], voices: Path | None) -> None:
         self.settings = settings
         self.node: Node | None = None
+        self.tracing: Tracing | None = None
         self._load_engine = load_engine
         self._voices = voices
         super().__init__()
@@ -70,7 +72,7 @@ class Program(BaseApplication):  # type: ignore[misc]
         from server import factory  # not in the master: it stays small, and forks without threads
 
         services = factory.make_services(self.settings, self._load_engine, self._voices)
-        self.node = services.node
+        self.node, self.tracing = services.node, services.tracing
         return factory.create_app(services)
 
 

@@ -26,7 +26,7 @@ Cancellation = Literal["hangup", "unread", "shutdown"]
 """The caller closed the connection; he took no more of the answer; the node was leaving."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
 @dataclass
@@ -37,6 +37,7 @@ class Record:
     trace_id: str | None
     via_consul: bool
     route: str
+    trace_headers: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     status: int | None = None
     characters: int | None = None
@@ -66,6 +67,7 @@ class Record:
             trace_id=trace[1] if trace else None,
             via_consul=via.strip().lower() in ("true", "1"),
             route=route,
+            trace_headers={name: headers[name] for name in ("traceparent", "tracestate") if name in headers},
         )
 
     def elapsed(self) -> float:
