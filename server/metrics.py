@@ -53,6 +53,7 @@ class Metrics:
             "cancellations", "Jobs given up: hangup, unread or shutdown.", reason=get_args(Cancellation)
         )
         self._finishes = self._counter("finished", "Jobs ended; length is an anomaly.", reason=FINISHES)
+        self._broken = self._counter("broken_streams", "Streams that a fault of ours broke off after their first byte.")
         self._audio = self._counter("audio_seconds", "Seconds of audio made.")
         self._characters = self._counter("characters", "Characters of the texts taken on.")
         self._tokens = self._counter("speech_tokens", "Speech tokens drawn.")
@@ -122,6 +123,8 @@ class Metrics:
         self._finishes.labels(report.finish_reason or "error").inc()
         if (reason := record.cancellation()) is not None:
             self._cancellations.labels(reason).inc()
+        elif record.error is not None and record.status == 200:
+            self._broken.inc()
         self._characters.inc(record.characters or 0)
         self._audio.inc(report.audio_seconds)
         self._tokens.inc(report.speech_tokens)

@@ -33,6 +33,7 @@ SERIES = {
     "speech_tokens": ("counter", set()),
     "finished": ("counter", {"reason"}),
     "cancellations": ("counter", {"reason"}),
+    "broken_streams": ("counter", set()),
     "rejections": ("counter", {"reason"}),
     "drain_cut_requests": ("counter", set()),
     "voice_cache_requests": ("counter", {"result"}),
@@ -141,9 +142,12 @@ def test_refusals_and_failures_are_counted_by_reason(slow: Server) -> None:
     with requests.post(slow.url + "/tts/stream", json={"text": "a" * 60}, stream=True, timeout=60):
         assert post(slow, "Hello.", timeout=0.05).status_code == 503
     assert post(slow, "FAULT-ENGINE.").status_code == 500
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        post(slow, "A LATE FAULT-ENGINE.")
     assert post(slow, "").status_code == 400
     wait_until(lambda: slow.metric("glmtts_rejections_total", reason="queue_timeout") == 1, "the late one")
-    wait_until(lambda: slow.metric("glmtts_finished_total", reason="error") == 2, "the failed ones")
+    wait_until(lambda: slow.metric("glmtts_finished_total", reason="error") == 3, "the failed ones")
+    assert slow.metric("glmtts_broken_streams_total") == 1
     wait_until(lambda: slow.metric("glmtts_finished_total", reason="cancelled") == 1, "the one that was given up")
     assert slow.metric("glmtts_requests_total", route="/tts/stream", status="400") == 1
     reasons = {sample.labels["reason"] for sample in scraped(slow)["rejections"].samples if "reason" in sample.labels}
