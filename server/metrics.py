@@ -109,7 +109,7 @@ class Metrics:
     def count(self, record: Record) -> None:
         """Counts a finished request."""
         self._requests.labels(record.route, str(record.status), str(record.via_consul).lower()).inc()
-        if record.error in REJECTIONS:
+        if record.error in REJECTIONS and record.status != 200:
             self._rejections.labels(record.error).inc()
         for stage, seconds in record.timings().items():
             if stage in STAGES and record.characters is not None:
@@ -123,7 +123,7 @@ class Metrics:
         self._finishes.labels(report.finish_reason or "error").inc()
         if (reason := record.cancellation()) is not None:
             self._cancellations.labels(reason).inc()
-        elif record.error is not None and record.status == 200:
+        elif record.status == 200 and record.error not in (None, "draining"):
             self._broken.inc()
         self._characters.inc(record.characters or 0)
         self._audio.inc(report.audio_seconds)

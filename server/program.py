@@ -5,8 +5,10 @@ Knows nothing about what an engine is: how to load one is passed in.
 
 from __future__ import annotations
 
+import logging
 import resource
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ if TYPE_CHECKING:  # the master process imports neither Flask nor the engine
     from glmtts.engine.job import Engine
     from server.node import Node
     from server.tracing import Tracing
+
+log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 4096
 SPARE_FILES = 256
@@ -69,9 +73,13 @@ class Program(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """Builds the application, in the worker."""
-        from server import factory  # not in the master: it stays small, and forks without threads
+        from server import factory, node  # not in the master: it stays small, and forks without threads
 
-        services = factory.make_services(self.settings, self._load_engine, self._voices)
+        try:
+            services = factory.make_services(self.settings, self._load_engine, self._voices)
+        except (ValueError, OSError) as error:  # a setting that no node can work with, a file that is not there
+            log.error("cannot start: %s", error)
+            sys.exit(node.LOAD_FAILED)
         self.node, self.tracing = services.node, services.tracing
         return factory.create_app(services)
 

@@ -94,8 +94,7 @@ class Record:
             return None
         if self.hung_up:
             return "hangup"
-        # Whoever else ends a job from outside makes its reader fail; a body that is closed early has none any more.
-        return "unread" if self.error is None else "shutdown"
+        return "shutdown" if self.error == "draining" else "unread"
 
     def rtf(self) -> float | None:
         """Seconds of work a second of audio, waiting in line left out; None without audio."""

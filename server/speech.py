@@ -49,7 +49,7 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
         if stream:
             record.playback = Playback()
             chunks = timed(handle.chunks(), job.sample_rate, record.playback)
-            return _streamed(chunks, resampler, asked, rate, held)
+            return _streamed(services, chunks, resampler, asked, rate, held)
         return _whole(handle, resampler, asked, rate)
 
 
@@ -93,12 +93,17 @@ def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: 
 
 
 def _streamed(
-    chunks: Iterator[Wave], resampler: encoding.Resampler, asked: SpeechRequest, rate: int, held: ExitStack
+    services: Services,
+    chunks: Iterator[Wave],
+    resampler: encoding.Resampler,
+    asked: SpeechRequest,
+    rate: int,
+    held: ExitStack,
 ) -> Response:
     record: Record = g.record
 
     def failed(error: Exception) -> None:
-        record.error = refusal(error).code
+        record.error = refusal(services.node.blame(error)).code
 
     encoder = encoding.make_encoder(asked.format, rate, None)
     body = SpeechStream(chunks, resampler, encoder, failed)
