@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 4096
 SPARE_FILES = 256
+KEEPALIVE = 15
+"""Seconds that a connection may be silent, before its first request or between two."""
 HEARTBEAT = 120
 """Seconds that the worker's main loop may be silent before gunicorn takes it for dead; loading is not on it."""
 
@@ -58,7 +60,7 @@ class Program(BaseApplication):  # type: ignore[misc]
             "timeout": HEARTBEAT,
             # From SIGTERM to SIGKILL: leaving Consul, serving on, the grace, and getting out.
             "graceful_timeout": int(3 + settings.propagation_delay + settings.drain_grace + 10),
-            "keepalive": 15,
+            "keepalive": KEEPALIVE,
             "control_socket_disable": True,
             # `via_consul` is the one name with an underscore that is let through, from anyone.
             "forwarder_headers": "VIA_CONSUL",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flask import Request, Response, g
 
 from server import bodies, encoding
-from server.errors import refusal
+from server.errors import ApiError, refusal
 from server.playback import Playback, timed
 from server.records import Record
 from server.schema import SpeechRequest
@@ -87,7 +87,13 @@ def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: 
         g.record.voice = "upload"
         return services.cache.get(engine.make_voice, recording, asked.reference_text)
     name = asked.voice or services.settings.default_voice
-    encoded, transcript, _ = services.voices.prompt(name, asked.recording_style, services.shared.style.emotion)
+    try:
+        encoded, transcript, _ = services.voices.prompt(name, asked.recording_style, services.shared.style.emotion)
+    except ApiError as error:
+        if asked.voice is not None or error.status != 404:
+            raise
+        message = f"reference_audio: came nothing, nor a voice, and no voice {name!r} is stored; want one of the two"
+        raise ApiError(400, "invalid_field", message, field="reference_audio") from None
     g.record.voice = name
     return services.cache.get(engine.make_voice, encoded, transcript)
 

@@ -199,6 +199,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._abandon(1)
         return True
 
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:  # whoever has sent nothing holds up the exit no longer than who may send more
+            conn.timeout = min(conn.timeout, deadline)
+
     def _abandon(self, status: int) -> None:
         if self._node is not None:
             self._node.abandon()

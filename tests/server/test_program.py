@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from server.program import KEEPALIVE
 from tests.helpers.server import ROOT, Server, wait_until
 
 SLOW = "fake:delay=0.05"
@@ -82,6 +84,22 @@ def test_sigterm_serves_on_then_refuses_then_finishes_what_runs(voices: Path) ->
             length += sum(map(len, pieces))
         assert length == 10 * 24000 * 2
         assert server.process.wait(60) == 0
+
+
+def test_a_silent_connection_does_not_hold_up_the_exit(voices: Path) -> None:
+    """Somebody who has connected and says nothing is not waited for as long as the server would while it lives."""
+    with Server(voices=voices) as server, socket.create_connection(("127.0.0.1", server.port)):
+        os.kill(server.process.pid, signal.SIGTERM)
+        assert server.process.wait(KEEPALIVE - 3) == 0
+
+
+def test_without_any_voice_a_recording_is_wanted() -> None:
+    """A caller who named no voice is not told that the voice he named is unknown."""
+    with Server() as server:
+        answer = requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60)
+        named = requests.post(server.url + "/tts", json={"text": "Hello.", "voice": "default"}, timeout=60)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "reference_audio")
+    assert (named.status_code, named.json()["error"]["code"]) == (404, "unknown_voice")
 
 
 def test_more_sigterms_change_nothing(voices: Path) -> None:
