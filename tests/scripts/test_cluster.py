@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from scripts.cluster import prometheus_config
+from scripts.cluster import parser, prometheus_config
 from tests.helpers.local_cluster import LocalCluster, local_cluster, script
-from tests.helpers.server import free_port, wait_until
+from tests.helpers.server import ROOT, free_port, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,15 @@ def test_a_node_that_does_not_start_is_told(tmp_path: Path) -> None:
     assert ".log" in failed.stderr
     assert "Model failed to load" in next(tmp_path.glob("node-*.log")).read_text()
     assert not (tmp_path / "state.json").exists()
+
+
+def test_the_commands_of_the_manuals_are_ones() -> None:
+    """README and operations.md name flags that there are."""
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/operations.md"))
+    commands = re.findall(r"scripts/cluster\.py ([^`\n]+)", text)
+    assert len(commands) >= 3
+    for command in commands:
+        parser().parse_args(shlex.split(command))
 
 
 def test_prometheus_is_configured_as_in_production() -> None:
