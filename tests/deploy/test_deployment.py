@@ -3,6 +3,8 @@ checked by schema, by linters, and name by name against the program."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import shutil
@@ -25,7 +27,7 @@ from server.services import Services
 from server.settings import Settings
 from server.worker import Worker
 from tests.helpers.promql import series
-from tests.helpers.server import ROOT
+from tests.helpers.server import ROOT, Server
 from tests.server.test_metrics import SERIES
 
 FOLDER = ROOT / "deploy"
@@ -239,3 +241,17 @@ def test_both_ways_to_scale_aim_at_the_same_deployment() -> None:
     assert (hpa["minReplicas"], hpa["maxReplicas"]) == (keda["minReplicaCount"], keda["maxReplicaCount"])
     inner = keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert inner["scaleDown"] == hpa["behavior"]["scaleDown"]
+
+
+def test_the_healthcheck_tells_a_living_server_from_none() -> None:
+    """The image's own command, run on a real program: exit status 0, and not 0 when nobody answers."""
+    [found] = re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    _, *command = json.loads(found)
+
+    def status(port: int) -> int:
+        own = {**os.environ, "GLMTTS_PORT": str(port)}
+        return subprocess.run([sys.executable, *command], env=own, check=False, capture_output=True).returncode
+
+    with Server() as server:
+        assert status(server.port) == 0
+    assert status(server.port) != 0
