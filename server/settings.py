@@ -170,7 +170,7 @@ class Settings(BaseSettings):
             )
 
 
-NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN"})
+NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN", "GLMTTS_REFERENCE"})
 """Variables of the parity tool and the tests: a shell that has them may start the server too."""
 
 

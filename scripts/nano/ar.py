@@ -33,7 +33,7 @@ CANDIDATES = 48
 LONGEST = 1150  # a voice, what was said before, and a new segment
 UTTERANCES = (0.42, 0.3, 0.12, 0.08, 0.05, 0.03)  # how often a row has 1, 2, … of them
 GUIDED_LAYERS, GUIDED_HEADS = (1, 2), 2
-REPORT_EVERY = 250
+REPORT_EVERY, REPORTED = 250, 24  # steps; utterances a language
 IGNORED = -100
 
 
@@ -181,10 +181,11 @@ def main() -> None:
     corpus = Corpus(args.work, args.extra)
     examples = Examples(args.work, tokenizer)
     pools = pools_of(u for u in corpus.train() if tokens.path_of(args.work, u).exists())
-    tested = [u for u in corpus.test() if tokens.path_of(args.work, u).exists()][:64]
+    tested = [u for u in corpus.test() if tokens.path_of(args.work, u).exists()]
     rng = np.random.default_rng(0)
     held_out = [
-        collate([examples.of(u) for u in tested if u.lang == lang], ids, rng, corrupted=(0, 0)) for lang in ("en", "zh")
+        collate([examples.of(u) for u in tested if u.lang == lang][:REPORTED], ids, rng, corrupted=(0, 0))
+        for lang in ("en", "zh")
     ]
     llama = Llama(config(tokenizer.size))
     llama.init_weights()

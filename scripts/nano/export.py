@@ -104,7 +104,7 @@ def write_speech_tokenizer(work: Path, folder: Path) -> None:
 def write_frontend(work: Path, folder: Path) -> None:
     """The speaker encoder and the English lexicon. No character is left as it is: the model reads phonemes alone."""
     folder.mkdir(parents=True)
-    torch.save(halved(torch.load(packages.campplus(work), weights_only=True)), folder / "campplus.pt")
+    shutil.copy(packages.campplus(work), folder / "campplus.pt")  # as published: the golden cases compare with it
     _json(folder / "able.json", [])
     lexicon = (work / "lexicon_en.json").read_bytes()
     (folder / "lexicon_en.json.gz").write_bytes(gzip.compress(lexicon, mtime=0))
