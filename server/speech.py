@@ -92,8 +92,8 @@ def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: 
     except ApiError as error:
         if asked.voice is not None or error.status != 404:
             raise
-        message = f"reference_audio: came nothing, nor a voice, and no voice {name!r} is stored; want one of the two"
-        raise ApiError(400, "invalid_field", message, field="reference_audio") from None
+        message = f"voice: none came, and the default, {name!r}, is not stored; want a stored one, or reference_audio"
+        raise ApiError(404, "unknown_voice", message, field="voice") from None
     g.record.voice = name
     return services.cache.get(engine.make_voice, encoded, transcript)
 

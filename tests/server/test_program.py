@@ -93,15 +93,6 @@ def test_a_silent_connection_does_not_hold_up_the_exit(voices: Path) -> None:
         assert server.process.wait(KEEPALIVE - 3) == 0
 
 
-def test_without_any_voice_a_recording_is_wanted() -> None:
-    """A caller who named no voice is not told that the voice he named is unknown."""
-    with Server() as server:
-        answer = requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60)
-        named = requests.post(server.url + "/tts", json={"text": "Hello.", "voice": "default"}, timeout=60)
-    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "reference_audio")
-    assert (named.status_code, named.json()["error"]["code"]) == (404, "unknown_voice")
-
-
 def test_more_sigterms_change_nothing(voices: Path) -> None:
     """To the program or to its worker: what runs is still finished."""
     with Server(SLOW, voices=voices) as server, started(server) as stream:
