@@ -16,7 +16,6 @@ from flask import Flask, Response, g, request
 
 from glmtts.errors import GlmTtsError
 from server import errors, gauges
-from server.device import reader
 from server.enrolment import prepare_default
 from server.errors import ApiError
 from server.hangup import HangupWatch
@@ -53,17 +52,14 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
     shared = SharedConfig(settings)
     registry = Registry(settings, None, lambda: 0.0, settings.port)
     remote = RemoteConfig(settings, shared, metrics.config_changed) if settings.consul else None
-
-    device = gauges.Device()
-    born = time.monotonic()
+    began = time.monotonic()
 
     def loaded(engine: Engine) -> None:
         shared.set_replacements = engine.set_replacements
         if remote is not None:
             remote.start(KV_PATIENCE)
         _warm(services, engine)
-        device.read = reader(engine.info.device)
-        metrics.loaded(engine.info, time.monotonic() - born)
+        metrics.loaded(engine.info, time.monotonic() - began)
 
     node = Node(
         settings,
@@ -74,15 +70,12 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         cut=metrics.cut.inc,
         die=os._exit,
     )
-    cache = VoiceCache(items=settings.voice_cache_items, size=settings.voice_cache_bytes)
-    _watch(metrics, node, remote)
-    metrics.ask(gauges.Discovery(registry.state, lambda: registry.counts), gauges.VoicesKept(cache.usage), device)
     services = Services(
         settings=settings,
         shared=shared,
         node=node,
         voices=make_store(settings, voices),
-        cache=cache,
+        cache=VoiceCache(items=settings.voice_cache_items, size=settings.voice_cache_bytes),
         metrics=metrics,
         records=Records(settings.records),
         hangups=HangupWatch(),
@@ -90,6 +83,7 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         tracing=make_tracing(settings),
         metadata=lambda: metadata(node.engine.info, settings),
     )
+    _watch(services, registry, remote)
     return services
 
 
@@ -100,7 +94,10 @@ def make_store(settings: Settings, own: Path | None) -> VoiceStore:
     return VoiceStore(folders, writable, limit=settings.max_voices)
 
 
-def _watch(metrics: Metrics, node: Node, remote: RemoteConfig | None) -> None:
+def _watch(services: Services, registry: Registry, remote: RemoteConfig | None) -> None:
+    """What is asked at every scrape."""
+    metrics, node = services.metrics, services.node
+
     def of_engine(read: Callable[[Engine], float]) -> Callable[[], float]:
         return lambda: read(node.engine) if node.info else 0.0
 
@@ -118,6 +115,7 @@ def _watch(metrics: Metrics, node: Node, remote: RemoteConfig | None) -> None:
         "Failed KV queries in a row.",
         lambda: float(remote.failures) if remote else 0.0,
     )
+    metrics.ask(gauges.Discovery(registry.state, lambda: registry.counts), gauges.VoicesKept(services.cache.usage))
 
 
 def _warm(services: Services, engine: Engine) -> None:

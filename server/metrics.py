@@ -21,6 +21,8 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
+from server import gauges
+from server.device import reader
 from server.records import Cancellation, Record
 from server.shared import KEYS
 
@@ -47,6 +49,8 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self._device = gauges.Device()
+        self.ask(self._device)
         self._requests = self._counter("requests", "Answers, by route and status.", "route", "status", "via_consul")
         self._rejections = self._counter("rejections", "Requests refused for want of room.", reason=REJECTIONS)
         self._cancellations = self._counter(
@@ -98,9 +102,10 @@ class Metrics:
             self.registry.register(collector)
 
     def loaded(self, info: EngineInfo, seconds: float) -> None:
-        """Notes what was loaded, and how long it took."""
+        """Notes what was loaded, how long it took, and on what device."""
         self._build.labels(info.model, info.model_version, info.device).set(1)
         self._load.set(seconds)
+        self._device.read = reader(info.device)
 
     def config_changed(self, key: str, result: str) -> None:
         """Counts a document of the shared configuration; `result` is applied or refused."""

@@ -13,9 +13,15 @@ from pathlib import Path
 
 import pytest
 import requests
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from werkzeug.datastructures import Headers
 
+from glmtts.engine.job import Report
+from server.records import Record
 from server.settings import Settings
-from server.tracing import make_tracing
+from server.tracing import OtlpTracing, make_tracing
 from tests.helpers.otlp import Receiver, Span, running_receiver
 from tests.helpers.server import ROOT, Server, free_port, wait_until
 
@@ -189,3 +195,27 @@ def test_a_missing_extra_is_said_and_survived(
 def test_the_standard_switches_are_obeyed(off: dict[str, str]) -> None:
     """An endpoint that serves metrics or logs of others does not turn ours on."""
     assert make_tracing(Settings(), {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", **off}) is None
+
+
+def test_every_stage_of_an_engine_is_a_span() -> None:
+    """Queue, prefill, decode, flow, vocoder as the engine books them: from the first begin to the last end, with what
+    of it was work; the time in between may have been another request's."""
+    record = Record.of(Headers(), "/tts/stream")
+    record.status, record.report = 200, Report()
+    for stage, begin, end in [("prefill", 0.5, 0.6), ("decode", 0.6, 1.0), ("flow", 1.0, 1.5), ("vocoder", 1.5, 1.6),
+                              ("decode", 1.2, 1.4), ("flow", 2.0, 2.5)]:  # fmt: skip
+        record.report.spend(stage, record.started + begin, record.started + end)
+    record.total = 3.0
+    provider, kept = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    OtlpTracing(provider).trace(record, "POST")
+    *stages, root = kept.get_finished_spans()
+    assert [span.name for span in stages] == ["prefill", "decode", "flow", "vocoder"]
+    lengths = {span.name: (span.end_time - span.start_time) / 1e9 for span in [*stages, root]}  # type: ignore[operator]
+    assert lengths["decode"] == pytest.approx(0.8, abs=1e-3)
+    assert lengths["flow"] == pytest.approx(1.5, abs=1e-3)
+    assert lengths["POST /tts/stream"] == pytest.approx(3.0, abs=1e-3)
+    busy = {span.name: dict(span.attributes or {})["glmtts.busy_seconds"] for span in stages}
+    assert busy["decode"] == pytest.approx(0.6)
+    assert busy["flow"] == pytest.approx(1.0)
+    assert all(span.parent is not None and span.parent.span_id == root.context.span_id for span in stages)
