@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from flask import Request, Response, g
 
 from server import bodies, encoding
 from server.errors import ApiError, refusal
+from server.playback import Playback, timed
 from server.records import Record
 from server.schema import SpeechRequest
 from server.services import Services
 from server.stream import SpeechStream, collect
 
 if TYPE_CHECKING:  # they import torch, which this package does without
+    from glmtts.audio import Wave
     from glmtts.engine.job import Engine, Handle, Job
     from glmtts.voice.voice import Voice
 
@@ -40,12 +42,14 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
         handle = engine.submit(job)
         held.callback(handle.cancel)
         record.report = handle.report
-        held.enter_context(services.hangups.watching(request.environ.get("gunicorn.socket"), handle.cancel))
+        held.enter_context(services.hangups.watching(request.environ.get("gunicorn.socket"), _hangup(record, handle)))
         rate = asked.sample_rate or job.sample_rate
         record.sample_rate, record.format, record.seed = rate, asked.format, job.seed
         resampler = encoding.Resampler(job.sample_rate, rate)
         if stream:
-            return _streamed(services, handle, resampler, asked, rate, held)
+            record.playback = Playback()
+            chunks = timed(handle.chunks(), job.sample_rate, record.playback)
+            return _streamed(services, chunks, resampler, asked, rate, held)
         return _whole(handle, resampler, asked, rate)
 
 
@@ -53,9 +57,9 @@ def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: by
     from glmtts.engine.job import Job  # has been imported with the engine; at the top it would import torch
 
     began = time.monotonic()
-    with _timed("text"):
+    with g.record.timed("text"):
         segments = tuple(engine.segments(asked.text, phoneme=asked.phoneme))
-    with _timed("voice"):
+    with g.record.timed("voice"):
         voice = _voice(services, engine, asked, recording)
     g.record.characters, g.record.segments = len(asked.text), len(segments)
     return Job(
@@ -70,13 +74,12 @@ def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: by
     )
 
 
-@contextmanager
-def _timed(stage: str) -> Iterator[None]:
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        g.record.stages[stage] = time.monotonic() - began
+def _hangup(record: Record, handle: Handle) -> Callable[[], None]:
+    def gone() -> None:
+        record.hung_up = True
+        handle.cancel()
+
+    return gone
 
 
 def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: bytes | None) -> Voice:
@@ -97,7 +100,7 @@ def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: 
 
 def _streamed(
     services: Services,
-    handle: Handle,
+    chunks: Iterator[Wave],
     resampler: encoding.Resampler,
     asked: SpeechRequest,
     rate: int,
@@ -109,7 +112,7 @@ def _streamed(
         record.error = refusal(services.node.blame(error)).code
 
     encoder = encoding.make_encoder(asked.format, rate, None)
-    body = SpeechStream(handle, resampler, encoder, failed)
+    body = SpeechStream(chunks, resampler, encoder, failed)
     body.begin()
     record.first_audio = record.elapsed()
     response = Response(body, content_type=encoder.content_type)

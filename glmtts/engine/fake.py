@@ -115,7 +115,7 @@ class FakeHandle:
         """The engine takes it up; False when it has ended in line."""
         with self._changed:
             self.started = not self.ended
-            self.report.stage_seconds["queue"] = time.monotonic() - self.submitted
+            self.report.spend("queue", self.submitted, time.monotonic())
             self._changed.notify_all()
             return self.started
 
@@ -236,9 +236,11 @@ class FakeEngine:
             if fault is not None and "LATE" not in segment.text:
                 return handle.end(fault())
             for chunk in tone(handle.job, segment):
+                begun = time.monotonic()
                 if handle.wait(None if "HANG" in segment.text else self._options.delay):
                     return None
                 self._progress = time.monotonic()
+                handle.report.spend("decode", begun, self._progress)
                 handle.put(chunk)
                 if fault is not None:
                     return handle.end(fault())

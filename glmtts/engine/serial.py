@@ -71,7 +71,7 @@ class SerialEngine(FakeEngine):
         prompt = job.voice.prompt_tokens.tolist()
         chain = History(job.voice.prompt_text, prompt, model.generation, enabled=job.history, slot=model.slot)
         for segment in job.segments:
-            begun = time.perf_counter()
+            begun = time.monotonic()
             tokens = self._draw(handle, chain, segment)
             if handle.ended:
                 return
@@ -99,7 +99,7 @@ class SerialEngine(FakeEngine):
     def _sound(self, handle: FakeHandle, job: Job, segment: Segment, tokens: tuple[int, ...]) -> None:
         model, rate = self._model, job.sample_rate
         key = stream_keys(torch.tensor([job.seed]), torch.tensor([segment.index])).to(model.device)
-        begun = time.perf_counter()
+        begun = time.monotonic()
         mel = tokens_to_mel(model, tokens, job.voice, rate, key, frames_for_tokens(len(tokens), job.speed))
         begun = self._spend(handle, "flow", begun)
         if not handle.ended:
@@ -107,10 +107,9 @@ class SerialEngine(FakeEngine):
         self._spend(handle, "vocoder", begun)
 
     def _spend(self, handle: FakeHandle, stage: str, begun: float) -> float:
-        now = time.perf_counter()
-        handle.report.stage_seconds[stage] = handle.report.stage_seconds.get(stage, 0.0) + now - begun
         self._progress = time.monotonic()
-        return now
+        handle.report.spend(stage, begun, self._progress)
+        return self._progress
 
 
 def load_engine(
