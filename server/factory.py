@@ -116,7 +116,7 @@ def create_app(services: Services) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
     # A recording may come as a form's text; the body as a whole is bounded already.
     app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body
-    app.config["MAX_FORM_PARTS"] = 64
+    app.config["MAX_FORM_PARTS"] = errors.MAX_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.before_request(_begin)
     app.after_request(lambda response: _end(services, response))

@@ -17,7 +17,7 @@ from flask import Request, Response, g
 
 from server import bodies, continuation, encoding
 from server.continuation import Continuation
-from server.errors import refusal
+from server.errors import ApiError, refusal
 from server.records import Record
 from server.schema import SpeechRequest
 from server.services import Services
@@ -55,7 +55,7 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
             handle.report.spoken = ()  # the ids as numbers take twenty times the memory, and the record is kept
 
         if stream:
-            return _streamed(handle, resampler, asked, rate, held, finished)
+            return _streamed(services, handle, resampler, asked, rate, held, finished)
         return _whole(handle, resampler, asked, rate, finished)
 
 
@@ -100,12 +100,19 @@ def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: 
         g.record.voice = "upload"
         return services.cache.get(engine.make_voice, recording, asked.reference_text)
     name = asked.voice or services.settings.default_voice
-    encoded, transcript, _ = services.voices.prompt(name, asked.recording_style, services.shared.style.emotion)
+    try:
+        encoded, transcript, _ = services.voices.prompt(name, asked.recording_style, services.shared.style.emotion)
+    except ApiError as error:
+        if asked.voice is not None or error.status != 404:
+            raise
+        message = f"voice: none came, and the default, {name!r}, is not stored; want a stored one, or reference_audio"
+        raise ApiError(404, "unknown_voice", message, field="voice") from None
     g.record.voice = name
     return services.cache.get(engine.make_voice, encoded, transcript)
 
 
 def _streamed(
+    services: Services,
     handle: Handle,
     resampler: encoding.Resampler,
     asked: SpeechRequest,
@@ -116,7 +123,7 @@ def _streamed(
     record: Record = g.record
 
     def failed(error: Exception) -> None:
-        record.error = refusal(error).code
+        record.error = refusal(services.node.blame(error)).code
 
     encoder = encoding.make_encoder(asked.format, rate, None)
     body = SpeechStream(handle, resampler, encoder, finished, failed)

@@ -106,9 +106,7 @@ def test_what_is_there_already_holds_when_start_returns(agent: Agent, watch: Wat
     assert watched.told == {("limits", "applied"): 1}
 
 
-def test_a_change_is_seen_while_the_watch_waits(
-    agent: Agent, watch: Watch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_change_is_seen_while_the_watch_waits(agent: Agent, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
     """Without a restart, in less than 2 s; one line and one count a change, and none for what stayed the same."""
     watched = watch(agent).start()
     took = []
@@ -117,8 +115,7 @@ def test_a_change_is_seen_while_the_watch_waits(
         watched.put("default_style", {"speed": 1 + number / 10})
         eventually(lambda number=number: watched.speed() == 1 + number / 10)
         took.append(time.monotonic() - began)
-    with capsys.disabled():
-        print(f"\nchange seen after {min(took):.3f} to {max(took):.3f} s")
+    assert min(took) < 2, "however busy the machine is, one of five falls into a calm moment"
     assert watched.told == {("default_style", "applied"): 5}
     assert len(said(caplog, f"{watched.prefix}/default_style applied")) == 5
     watched.put("default_style", {"speed": 1.5})  # written again: another index, the same value
@@ -199,18 +196,14 @@ def test_a_value_too_large_is_refused(tmp_path: Path, watch: Watch, caplog: pyte
         watched.end()
 
 
-def test_a_flood_of_changes_is_taken_as_a_few(agent: Agent, watch: Watch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_flood_of_changes_is_taken_as_a_few(agent: Agent, watch: Watch) -> None:
     """1000 changes as fast as the agent takes them: two a second at most are applied, the last one among them."""
     watched = watch(agent).start()
     began = time.monotonic()
     for number in range(1000):
         watched.put("default_style", {"speed": 1 + number / 1000})
     eventually(lambda: watched.speed() == 1.999)
-    took = time.monotonic() - began
-    applied = watched.told["default_style", "applied"]
-    with capsys.disabled():
-        print(f"\n1000 changes in {took:.1f} s, {applied} of them applied")
-    assert applied <= took / PACE + 2
+    assert watched.told["default_style", "applied"] <= (time.monotonic() - began) / PACE + 2
 
 
 def test_consul_comes_goes_and_comes_back(tmp_path: Path, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
