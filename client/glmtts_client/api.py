@@ -31,6 +31,8 @@ SILENCE = 15.0
 SECONDS_PER_CHARACTER = 0.5
 """What the slowest node may take to speak: twice as long as the speech lasts."""
 CONNECTIONS = 64
+PIECE = 8192
+"""Bytes that are waited for where a proxy has taken the chunks away: a sixth of a second."""
 
 
 class Api:
@@ -127,7 +129,7 @@ def speaking_time(text: str) -> float:
 
 def pieces(answer: requests.Response) -> Iterator[bytes]:
     """The body as it comes. To be read inside the block of `Api.stream`, which translates what goes wrong."""
-    yield from answer.iter_content(None)
+    yield from answer.iter_content(PIECE)
 
 
 def abandon(answer: requests.Response) -> None:

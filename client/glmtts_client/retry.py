@@ -6,6 +6,7 @@ and a budget that all requests of a program share say when it is enough.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 from tenacity.stop import stop_base
 
 from glmtts_client.errors import ClientError, DiscoveryError, GaveUpError, NodeError, NoNodeError
+
+log = logging.getLogger(__name__)
 
 AGAIN: tuple[type[ClientError], ...] = (NodeError, NoNodeError)
 """What may end well when tried again; and DiscoveryError, where it was wished."""
@@ -90,6 +93,7 @@ class RetryPolicy:
             wait=_Wait(self),
             stop=stop,
             sleep=sleep,
+            before_sleep=_tell,
             retry_error_callback=stop.give_up,
         )
 
@@ -130,6 +134,10 @@ class _Stop(stop_base):
     def give_up(self, state: RetryCallState) -> None:
         last = _error(state)
         raise GaveUpError(self.tries, last) from last
+
+
+def _tell(state: RetryCallState) -> None:
+    log.info("%s; again in %.1f s", _error(state), state.upcoming_sleep)
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -119,10 +119,10 @@ def test_a_busy_node_is_left_alone_as_long_as_it_asked_for(pauses: list[float | 
         return
     with pytest.raises(NoNodeError) as caught:
         choice.pick(nodes, ASK)
-    first = min(pause for pause in pauses if pause is not None)
-    assert caught.value.retry_after == pytest.approx(min(first, 300.0))
-    time.now += min(first, 300.0) + 0.01
-    assert pauses[nodes.index(choice.pick(nodes, ASK))] == first
+    kept = [min(pause, 300.0) for pause in pauses if pause is not None]
+    assert caught.value.retry_after == pytest.approx(min(kept))
+    time.now += min(kept) + 0.01
+    assert kept[nodes.index(choice.pick(nodes, ASK))] <= min(kept) + 0.01
 
 
 def test_a_node_is_avoided_if_there_is_another() -> None:

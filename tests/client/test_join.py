@@ -44,7 +44,7 @@ def heard(splice: Splice, tries: list[list[bytes]]) -> Samples:
     return np.frombuffer(out, "<i2").astype(np.int16)
 
 
-SIZES = st.lists(st.integers(51, 3000), min_size=1, max_size=4)
+SIZES = st.lists(st.integers(301, 3000), min_size=1, max_size=4)
 
 
 @given(st.floats(0, 2), SIZES)

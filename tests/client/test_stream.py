@@ -122,6 +122,19 @@ def test_another_version_takes_over_without_history(start: Start, agent: Agent) 
     assert [segment.history for segment in stream.segments] == [True, False, True]
 
 
+def test_a_node_that_hangs_is_given_up(
+    agent: Agent, herd: list[Server], undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGSTOP: its port still accepts and its checks still pass, but it is silent for too long."""
+    monkeypatch.setattr("glmtts_client.api.SILENCE", 2.0)
+    with patient(agent, HERD) as cluster, cluster.stream(TEXT, SEEDED) as stream:
+        heard = listen(stream, 10.0, lambda: os.killpg(speaker(herd, stream).process.pid, signal.SIGSTOP))
+    assert heard == undisturbed
+    stopped, *_ = stream.segments[1].nodes
+    kill(next(server for server in herd if server.url == stopped))
+    assert len({node for segment in stream.segments for node in segment.nodes}) == 2
+
+
 def test_a_node_may_die_when_all_was_said(
     agent: Agent, herd: list[Server], undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
