@@ -62,10 +62,9 @@ def test_checks_give_the_state() -> None:
     assert warned.state == "warning"
 
 
-META = st.none() | st.dictionaries(
-    st.sampled_from(sorted(FULL)),
-    st.sampled_from(["", ",", " zh ,en", "24000,x,", "-1", "1e9", "²", "中文", "1.2.3"]) | st.integers() | st.none(),
-)
+TEXTS = ["", ",", " zh ,en", "24000,x,", "-1", "1e9", "²", "中文", "1.2.3"]
+VALUES = st.sampled_from(TEXTS) | st.integers() | st.none()
+META = st.none() | st.dictionaries(st.sampled_from(sorted(FULL)), VALUES)
 
 
 @given(META)
