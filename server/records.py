@@ -12,17 +12,23 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from werkzeug.datastructures import Headers
+
+from server.playback import Playback
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
     from glmtts.engine.job import Report
 
+Cancellation = Literal["hangup", "unread", "shutdown"]
+"""The caller closed the connection; he took no more of the answer; the node was leaving."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
 @dataclass
@@ -33,6 +39,7 @@ class Record:
     trace_id: str | None
     via_consul: bool
     route: str
+    trace_headers: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     status: int | None = None
     characters: int | None = None
@@ -44,10 +51,13 @@ class Record:
     first_audio: float | None = None
     total: float | None = None
     error: str | None = None
+    hung_up: bool = False
     report: Report | None = None
     continuation: str | None = None
     """The token to go on with; set before the last byte leaves."""
-    stages: dict[str, float] = field(default_factory=dict)
+    playback: Playback | None = None
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """The server's own stages: begin and end of each on the clock of `started`."""
 
     @staticmethod
     def of(headers: Headers, route: str) -> Record:
@@ -61,15 +71,34 @@ class Record:
             trace_id=trace[1] if trace else None,
             via_consul=via.strip().lower() in ("true", "1"),
             route=route,
+            trace_headers={name: headers[name] for name in ("traceparent", "tracestate") if name in headers},
         )
 
     def elapsed(self) -> float:
         """Seconds since the request came in."""
         return time.monotonic() - self.started
 
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Notes when the block began and ended."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spans[stage] = (began, time.monotonic())
+
     def timings(self) -> dict[str, float]:
         """Seconds per stage: the server's own and the engine's."""
-        return {**self.stages, **(dict(self.report.stage_seconds) if self.report else {})}
+        own = {stage: end - began for stage, (began, end) in self.spans.items()}
+        return {**own, **(dict(self.report.stage_seconds) if self.report else {})}
+
+    def cancellation(self) -> Cancellation | None:
+        """Why the job was given up, if it was."""
+        if self.report is None or self.report.finish_reason != "cancelled":
+            return None
+        if self.hung_up:
+            return "hangup"
+        return "shutdown" if self.error == "draining" else "unread"
 
     def rtf(self) -> float | None:
         """Seconds of work a second of audio, waiting in line left out; None without audio."""
@@ -97,6 +126,7 @@ class Record:
             "audio_seconds": report and report.audio_seconds,
             "speech_tokens": report and report.speech_tokens,
             "rtf": self.rtf(),
+            "underrun_seconds": self.playback and self.playback.waited,
             "finish_reason": report and report.finish_reason,
             "error": self.error,
             **{f"{stage}_seconds": seconds for stage, seconds in self.timings().items()},

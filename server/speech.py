@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,14 @@ from flask import Request, Response, g
 from server import bodies, continuation, encoding
 from server.continuation import Continuation
 from server.errors import ApiError, refusal
+from server.playback import Playback, timed
 from server.records import Record
 from server.schema import SpeechRequest
 from server.services import Services
 from server.stream import SpeechStream, collect
 
 if TYPE_CHECKING:  # they import torch, which this package does without
+    from glmtts.audio import Wave
     from glmtts.engine.job import Engine, Handle, Job
     from glmtts.voice.voice import Voice
 
@@ -44,7 +46,7 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
         handle = engine.submit(job)
         held.callback(handle.cancel)
         record.report = handle.report
-        held.enter_context(services.hangups.watching(request.environ.get("gunicorn.socket"), handle.cancel))
+        held.enter_context(services.hangups.watching(request.environ.get("gunicorn.socket"), _hangup(record, handle)))
         rate = asked.sample_rate or job.sample_rate
         record.sample_rate, record.format, record.seed = rate, asked.format, job.seed
         resampler = encoding.Resampler(job.sample_rate, rate)
@@ -55,7 +57,9 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
             handle.report.spoken = ()  # the ids as numbers take twenty times the memory, and the record is kept
 
         if stream:
-            return _streamed(services, handle, resampler, asked, rate, held, finished)
+            record.playback = Playback()
+            chunks = timed(handle.chunks(), job.sample_rate, record.playback)
+            return _streamed(services, _followed(chunks, finished), resampler, asked, rate, held)
         return _whole(handle, resampler, asked, rate, finished)
 
 
@@ -64,13 +68,13 @@ def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: by
 
     began = time.monotonic()
     before = continuation.read(asked.continuation, engine.info) if asked.continuation is not None else Continuation()
-    with _timed("text"):
+    with g.record.timed("text"):
         segments = tuple(
             # Counted on: a segment's randomness is a function of its number.
             replace(segment, index=before.segments + segment.index)
             for segment in engine.segments(asked.text, phoneme=asked.phoneme, segmented=asked.segmented)
         )
-    with _timed("voice"):
+    with g.record.timed("voice"):
         voice = _voice(services, engine, asked, recording)
     g.record.characters, g.record.segments = len(asked.text), len(segments)
     return Job(
@@ -86,13 +90,12 @@ def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: by
     )
 
 
-@contextmanager
-def _timed(stage: str) -> Iterator[None]:
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        g.record.stages[stage] = time.monotonic() - began
+def _hangup(record: Record, handle: Handle) -> Callable[[], None]:
+    def gone() -> None:
+        record.hung_up = True
+        handle.cancel()
+
+    return gone
 
 
 def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: bytes | None) -> Voice:
@@ -113,12 +116,11 @@ def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: 
 
 def _streamed(
     services: Services,
-    handle: Handle,
+    chunks: Iterator[Wave],
     resampler: encoding.Resampler,
     asked: SpeechRequest,
     rate: int,
     held: ExitStack,
-    finished: Callable[[], None],
 ) -> Response:
     record: Record = g.record
 
@@ -126,7 +128,7 @@ def _streamed(
         record.error = refusal(services.node.blame(error)).code
 
     encoder = encoding.make_encoder(asked.format, rate, None)
-    body = SpeechStream(handle, resampler, encoder, finished, failed)
+    body = SpeechStream(chunks, resampler, encoder, failed)
     body.begin()
     record.first_audio = record.elapsed()
     response = Response(body, content_type=encoder.content_type)
@@ -135,6 +137,12 @@ def _streamed(
     # From here on the body's close() gives everything back.
     body.own(held.pop_all())
     return response
+
+
+def _followed(chunks: Iterator[Wave], then: Callable[[], None]) -> Iterator[Wave]:
+    """All of `chunks`, and `then`: that is before the last bytes of them leave."""
+    yield from chunks
+    then()
 
 
 def _whole(

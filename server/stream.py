@@ -26,23 +26,17 @@ _NOTHING: Wave = np.zeros(0, np.float32)
 class SpeechStream:
     """Encoded audio, chunk by chunk. `begin` waits for the first chunk, so that an early failure has its status.
 
-    What it owns is given back at the end, whatever the end is. `finished` is called before the last bytes leave,
-    `failed` is told of an error after the first byte, and of a caller who did not take it all.
+    What it owns is given back at the end, whatever the end is. `failed` is told of an error after the first byte, and
+    of a caller who did not take it all.
     """
 
     def __init__(
-        self,
-        handle: Handle,
-        resampler: Resampler,
-        encoder: Encoder,
-        finished: Callable[[], None],
-        failed: Callable[[Exception], None],
+        self, chunks: Iterator[Wave], resampler: Resampler, encoder: Encoder, failed: Callable[[Exception], None]
     ) -> None:
-        self._chunks = handle.chunks()
+        self._chunks = chunks
         self._resampler = resampler
         self._encoder = encoder
         self._resources = ExitStack()
-        self._finished = finished
         self._failed = failed
         self._first: Wave | None = None
         self._ended = False
@@ -67,7 +61,6 @@ class SpeechStream:
             while True:
                 wave, self._first = (next(self._chunks, None) if self._first is None else self._first), None
                 if wave is None:
-                    self._finished()
                     self._ended = True
                     return self._encoder.encode(self._resampler.feed(_NOTHING, last=True)) + self._encoder.flush()
                 if data := self._encoder.encode(self._resampler.feed(wave)):

@@ -126,7 +126,7 @@ class FakeHandle:
         """The engine takes it up; False when it has ended in line."""
         with self._changed:
             self.started = not self.ended
-            self.report.stage_seconds["queue"] = time.monotonic() - self.submitted
+            self.report.spend("queue", self.submitted, time.monotonic())
             self._changed.notify_all()
             return self.started
 
@@ -254,9 +254,11 @@ class FakeEngine:
             tokens, chunks = tone(handle.job, segment, chain.prompt(segment.ids), self._options.drift)
             chain.add(segment.ids, tokens)
             for chunk in chunks:
+                begun = time.monotonic()
                 if handle.wait(None if "HANG" in segment.text else self._options.delay):
                     return None
                 self._progress = time.monotonic()
+                handle.report.spend("decode", begun, self._progress)
                 handle.put(chunk)
                 if fault is not None:
                     return handle.end(fault())

@@ -54,7 +54,15 @@ class Report:
     spoken: tuple[Spoken, ...] = ()
     """What a next segment would be prompted with beside the voice: `Job.earlier` of a job that continues this one."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds spent per stage: queue, ar, flow, vocoder (the server adds text and voice)."""
+    """Seconds spent per stage: queue, ar (or prefill and decode), flow, vocoder (the server adds text and voice)."""
+    stage_spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Per stage its first begin and its last end, on `time.monotonic`'s clock; others may have run in between."""
+
+    def spend(self, stage: str, began: float, ended: float) -> None:
+        """Books the time from `began` to `ended` on that clock to a stage."""
+        self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + ended - began
+        first, _ = self.stage_spans.get(stage, (began, ended))
+        self.stage_spans[stage] = (first, ended)
 
 
 class Handle(Protocol):

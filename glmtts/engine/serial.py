@@ -74,7 +74,7 @@ class SerialEngine(FakeEngine):
         for text, speech in job.earlier:
             chain.add(text, speech)
         for segment in job.segments:
-            begun = time.perf_counter()
+            begun = time.monotonic()
             tokens = self._draw(handle, chain, segment)
             if handle.ended:
                 return
@@ -103,7 +103,7 @@ class SerialEngine(FakeEngine):
     def _sound(self, handle: FakeHandle, job: Job, segment: Segment, tokens: tuple[int, ...]) -> None:
         model, rate = self._model, job.sample_rate
         key = stream_keys(torch.tensor([job.seed]), torch.tensor([segment.index])).to(model.device)
-        begun = time.perf_counter()
+        begun = time.monotonic()
         mel = tokens_to_mel(model, tokens, job.voice, rate, key, frames_for_tokens(len(tokens), job.speed))
         begun = self._spend(handle, "flow", begun)
         if not handle.ended:
@@ -111,10 +111,9 @@ class SerialEngine(FakeEngine):
         self._spend(handle, "vocoder", begun)
 
     def _spend(self, handle: FakeHandle, stage: str, begun: float) -> float:
-        now = time.perf_counter()
-        handle.report.stage_seconds[stage] = handle.report.stage_seconds.get(stage, 0.0) + now - begun
         self._progress = time.monotonic()
-        return now
+        handle.report.spend(stage, begun, self._progress)
+        return self._progress
 
 
 def load_engine(
