@@ -1,5 +1,7 @@
 """What is remembered of a request: the facts of its log line and of GET /requests/<id>. Never its text or audio.
 
+GET /requests/<id> has the continuation too, from which a text could be read back: no log line ever has it.
+
 Knows nothing about HTTP frameworks, metrics or the engine beyond its Report.
 """
 
@@ -51,6 +53,8 @@ class Record:
     error: str | None = None
     hung_up: bool = False
     report: Report | None = None
+    continuation: str | None = None
+    """The token to go on with; set before the last byte leaves."""
     playback: Playback | None = None
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     """The server's own stages: begin and end of each on the clock of `started`."""
@@ -103,7 +107,7 @@ class Record:
         return max(0.0, self.total - self.timings().get("queue", 0.0)) / self.report.audio_seconds
 
     def facts(self) -> dict[str, Any]:
-        """Everything known, for JSON; unknown is left out."""
+        """Everything known but the continuation, for JSON; unknown is left out."""
         report = self.report
         known: dict[str, Any] = {
             "request_id": self.request_id,

@@ -170,8 +170,8 @@ class Settings(BaseSettings):
             )
 
 
-NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN", "GLMTTS_REFERENCE"})
-"""Variables of the parity tool and the tests: a shell that has them may start the server too."""
+NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN", "GLMTTS_REFERENCE", "GLMTTS_URL", "GLMTTS_API_KEY"})
+"""Variables of the parity tool, the tests and the client: a shell that has them may start the server too."""
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

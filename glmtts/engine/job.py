@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from glmtts.audio import Wave
+from glmtts.history import Spoken
 
 if TYPE_CHECKING:  # annotations only: the fake engine and the server need no torch
     from glmtts.text.frontend import Segment
@@ -25,6 +26,9 @@ class Job:
 
     `speed` 0.5–2.0 stretches the token-to-frame map. With `history`, later segments are prompted with earlier ones.
     `stream` asks for chunks as early as possible; without it one chunk per segment is enough.
+    `earlier`, oldest first, was spoken by another job that this one continues; `segments` then count on from there.
+    Voice, seed, rate, speed, a segment's index and what was spoken before decide its samples: a chain of jobs, each
+    given its forerunner's `Report.spoken`, sounds as one job.
     """
 
     segments: tuple[Segment, ...]
@@ -35,6 +39,7 @@ class Job:
     history: bool = True
     stream: bool = True
     deadline: float | None = None
+    earlier: tuple[Spoken, ...] = ()
 
 
 @dataclass
@@ -46,6 +51,8 @@ class Report:
     speech_tokens: int = 0
     audio_seconds: float = 0.0
     segments_done: int = 0
+    spoken: tuple[Spoken, ...] = ()
+    """What a next segment would be prompted with beside the voice: `Job.earlier` of a job that continues this one."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
     """Seconds spent per stage: queue, ar (or prefill and decode), flow, vocoder (the server adds text and voice)."""
     stage_spans: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -94,8 +101,11 @@ class Engine(Protocol):
 
     info: EngineInfo
 
-    def segments(self, text: str, *, phoneme: bool | None = None) -> list[Segment]:
-        """Text to segments as they will be spoken; TextError when nothing speakable is left."""
+    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
+        """Text to segments as they will be spoken; TextError when nothing speakable is left.
+
+        `segmented`: the text is that of one such segment, and is spoken as it is.
+        """
         ...
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
@@ -110,7 +120,10 @@ class Engine(Protocol):
         ...
 
     def submit(self, job: Job) -> Handle:
-        """Puts the job in line; BusyError when the line is full, EngineError once closed."""
+        """Puts the job in line; BusyError when the line is full, EngineError once closed.
+
+        InputError (field "continuation") when `job.earlier` has ids that the model has not.
+        """
         ...
 
     def progress_age(self) -> float:

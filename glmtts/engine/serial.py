@@ -39,6 +39,7 @@ class SerialEngine(FakeEngine):
         cache = KVCache(model.llm.config, 1, model.slot, dtype=model.dtype, device=model.device)
         self._decoder = Decoder(model.llm, model.special, model.generation, cache)
         super().__init__(FakeOptions(waiting=WAITING))
+        self._vocabulary, self._speech_tokens = model.llm.config.vocab_size, model.special.speech_tokens
         features = ("emotion", "phoneme_control", "kv_cache", "streaming")
         info = model.info
         self.info = EngineInfo(
@@ -48,8 +49,8 @@ class SerialEngine(FakeEngine):
     def set_replacements(self, words: Mapping[str, str]) -> None:
         self._frontend = self._model.frontend.replacing(words)
 
-    def segments(self, text: str, *, phoneme: bool | None = None) -> list[Segment]:
-        return self._frontend.segments(text, phoneme=phoneme)
+    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
+        return self._frontend.segments(text, phoneme=phoneme, segmented=segmented)
 
     def make_voice(self, recording: bytes, transcript: str) -> Voice:
         return self._model.voice_maker.make_voice(recording, transcript)
@@ -70,12 +71,15 @@ class SerialEngine(FakeEngine):
         job, model = handle.job, self._model
         prompt = job.voice.prompt_tokens.tolist()
         chain = History(job.voice.prompt_text, prompt, model.generation, enabled=job.history, slot=model.slot)
+        for text, speech in job.earlier:
+            chain.add(text, speech)
         for segment in job.segments:
             begun = time.monotonic()
             tokens = self._draw(handle, chain, segment)
             if handle.ended:
                 return
             chain.add(segment.ids, tokens)
+            handle.report.spoken = chain.spoken
             self._spend(handle, "ar", begun)
             if tokens:
                 self._sound(handle, job, segment, tokens)
