@@ -6,7 +6,6 @@ jobs, their order or their sound.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
@@ -14,12 +13,10 @@ import torch
 from torch import Tensor
 
 from glmtts.checkpoint import Model
-from glmtts.engine.faults import as_ours
+from glmtts.engine.faults import Retries, as_ours
 from glmtts.errors import EngineError
 from glmtts.models.decode import BROKEN, IDLE, Decoder, Row
 from glmtts.models.kv_cache import KVCache
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -37,7 +34,7 @@ class Drawing(Generic[T]):
         self._slots, self._fixed_shape = slots, fixed_shape
         self._late = model.device.type == "cuda" if late is None else late
         self._unread: tuple[Tensor, dict[int, T]] | None = None
-        self.retries = 0
+        self.retries = Retries("A decode step")
 
     @property
     def unread(self) -> bool:
@@ -83,8 +80,7 @@ class Drawing(Generic[T]):
         return None if token == self._decoder.end else token
 
     def _one_by_one(self, rows: Mapping[int, T], error: Exception) -> list[tuple[T, int | Exception | None]]:
-        log.warning("A decode step of %d rows failed, each is tried alone: %s", len(rows), error)
-        self.retries += 1
+        self.retries.note(len(rows), error)
         return [pair for slot, row in rows.items() for pair in self._alone(slot, row)]
 
     def _alone(self, slot: int, row: T) -> list[tuple[T, int | Exception | None]]:

@@ -134,7 +134,7 @@ class BatchEngine:
                 unsent_seconds=self._line.unsent(),
                 held=sum(map(self._scheduler.held, streams)),
                 pace=self._pace(),
-                retries=self._drawing.retries + self._runner.retries,
+                retries=self._drawing.retries.count + self._runner.retries.count,
                 failures=self._failures,
             )
 
@@ -204,13 +204,14 @@ class BatchEngine:
         """Some ids of one prompt, and a token for every row. False when there is neither."""
         with self._line.changed:
             self._keep_house()
-            piece, rows = self._scheduler.next_prefill(), self._scheduler.rows()
-        if piece is None and not rows and not self._drawing.unread:
-            return False
+            piece = self._scheduler.next_prefill()
         if piece is not None:
             self._prefill(*piece)
-        self._step(rows)
-        return True
+        with self._line.changed:
+            rows = self._scheduler.rows()  # after the prefill: a row that it has completed draws in this step
+        if rows or self._drawing.unread:
+            self._step(rows)
+        return piece is not None or bool(rows)
 
     def _prefill(self, stream: Stream, utterance: Utterance) -> None:
         began, count = time.monotonic(), self._options.limits.prefill

@@ -10,7 +10,6 @@ Dimension names: t time in mel frames, m mel bins, n tokens, d speaker channels.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,7 +23,7 @@ from torch import Tensor
 from glmtts.audio import FRAMES_PER_TOKEN, Wave, cross_fade, frames_for_tokens
 from glmtts.checkpoint import Model
 from glmtts.engine.chunker import Block
-from glmtts.engine.faults import as_ours
+from glmtts.engine.faults import Retries, as_ours
 from glmtts.engine.options import SoundLimits
 from glmtts.engine.scheduler import Stream, Utterance
 from glmtts.engine.windows import Window, render
@@ -32,8 +31,6 @@ from glmtts.models.counter import frame_noise, stream_keys
 from glmtts.models.dit import stretch
 from glmtts.models.flow_rows import FlowRow, FlowRows
 from glmtts.models.vocoder import Vocoder
-
-log = logging.getLogger(__name__)
 
 Item = tuple[Stream, Utterance, Block]
 
@@ -88,7 +85,7 @@ class Sound:
         self._rows = FlowRows(model.flow, model.device)
         self._voices: WeakKeyDictionary[Stream, _Conditioning] = WeakKeyDictionary()
         self._speeches: WeakKeyDictionary[Utterance, _Speech] = WeakKeyDictionary()
-        self.retries = 0
+        self.retries = Retries("A batch of blocks")
 
     @torch.inference_mode()
     def step(self, items: Sequence[Item]) -> tuple[str, list[Item], list[Made]]:
@@ -112,8 +109,7 @@ class Sound:
         try:
             return work(batch)
         except Exception as error:
-            log.warning("A batch of %d blocks failed, each is tried alone: %s", len(batch), error)
-            self.retries += 1
+            self.retries.note(len(batch), error)
         return [made for item in batch for made in self._attempt(lambda one: work([one]), item)]
 
     @staticmethod

@@ -5,6 +5,7 @@ Counts and clocks only. Knows nothing about jobs' contents, tensors or who reads
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -111,9 +112,9 @@ class Pace:
     def made(self, seconds: float) -> None:
         """So much sound has come of it."""
         with self._lock:
-            kept = 2.718281828 ** (-seconds / self.MEMORY)
+            kept = math.exp(-seconds / self.MEMORY)
             self._busy = [busy * kept for busy in self._busy]
-            self._sound = self._sound * kept + seconds
+            self._sound = (self._sound + seconds) * kept
 
     def __call__(self) -> float | None:
         with self._lock:
