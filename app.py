@@ -37,14 +37,16 @@ def loader(settings: setup.Settings) -> tuple[Callable[[], Engine], Path | None]
     if settings.checkpoint.startswith(FAKE):
         return partial(_load_fake, settings.checkpoint.removeprefix(FAKE)), None
     path = Path(settings.checkpoint) if settings.checkpoint else NANO
-    return partial(_load, path, settings.device), path / "voices"
+    return partial(_load, path, settings), path / "voices"
 
 
 # Imported in the worker, when loading: the master process needs no torch.
-def _load(path: Path, device: str) -> Engine:
+def _load(path: Path, settings: setup.Settings) -> Engine:
     from glmtts.engine import load_engine
 
-    return load_engine(path, device=device)
+    return load_engine(
+        path, device=settings.device, replacements=settings.g2p_replace, vocos_sha256=settings.vocos_sha256
+    )
 
 
 def _load_fake(options: str) -> Engine:

@@ -5,7 +5,12 @@ A body that is too long is refused before any of it is read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from flask import Request
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from server import schema
 from server.errors import ApiError, too_large
@@ -36,7 +41,7 @@ def read_voice(request: Request, settings: Settings) -> tuple[VoiceRequest, byte
 def read_segments(request: Request, settings: Settings, max_text: int) -> SegmentsRequest:
     """The body of POST /segments."""
     check_length(request, settings)
-    asked = schema.from_json_body(SegmentsRequest, _json_bytes(request, settings))
+    asked = schema.from_json_body(SegmentsRequest, _json_bytes(request, settings, "application/json in UTF-8"))
     _check_text(asked, max_text)
     return asked
 
@@ -45,8 +50,11 @@ def _read(kind: type[Body], request: Request, settings: Settings, upload: str) -
     """A JSON body, or a form of which `upload` may be a file."""
     check_length(request, settings)
     if request.mimetype == "multipart/form-data":
-        return schema.from_form(kind, request.form, request.files, upload)
-    return schema.from_json_body(kind, _json_bytes(request, settings)), None
+        with _coming(settings):
+            form, files = request.form, request.files
+        return schema.from_form(kind, form, files, upload)
+    want = "application/json in UTF-8, or multipart/form-data"
+    return schema.from_json_body(kind, _json_bytes(request, settings, want)), None
 
 
 def check_length(request: Request, settings: Settings) -> None:
@@ -55,17 +63,31 @@ def check_length(request: Request, settings: Settings) -> None:
         raise too_large(settings.max_body)
 
 
-def _json_bytes(request: Request, settings: Settings) -> bytes:
+@contextmanager
+def _coming(settings: Settings) -> Iterator[None]:
+    """A body that does not come as announced is its sender's fault; what is too much is told with the limit."""
+    try:
+        yield
+    except (ClientDisconnected, ParseException) as error:
+        what = str(error) if isinstance(error, ParseException) else "it ended, or stopped coming, before its end"
+        raise ApiError(400, "broken_body", f"the body did not come whole: {what}") from None
+    except RequestEntityTooLarge:
+        raise too_large(settings.max_body) from None
+
+
+def _json_bytes(request: Request, settings: Settings, want: str) -> bytes:
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype != "application/json" or charset not in ("utf-8", "utf8"):
         raise ApiError(
             415,
             "unsupported_media_type",
-            f"Content-Type: came {request.content_type!r:.100}; want application/json in UTF-8, or multipart/form-data",
+            f"Content-Type: came {request.content_type!r:.100}; want {want}",
         )
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise ApiError(415, "unsupported_media_type", "Content-Encoding: want none")
-    body = request.get_data(cache=False)
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise ApiError(415, "unsupported_media_type", f"Content-Encoding: came {encoding!r:.50}; want none")
+    with _coming(settings):
+        body = request.get_data(cache=False)
     if len(body) >= settings.max_body and request.content_length is None:
         # A chunked body says no length: Flask reads up to the limit, and then stops without a word.
         raise too_large(settings.max_body)

@@ -1,9 +1,9 @@
-"""The local Consul agent, as the registry needs it: python-consul2 with its gaps closed.
+"""The local Consul agent, as the server needs it: python-consul2 with its gaps closed.
 
 The gaps of 0.1.5: no default timeout; CONSUL_HTTP_ADDR overrides arguments and fails on https URLs, IPv6 and missing
 ports; HTTP_PROXY and .netrc would be obeyed on the way to an agent next door; a 404 becomes False or a tuple; one
 check a registration. Every failure leaves here as ConsulError, whose text never holds the token.
-Knows nothing about when to register, or what.
+Knows nothing about when to register, or what; nor what values mean.
 """
 
 from __future__ import annotations
@@ -211,20 +211,22 @@ class AgentClient:
         return str(found["Config"]["NodeName"])
 
     def kv(self, prefix: str, index: int, wait: float) -> tuple[int, dict[str, bytes]]:
-        """Every value under `prefix/` by its key, and Consul's index of them.
+        """Every value under `prefix/` by its key, and Consul's index of them; what the token may not read is left out.
 
         Waits up to `wait` s, and a sixteenth more, for something newer than `index`; at 0 not at all.
         """
 
         def read(response: base.Response) -> tuple[int, dict[str, bytes]]:
-            base.CB._status(response)
-            items = [] if response.code == 404 else json.loads(response.body)
-            values = {item["Key"]: base64.b64decode(item["Value"] or "") for item in items}
-            return int(response.headers["X-Consul-Index"]), values
+            return int(response.headers["X-Consul-Index"]), _values(response)
 
         params = [("recurse", ""), ("index", str(index)), ("wait", f"{wait:g}s")]
         found: tuple[int, dict[str, bytes]] = self._get(f"/v1/kv/{prefix}/", read, params)
         return found
+
+    def kv_value(self, key: str) -> bytes | None:
+        """One value, None where there is none; ConsulError `denied` where the token may not know."""
+        found: dict[str, bytes] = self._get(f"/v1/kv/{key}", _values)
+        return found.get(key)
 
     def local_address(self) -> str:
         """The address of this host on its way to the agent, as the kernel chooses it."""
@@ -261,6 +263,12 @@ class AgentClient:
     def _clean(self, error: Exception) -> str:
         text = " ".join(str(error).split())[:300]
         return text.replace(self.token, "***") if self.token else text
+
+
+def _values(response: base.Response) -> dict[str, bytes]:
+    base.CB._status(response)
+    items = [] if response.code == 404 else json.loads(response.body)
+    return {item["Key"]: base64.b64decode(item["Value"] or "") for item in items}
 
 
 def _listing(item: dict[str, Any]) -> Listing:

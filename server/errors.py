@@ -17,6 +17,10 @@ from glmtts import errors
 log = logging.getLogger(__name__)
 
 
+MAX_PARTS = 64
+"""Fields and files of one form."""
+
+
 class ApiError(Exception):
     """A refusal by the HTTP layer itself. `retry_after` (s) becomes the header of that name."""
 
@@ -113,7 +117,9 @@ def answer(error: BaseException) -> Response:
 
 def too_large(limit: int) -> RequestEntityTooLarge:
     """The refusal of a body over `limit` bytes."""
-    return RequestEntityTooLarge(f"the request body is over {limit} bytes; want at most so many")
+    return RequestEntityTooLarge(
+        f"the request body is over {limit} bytes, or a form of over {MAX_PARTS} parts; want at most so many"
+    )
 
 
 def install(app: Flask) -> None:

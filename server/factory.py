@@ -49,12 +49,13 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
     metrics = Metrics()
     shared = SharedConfig(settings)
     registry = Registry(settings, None, lambda: 0.0, settings.port)
+    remote = RemoteConfig(settings, shared, metrics.config_changed) if settings.consul else None
 
     def loaded(engine: Engine) -> None:
         metrics.loaded(engine.info)
         shared.set_replacements = engine.set_replacements
-        if settings.consul:
-            RemoteConfig(settings, shared, metrics.config_changed).start(KV_PATIENCE)
+        if remote is not None:
+            remote.start(KV_PATIENCE)
         _warm(services, engine)
 
     node = Node(
@@ -67,6 +68,8 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         die=os._exit,
     )
     _watch(metrics, node, registry)
+    if remote is not None:
+        metrics.watch("glmtts_shared_config_failures", "Failed KV queries in a row.", lambda: float(remote.failures))
     services = Services(
         settings=settings,
         shared=shared,
@@ -113,7 +116,7 @@ def create_app(services: Services) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
     # A recording may come as a form's text; the body as a whole is bounded already.
     app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body
-    app.config["MAX_FORM_PARTS"] = 64
+    app.config["MAX_FORM_PARTS"] = errors.MAX_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.before_request(_begin)
     app.after_request(lambda response: _end(services, response))

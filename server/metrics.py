@@ -6,6 +6,7 @@ Each instance has a registry of its own. Knows nothing about requests but their 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -13,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from server.records import Record
+from server.shared import KEYS
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
     from glmtts.engine.job import EngineInfo
@@ -63,6 +65,8 @@ class Metrics:
             ["key", "result"],
             registry=own,
         )
+        for key, result in product(KEYS, ("applied", "refused")):  # there at 0, so that the first one is an increase
+            self._changes.labels(key, result)
         self._build = Gauge(
             "glmtts_build_info", "1, labelled with what was loaded.", ["model", "model_version", "device"], registry=own
         )

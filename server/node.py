@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from glmtts.errors import CancelledError, EngineError
 from server.errors import ApiError
 from server.settings import Settings
 from server.shared import Limits
@@ -63,6 +64,7 @@ class Node:
         self._engine: Engine | None = None
         self._draining = False
         self._refusing = False
+        self._cutting = False
         self._speaking = 0
 
     def start(self) -> None:
@@ -76,8 +78,8 @@ class Node:
             began = time.monotonic()
             engine = self._load_engine()
             self._loaded(engine)
-        except BaseException:
-            log.exception("Model failed to load")
+        except BaseException as error:
+            log.exception("Model failed to load", extra={"facts": {"reason": str(error) or repr(error)}})
             if not self._draining:
                 self._membership.deregister(timeout=3.0)
                 self._die(LOAD_FAILED)
@@ -122,7 +124,7 @@ class Node:
         """Holds one of the bounded places for speech; ApiError 503 or 429 when there is none."""
         with self._changed:
             if self._refusing:
-                raise ApiError(503, "draining", "this node is shutting down; ask another", retry_after=1.0)
+                raise _draining()
             engine, limits = self.engine, self._limits()
             owed = engine.owed_seconds()
             if self._speaking >= limits.max_streams or owed > limits.queue_seconds:
@@ -135,10 +137,18 @@ class Node:
             self._speaking += 1
         try:
             yield engine
+        except (CancelledError, EngineError) as error:
+            if (told := self.blame(error)) is error:
+                raise
+            raise told from error
         finally:
             with self._changed:
                 self._speaking -= 1
                 self._changed.notify_all()
+
+    def blame(self, error: Exception) -> Exception:
+        """What a request is told of its end: an engine closed at the end of the grace is no fault, nor a hangup."""
+        return _draining() if self._cutting and isinstance(error, CancelledError | EngineError) else error
 
     def drain(self) -> bool:
         """Leaves in order, blocking; False at once if that goes on already."""
@@ -156,6 +166,7 @@ class Node:
             log.info("Draining: no new work", extra={"facts": {"running": self._speaking}})
             self._changed.wait_for(lambda: self._speaking == 0, timeout=self._settings.drain_grace)
             left = self._speaking
+            self._cutting = True
         self._cut(left)
         if self._engine is not None:
             self._engine.close(0.0)
@@ -165,7 +176,12 @@ class Node:
     def abandon(self) -> None:
         """The quick way out: leaves discovery in at most a second, and lets the rest fall."""
         self._draining = self._refusing = True
+        self._cut(self._speaking)
         farewell = threading.Thread(target=self._membership.deregister, args=(1.0,), daemon=True)
         farewell.start()
         farewell.join(1.5)
         log.warning("Leaving at once", extra={"facts": {"cut": self._speaking}})
+
+
+def _draining() -> ApiError:
+    return ApiError(503, "draining", "this node is shutting down; ask another", retry_after=1.0)

@@ -5,8 +5,10 @@ Knows nothing about what an engine is: how to load one is passed in.
 
 from __future__ import annotations
 
+import logging
 import resource
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +25,12 @@ if TYPE_CHECKING:  # the master process imports neither Flask nor the engine
     from glmtts.engine.job import Engine
     from server.node import Node
 
+log = logging.getLogger(__name__)
+
 MAX_CONNECTIONS = 4096
 SPARE_FILES = 256
+KEEPALIVE = 15
+"""Seconds that a connection may be silent, before its first request or between two."""
 HEARTBEAT = 120
 """Seconds that the worker's main loop may be silent before gunicorn takes it for dead; loading is not on it."""
 
@@ -52,7 +58,7 @@ class Program(BaseApplication):  # type: ignore[misc]
             "timeout": HEARTBEAT,
             # From SIGTERM to SIGKILL: leaving Consul, serving on, the grace, and getting out.
             "graceful_timeout": int(3 + settings.propagation_delay + settings.drain_grace + 10),
-            "keepalive": 15,
+            "keepalive": KEEPALIVE,
             "control_socket_disable": True,
             # `via_consul` is the one name with an underscore that is let through, from anyone.
             "forwarder_headers": "VIA_CONSUL",
@@ -67,9 +73,13 @@ class Program(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """Builds the application, in the worker."""
-        from server import factory  # not in the master: it stays small, and forks without threads
+        from server import factory, node  # not in the master: it stays small, and forks without threads
 
-        services = factory.make_services(self.settings, self._load_engine, self._voices)
+        try:
+            services = factory.make_services(self.settings, self._load_engine, self._voices)
+        except (ValueError, OSError) as error:  # a setting that no node can work with, a file that is not there
+            log.error("cannot start: %s", error)
+            sys.exit(node.LOAD_FAILED)
         self.node = services.node
         return factory.create_app(services)
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 
 from server.consul_client import AgentClient, ConsulError
 from server.settings import Settings
-from server.shared import KEYS, SharedConfig
+from server.shared import KEYS, Key, SharedConfig
 
 log = logging.getLogger(__name__)
 
-WAIT = 60.0
-"""Seconds that the agent may keep us waiting for a change."""
+WAIT = 10.0
+"""Seconds that the agent may keep us waiting for a change: so late, at worst, we see another token or a step back."""
 PACE = 0.5
 """Seconds between two queries: a burst of changes is taken as its last."""
 BACKOFF_CAP = 60.0
@@ -37,9 +37,10 @@ class RemoteConfig:
         self._changed = changed
         self._prefix = settings.kv_prefix
         self._client = AgentClient(settings, patience=WAIT * 17 / 16)  # Consul adds up to a sixteenth
-        self._seen: dict[str, bytes | None] = dict.fromkeys(KEYS)
+        self._seen: dict[Key, bytes | None] = dict.fromkeys(KEYS)
         self._index = 0
         self._failures = 0
+        self._trouble = ""
         self._reached = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kv", daemon=True)
@@ -69,42 +70,47 @@ class RemoteConfig:
         """One query and what follows from it. Gives how long to wait before the next (s)."""
         try:
             self._client.reload_token()
-            answered, values = self._client.kv(self._prefix, self._index, WAIT)
+            answered, listed = self._client.kv(self._prefix, self._index, WAIT)
             self._index = next_index(self._index, answered)
-            if not self._stopped.is_set():
-                self._take(values)
+            values = {key: self._value(listed, key) for key in KEYS}
         except ConsulError as error:
-            return self._failed(str(error))
+            return self._failed(error.trouble, str(error))
         except Exception as error:  # this thread must outlive every surprise: without it nothing changes any more
             log.debug("while reading the shared configuration", exc_info=True)
-            return self._failed(f"a fault of ours: {error!r}")
+            return self._failed("fault", f"a fault of ours: {error!r}")
         if self._failures:
             log.info("shared configuration: Consul's KV store answers again")
-        self._failures = 0
+        self._failures, self._trouble = 0, ""
+        for key, text in values.items():
+            if text != self._seen[key] and not self._stopped.is_set():
+                self._take(key, text)
         return PACE
 
-    def _failed(self, reason: str) -> float:
-        if not self._failures:
-            log.warning("shared configuration: not readable, the last good one stays: %s", reason)
+    def _value(self, listed: Mapping[str, bytes], key: Key) -> bytes | None:
+        name = f"{self._prefix}/{key}"
+        # A list leaves out what the token may not read, as if it were deleted. Asked for by itself it is denied.
+        return listed[name] if name in listed else self._client.kv_value(name)
+
+    def _failed(self, trouble: str, reason: str) -> float:
+        if trouble != self._trouble:
+            hint = f'; the token needs key_prefix "{self._prefix}/" read' if trouble == "denied" else ""
+            log.warning("shared configuration: not readable, the last good one stays: %s%s", reason, hint)
         # An agent that lost its data counts from the start again, and would let an old index wait in vain.
         self._index = 0
         self._failures += 1
+        self._trouble = trouble
         return max(PACE, random.uniform(0.0, min(BACKOFF_CAP, 2.0 ** min(self._failures, 16))))
 
-    def _take(self, values: Mapping[str, bytes]) -> None:
-        for key in KEYS:
-            text = values.get(f"{self._prefix}/{key}")
-            if text == self._seen[key]:
-                continue
-            self._seen[key] = text
-            name = f"{self._prefix}/{key}"
-            try:
-                facts = self._shared.apply(key, text)
-            except ValueError as error:
-                self._changed(key, "refused")
-                log.warning("shared configuration: %s refused, the last good one stays: %s", name, error)
-                continue
-            self._changed(key, "applied")
-            log.info(
-                "shared configuration: %s %s", name, "deleted" if text is None else "applied", extra={"facts": facts}
-            )
+    def _take(self, key: Key, text: bytes | None) -> None:
+        self._seen[key] = text
+        name = f"{self._prefix}/{key}"
+        try:
+            facts = self._shared.apply(key, text)
+        except Exception as error:  # neither the other documents nor this thread shall suffer from one
+            reason = str(error) if isinstance(error, ValueError) else f"a fault of ours: {error!r}"
+            log.warning("shared configuration: %s refused, the last good one stays: %s", name, reason)
+            self._changed(key, "refused")
+            return
+        what = "deleted" if text is None else "applied"
+        log.info("shared configuration: %s %s", name, what, extra={"facts": facts})
+        self._changed(key, "applied")

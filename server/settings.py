@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "GLMTTS_"
@@ -31,7 +32,9 @@ def _or(ours: str, theirs: str) -> AliasChoices:
 class Settings(BaseSettings):
     """The settings in force. Out of range or of the wrong type: a pydantic ValidationError that names the field."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
+    )
 
     # What the flags set.
     host: str = _setting("127.0.0.1", "address", "Address to listen on; 0.0.0.0 is every interface.")
@@ -159,7 +162,7 @@ class Settings(BaseSettings):
             )
 
 
-NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN"})
+NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN", "GLMTTS_REFERENCE"})
 """Variables of the parity tool and the tests: a shell that has them may start the server too."""
 
 
@@ -173,7 +176,19 @@ def load(**flags: Any) -> Settings:
     """Settings from flags (None: not given), environment and defaults. ValueError: what is wrong, in one text."""
     if unknown := unknown_variables(os.environ):
         raise ValueError(f"unknown settings {', '.join(unknown)}: --print-settings lists those there are")
-    return Settings(**{name: value for name, value in flags.items() if value is not None})
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise ValueError("; ".join(map(_problem, error.errors(include_url=False)))) from None
+
+
+def _problem(error: ErrorDetails) -> str:
+    """`name (GLMTTS_NAME): came X; want Y`. What concerns several settings names them itself, and shows no value."""
+    if not error["loc"]:
+        return error["msg"].removeprefix("Value error, ")
+    name = str(error["loc"][0]).upper().removeprefix(PREFIX)
+    want = error["msg"].removeprefix("Input should be ").removeprefix("String should ")
+    return f"{name.lower()} ({PREFIX}{name}): came {error['input']!r}; want {want}"
 
 
 def describe(settings: Settings) -> str:

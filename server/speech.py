@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flask import Request, Response, g
 
 from server import bodies, encoding
-from server.errors import refusal
+from server.errors import ApiError, refusal
 from server.records import Record
 from server.schema import SpeechRequest
 from server.services import Services
@@ -45,7 +45,7 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
         record.sample_rate, record.format, record.seed = rate, asked.format, job.seed
         resampler = encoding.Resampler(job.sample_rate, rate)
         if stream:
-            return _streamed(handle, resampler, asked, rate, held)
+            return _streamed(services, handle, resampler, asked, rate, held)
         return _whole(handle, resampler, asked, rate)
 
 
@@ -84,18 +84,29 @@ def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: 
         g.record.voice = "upload"
         return services.cache.get(engine.make_voice, recording, asked.reference_text)
     name = asked.voice or services.settings.default_voice
-    encoded, transcript, _ = services.voices.prompt(name, asked.recording_style, services.shared.style.emotion)
+    try:
+        encoded, transcript, _ = services.voices.prompt(name, asked.recording_style, services.shared.style.emotion)
+    except ApiError as error:
+        if asked.voice is not None or error.status != 404:
+            raise
+        message = f"voice: none came, and the default, {name!r}, is not stored; want a stored one, or reference_audio"
+        raise ApiError(404, "unknown_voice", message, field="voice") from None
     g.record.voice = name
     return services.cache.get(engine.make_voice, encoded, transcript)
 
 
 def _streamed(
-    handle: Handle, resampler: encoding.Resampler, asked: SpeechRequest, rate: int, held: ExitStack
+    services: Services,
+    handle: Handle,
+    resampler: encoding.Resampler,
+    asked: SpeechRequest,
+    rate: int,
+    held: ExitStack,
 ) -> Response:
     record: Record = g.record
 
     def failed(error: Exception) -> None:
-        record.error = refusal(error).code
+        record.error = refusal(services.node.blame(error)).code
 
     encoder = encoding.make_encoder(asked.format, rate, None)
     body = SpeechStream(handle, resampler, encoder, failed)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from glmtts.audio import Wave
-from glmtts.errors import EngineError
+from glmtts.errors import CancelledError, EngineError
 from server.encoding import Encoder, Resampler
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
@@ -26,7 +26,8 @@ _NOTHING: Wave = np.zeros(0, np.float32)
 class SpeechStream:
     """Encoded audio, chunk by chunk. `begin` waits for the first chunk, so that an early failure has its status.
 
-    What it owns is given back at the end, whatever the end is. `failed` is told of an error after the first byte.
+    What it owns is given back at the end, whatever the end is. `failed` is told of an error after the first byte, and
+    of a caller who did not take it all.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class SpeechStream:
 
     def close(self) -> None:
         """Ends the job if it runs and gives everything back. Any number of times."""
+        if not self._ended:
+            self._failed(CancelledError("the caller took no more"))
         self._ended = True
         self._resources.close()
 

@@ -4,6 +4,7 @@ What it changes in gunicorn's own (27.0 read; the version is pinned because of t
 - A connection gets a thread only when it has sent something, so silent ones hold none.
 - /health, /ready and /metrics have threads of their own: they are answered when all others are busy.
 - Reading a request and taking an answer are bounded in time.
+- What is no HTTP is refused in the API's own error shape.
 - SIGTERM drains the node first, while everything is still served; SIGQUIT, SIGINT or the parent's death leave at once.
 
 Knows nothing about what is served.
@@ -12,20 +13,24 @@ Knows nothing about what is served.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import select
 import socket
 import struct
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from selectors import EVENT_READ
 from typing import TYPE_CHECKING, Any
 
 from gunicorn import util
-from gunicorn.http.errors import NoMoreData
+from gunicorn.http import errors as http
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from server.settings import Settings
@@ -44,6 +49,18 @@ LINGER = 2.0
 """Seconds that a refused caller has to finish sending, so that he reads the refusal instead of a reset."""
 
 
+STATUS: dict[type[Exception], int] = {
+    http.InvalidResponseHeader: 500,
+    http.InvalidResponseHeaderName: 500,
+    http.LimitRequestLine: 414,
+    http.ExpectationFailed: 417,
+    http.LimitRequestHeaders: 431,
+    http.UnsupportedTransferCoding: 501,
+    http.ParseException: 400,
+}
+"""What gunicorn raises of a request that it cannot read; all else is a fault of ours."""
+
+
 class TimedReader:
     """The reading side of a connection: at most `silence` s between bytes, and for a request's head as a whole."""
 
@@ -58,7 +75,7 @@ class TimedReader:
         waiting = select.poll()
         waiting.register(self._connection, select.POLLIN)
         if left <= 0 or not waiting.poll(1000 * left):
-            raise NoMoreData()
+            raise http.NoMoreData()
         return self._connection.recv(size)
 
     def allow(self, seconds: float) -> None:
@@ -135,6 +152,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             # SO_SNDTIMEO ran out: a reader that does not read. gunicorn takes a broken pipe quietly.
             raise BrokenPipeError(errno.EPIPE, "the reader took nothing for too long") from None
 
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answers a request that the application has not seen, or has not got through."""
+        status = next((status for kind, status in STATUS.items() if isinstance(exc, kind)), 500)
+        request_id = uuid.uuid4().hex
+        if status == 500:
+            code, message = "internal", "a fault of the server's; the request id finds it in its log"
+            self.log.error("request %s failed", request_id, exc_info=exc)
+        else:
+            code, message = "malformed_http", f"no HTTP that is understood here: {exc}"[:300]
+            # Not what came: where a length was wrong, that is a piece of a body.
+            self.log.warning("request %s is no HTTP: %s", request_id, type(exc).__name__)
+        with suppress(OSError):
+            client.sendall(_refusal(HTTPStatus(status), code, message, request_id))
+
     def finish_request(self, conn: TConn, done: Future[Any]) -> None:
         if done.cancelled() or done.exception() is not None or not done.result():
             self.nr_conns -= 1
@@ -166,6 +197,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._abandon(1)
         return True
 
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:  # whoever has sent nothing holds up the exit no longer than who may send more
+            conn.timeout = min(conn.timeout, deadline)
+
     def _abandon(self, status: int) -> None:
         if self._node is not None:
             self._node.abandon()
@@ -185,3 +221,13 @@ def _is_probe(conn: TConn) -> bool:
         return False
     has_body = b"content-length:" in head.lower() or b"transfer-encoding:" in head.lower()
     return head.startswith(PROBES) and b"\r\n\r\n" in head and not has_body
+
+
+def _refusal(status: HTTPStatus, code: str, message: str, request_id: str) -> bytes:
+    """A whole answer, in the shape that server.errors gives its own; that one needs Flask."""
+    body = json.dumps({"error": {"code": code, "message": message, "field": None}}).encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\n\r\n"
+    )
+    return head.encode() + body

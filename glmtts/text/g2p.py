@@ -25,6 +25,7 @@ _RETROFLEX = frozenset({"zh", "ch", "sh", "r"})
 _DENTAL = frozenset({"z", "c", "s"})
 # pypinyin gives these two interjections a syllable without a vowel; they sound like those of the right side.
 _VOWELLESS = str.maketrans({"嗯": "恩", "呣": "母"})
+_PART = 3
 _WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)*")
 
 
@@ -80,7 +81,8 @@ class G2P:
     replace: pronunciations by text, the longest key first; values are written as they are (`<|…|>` and text).
     able:    characters that the model reads well by themselves, so they stay; None takes those of which
              pypinyin's dictionaries leave no doubt (`plain`).
-    lexicon: English words in lower case to their phone tokens, or None.
+    lexicon: English words in lower case to their phone tokens, or None. A word that it lacks is taken for a plural, for
+             two of its words in one, or spelled.
     known:   tokens of the model's vocabulary, or None for all; a character that needs others stays.
     """
 
@@ -121,18 +123,39 @@ class G2P:
     def _english(self, text: str) -> str:
         if self._lexicon is None:
             return text
-        return _WORD.sub(lambda match: self._word(match[0].lower().replace("’", "'")) or match[0], text)
+
+        def spoken(match: re.Match[str]) -> str:
+            word = match[0].lower().replace("’", "'")
+            return self._word(word) or self._compound(word) or self._spelled(word) or match[0]
+
+        return _WORD.sub(spoken, text)
 
     def _word(self, word: str) -> str | None:
-        """Phone tokens of a lower-case word: the lexicon's, else for a possessive those of its stem with an s."""
+        """Phone tokens of a lower-case word: the lexicon's, else for a plural or possessive its stem's with an s."""
         assert self._lexicon is not None
         if word in self._lexicon:
             return self._lexicon[word]
-        stem, apostrophe, rest = word.rpartition("'")
-        if apostrophe and rest == "s" and stem in self._lexicon:
+        stem = word.removesuffix("'s") if word.endswith("'s") else word.removesuffix("s")
+        if stem != word and stem in self._lexicon:
             ending = self._ending(stem)
             return None if ending is None else self._lexicon[stem] + ending
         return None
+
+    def _compound(self, word: str) -> str | None:
+        """A word that is two known ones, each of `_PART` letters or more, the first as long as can be: chat|bot."""
+        assert self._lexicon is not None
+        for cut in range(len(word) - _PART, _PART - 1, -1):
+            first, second = self._lexicon.get(word[:cut]), self._word(word[cut:])
+            if first is not None and second is not None:
+                return first + second
+        return None
+
+    def _spelled(self, word: str) -> str | None:
+        """An unknown word letter by letter: better than letters that the model has never read."""
+        assert self._lexicon is not None
+        letters = [self._lexicon.get(letter) for letter in word if letter != "'"]
+        known = [letter for letter in letters if letter is not None]
+        return " ".join(known) if len(known) == len(letters) else None
 
     def _ending(self, stem: str) -> str | None:
         """The tokens of a possessive s after `stem`, taken from a plural of the same sound in the lexicon."""

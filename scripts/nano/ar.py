@@ -2,7 +2,7 @@
 
     python -m scripts.nano.ar --work nano-work
 
-A row is one to three utterances of one voice: `[text, text, boa, speech, speech, end]`, as a prompt or an earlier
+A row is one to six utterances of one voice: `[text, text, boa, speech, speech, end]`, as a prompt or an earlier
 segment stands before a new one in serving. Where each speech token belongs in the text is known (tokens.py), and
 two heads are pulled to look there: without it the model takes ten times as long to find out.
 """
@@ -10,6 +10,7 @@ two heads are pulled to look there: without it the model takes ten times as long
 from __future__ import annotations
 
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,14 +25,15 @@ from transformers import LlamaConfig
 from glmtts.models.llama import Llama
 from glmtts.text.tokenizer import Tokenizer
 from scripts.nano import phones, tokens, vocabulary
-from scripts.nano.data import Corpus, Utterance
-from scripts.nano.training import Average, Run, arguments, cosine, start, weigh
+from scripts.nano.data import Corpus, Pools, Utterance, draw_in_a_row, pools_of, weigh
+from scripts.nano.training import Average, Run, arguments, cosine, mixed_precision, start
 
 POSITIONS = 1700  # of a padded batch
 CANDIDATES = 48
-LONGEST = 640
+LONGEST = 1150  # a voice, what was said before, and a new segment
+UTTERANCES = (0.42, 0.3, 0.12, 0.08, 0.05, 0.03)  # how often a row has 1, 2, … of them
 GUIDED_LAYERS, GUIDED_HEADS = (1, 2), 2
-REPORT_EVERY = 250
+REPORT_EVERY, REPORTED = 250, 24  # steps; utterances a language
 IGNORED = -100
 
 
@@ -78,7 +80,7 @@ def config(vocabulary_size: int) -> LlamaConfig:
 
 def special(tokenizer: Tokenizer) -> Ids:
     """By name, as the official tokenizer has them."""
-    found = [tokenizer.special[name] for name in ("<|audio_0|>", "<|begin_of_audio|>", "<|user|>")]
+    found = [tokenizer.special_id(name) for name in ("<|audio_0|>", "<|begin_of_audio|>", "<|user|>")]
     return Ids(*found)
 
 
@@ -131,17 +133,14 @@ def collate(rows: list[Example], ids: Ids, rng: np.random.Generator, *, corrupte
     return Rows(inputs, targets, place)
 
 
-def draw(
-    examples: Examples, pools: dict[str, list[Utterance]], weights: NDArray[np.float64], ids: Ids, space: list[int],
-    rng: np.random.Generator,
-) -> Rows:  # fmt: skip
+def draw(examples: Examples, pools: Pools, ids: Ids, space: list[int], rng: np.random.Generator) -> Rows:
     """A batch of rows of about one length."""
-    names = sorted(pools)
+    weights = weigh(pools)
     candidates: list[Example] = []
     for _ in range(CANDIDATES):
-        pool = pools[names[int(rng.choice(len(names), p=weights))]]
-        count = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
-        parts = [examples.of(pool[int(rng.integers(len(pool)))]) for _ in range(count)]
+        utterances = draw_in_a_row(pools, weights, rng)
+        count = 1 + int(rng.choice(len(UTTERANCES), p=UTTERANCES))
+        parts = [examples.of(utterance) for utterance in islice(utterances, count)]
         joined = join(parts, space if rng.random() < 0.7 else [])
         candidates.append(joined if len(joined.text) + len(joined.speech) <= LONGEST else parts[0])
     candidates.sort(key=lambda row: len(row.text) + len(row.speech))
@@ -181,23 +180,23 @@ def main() -> None:
     ids, space = special(tokenizer), tokenizer.encode(" ")
     corpus = Corpus(args.work, args.extra)
     examples = Examples(args.work, tokenizer)
-    pools: dict[str, list[Utterance]] = {}
-    for utterance in corpus.train():
-        if tokens.path_of(args.work, utterance).exists():
-            pools.setdefault(utterance.voice, []).append(utterance)
-    tested = [u for u in corpus.test() if tokens.path_of(args.work, u).exists()][:64]
+    pools = pools_of(u for u in corpus.train() if tokens.path_of(args.work, u).exists())
+    tested = [u for u in corpus.test() if tokens.path_of(args.work, u).exists()]
     rng = np.random.default_rng(0)
     held_out = [
-        collate([examples.of(u) for u in tested if u.lang == lang], ids, rng, corrupted=(0, 0)) for lang in ("en", "zh")
+        collate([examples.of(u) for u in tested if u.lang == lang][:REPORTED], ids, rng, corrupted=(0, 0))
+        for lang in ("en", "zh")
     ]
     llama = Llama(config(tokenizer.size))
     llama.init_weights()
     average = Average(llama, 0.998)
-    optimizer = torch.optim.AdamW(llama.parameters(), betas=(0.9, 0.98), weight_decay=0.05)
+    optimizer = torch.optim.AdamW(llama.parameters(), betas=(0.9, 0.98), weight_decay=0.05, fused=True)
     run = Run(args.work, "ar", {"llama": llama, "average": average}, optimizer, args.steps)
+    precision = mixed_precision()
     for step, rng in run:
-        rows = draw(examples, pools, weigh(pools), ids, space, rng)
-        parts, accuracy = losses(llama, rows)
+        rows = draw(examples, pools, ids, space, rng)
+        with precision:
+            parts, accuracy = losses(llama, rows)
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, 1e-3))
         average.update(llama, step)
         run.show(**parts, accuracy=accuracy)

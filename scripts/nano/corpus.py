@@ -1,12 +1,13 @@
 """The teacher speaks: sentences to audio with phonemes, appended to one file per voice. Resumes where it stopped.
 
     python -m scripts.nano.corpus --work nano-work --voice zf_xiaoxiao --hours 1.2
+    python -m scripts.nano.corpus --work nano-work --voice zf_xiaoxiao --lang en --hours 0.4
     python -m scripts.nano.corpus --work nano-work --voice hibari --hours 2
 
-`--slice 0/2` and `--slice 1/2` share a voice between two processes. `corpus/VOICE-SLICE.pcm` (s16le, 24 kHz,
-mono) grows, with a line in `corpus/VOICE-SLICE.jsonl` per utterance: text, lang, ph (the teacher's phonemes),
-start and samples. The manifest is the truth: sound past its last line (an interrupted write) is cut off at the
-next start.
+A voice of Kokoro speaks both languages, one of them with an accent. `--slice 0/2` and `--slice 1/2` share a voice
+between two processes. `corpus/VOICE-SLICE.pcm` (s16le, 24 kHz, mono) grows, with a line in `corpus/VOICE-SLICE.jsonl`
+per utterance: text, lang, ph (the teacher's phonemes), start and samples. The manifest is the truth: sound past its
+last line (an interrupted write) is cut off at the next start.
 """
 
 from __future__ import annotations
@@ -41,20 +42,32 @@ def hibari() -> Speak:
     return speak
 
 
-def kokoro(work: Path, voice: str) -> Speak:
-    """A Mandarin voice (z…) of Kokoro-82M."""
+def phonemizer(lang: str) -> Callable[[str], str]:
+    """Text to the phonemes that Kokoro was trained with."""
+    if lang == "zh":
+        from misaki import zh
+
+        g2p = zh.ZHG2P(version=None)
+        return lambda text: str(g2p(text)[0])
+    from hibari import Hibari
+
+    tts = Hibari(threads=1)
+    return lambda text: " ".join(tts.phonemize(text))
+
+
+def kokoro(work: Path, voice: str, lang: str) -> Speak:
+    """A voice of Kokoro-82M."""
     import onnxruntime
-    from misaki import zh
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(packages.kokoro_model(work)), options)
     styles = np.frombuffer(packages.kokoro_voice(work, voice), np.float32).reshape(510, 1, 256)
     vocabulary = json.loads(packages.kokoro_vocabulary(work))["vocab"]
-    g2p = zh.ZHG2P(version=None)
+    phonemize = phonemizer(lang)
 
     def speak(text: str, index: int) -> tuple[str, Wave]:
-        phonemes = g2p(text)[0]
+        phonemes = phonemize(text)
         ids = [vocabulary[p] for p in phonemes if p in vocabulary][:509]
         feed = {"tokens": [[0, *ids, 0]], "style": styles[min(len(ids), 509)], "speed": np.ones(1, np.float32)}
         feed["tokens"] = np.asarray(feed["tokens"], np.int64)
@@ -89,18 +102,23 @@ def resume(manifest: Path, sound: Path) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("nano-work"))
-    parser.add_argument("--voice", required=True, help="hibari, or a Mandarin voice of Kokoro such as zf_xiaoxiao")
+    parser.add_argument("--voice", required=True, help="hibari, or one of Kokoro such as zf_xiaoxiao or af_heart")
+    parser.add_argument("--lang", choices=("en", "zh"), help="the voice's own by default: Kokoro's z… are Mandarin")
     parser.add_argument("--hours", type=float, required=True, help="hours of speech to reach in this slice")
     parser.add_argument("--slice", default="0/1", help="K/N: every N-th sentence, from the K-th on")
     args = parser.parse_args()
     part, parts = map(int, args.slice.split("/"))
-    lang = "en" if args.voice == "hibari" else "zh"
-    speak = hibari() if lang == "en" else kokoro(args.work, args.voice)
+    own = "zh" if args.voice.startswith("z") else "en"
+    lang = args.lang or own
+    speak = hibari() if args.voice == "hibari" else kokoro(args.work, args.voice, lang)
     folder = args.work / "corpus"
     folder.mkdir(parents=True, exist_ok=True)
-    manifest, sound = folder / f"{args.voice}-{part}.jsonl", folder / f"{args.voice}-{part}.pcm"
+    stem = f"{args.voice}-{'' if lang == own else lang}{part}"
+    manifest, sound = folder / f"{stem}.jsonl", folder / f"{stem}.pcm"
     tried, written = resume(manifest, sound)
     sentences = (args.work / f"sentences_{lang}.txt").read_text(encoding="utf-8").splitlines()[part::parts]
+    if lang != own:
+        sentences.reverse()  # the voices of that language begin with the others
     goal = int(args.hours * 3600 * RATE)
     with manifest.open("a", encoding="utf-8") as rows, sound.open("ab") as stream, tqdm(total=goal / RATE) as bar:
         bar.update(written / RATE)

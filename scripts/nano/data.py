@@ -7,6 +7,7 @@ Knows nothing about models.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 RATE = 24000
 HOP = 480
+OTHER_LANGUAGE = 0.2
 Wave = NDArray[np.float32]
 
 
@@ -82,6 +84,38 @@ class Corpus:
 
     def _held_out(self, index: int) -> bool:
         return index % 50 == 25 and self.utterances[index].source.suffix == ".pcm"
+
+
+Pools = dict[tuple[str, str], list[Utterance]]
+"""Utterances by voice and language."""
+
+
+def pools_of(utterances: Iterable[Utterance]) -> Pools:
+    """Sorted by voice and language."""
+    pools: Pools = {}
+    for utterance in utterances:
+        pools.setdefault((utterance.voice, utterance.lang), []).append(utterance)
+    return dict(sorted(pools.items()))
+
+
+def weigh(pools: Pools) -> NDArray[np.float64]:
+    """How often each pool is drawn: both languages alike, voices within one by the root of their time."""
+    roots = np.sqrt([sum(u.seconds for u in pool) for pool in pools.values()])
+    totals: dict[str, float] = {}
+    for (_, lang), root in zip(pools, roots, strict=True):
+        totals[lang] = totals.get(lang, 0.0) + root
+    return np.array([root / totals[lang] / len(totals) for (_, lang), root in zip(pools, roots, strict=True)])
+
+
+def draw_in_a_row(pools: Pools, weights: NDArray[np.float64], rng: np.random.Generator) -> Iterator[Utterance]:
+    """Utterances of one voice without end; those before one in the voice's other language are sometimes in its own."""
+    keys = list(pools)
+    voice, lang = keys[int(rng.choice(len(keys), p=weights))]
+    others = [key for key in keys if key[0] == voice and key[1] != lang]
+    while True:
+        key = others[0] if others and rng.random() < OTHER_LANGUAGE else (voice, lang)
+        pool = pools[key]
+        yield pool[int(rng.integers(len(pool)))]
 
 
 def f0_track(wave: Wave) -> Wave:

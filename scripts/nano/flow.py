@@ -8,6 +8,8 @@ does. A training row is utterances of one voice in a row, its first part the pro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +23,8 @@ from glmtts.models.flow import Flow
 from glmtts.voice.features import resample
 from glmtts.voice.speaker_encoder import CampPlus
 from scripts.nano import features, packages, tokens
-from scripts.nano.data import RATE, Corpus, Utterance
-from scripts.nano.training import Average, Run, arguments, cosine, start
+from scripts.nano.data import RATE, Corpus, Pools, Utterance, draw_in_a_row, pools_of, weigh
+from scripts.nano.training import Average, Run, arguments, cosine, mixed_precision, start
 
 CONFIG = FlowConfig(
     dit=DiTConfig(
@@ -37,7 +39,7 @@ CONFIG = FlowConfig(
     )
 )
 MEL_MEAN, MEL_STD = -4.12, 2.24
-SHAPES = ((8, 150), (5, 250), (3, 400))  # rows × frames: about the same work each
+SHAPES = ((6, 200), (4, 300), (3, 420), (2, 640), (1, 1100))  # rows × frames: about the same work each
 GUIDANCE_DROP = 0.15
 SPEAKER_SAMPLES = 24
 
@@ -75,9 +77,12 @@ class Regression(nn.Module):
 
 
 @torch.inference_mode()
-def speaker_vectors(work: Path, pools: dict[str, list[Utterance]]) -> dict[str, Tensor]:
+def speaker_vectors(work: Path, utterances: list[Utterance]) -> dict[str, Tensor]:
     """CAM++ vectors (k, 192), normalised, of some utterances of each voice; computed once."""
     cache = work / "speakers.pt"
+    pools: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        pools.setdefault(utterance.voice, []).append(utterance)
     known: dict[str, Tensor] = torch.load(cache, weights_only=True) if cache.exists() else {}
     missing = sorted(set(pools) - set(known))
     if missing:
@@ -91,13 +96,13 @@ def speaker_vectors(work: Path, pools: dict[str, list[Utterance]]) -> dict[str, 
     return {voice: known[voice].clone() for voice in pools}
 
 
-def row(work: Path, pool: list[Utterance], frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Mel (frames, 80) and tokens (frames,) of utterances of one voice, one after the other."""
+def row(work: Path, utterances: Iterator[Utterance], frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Mel (frames, 80) and tokens (frames,) of utterances one after the other."""
     mels: list[Tensor] = []
     ids: list[Tensor] = []
     have = 0
     while have < frames:
-        utterance = pool[int(rng.integers(len(pool)))]
+        utterance = next(utterances)
         with np.load(tokens.path_of(work, utterance)) as arrays:
             codes = torch.from_numpy(arrays["ids"].astype(np.int64)).repeat_interleave(2)
         mels.append(torch.from_numpy(features.load(work, utterance)["mel"])[: len(codes)])
@@ -107,14 +112,17 @@ def row(work: Path, pool: list[Utterance], frames: int, rng: np.random.Generator
     return torch.cat(mels)[first : first + frames], torch.cat(ids)[first : first + frames]
 
 
-def draw(work: Path, pools: dict[str, list[Utterance]], speakers: dict[str, Tensor], rng: np.random.Generator) -> Rows:
-    """A batch: every voice as often, 30 % of the rows without a prompt."""
+def draw(work: Path, pools: Pools, speakers: dict[str, Tensor], rng: np.random.Generator) -> Rows:
+    """A batch; 30 % of its rows without a prompt."""
     batch, frames = SHAPES[int(rng.integers(len(SHAPES)))]
-    names = sorted(pools)
-    voices = [names[(i + int(rng.integers(len(names)))) % len(names)] for i in range(batch)]
-    pairs = [row(work, pools[voice], frames, rng) for voice in voices]
-    prompt = [0 if rng.random() < 0.3 else int(frames * rng.uniform(0.1, 0.6)) for _ in voices]
-    vectors = [speakers[voice][int(rng.integers(len(speakers[voice])))] for voice in voices]
+    weights = weigh(pools)
+    pairs, vectors = [], []
+    for _ in range(batch):
+        utterances = draw_in_a_row(pools, weights, rng)
+        first = next(utterances)
+        pairs.append(row(work, chain([first], utterances), frames, rng))
+        vectors.append(speakers[first.voice][int(rng.integers(len(speakers[first.voice])))])
+    prompt = [0 if rng.random() < 0.3 else int(frames * rng.uniform(0.1, 0.6)) for _ in pairs]
     mel, ids = (torch.stack(list(column)) for column in zip(*pairs, strict=True))
     return Rows(mel, ids, torch.tensor(prompt), torch.stack(vectors))
 
@@ -144,16 +152,17 @@ def main() -> None:
     start(args)
     flow, regression = new_flow(), Regression()
     average = Average(flow, 0.999)
-    optimizer = torch.optim.AdamW([*flow.parameters(), *regression.parameters()], weight_decay=0.01)
+    optimizer = torch.optim.AdamW([*flow.parameters(), *regression.parameters()], weight_decay=0.01, fused=True)
     spoken = [u for u in Corpus(args.work, args.extra).train() if tokens.path_of(args.work, u).exists()]
-    pools: dict[str, list[Utterance]] = {}
-    for utterance in spoken:
-        pools.setdefault(utterance.voice, []).append(utterance)
-    speakers = speaker_vectors(args.work, pools)
+    pools = pools_of(spoken)
+    speakers = speaker_vectors(args.work, spoken)
     modules = {"flow": flow, "regression": regression, "average": average}
     run = Run(args.work, "flow", modules, optimizer, args.steps)
+    precision = mixed_precision()
     for step, rng in run:
-        parts = losses(flow, regression, draw(args.work, pools, speakers, rng), rng)
+        rows = draw(args.work, pools, speakers, rng)
+        with precision:
+            parts = losses(flow, regression, rows, rng)
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, 8e-4))
         average.update(flow, step)
         run.show(**parts)

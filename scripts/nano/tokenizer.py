@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from scripts.nano import features, packages, phones, whisper
 from scripts.nano.data import Corpus, Utterance
-from scripts.nano.training import Run, arguments, cosine, start
+from scripts.nano.training import Run, arguments, cosine, mixed_precision, start
 
 WIDTH = 384
 BATCH = 16
@@ -192,17 +192,19 @@ def main() -> None:
     speakers = {name: i for i, name in enumerate(sorted({u.voice for u in corpus.utterances}))}
     codes, heads = Codes(args.work), Heads(512, len(inventory), 64)
     groups = [{"params": codes.parameters(), "scale": 0.2}, {"params": heads.parameters()}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     run = Run(args.work, "tokenizer", {"codes": codes, "heads": heads}, optimizer, args.steps)
     ready = available(args.work, known)
     pools = {lang: [u for u in ready if u.lang == lang] for lang in ("en", "zh")}
     switch = int(QUANTISE_FROM * args.steps)
+    precision = mixed_precision()
     for step, rng in run:
         rows = [pools["en" if i % 2 else "zh"] for i in range(BATCH)]
         picked = [pool[int(rng.integers(len(pool)))] for pool in rows]
         batch = collate(args.work, picked, speakers, inventory)
         noisy = batch.hidden + 0.1 * torch.randn_like(batch.hidden)
-        vectors = codes(noisy, batch.mask)
+        with precision:
+            vectors = codes(noisy, batch.mask).float()
         if step == switch:
             pool_rows = [collate(args.work, [u], speakers, inventory) for u in ready[:: max(len(ready) // 500, 1)]]
             with torch.inference_mode():
@@ -218,7 +220,8 @@ def main() -> None:
             parts["commit"] = 0.25 * (flat - codes.book[ids])[:, free].square().mean()
             codes.follow(flat.detach(), ids)
             vectors = vectors + (chosen - vectors).detach()
-        parts |= losses(heads, vectors, batch)
+        with precision:
+            parts |= losses(heads, vectors, batch)
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, 1e-3, warm=50), clip=5.0)
         run.show(**parts)
 

@@ -99,9 +99,26 @@ def cosine(step: int, steps: int, peak: float, *, warm: int = 200, floor: float 
 
 
 def start(args: argparse.Namespace) -> None:
-    """Threads, and a warning-free environment."""
+    """Threads, and no denormal numbers, which are slow."""
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
+
+
+def mixed_precision() -> torch.autocast:
+    """A context for forward passes: bfloat16 products where this CPU makes them faster than float32 ones.
+
+    With AMX they are several times as fast; without AVX-512 many times slower.
+    """
+    took = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+        times = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            a @ b
+            times.append(time.perf_counter() - begun)
+        took[dtype] = min(times)
+    return torch.autocast("cpu", torch.bfloat16, enabled=took[torch.bfloat16] < took[torch.float32])
 
 
 class Average(nn.Module):

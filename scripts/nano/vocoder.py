@@ -84,7 +84,7 @@ def main() -> None:
     start(args)
     vocoder = new_vocoder()
     average = Average(vocoder, 0.999)
-    optimizer = torch.optim.AdamW(vocoder.parameters(), betas=(0.8, 0.99))
+    optimizer = torch.optim.AdamW(vocoder.parameters(), betas=(0.8, 0.99), fused=True)
     corpus = Corpus(args.work, args.extra).train()
     run = Run(args.work, "vocoder", {"vocoder": vocoder, "average": average}, optimizer, args.steps)
     languages = {lang: [u for u in corpus if u.lang == lang] for lang in ("en", "zh")}

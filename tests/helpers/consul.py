@@ -89,13 +89,19 @@ class Agent:
         self.stop()
         self.start()
 
+    def running(self) -> bool:
+        return self._process is not None
+
     def call(self, method: str, path: str, body: Any = None, **params: str) -> Any:
         """One request with the management token; the parsed answer, None for an empty one. HTTPError otherwise."""
-        url = f"http://{self.address}{path}?{urlencode(params)}"
-        data = None if body is None else json.dumps(body).encode()
-        with _open(Request(url, data, {"X-Consul-Token": self.token}, method=method), timeout=10) as answer:
-            text = answer.read()
+        text = self.transfer(method, path, None if body is None else json.dumps(body).encode(), **params)
         return json.loads(text) if text else None
+
+    def transfer(self, method: str, path: str, data: bytes | None = None, **params: str) -> bytes:
+        """As `call`, with bytes as they are."""
+        url = f"http://{self.address}{path}?{urlencode(params)}"
+        with _open(Request(url, data, {"X-Consul-Token": self.token}, method=method), timeout=10) as answer:
+            return bytes(answer.read())
 
     def listed(self, service: str = "glm-tts", **params: str) -> dict[str, dict[str, Any]]:
         """Service id to what the catalogue and the checks say; `passing="1"` asks for the healthy alone."""

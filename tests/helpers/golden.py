@@ -10,21 +10,32 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
-_BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
+ROOT = Path(__file__).resolve().parents[2]
+_CARRIED = ROOT / "tests" / "golden"
+_REFERENCE_DATA = ROOT.parent / "shared" / "data" / "reference"
 
 
 def golden_dir() -> Path:
-    """The directory of the golden cases: GLMTTS_GOLDEN, or shared/golden beside the repository.
+    """The directory of the golden cases: GLMTTS_GOLDEN, or those that the repository carries.
 
-    Raises FileNotFoundError when neither is a directory.
+    Raises FileNotFoundError when it is no directory.
     """
-    path = Path(os.environ.get("GLMTTS_GOLDEN") or _BESIDE_THE_REPOSITORY)
+    path = Path(os.environ.get("GLMTTS_GOLDEN") or _CARRIED)
     if not path.is_dir():
         raise FileNotFoundError(f"no golden cases at {path}: set GLMTTS_GOLDEN to the directory that holds them")
     return path
+
+
+def reference_data() -> Path:
+    """The data files of the published code, which the text cases need and the repository does not carry.
+
+    GLMTTS_REFERENCE, or a folder beside the repository; it may not be there.
+    """
+    return Path(os.environ.get("GLMTTS_REFERENCE") or _REFERENCE_DATA)
 
 
 def load_case(name: str) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
@@ -40,3 +51,8 @@ def load_case(name: str) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, T
     state = {key.removeprefix(prefix): value for key, value in everything.items() if key.startswith(prefix)}
     tensors = {key: value for key, value in everything.items() if not key.startswith(prefix)}
     return info, tensors, state
+
+
+needs_reference = pytest.mark.skipif(
+    not reference_data().is_dir(), reason="the published code's data files are not here: GLMTTS_REFERENCE names them"
+)

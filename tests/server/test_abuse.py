@@ -1,5 +1,6 @@
 """Broken, slow, silent and vanishing callers: an answer where one is possible, nothing left, others served."""
 
+import json
 import socket
 import time
 from contextlib import ExitStack
@@ -53,6 +54,27 @@ def test_broken_bodies_get_a_400(server: Server, body: bytes) -> None:
     assert speaks(server)
 
 
+CHUNKED = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("content_type", [b"application/json", b"multipart/form-data; boundary=x"])
+@pytest.mark.parametrize("chunks", [b"zz\r\n", b"-1\r\n", b"2\r\n{}XX", b'5\r\n{"te', b"2\r\n{}\r\n"])
+def test_a_broken_chunked_body_is_its_senders_fault(server: Server, content_type: bytes, chunks: bytes) -> None:
+    """No size, no terminator, no end: a 400 that says so, and no fault of ours in the log."""
+    answer = answer_to(server, CHUNKED % content_type + chunks, finish=True)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"broken_body"' in answer
+    assert speaks(server)
+
+
+def test_a_form_of_too_many_parts_is_told_the_limit(server: Server) -> None:
+    """413, with what is wanted."""
+    fields = {f"field{number}": "1" for number in range(100)}
+    answer = requests.post(server.url + "/tts", data=fields, files={"reference_audio": b""}, timeout=30)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+    assert "64 parts" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=x"])
 def test_a_broken_form_gets_a_400(server: Server, content_type: str) -> None:
     """No boundary, and half a part."""
@@ -70,7 +92,9 @@ def test_a_body_that_ends_early_is_no_request(server: Server) -> None:
 
 def test_a_body_that_stops_coming_is_given_up(server: Server) -> None:
     """After the read timeout the connection ends, although the caller holds it open."""
-    assert answer_to(server, post(b'{"text": ', length=1000)).startswith(b"HTTP/1.1 400 ")
+    answer = answer_to(server, post(b'{"text": ', length=1000))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"stopped coming" in answer
     assert speaks(server)
 
 
@@ -139,6 +163,31 @@ def test_probes_are_answered_however_many_callers_dawdle(voices: Path) -> None:
         time.sleep(0.5)
         for _ in range(5):
             assert [server.status(path) for path in ("/health", "/ready", "/metrics")] == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"my secret text\r\n\r\n", 400),
+        (b"GET /health HTTP/3.0\r\n\r\n", 400),
+        (b"GET /he\0alth HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nbad name: 1\r\n\r\n", 400),
+        (b"POST /tts HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /tts HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
+        (b"GET /%s HTTP/1.1\r\n\r\n" % (b"a" * 9000), 414),
+        (b"POST /tts HTTP/1.1\r\nExpect: wonders\r\n\r\n", 417),
+        (b"GET /health HTTP/1.1\r\nX: %s\r\n\r\n" % (b"a" * 20000), 431),
+    ],
+)
+def test_what_is_no_http_gets_the_one_error_shape(server: Server, data: bytes, status: int) -> None:
+    """JSON with a request id, which the log has, and the log has nothing of what came."""
+    head, _, body = answer_to(server, data, finish=True).partition(b"\r\n\r\n")
+    fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    assert int(head.split()[1]) == status
+    assert fields["Content-Type"] == "application/json"
+    assert json.loads(body)["error"]["code"] == "malformed_http"
+    wait_until(lambda: any(fields["X-Request-Id"] in line for line in server.lines), "the log line")
+    assert not any("secret text" in line for line in server.lines)
 
 
 def test_what_is_no_http_is_answered_and_forgotten(server: Server) -> None:

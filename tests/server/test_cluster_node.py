@@ -185,3 +185,49 @@ def test_an_agent_with_empty_data_sees_the_node_again(start: Start, tmp_path: Pa
         assert server.status("/ready") == 200
     finally:
         agent.stop()
+
+
+def seconds(server: Server, text: str, **fields: Any) -> float:
+    answer = requests.post(server.url + "/tts", json={"text": text, **fields}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return float(answer.headers["X-Audio-Seconds"])
+
+
+def refusal(server: Server, text: str) -> str:
+    """The message of a refusal, "" where there is none."""
+    answer = requests.post(server.url + "/tts", json={"text": text}, timeout=60)
+    return "" if answer.status_code == 200 else str(answer.json()["error"]["message"])
+
+
+def segment(server: Server, text: str) -> str:
+    answer = requests.post(server.url + "/segments", json={"text": text}, timeout=60)
+    return str(answer.json()["segments"][0]["text"])
+
+
+def test_a_running_node_obeys_the_shared_configuration(agent: Agent, start: Start) -> None:
+    """Style, limits and pronunciations reach the next request; garbage reaches the log and /metrics alone."""
+
+    def put(key: str, document: Any) -> None:
+        agent.call("PUT", f"/v1/kv/ours/{key}", document)
+
+    put("limits", {"max_text": 20, "max_streams": 100000})
+    server = start(GLMTTS_KV_PREFIX="ours", GLMTTS_DEFAULT_SPEED="0.5")
+    server.wait_ready()
+    assert refusal(server, "a" * 21) == "text: came 21 characters; want at most 20"
+    assert seconds(server, "Ten of us.") == pytest.approx(2.0)  # 0.1 s a character, at the settings' 0.5
+    put("default_style", {"speed": 2.0})
+    eventually(lambda: seconds(server, "Ten of us.") == pytest.approx(0.5))
+    assert seconds(server, "Ten of us.", speed=1.0) == pytest.approx(1.0)
+    put("g2p_replace", {"us": "<|AH1|><|S|>"})
+    eventually(lambda: segment(server, "Ten of us.") == "Ten of <|AH1|><|S|>.")
+    put("default_style", {"speed": 9.0})
+    refused = {"key": "default_style", "result": "refused"}
+    eventually(lambda: server.metric("glmtts_shared_config_changes_total", **refused) == 1)
+    assert seconds(server, "Ten.") == pytest.approx(0.2)
+    info = requests.get(server.url + "/info", timeout=10).json()
+    assert (info["limits"]["max_text"], info["default_style"]) == (20, {"emotion": None, "speed": 2.0})
+    agent.call("DELETE", "/v1/kv/ours/limits")
+    eventually(lambda: refusal(server, "a" * 21) == "")
+    assert server.metric("glmtts_shared_config_failures") == 0
+    assert server.log("shared configuration: ours/limits applied")[0]["max_text"] == 20
+    assert len(server.log("shared configuration: ours/limits deleted")) == 1

@@ -134,7 +134,10 @@ def test_without_a_folder_voices_are_refused_clearly(tmp_path: Path) -> None:
         answer = requests.post(server.url + "/voices/bob", json={"recording": encoded(recording())}, timeout=30)
         assert error(answer) == (403, "voices_read_only", None)
         assert "voices_dir" in answer.text
-        assert error(requests.post(server.url + "/tts", json=TEXT, timeout=30)) == (404, "unknown_voice", "voice")
+        voiceless = requests.post(server.url + "/tts", json=TEXT, timeout=30)
+        assert error(voiceless) == (404, "unknown_voice", "voice")
+        assert "none came" in voiceless.text, "a caller who named no voice is not told that his is unknown"
+        assert "reference_audio" in voiceless.text
         asked = {**TEXT, "reference_audio": encoded(recording())}
         assert requests.post(server.url + "/tts", json=asked, timeout=30).status_code == 200
         assert any("default voice is not ready" in line for line in server.lines)

@@ -186,6 +186,16 @@ def test_other_content_types_are_refused(server: Server, content_type: str) -> N
     assert error(answer) == (415, "unsupported_media_type", None)
 
 
+def test_a_refused_content_type_is_told_what_that_route_takes(server: Server) -> None:
+    """/segments takes no forms, and nothing takes a packed body."""
+    form = requests.post(server.url + "/segments", files={"text": "a"}, timeout=10)
+    assert form.status_code == 415
+    assert "multipart/form-data" not in form.json()["error"]["message"].partition("want")[2]
+    packed = requests.post(server.url + "/tts", json={"text": "a"}, headers={"Content-Encoding": "gzip"}, timeout=10)
+    assert error(packed) == (415, "unsupported_media_type", None)
+    assert "gzip" in packed.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(("text", "status"), [("FAULT-MEMORY.", 507), ("FAULT-ENGINE.", 500)])
 def test_a_failing_job_fails_alone(server: Server, text: str, status: int) -> None:
     """Its answer tells nothing of the inside, and the next request works."""

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 
 from glmtts.engine.fake import FakeEngine, FakeOptions
-from glmtts.engine.job import Engine, EngineInfo, Job
-from glmtts.errors import CheckpointError
+from glmtts.engine.job import Engine, EngineInfo, Handle, Job
+from glmtts.errors import CancelledError, CheckpointError
 from server.errors import ApiError
 from server.node import Node
 from server.settings import Settings
@@ -55,6 +55,19 @@ def ready(diary: Diary, **settings: float) -> Node:
     node.start()
     wait_until(lambda: node.trouble() is None, "the node to be ready")
     return node
+
+
+def hanging(engine: Engine) -> Job:
+    """A job that never ends by itself."""
+    return Job(tuple(engine.segments("HANG.")), engine.make_voice(recording(), ""), 24000, 1)
+
+
+def run(node: Node, meanwhile: Callable[[Handle], object]) -> None:
+    """A request to the end, which `meanwhile` has to bring about."""
+    with node.admitted() as engine:
+        handle = engine.submit(hanging(engine))
+        meanwhile(handle)
+        list(handle.chunks())
 
 
 def refused(node: Node) -> ApiError:
@@ -157,20 +170,40 @@ def test_new_work_is_served_during_the_propagation_delay() -> None:
 
 
 def test_the_graces_end_cuts_what_is_left() -> None:
-    """A request that outlasts the grace is counted, and does not hold up the exit."""
+    """A request that outlasts the grace is counted, and does not hold up the exit; it is told why it was cut."""
     diary = Diary()
     node = ready(diary, drain_grace=0.1)
-    with node.admitted():
-        node.drain()
+    with pytest.raises(ApiError) as caught:
+        run(node, lambda _: node.drain())
+    assert (caught.value.status, caught.value.code) == (503, "draining")
+    assert caught.value.retry_after is not None
     assert diary.lines[-1] == "cut 1"
+
+
+def test_a_caller_who_went_away_is_not_told_of_a_drain() -> None:
+    """Before the grace has ended a cancelled job is its caller's doing."""
+    node = ready(Diary())
+    with pytest.raises(CancelledError):
+        run(node, lambda handle: handle.cancel())
+    node.drain()
+
+
+def test_leaving_at_once_counts_what_falls() -> None:
+    """SIGQUIT: out of discovery within a second, and the requests that are inside are counted as cut."""
+    diary = Diary()
+    node = ready(diary)
+    with node.admitted():
+        node.abandon()
+        assert node.trouble() == "draining"
+    assert diary.lines[-2:] == ["cut 1", "deregister within 1 s, draining"]
+    node.engine.close()
 
 
 def test_an_engine_without_progress_is_trouble() -> None:
     """/ready says so while /health does not."""
     node = ready(Diary(), progress_limit=0.05)
     engine = node.engine
-    voice = engine.make_voice(recording(), "")
-    handle = engine.submit(Job(tuple(engine.segments("HANG.")), voice, 24000, 1))
+    handle = engine.submit(hanging(engine))
     wait_until(lambda: node.trouble() is not None, "the stall")
     assert "stalled" in str(node.trouble())
     handle.cancel()

@@ -1,15 +1,19 @@
 """The program as a whole: starting, failing to start, leaving, being killed."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from server.program import KEEPALIVE
 from tests.helpers.server import ROOT, Server, wait_until
 
 SLOW = "fake:delay=0.05"
@@ -42,7 +46,23 @@ def test_a_load_that_fails_ends_the_program() -> None:
     server = Server("fake:fail")
     assert server.process.wait(60) != 0
     server.stop()
-    assert len(server.log("Model failed to load")) == 1
+    [line] = server.log("Model failed to load")
+    assert line["reason"] == "the fake engine was told to fail"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("API_KEYS_FILE", "/nonexistent/keys"), ("CONSUL_ADDR", "unix:///run/x"), ("ADVERTISE", "0.0.0.0")],
+)
+def test_a_setting_that_cannot_work_ends_the_program(name: str, value: str) -> None:
+    """One line says which and why; there is no traceback, and no second try."""
+    server = Server(env={f"GLMTTS_{name}": value, "GLMTTS_CONSUL": "on"})
+    assert server.process.wait(60) != 0
+    server.stop()
+    [line] = [line for line in map(json.loads, server.lines) if line["message"].startswith("cannot start: ")]
+    assert value in line["message"]
+    assert "Traceback" not in "".join(server.lines)
+    assert len([line for line in server.lines if "Booting worker" in line]) == 1
 
 
 def test_sigterm_serves_on_then_refuses_then_finishes_what_runs(voices: Path) -> None:
@@ -64,6 +84,57 @@ def test_sigterm_serves_on_then_refuses_then_finishes_what_runs(voices: Path) ->
             length += sum(map(len, pieces))
         assert length == 10 * 24000 * 2
         assert server.process.wait(60) == 0
+
+
+def test_a_silent_connection_does_not_hold_up_the_exit(voices: Path) -> None:
+    """Somebody who has connected and says nothing is not waited for as long as the server would while it lives."""
+    with Server(voices=voices) as server, socket.create_connection(("127.0.0.1", server.port)):
+        os.kill(server.process.pid, signal.SIGTERM)
+        assert server.process.wait(KEEPALIVE - 3) == 0
+
+
+def test_more_sigterms_change_nothing(voices: Path) -> None:
+    """To the program or to its worker: what runs is still finished."""
+    with Server(SLOW, voices=voices) as server, started(server) as stream:
+        os.kill(server.process.pid, signal.SIGTERM)
+        wait_until(lambda: server.log("Draining: no new work"), "the drain")
+        for process in (server.process.pid, server.worker(), server.process.pid):
+            os.kill(process, signal.SIGTERM)
+        assert len(stream.content) == 10 * 24000 * 2
+        assert server.process.wait(60) == 0
+        assert len(server.log("Draining: leaving discovery")) == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT])
+def test_a_drain_can_be_cut_short(voices: Path, how: signal.Signals) -> None:
+    """SIGQUIT after SIGTERM does not wait for the delay, nor for what runs."""
+    slow_leaving = {"GLMTTS_PROPAGATION_DELAY": "500", "GLMTTS_DRAIN_GRACE": "500"}
+    with Server("fake:delay=0.5", voices=voices, env=slow_leaving) as server, started(server):
+        os.kill(server.process.pid, signal.SIGTERM)
+        wait_until(lambda: server.status("/ready") == 503, "/ready to say no")
+        assert server.stop(how) == 0
+        assert server.log("Leaving at once")[0]["cut"] == 1
+
+
+@pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
+def test_the_graces_end_sends_who_waits_elsewhere(voices: Path, path: str) -> None:
+    """A request that has no audio yet is not told that it hung up: 503, to be tried on another node."""
+    told: list[requests.Response] = []
+
+    def ask() -> None:
+        told.append(requests.post(server.url + path, json={"text": "HANG."}, timeout=60))
+
+    with Server(voices=voices, env={"GLMTTS_DRAIN_GRACE": "1"}) as server:
+        asking = threading.Thread(target=ask)
+        asking.start()
+        wait_until(lambda: server.metric("glmtts_in_flight") == 1, "the request to be inside")
+        os.kill(server.process.pid, signal.SIGTERM)
+        asking.join(60)
+        assert server.process.wait(60) == 0
+        [line] = server.log("request")
+    assert (told[0].status_code, told[0].json()["error"]["code"]) == (503, "draining")
+    assert "Retry-After" in told[0].headers
+    assert (line["status"], line["error"]) == (503, "draining")
 
 
 def test_the_graces_end_cuts_a_stream_off(voices: Path) -> None:

@@ -54,6 +54,23 @@ def test_every_setting_is_described_and_no_secret_is_shown(monkeypatch: pytest.M
     assert "hush" not in shown
 
 
+def test_a_refusal_is_one_line_and_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each problem with its setting, what came and what is wanted; of several settings at once no values."""
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", "hush")
+    monkeypatch.setenv("GLMTTS_MAX_TEXT", "many")
+    with pytest.raises(ValueError, match="port") as caught:
+        settings.load(port="99999")
+    assert str(caught.value) == (
+        "port (GLMTTS_PORT): came '99999'; want less than or equal to 65535; "
+        "max_text (GLMTTS_MAX_TEXT): came 'many'; want a valid integer, unable to parse string as an integer"
+    )
+    monkeypatch.delenv("GLMTTS_MAX_TEXT")
+    with pytest.raises(ValueError, match="leaves no thread") as caught:
+        settings.load(speech_threads=31)
+    assert "hush" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_parity_tools_variables_do_not_stop_the_server() -> None:
     """The test command's own variables are no misspelt settings; a misspelt one still is."""
     given = {"GLMTTS_CAMPPLUS": "a", "GLMTTS_GOLDEN": "b", "GLMTTS_PROT": "1"}

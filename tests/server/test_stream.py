@@ -8,7 +8,7 @@ import pytest
 
 from glmtts.audio import Wave
 from glmtts.engine.job import Report
-from glmtts.errors import DeviceMemoryError, EngineError
+from glmtts.errors import CancelledError, DeviceMemoryError, EngineError
 from server.encoding import Resampler, make_encoder
 from server.stream import SpeechStream, collect
 
@@ -75,13 +75,26 @@ def test_a_late_failure_breaks_the_body_off() -> None:
 
 @pytest.mark.parametrize("started", [False, True])
 def test_closing_gives_back_once_started_or_not(started: bool) -> None:
-    """`close` may come before the first byte, in the middle, and twice."""
+    """`close` may come before the first byte, in the middle, and twice; the caller has then hung up, once."""
     closed: list[str] = []
-    body = stream(Chunks(3), closed, [])
+    failed: list[Exception] = []
+    body = stream(Chunks(3), closed, failed)
     body.begin()
     if started:
         next(body)
     body.close()
     body.close()
     assert closed == ["closed"]
+    assert [type(error) for error in failed] == [CancelledError]
     assert list(body) == []
+
+
+def test_closing_after_the_end_is_no_hangup() -> None:
+    """Whoever has taken it all has not gone away."""
+    closed: list[str] = []
+    failed: list[Exception] = []
+    body = stream(Chunks(3), closed, failed)
+    body.begin()
+    assert list(body)
+    body.close()
+    assert (closed, failed) == (["closed"], [])

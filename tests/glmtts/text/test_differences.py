@@ -5,24 +5,26 @@ from __future__ import annotations
 import pytest
 
 from glmtts.text.differences import DIFFERENT, EQUAL, FIELDS, ON_PURPOSE, parity_lines, reason
-from tests.helpers.golden import golden_dir, load_case
+from tests.helpers.golden import load_case, needs_reference, reference_data
 
 
+@needs_reference
 def test_golden_lines() -> None:
     """Every golden line is equal in every field, or differs for a known mistake of the reference."""
     lines, _, _ = load_case("text_frontend")
-    rows = list(parity_lines(lines, golden_dir().parent / "data" / "reference"))
+    rows = list(parity_lines(lines, reference_data()))
     assert len(rows) == len(lines) * len(FIELDS)
     assert not [row for row in rows if row[2] == DIFFERENT]
     assert sum(row[2] == EQUAL for row in rows) >= 0.9 * len(rows)
     assert all(bool(row[3]) == (row[2] == ON_PURPOSE) for row in rows)
 
 
+@needs_reference
 def test_no_excuse_without_mistake() -> None:
     """A wrong result for a text that the reference reads well is a difference, not on purpose."""
     line = {"text": "今天好。", "normalized": "今天坏。", "segments": ["今天坏。"]}
     line |= {"segments_normalized": ["今天坏。"], "phoneme": ["今天坏。"]}
-    rows = list(parity_lines([line], golden_dir().parent / "data" / "reference"))
+    rows = list(parity_lines([line], reference_data()))
     assert [row[2:] for row in rows] == [(DIFFERENT, "")] * len(FIELDS)
 
 

@@ -22,6 +22,9 @@ LEXICON = {
     "cats": "<|en:c|><|en:s|>",
     "horse": "<|en:H|>",
     "horses": "<|en:H|><|en:I|><|en:z|>",
+    "h": "<|en:eh|>",
+    "x": "<|en:ex|>",
+    "s": "<|en:es|>",
 }
 
 
@@ -84,12 +87,15 @@ def test_unknown_phonemes_stay() -> None:
         ("dog's", "<|en:d|><|en:z|>"),
         ("cat's", "<|en:c|><|en:s|>"),
         ("horse's", "<|en:H|><|en:I|><|en:z|>"),
+        ("cats dogs", "<|en:c|><|en:s|> <|en:d|><|en:z|>"),
+        ("dogcats", "<|en:d|><|en:c|><|en:s|>"),
+        ("HX hx's", "<|en:eh|> <|en:ex|> <|en:eh|> <|en:ex|> <|en:es|>"),
         ("unknown's", "unknown's"),
         ("<|hello|>", "<|hello|>"),
     ],
 )
 def test_english(text: str, expected: str) -> None:
-    """Words of the lexicon become phones in any case, possessives by their stem; the others stay letters."""
+    """Words become phones in any case, those not in the lexicon by stem, in two or by letters; else they stay."""
     assert G2P({}, frozenset(), LEXICON)(text) == expected
 
 

@@ -1,0 +1,171 @@
+"""Stage: the trained parts as a checkpoint in the official tree, with stored voices.
+
+    python -m scripts.nano.export --work nano-work --to checkpoints/nano
+
+Averaged weights where a stage keeps an average. Matrices are stored as float16, which halves the files; loading widens
+them. What training alone needs (heads, optimizers) stays behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import WhisperFeatureExtractor
+
+from glmtts.model_info import fingerprint
+from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
+from scripts.nano import ar, features, flow, packages, phones, tokens, vocabulary, vocoder, whisper
+from scripts.nano.data import RATE, Corpus, Utterance
+from scripts.nano.training import Average
+
+VERSION = "0.1"
+GENERATION = {"min_ratio": 0.5, "max_ratio": 8.0, "phoneme": True}
+VOICES = {"default": ("zf_xiaoxiao", "zh"), "xiaoxiao": ("zf_xiaoxiao", "zh"), "hibari": ("hibari", "en")}
+"""Stored voices: whose recording, in which language."""
+PROMPT_SECONDS = (3.5, 6.0)
+
+
+def trained(work: Path, stage: str, part: str) -> dict[str, Tensor]:
+    """A part's weights out of a stage's state."""
+    state: dict[str, Tensor] = torch.load(work / "states" / f"{stage}.pt", weights_only=True)["modules"][part]
+    return state
+
+
+def averaged(work: Path, stage: str, module: torch.nn.Module) -> dict[str, Tensor]:
+    """`module`'s state dict with the stage's averaged weights in it."""
+    average = Average(module, 0.0)
+    average.load_state_dict(trained(work, stage, "average"))
+    return {**module.state_dict(), **average.state()}
+
+
+def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels in float16; vectors (norms, biases, statistics) are few and keep their precision."""
+    return {
+        name: (value.half() if value.ndim > 1 and value.dtype == torch.float32 else value).contiguous()
+        for name, value in state.items()
+    }
+
+
+def _json(file: Path, value: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def write_llm(work: Path, folder: Path) -> None:
+    """The AR model."""
+    config = ar.config(vocabulary.load(work).size)
+    _json(folder / "config.json", {**config.to_dict(), "model_type": "llama"})
+    _json(folder / "generation.json", GENERATION)
+    state = averaged(work, "ar", ar.Llama(config))
+    save_file(halved(state), folder / "model.safetensors")
+
+
+def write_flow(work: Path, folder: Path) -> None:
+    """Tokens to mel."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(asdict(flow.CONFIG)), encoding="utf-8")
+    torch.save({"model": halved(averaged(work, "flow", flow.new_flow()))}, folder / "flow.pt")
+
+
+def write_vocoder(work: Path, folder: Path) -> None:
+    """Mel to waveform; the config says what differs from the published sizes."""
+    published = asdict(type(vocoder.CONFIG)())
+    _json(folder / "config.json", {k: v for k, v in asdict(vocoder.CONFIG).items() if v != published[k]})
+    torch.save(halved(averaged(work, "vocoder", vocoder.new_vocoder())), folder / "hift.pt")
+
+
+def write_speech_tokenizer(work: Path, folder: Path) -> None:
+    """Whisper's layers, the trained one above them, and the codebook."""
+    _json(folder / "config.json", {"model_type": "whisper", **features.TOKENIZER})
+    WhisperFeatureExtractor(feature_size=features.TOKENIZER["num_mel_bins"]).save_pretrained(folder)
+    codes, _, _ = tokens.load_trained(work)
+    encoder = WhisperVQ(WhisperVQConfig.from_hf(features.TOKENIZER))
+    whole = whisper.encoder(packages.whisper_base(work) / "model.bin")
+    own = encoder.state_dict()
+    top = f"layers.{features.FROZEN_LAYERS}."
+    trained_layer = {top + name: value for name, value in codes.layer.state_dict().items()}
+    # What neither has are positions behind the quantiser: never looked at.
+    known = {**whole, **trained_layer, "codebook.weight": codes.book}
+    state = {name: known.get(name, torch.zeros_like(value)) for name, value in own.items()}
+    save_file({f"model.encoder.{name}": value for name, value in halved(state).items()}, folder / "model.safetensors")
+
+
+def write_frontend(work: Path, folder: Path) -> None:
+    """The speaker encoder and the English lexicon. No character is left as it is: the model reads phonemes alone."""
+    folder.mkdir(parents=True)
+    shutil.copy(packages.campplus(work), folder / "campplus.pt")  # as published: the golden cases compare with it
+    _json(folder / "able.json", [])
+    lexicon = (work / "lexicon_en.json").read_bytes()
+    (folder / "lexicon_en.json.gz").write_bytes(gzip.compress(lexicon, mtime=0))
+
+
+@torch.inference_mode()
+def clearest(work: Path, candidates: list[Utterance]) -> Utterance:
+    """The utterance whose tokens tell its phonemes best; of equals the longest."""
+    codes, heads, inventory = tokens.load_trained(work)
+
+    def badness(utterance: Utterance) -> tuple[float, float]:
+        with np.load(tokens.path_of(work, utterance)) as arrays:
+            read = tokens.read_phones(heads, codes, torch.from_numpy(arrays["ids"].astype(np.int64)))
+        truth = [inventory[p] for p in phones.plain(phones.of(utterance))]
+        return tokens.edit_distance(read, truth) / len(truth), -utterance.seconds
+
+    return min(candidates, key=badness)
+
+
+def write_voices(work: Path, folder: Path) -> None:
+    """A recording of each stored voice that no stage was trained on."""
+    held_out = [u for u in Corpus(work).test() if tokens.path_of(work, u).exists()]
+    for name, (voice, lang) in VOICES.items():
+        own = [u for u in held_out if (u.voice, u.lang) == (voice, lang)]
+        fitting = [u for u in own if PROMPT_SECONDS[0] <= u.seconds <= PROMPT_SECONDS[1]]
+        chosen = clearest(work, fitting or own)
+        described = {
+            "name": name,
+            "language": lang,
+            "transcripts": {"neutral": chosen.text},
+            "default_style": "neutral",
+        }
+        _json(folder / name / "voice.json", described)
+        soundfile.write(folder / name / "neutral.flac", chosen.wave(), RATE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("nano-work"))
+    parser.add_argument("--to", type=Path, default=Path("checkpoints/nano"))
+    args = parser.parse_args()
+    fresh = args.to.with_name(args.to.name + ".partial")
+    shutil.rmtree(fresh, ignore_errors=True)
+    write_llm(args.work, fresh / "llm")
+    write_flow(args.work, fresh / "flow")
+    write_vocoder(args.work, fresh / "hift")
+    write_speech_tokenizer(args.work, fresh / "speech_tokenizer")
+    shutil.copytree(args.work / "vocabulary", fresh / "vq32k-phoneme-tokenizer")
+    write_frontend(args.work, fresh / "frontend")
+    write_voices(args.work, fresh / "voices")
+    _json(
+        fresh / "model.json", {"name": "nano", "version": f"{VERSION}-{fingerprint(fresh)}", "languages": ["zh", "en"]}
+    )
+    for kept in ("README.md",):
+        if (args.to / kept).exists():
+            shutil.copy(args.to / kept, fresh / kept)
+    shutil.rmtree(args.to, ignore_errors=True)
+    fresh.rename(args.to)
+    size = sum(file.stat().st_size for file in args.to.rglob("*") if file.is_file())
+    print(f"{args.to}: {size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""From settings to an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import app
+from glmtts.errors import CheckpointError
+from server.settings import Settings
+from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
+
+
+def test_the_loader_obeys_the_settings(tmp_path: Path) -> None:
+    """Checkpoint, device and pronunciations; those that the cluster shares come before the node's own."""
+    words = tmp_path / "words.jsonl"
+    words.write_text('{"弦": "<|H|><|AO3|>"}', "utf-8")  # not what a dictionary says
+    write_tiny_checkpoint(tmp_path / "tiny")
+    load, voices = app.loader(Settings(checkpoint=str(tmp_path / "tiny"), device="cpu", g2p_replace=words))
+    assert voices == tmp_path / "tiny" / "voices"
+    engine = load()
+    try:
+        assert engine.info.device == "cpu"
+
+        def ids(text: str) -> tuple[int, ...]:
+            return engine.segments(text, phoneme=True)[0].ids[:2]  # without the full stop, which differs
+
+        assert ids("弦") == ids("<|H|><|AO3|>")
+        engine.set_replacements({"弦": "<|N|><|I3|>"})
+        assert ids("弦") == ids("<|N|><|I3|>") != ids("<|H|><|AO3|>")
+    finally:
+        engine.close()
+
+
+def test_pronunciations_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    """The file and what is wrong with it; not a node that speaks otherwise than it was told to."""
+    write_tiny_checkpoint(tmp_path)
+    load, _ = app.loader(Settings(checkpoint=str(tmp_path), device="cpu", g2p_replace=tmp_path / "none.jsonl"))
+    with pytest.raises(CheckpointError, match=r"none\.jsonl"):
+        load()
