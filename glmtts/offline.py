@@ -70,7 +70,7 @@ def synthesize(
     Raises TextError when the text cannot be spoken, UnsupportedError for a rate that the model or the voice lacks.
     """
     rate = model.sample_rates[0] if sample_rate is None else sample_rate
-    _check(model, voice, rate, seed, speed)
+    check(model, voice, rate, seed, speed)
     spoken = _Spoken(report=Report(finish_reason="stop"))
 
     with _timed(spoken.report, "text"):
@@ -120,7 +120,8 @@ def tokens_to_mel(model: Model, tokens: tuple[int, ...], voice: Voice, rate: int
     return mel
 
 
-def _check(model: Model, voice: Voice, rate: int, seed: int, speed: float) -> None:
+def check(model: Model, voice: Voice, rate: int, seed: int, speed: float) -> None:
+    """UnsupportedError or InputError for what the model or the voice cannot do."""
     if rate not in model.vocoders or rate not in voice.prompt_mels:
         rates = sorted(set(model.vocoders) & set(voice.prompt_mels))
         raise UnsupportedError(f"sample rate {rate} Hz; this model and voice have {rates}", field="sample_rate")

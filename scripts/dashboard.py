@@ -99,6 +99,35 @@ LATENCY = [
 ]
 
 ENGINE = [
+    Panel("Rows in a decode step", "short", {"{{node}}": mean("glmtts_decode_step_rows")}, "How well the batch fills."),
+    Panel(
+        "Decode step",
+        "s",
+        {
+            f"p{100 * share:g} {{{{node}}}}": quantile(share, "glmtts_decode_step_seconds", "node")
+            for share in (0.5, 0.95)
+        },
+    ),
+    Panel(
+        "KV slots", "short", {"taken {{node}}": "glmtts_kv_slots_used{@}", "there are {{node}}": "glmtts_kv_slots{@}"}
+    ),
+    Panel("Rows in a step of the flow", "short", {"{{node}}": mean("glmtts_flow_step_rows")}),
+    Panel(
+        "Pace", "short", {"{{node}}": "glmtts_engine_pace_ratio{@}"}, "Seconds of sound that a second of work makes."
+    ),
+    Panel(
+        "Slow readers",
+        "s",
+        {"unsent sound {{node}}": "glmtts_unsent_seconds{@}", "jobs held up {{node}}": "glmtts_held_jobs{@}"},
+    ),
+    Panel(
+        "Faults of the engine",
+        "short",
+        {
+            "batches retried {{node}}": "increase(glmtts_batch_retries_total{@}[5m])",
+            "jobs failed {{node}}": "increase(glmtts_engine_failures_total{@}[5m])",
+        },
+    ),
     Panel(
         "Jobs",
         "short",
@@ -133,7 +162,14 @@ ENGINE = [
         "bytes",
         {"{{node}}": "glmtts_voice_cache_bytes{@}", "number {{node}}": "glmtts_voice_cache_voices{@}"},
     ),
-    Panel("Device memory", "bytes", {"{{kind}} {{node}}": "glmtts_device_memory_bytes{@}"}),
+    Panel(
+        "Device memory",
+        "bytes",
+        {
+            "{{kind}} {{node}}": "glmtts_device_memory_bytes{@}",
+            "reserved by the engine {{node}}": "glmtts_engine_reserved_bytes{@}",
+        },
+    ),
     Panel("GPU at work", "percentunit", {"{{node}}": "glmtts_device_busy_ratio{@}"}, "Nothing for CPUs."),
 ]
 

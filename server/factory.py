@@ -115,7 +115,11 @@ def _watch(services: Services, registry: Registry, remote: RemoteConfig | None) 
         "Failed KV queries in a row.",
         lambda: float(remote.failures) if remote else 0.0,
     )
-    metrics.ask(gauges.Discovery(registry.state, lambda: registry.counts), gauges.VoicesKept(services.cache.usage))
+    metrics.ask(
+        gauges.Discovery(registry.state, lambda: registry.counts),
+        gauges.VoicesKept(services.cache.usage),
+        gauges.Steps(lambda: node.engine.stats() if node.info else None),
+    )
 
 
 def _warm(services: Services, engine: Engine) -> None:

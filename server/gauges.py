@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from server import device
 from server.registry import State
 from server.voice_cache import Usage
+
+if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
+    from glmtts.engine.stats import EngineStats, Tally
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,54 @@ class VoicesKept(Collector):
         yield asked
         yield GaugeMetricFamily("glmtts_voice_cache_voices", "Prepared voices kept.", usage.voices)
         yield GaugeMetricFamily("glmtts_voice_cache_bytes", "Memory of the prepared voices.", usage.bytes)
+
+
+HISTOGRAMS = {
+    "step_seconds": ("decode_step_seconds", "Seconds of a decode step."),
+    "step_rows": ("decode_step_rows", "Rows in a decode step: the batch."),
+    "flow_rows": ("flow_step_rows", "Rows in a solver step of the flow."),
+}
+GAUGES = {
+    "slots_total": ("kv_slots", "Slots of the KV cache."),
+    "slots_used": ("kv_slots_used", "Slots that a job holds."),
+    "reserved_bytes": ("engine_reserved_bytes", "Memory of weights and KV cache, fixed at start."),
+    "unsent_seconds": ("unsent_seconds", "Seconds of audio made and not yet taken."),
+    "held": ("held_jobs", "Jobs that wait for readers who do not read."),
+    "pace": ("engine_pace_ratio", "Seconds of audio that a second of work makes, lately."),
+}
+COUNTERS = {
+    "retries": ("batch_retries", "Batches that failed and were tried again row by row."),
+    "failures": ("engine_failures", "Jobs that ended by a fault of ours."),
+}
+"""Fields of EngineStats: the name that each has here, and its text."""
+
+
+class Steps(Collector):
+    """What the engine says of its steps, its slots and what it makes; names without values while it loads."""
+
+    def __init__(self, stats: Callable[[], EngineStats | None]) -> None:
+        self._stats = stats
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._stats()
+
+        def value(field: str) -> Any:
+            return None if stats is None else getattr(stats, field)
+
+        for field, (name, text) in HISTOGRAMS.items():
+            yield _histogram(f"glmtts_{name}", text, value(field))
+        for field, (name, text) in GAUGES.items():
+            yield GaugeMetricFamily(f"glmtts_{name}", text, value(field))
+        for field, (name, text) in COUNTERS.items():
+            yield CounterMetricFamily(f"glmtts_{name}", text, value(field))
+
+
+def _histogram(name: str, text: str, tally: Tally | None) -> Metric:
+    family = HistogramMetricFamily(name, text)
+    if tally is not None:
+        bounds = [*map(str, tally.bounds), "+Inf"]
+        family.add_metric([], [*zip(bounds, tally.cumulative, strict=True)], tally.total)
+    return family
 
 
 class Device(Collector):

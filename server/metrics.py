@@ -38,7 +38,7 @@ RATIOS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 REJECTIONS = ("busy", "queue_timeout", "loading", "draining", "device_memory")
 """Error codes of what was asked rightly and not done for want of room."""
 FINISHES = ("stop", "length", "cancelled", "error")
-STAGES = ("text", "voice", "ar", "prefill", "decode", "flow", "vocoder", "send")
+STAGES = ("text", "voice", "prefill", "decode", "flow", "vocoder", "send")
 
 
 class Metrics:

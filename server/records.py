@@ -88,9 +88,11 @@ class Record:
             self.spans[stage] = (began, time.monotonic())
 
     def timings(self) -> dict[str, float]:
-        """Seconds per stage: the server's own and the engine's."""
+        """Seconds per stage: the server's own and the engine's; ar is the engine's prefill and decode together."""
         own = {stage: end - began for stage, (began, end) in self.spans.items()}
-        return {**own, **(dict(self.report.stage_seconds) if self.report else {})}
+        engines = dict(self.report.stage_seconds) if self.report else {}
+        ar = [engines[stage] for stage in ("prefill", "decode") if stage in engines]
+        return {**own, **engines, **({"ar": sum(ar)} if ar else {})}
 
     def cancellation(self) -> Cancellation | None:
         """Why the job was given up, if it was."""

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """Where OpenTelemetry's own variables name one, the exporter reads them, and its other variables too, itself."""
-STAGES = ("queue", "text", "voice", "ar", "prefill", "decode", "flow", "vocoder", "send")
+STAGES = ("queue", "text", "voice", "prefill", "decode", "flow", "vocoder", "send")
 FACTS = (
     *("request_id", "via_consul", "characters", "segments", "voice", "format", "sample_rate", "seed"),
     *("audio_seconds", "speech_tokens", "first_audio_seconds", "underrun_seconds", "rtf", "finish_reason"),

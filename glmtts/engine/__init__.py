@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glmtts.engine.serial import load_engine
+    from glmtts.engine.loading import load_engine
 
 __all__ = ["load_engine"]
 
@@ -13,6 +13,6 @@ __all__ = ["load_engine"]
 def __getattr__(name: str) -> Any:
     if name != "load_engine":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from glmtts.engine.serial import load_engine
+    from glmtts.engine.loading import load_engine
 
     return load_engine

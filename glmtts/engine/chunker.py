@@ -7,7 +7,7 @@ models or threads. All lengths are in speech tokens, 25 a second.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 
 
@@ -29,6 +29,15 @@ class Ladder:
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 1 or self.ahead < 1 or self.window < 0:
             raise ValueError(f"{self}: sizes and ahead from 1, window from 0 are wanted")
+
+    def at(self, speed: float) -> Ladder:
+        """The ladder whose blocks and window last as long when the tokens are spoken `speed` times as fast."""
+        sizes = tuple(max(1, round(size * speed)) for size in self.sizes)
+        return replace(self, sizes=sizes, window=round(self.window * speed))
+
+
+WHOLE = Ladder(sizes=(1 << 30,), ahead=1, window=0)
+"""A segment is one block, made when all its tokens are there."""
 
 
 @dataclass(frozen=True)

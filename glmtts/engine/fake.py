@@ -9,25 +9,19 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from glmtts.audio import TOKEN_RATE, Wave
 from glmtts.config import GenerationConfig
-from glmtts.engine.job import EngineInfo, Job, Report
-from glmtts.errors import (
-    BusyError,
-    CancelledError,
-    CheckpointError,
-    DeadlineError,
-    DeviceMemoryError,
-    EngineError,
-    TextError,
-)
+from glmtts.engine.handle import JobHandle
+from glmtts.engine.job import EngineInfo, Job
+from glmtts.engine.line import Line
+from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pulse
+from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
 from glmtts.history import History, Prompt, check_spoken
 from glmtts.text.frontend import Segment
 from glmtts.voice.recording import load_recording
@@ -84,88 +78,17 @@ class FakeVoice:
     transcript: str
 
 
-@dataclass
-class FakeHandle:
-    """The caller's end; the engine's thread puts chunks in and ends it."""
-
-    job: Job
-    report: Report = field(default_factory=Report)
-    submitted: float = field(default_factory=time.monotonic)
-    started: bool = False
-    cancelled: bool = False
-    ended: bool = False
-    length: bool = False
-    """Whether a segment reached its maximum without coming to its end."""
-    error: Exception | None = None
-    _ready: deque[Wave] = field(default_factory=deque)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-
-    def chunks(self) -> Iterator[Wave]:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._ready or self.ended or self.started, self._patience())
-                if not self.started and not self.ended:
-                    self._finish("error", DeadlineError("the request waited in line until its deadline"))
-                self._changed.wait_for(lambda: self._ready or self.ended)
-                if self.cancelled or not self._ready:
-                    if self.error is not None:
-                        raise self.error
-                    return
-                chunk = self._ready.popleft()
-            yield chunk
-
-    def _patience(self) -> float | None:
-        return None if self.job.deadline is None else max(0.0, self.job.deadline - time.monotonic())
-
-    def cancel(self) -> None:
-        with self._changed:
-            self.cancelled = True
-            self._finish("cancelled", CancelledError("the caller went away"))
-
-    def start(self) -> bool:
-        """The engine takes it up; False when it has ended in line."""
-        with self._changed:
-            self.started = not self.ended
-            self.report.spend("queue", self.submitted, time.monotonic())
-            self._changed.notify_all()
-            return self.started
-
-    def put(self, chunk: Wave) -> None:
-        with self._changed:
-            self.report.audio_seconds += len(chunk) / self.job.sample_rate
-            self._ready.append(chunk)
-            self._changed.notify_all()
-
-    def end(self, error: Exception | None = None) -> None:
-        with self._changed:
-            self._finish("error" if error else "length" if self.length else "stop", error)
-
-    def wait(self, seconds: float | None) -> bool:
-        """Sleeps, for the engine; True when the job has been ended meanwhile."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.ended, seconds)
-
-    def _finish(self, reason: str, error: Exception | None) -> None:
-        if not self.ended:
-            self.ended = True
-            self.report.finish_reason = reason  # type: ignore[assignment]
-            self.error = error
-            self._changed.notify_all()
-
-
 class FakeEngine:
     """See the module. The public names are those of `glmtts.engine.job.Engine`."""
 
     def __init__(self, options: FakeOptions = FakeOptions()) -> None:
         self.info = EngineInfo("fake", options.version, ("zh", "en"), RATES, ("emotion", "streaming"), "cpu", 1)
-        self._vocabulary, self._speech_tokens = VOCABULARY, SPEECH_TOKENS
         self._options = options
         self._replacements: dict[str, str] = {}
-        self._changed = threading.Condition()
-        self._line: deque[FakeHandle] = deque()
-        self._running: FakeHandle | None = None
-        self._closed = False
-        self._progress = time.monotonic()
+        self._line = Line(options.waiting)
+        self._pulse = Pulse()
+        self._steps = Counter(SECONDS)
+        self._failures = 0
         self._thread = threading.Thread(target=self._run, name="fake-engine", daemon=True)
         self._thread.start()
 
@@ -195,78 +118,87 @@ class FakeEngine:
         wave, _ = load_recording(recording)
         return cast("Voice", FakeVoice(wave, transcript))
 
-    def submit(self, job: Job) -> FakeHandle:
-        check_spoken(job.earlier, vocabulary=self._vocabulary, speech_tokens=self._speech_tokens)
-        with self._changed:
-            if self._closed:
-                raise EngineError("the engine is closed")
-            self._line = deque(handle for handle in self._line if not handle.ended)
-            if len(self._line) >= self._options.waiting:
-                raise BusyError(f"{len(self._line)} requests are waiting", retry_after=2.0)
-            handle = FakeHandle(job)
-            self._line.append(handle)
-            self._changed.notify_all()
-            return handle
+    def submit(self, job: Job) -> JobHandle:
+        check_spoken(job.earlier, vocabulary=VOCABULARY, speech_tokens=SPEECH_TOKENS)
+        return self._line.submit(job, _seconds(job))
 
     def progress_age(self) -> float:
-        return 0.0 if self._running is None else time.monotonic() - self._progress
+        return self._pulse.age()
 
     def owed_seconds(self) -> float:
-        with self._changed:
-            handles = [*self._line, *([self._running] if self._running else [])]
-        return sum(_seconds(handle.job) - handle.report.audio_seconds for handle in handles if not handle.ended)
+        return self._line.owed()
 
     def waiting(self) -> int:
-        with self._changed:
-            return sum(not handle.ended for handle in self._line)
+        return self._line.waiting()
+
+    def running(self) -> int:
+        return self._line.running()
+
+    def stats(self) -> EngineStats:
+        seconds = self._steps.tally()
+        rows = Counter(ROWS).tally()
+        one = replace(rows, counts=(sum(seconds.counts), *rows.counts[1:]), total=float(sum(seconds.counts)))
+        return EngineStats(
+            step_seconds=seconds,
+            step_rows=one,
+            flow_rows=one,
+            slots_used=self._line.running(),
+            slots_total=1,
+            reserved_bytes=0,
+            unsent_seconds=self._line.unsent(),
+            held=0,
+            pace=None,
+            retries=0,
+            failures=self._failures,
+        )
 
     def close(self, grace: float = 0.0) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._line and self._running is None, grace)
-            left = [*self._line, *([self._running] if self._running else [])]
-        for handle in left:
-            handle.cancel()
+        self._line.close(grace)
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._running = None
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._line or self._closed)
-                if not self._line:
-                    return
-                handle = self._running = self._line.popleft()
-                self._progress = time.monotonic()
+        while not (self._line.closed and self._line.empty()):
+            seen = self._line.version
+            handle = self._line.take()
+            if handle is None:
+                self._line.sleep(seen)
+                continue
+            self._pulse.beat()
             if handle.start():
+                handle.report.spend("queue", handle.submitted, time.monotonic())
                 self._speak(handle)
+            self._pulse.rest()
+            self._line.leave(handle)
 
-    def _speak(self, handle: FakeHandle) -> None:
+    def _speak(self, handle: JobHandle) -> None:
         chain = History((), (), GenerationConfig(), enabled=handle.job.history, slot=NO_SLOT)
         for text, speech in handle.job.earlier:
             chain.add(text, speech)
         for segment in handle.job.segments:
             fault = next((make for word, make in FAULTS.items() if word in segment.text), None)
             if fault is not None and "LATE" not in segment.text:
-                return handle.end(fault())
+                return self._fail(handle, fault())
             tokens, chunks = tone(handle.job, segment, chain.prompt(segment.ids), self._options.drift)
             chain.add(segment.ids, tokens)
             for chunk in chunks:
-                begun = time.monotonic()
+                began = time.monotonic()
                 if handle.wait(None if "HANG" in segment.text else self._options.delay):
                     return None
-                self._progress = time.monotonic()
-                handle.report.spend("decode", begun, self._progress)
+                self._pulse.beat()
+                handle.report.spend("decode", began, time.monotonic())
+                self._steps.note(time.monotonic() - began)
                 handle.put(chunk)
                 if fault is not None:
-                    return handle.end(fault())
+                    return self._fail(handle, fault())
             handle.report.segments_done += 1
             handle.report.text_ids += len(segment.ids)
             handle.report.speech_tokens += len(tokens)
             handle.report.spoken = chain.spoken
         return handle.end()
+
+    def _fail(self, handle: JobHandle, error: Exception) -> None:
+        self._failures += 1
+        handle.end(error)
 
 
 def tone(job: Job, segment: Segment, prompt: Prompt, drift: float) -> tuple[tuple[int, ...], Iterator[Wave]]:

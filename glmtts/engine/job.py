@@ -14,6 +14,7 @@ from glmtts.audio import Wave
 from glmtts.history import Spoken
 
 if TYPE_CHECKING:  # annotations only: the fake engine and the server need no torch
+    from glmtts.engine.stats import EngineStats
     from glmtts.text.frontend import Segment
     from glmtts.voice.voice import Voice
 
@@ -53,14 +54,19 @@ class Report:
     segments_done: int = 0
     spoken: tuple[Spoken, ...] = ()
     """What a next segment would be prompted with beside the voice: `Job.earlier` of a job that continues this one."""
+    first_audio: float | None = None
+    """Seconds from submission to the first chunk."""
+    underrun: float = 0.0
+    """The longest that a listener at real time, who began with the first chunk, would have waited for a later one."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds spent per stage: queue, ar (or prefill and decode), flow, vocoder (the server adds text and voice)."""
+    """Seconds spent per stage: queue, prefill, decode, flow, vocoder (the server adds text and voice). Of a step that
+    several jobs share each has its part."""
     stage_spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Per stage its first begin and its last end, on `time.monotonic`'s clock; others may have run in between."""
 
-    def spend(self, stage: str, began: float, ended: float) -> None:
-        """Books the time from `began` to `ended` on that clock to a stage."""
-        self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + ended - began
+    def spend(self, stage: str, began: float, ended: float, share: float = 1.0) -> None:
+        """Books a share of the time from `began` to `ended` on that clock to a stage."""
+        self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + (ended - began) * share
         first, _ = self.stage_spans.get(stage, (began, ended))
         self.stage_spans[stage] = (first, ended)
 
@@ -136,6 +142,14 @@ class Engine(Protocol):
 
     def waiting(self) -> int:
         """Jobs in line, not counting running ones."""
+        ...
+
+    def running(self) -> int:
+        """Jobs that have been taken up and have not ended."""
+        ...
+
+    def stats(self) -> EngineStats:
+        """How it stands, for instruments; cheap."""
         ...
 
     def close(self, grace: float = 0.0) -> None:

@@ -7,7 +7,7 @@ requests, queues or clocks: a caller says which slot takes which row, and reads 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from glmtts.models.sampling import NO_TOKEN, ras_sample
 READ_STEP = 16
 """Attention looks at a multiple of this many positions: fewer shapes, and rows of a mask that stay aligned."""
 
+IDLE, BROKEN = -1, -2
+"""What a step gives instead of a token: for a slot that draws nothing, and for a row whose scores are not numbers."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -38,14 +41,43 @@ class Row:
     segment: int = 0
 
 
+@dataclass(frozen=True)
+class _State:
+    """Where each slot stands: int64 (slots,), but for recent (slots, window) and idle, bool."""
+
+    next_ids: Tensor
+    positions: Tensor
+    drawn: Tensor
+    minimum: Tensor
+    maximum: Tensor
+    keys: Tensor
+    recent: Tensor
+    idle: Tensor
+
+    def of(self, rows: slice) -> _State:
+        """The same memory, of some slots only."""
+        return _State(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
 class Decoder:
     """Draws for all slots of `cache` at once. Create it after the weights are loaded, moved and fused.
 
-    A step returns one token for each slot: 0 … `end` − 1 is speech, `end` says that the model has finished, −1 that
-    the slot is idle. A row that reaches its maximum becomes idle without `end`: that is finish reason `length`.
+    A step returns one token for each slot: 0 … `end` − 1 is speech, `end` says that the model has finished; or else
+    IDLE or BROKEN. A row that reaches its maximum becomes idle without `end`: that is finish reason `length`.
+
+    `fixed_shape`: every step has all slots and all positions in it, so that what a row gets cannot depend on how many
+    others there are or how far they have come. It costs the more, the emptier the cache is.
     """
 
-    def __init__(self, llama: Llama, special: SpecialIds, generation: GenerationConfig, cache: KVCache) -> None:
+    def __init__(
+        self,
+        llama: Llama,
+        special: SpecialIds,
+        generation: GenerationConfig,
+        cache: KVCache,
+        *,
+        fixed_shape: bool = False,
+    ) -> None:
         vocabulary = llama.lm_head.weight.shape[0]
         if special.largest >= vocabulary:
             raise CheckpointError(f"special ids reach {special.largest}, but the model knows {vocabulary} ids only")
@@ -62,10 +94,17 @@ class Decoder:
         # An idle slot feeds padding to its last position, which a row writes before it ever looks there: position 0
         # may hold a prompt whose prefill is under way.
         self._parked = cache.length - 1
-        self._next_ids, self._positions, self._drawn = integers(special.pad), integers(self._parked), integers(0)
-        self._minimum, self._maximum, self._keys = integers(0), integers(0), integers(0)
-        self._recent = integers(NO_TOKEN)[:, None].repeat(1, generation.win_size)
-        self._idle = torch.ones(slots, dtype=torch.bool, device=device)
+        self._state = _State(
+            next_ids=integers(special.pad),
+            positions=integers(self._parked),
+            drawn=integers(0),
+            minimum=integers(0),
+            maximum=integers(0),
+            keys=integers(0),
+            recent=integers(NO_TOKEN)[:, None].repeat(1, generation.win_size),
+            idle=torch.ones(slots, dtype=torch.bool, device=device),
+        )
+        self._fixed_shape = fixed_shape
         # On the host: an upper bound of the position of each slot that is in use, so that nobody has to ask the device.
         self._reach: dict[int, int] = {}
 
@@ -88,7 +127,7 @@ class Decoder:
     def prefill(self, slot: int, row: Row, start: int, chunk: int) -> None:
         """Feeds ids [start, start + chunk) of the row; the last id of all is left for the first step to feed."""
         ids = row.ids[start : min(start + chunk, len(row.ids) - 1)]
-        device = self._positions.device
+        device = self._state.positions.device
         ids_bn = torch.tensor([ids], dtype=torch.int64, device=device)
         positions = torch.full((1,), start, dtype=torch.int64, device=device)
         length = self._readable(start + len(ids))
@@ -97,50 +136,66 @@ class Decoder:
     @torch.inference_mode()
     def begin(self, slot: int, row: Row) -> None:
         """Last part of `admit`: from the next step on, the slot draws."""
-        self._next_ids[slot] = row.ids[-1]
-        self._positions[slot] = self._reach[slot] = len(row.ids) - 1
-        self._drawn[slot] = 0
-        self._minimum[slot], self._maximum[slot] = row.bounds.minimum, row.bounds.maximum
-        self._keys[slot] = stream_keys(torch.tensor([row.seed]), torch.tensor([row.segment]))[0]
-        self._recent[slot] = NO_TOKEN
-        self._idle[slot] = False
+        state = self._state
+        state.next_ids[slot] = row.ids[-1]
+        state.positions[slot] = self._reach[slot] = len(row.ids) - 1
+        state.drawn[slot] = 0
+        state.minimum[slot], state.maximum[slot] = row.bounds.minimum, row.bounds.maximum
+        state.keys[slot] = stream_keys(torch.tensor([row.seed]), torch.tensor([row.segment]))[0]
+        state.recent[slot] = NO_TOKEN
+        state.idle[slot] = False
 
     @torch.inference_mode()
     def release(self, slot: int) -> None:
         """Makes the slot idle, whether its row had ended or not."""
-        self._idle[slot] = True
-        self._next_ids[slot], self._positions[slot] = self.special.pad, self._parked
+        state = self._state
+        state.idle[slot] = True
+        state.next_ids[slot], state.positions[slot] = self.special.pad, self._parked
         self._reach.pop(slot, None)
 
     @torch.inference_mode()
-    def logits(self) -> Tensor:
-        """Feeds every slot's next id; float32 (slots, end + 1) scores of the speech tokens and, last, the end.
+    def logits(self, rows: slice | None = None) -> Tensor:
+        """Feeds each slot's next id; float32 (slots, end + 1) scores of the speech tokens and, last, the end.
 
         Feeding the same ids to the same positions again changes nothing, so this may be called before `step`.
         """
-        length = self._readable(max(self._reach.values(), default=0) + 1)
-        hidden = self.llama.extend(self._next_ids[:, None], self._positions, self.cache, length=length)[:, 0]
+        rows = self._rows(rows)
+        state = self._state.of(rows)
+        length = self._readable(1 + max((at for slot, at in self._reach.items() if slot < rows.stop), default=0))
+        hidden = self.llama.extend(state.next_ids[:, None], state.positions, self.cache, length=length, rows=rows)[:, 0]
         scores = torch.cat([F.linear(hidden, self._speech_head), F.linear(hidden, self._end_head)], dim=1).float()
-        scores[:, -1].masked_fill_(self._drawn < self._minimum, float("-inf"))
+        scores[:, -1].masked_fill_(state.drawn < state.minimum, float("-inf"))
         return scores
 
     @torch.inference_mode()
-    def step(self) -> Tensor:
-        """Draws one token for every slot: int64 (slots,), see the class. No device sync."""
-        numbers = uniforms(self._keys, self._drawn)
-        tokens = ras_sample(self.logits(), self._recent, numbers, self.generation)
-        drawn = torch.where(self._idle, -1, tokens)
-        self._recent = torch.cat([self._recent[:, 1:], tokens[:, None]], dim=1)
-        self._next_ids = tokens.clamp(max=self.end - 1) + self.special.ats
-        speaks = ~self._idle & (tokens != self.end)
-        self._drawn += speaks
-        self._idle = ~speaks | (self._drawn >= self._maximum)
+    def step(self, rows: slice | None = None) -> Tensor:
+        """Draws one token for each slot of `rows`, by default all: int64 (slots,), see the class. No device sync.
+
+        The others' state stays as it is; and all of it does when this raises, so it may be tried again.
+        """
+        rows = self._rows(rows)
+        state = self._state.of(rows)
+        scores = self.logits(rows)
+        tokens = ras_sample(scores, state.recent, uniforms(state.keys, state.drawn), self.generation)
+        sane = scores[:, 0].isfinite()  # one NaN in a hidden state is a NaN in every score
+        drawn = torch.where(sane, tokens, BROKEN).masked_fill_(state.idle, IDLE)
+        speaks = sane & ~state.idle & (tokens != self.end)
+        state.recent.copy_(torch.cat([state.recent[:, 1:], tokens[:, None]], dim=1))
+        state.next_ids.copy_(tokens.clamp(max=self.end - 1) + self.special.ats)
+        state.drawn.add_(speaks)
+        state.idle.copy_(~speaks | (state.drawn >= state.maximum))
         # A row that has ended stays where it is: it must not walk out of its slot while the host has not noticed.
-        self._positions += ~self._idle
-        self._reach = {slot: min(reach + 1, self._parked) for slot, reach in self._reach.items()}
+        state.positions.add_(~state.idle)
+        for slot in self._reach.keys() & set(range(self.cache.slots)[rows]):
+            self._reach[slot] = min(self._reach[slot] + 1, self._parked)
         return drawn
 
+    def _rows(self, rows: slice | None) -> slice:
+        return rows if rows is not None else slice(0, self.cache.slots)
+
     def _readable(self, length: int) -> int:
+        if self._fixed_shape:
+            return self.cache.length
         return min(-(-length // READ_STEP) * READ_STEP, self.cache.length)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,14 @@ def euler(velocity: Callable[[Tensor, Tensor], Tensor], x0: Tensor, times: Tenso
     for now, then in pairwise(times):
         x = x + (then - now) * velocity(x, now)
     return x
+
+
+class Conditions(NamedTuple):
+    """What guides b rows: each tensor has 2b rows, first those with the condition and then those without."""
+
+    tokens_btd: Tensor
+    cond_btc: Tensor
+    spk_bd: Tensor
 
 
 class Flow(nn.Module):
@@ -126,31 +135,62 @@ class Flow(nn.Module):
         Guided velocity (1 + w) * v(cond) - w * v(uncond), both in one batch of 2b. uncond has a zero condition, a zero
         speaker and, with speech_token_cfg, null tokens. Padded frames keep their noise: cut them.
         """
-        w = self.config.inference_cfg_rate
-        spk_bd = F.normalize(spk_bd, dim=-1)
-        cond_btc = self._with_speaker(cond_btm, spk_bd)
-        null_bt = torch.full_like(tokens_bt, NULL_TOKEN) if self.config.speech_token_cfg else tokens_bt
-        valid_2 = None if valid_bt is None else valid_bt.repeat(2, 1)
-        tokens_2 = self.estimator.text_emb_layer(torch.cat([tokens_bt, null_bt]), valid_2)
-        cond_2 = torch.cat([cond_btc, torch.zeros_like(cond_btc)])
-        spk_2 = torch.cat([spk_bd, torch.zeros_like(spk_bd)])
+        conditions = self.conditions(tokens_bt, cond_btm, spk_bd, valid_bt=valid_bt)
 
         def velocity(x_btm: Tensor, time: Tensor) -> Tensor:
-            x_2 = x_btm.repeat(2, 1, 1)
-            v_2 = self.estimator.velocity(
-                x_2,
-                tokens_2,
-                cond_2,
-                time.expand(len(x_2)),
-                spk_2,
-                valid_bt=valid_2,
+            return self.velocity(
+                x_btm,
+                conditions,
+                time.expand(len(x_btm)),
+                valid_bt=valid_bt,
                 attention_bias_tt=attention_bias_tt,
             )
-            with_cond, without = v_2.chunk(2)
-            return (1 + w) * with_cond - w * without
 
-        times = cosine_times(self.config.n_timesteps if steps is None else steps, device=noise_btm.device)
-        return euler(velocity, noise_btm, times)
+        return euler(velocity, noise_btm, self.times(steps, device=noise_btm.device))
+
+    def times(self, steps: int | None = None, *, device: torch.device | str | None = None) -> Tensor:
+        """The solver's times, by default as many as the checkpoint says."""
+        return cosine_times(self.config.n_timesteps if steps is None else steps, device=device)
+
+    def conditions(
+        self, tokens_bt: Tensor, cond_btm: Tensor, spk_bd: Tensor, *, valid_bt: Tensor | None = None
+    ) -> Conditions:
+        """What all solver steps share: frames' tokens (b, t), the prompt's mel (b, t, mel), raw speaker vectors."""
+        spk_bd = F.normalize(spk_bd, dim=-1)
+        cond_btc = self._with_speaker(cond_btm, spk_bd)
+        trunk = self.estimator.text_emb_layer
+        embedded_btd = trunk(tokens_bt, valid_bt)
+        unguided_btd = embedded_btd
+        if self.config.speech_token_cfg:
+            unguided_btd = trunk(torch.full_like(tokens_bt, NULL_TOKEN), valid_bt)
+        return Conditions(
+            torch.cat([embedded_btd, unguided_btd]),
+            torch.cat([cond_btc, torch.zeros_like(cond_btc)]),
+            torch.cat([spk_bd, torch.zeros_like(spk_bd)]),
+        )
+
+    def velocity(
+        self,
+        x_btm: Tensor,
+        conditions: Conditions,
+        time_b: Tensor,
+        *,
+        valid_bt: Tensor | None = None,
+        attention_bias_tt: Tensor | None = None,
+    ) -> Tensor:
+        """Guided velocity (b, t, mel); each row may stand at a time of its own."""
+        w = self.config.inference_cfg_rate
+        v_2 = self.estimator.velocity(
+            x_btm.repeat(2, 1, 1),
+            conditions.tokens_btd,
+            conditions.cond_btc,
+            time_b.repeat(2),
+            conditions.spk_bd,
+            valid_bt=None if valid_bt is None else valid_bt.repeat(2, 1),
+            attention_bias_tt=attention_bias_tt,
+        )
+        with_cond, without = v_2.chunk(2)
+        return (1 + w) * with_cond - w * without
 
     def _with_speaker(self, cond_btm: Tensor, spk_bd: Tensor) -> Tensor:
         """The condition as the estimator wants it: (b, t, c)."""

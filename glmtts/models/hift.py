@@ -35,6 +35,8 @@ def hift_config_from_reference(values: Mapping[str, Any], *, where: str = "hift 
 class HiFT(nn.Module):
     """Mel (b, in_channels, t) to waveform (b, t × hop) in [−audio_limit, audio_limit]."""
 
+    exact_windows = True
+
     def __init__(self, config: HiFTConfig) -> None:
         super().__init__()
         _check(config)
@@ -74,7 +76,7 @@ class HiFT(nn.Module):
         seeds_b: Tensor,
         *,
         start_frame: int | Tensor = 0,
-        history: int = 0,
+        history: int | Tensor = 0,
         phase_b: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Waveform (b, t × hop) of the mel (b, c, t), part of an utterance, and the phases (b, t): see `Vocoder`.
@@ -83,13 +85,15 @@ class HiFT(nn.Module):
         (and phases that lie inside by the f0 predictor's reach).
         """
         f0_bt = self.f0(mel_bct)
-        assert (history > 0) == (phase_b is not None), "a history comes with its phase"
         start_phase = None
         if phase_b is not None:
             # Counted back from the last frame of the history: at the window's start the f0 lacks its context, and an
             # error there would turn every later phase.
+            last_b = torch.as_tensor(history, device=f0_bt.device).expand(len(phase_b)) - 1
             with torch.no_grad():
-                start_phase = phase_b - self.m_source.phase(f0_bt[:, :history], torch.zeros_like(phase_b))[:, -1]
+                turned_bt = self.m_source.phase(f0_bt, torch.zeros_like(phase_b))
+                since_start = turned_bt.gather(1, last_b.clamp(min=0)[:, None])[:, 0]
+            start_phase = torch.where(last_b < 0, 0.0, phase_b - since_start)
         source_b1s, phase_bt = self.source(f0_bt, seeds_b, start_sample=start_frame * self.hop, start_phase=start_phase)
         return self.decode(mel_bct, source_b1s), phase_bt
 

@@ -9,6 +9,7 @@ finite: `claim` cleans a slot before a new row moves in, so a row that went wron
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +27,10 @@ def kv_heads(config: LlamaConfig) -> int:
 def head_dim(config: LlamaConfig) -> int:
     """Channels of one head; a config that does not name them divides the hidden size."""
     return config.head_dim or config.hidden_size // config.num_attention_heads
+
+
+def _shape(config: LlamaConfig, slots: int, length: int) -> tuple[int, ...]:
+    return (slots, config.num_hidden_layers, 2 * kv_heads(config), length, head_dim(config))
 
 
 class KVCache:
@@ -49,9 +54,14 @@ class KVCache:
         self.slots = slots
         self.length = length
         self.kv_heads = kv_heads(config)
-        shape = (slots, config.num_hidden_layers, 2 * self.kv_heads, length, head_dim(config))
-        self.kv = torch.zeros(shape, dtype=dtype, device=device)
+        self.kv = torch.empty(_shape(config, slots, length), dtype=dtype, device=device)
+        self.kv.zero_()  # not torch.zeros, whose pages a CPU takes only when they are first written to
         self._slot_index = torch.arange(slots, device=device)[:, None]
+
+    @staticmethod
+    def bytes_for(config: LlamaConfig, slots: int, length: int, dtype: torch.dtype) -> int:
+        """Memory that such a cache takes."""
+        return math.prod(_shape(config, slots, length)) * dtype.itemsize
 
     def claim(self, slot: int) -> None:
         """Cleans `slot` for a new row: whatever the last one left there is gone."""

@@ -29,6 +29,10 @@ class Vocos(nn.Module):
     seeds and phases are there for the protocol `glmtts.models.vocoder.Vocoder`.
     """
 
+    # A Vocos is local (eight ConvNeXt blocks of 7 frames), but what is in the file is the file's affair.
+    exact_windows = False
+    context_frames = 32
+
     def __init__(self, generator: nn.Module, *, sample_rate: int = MEL_32K.sample_rate, hop: int = MEL_32K.hop) -> None:
         super().__init__()
         self.generator = generator
@@ -45,7 +49,7 @@ class Vocos(nn.Module):
         seeds_b: Tensor,
         *,
         start_frame: int | Tensor = 0,
-        history: int = 0,
+        history: int | Tensor = 0,
         phase_b: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Waveform (b, t × hop) of any frames of an utterance, and a phase (b, t) of zeros."""

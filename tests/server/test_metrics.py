@@ -40,6 +40,17 @@ SERIES = {
     "voice_cache_voices": ("gauge", set()),
     "voice_cache_bytes": ("gauge", set()),
     "engine_step_age_seconds": ("gauge", set()),
+    "decode_step_seconds": ("histogram", set()),
+    "decode_step_rows": ("histogram", set()),
+    "flow_step_rows": ("histogram", set()),
+    "kv_slots": ("gauge", set()),
+    "kv_slots_used": ("gauge", set()),
+    "engine_reserved_bytes": ("gauge", set()),
+    "unsent_seconds": ("gauge", set()),
+    "held_jobs": ("gauge", set()),
+    "engine_pace_ratio": ("gauge", set()),
+    "batch_retries": ("counter", set()),
+    "engine_failures": ("counter", set()),
     "load_seconds": ("gauge", set()),
     "device_memory_bytes": ("gauge", {"kind"}),
     "device_busy_ratio": ("gauge", set()),
@@ -103,10 +114,23 @@ def test_a_request_is_counted_in_all_its_measures(slow: Server) -> None:
     assert slow.metric("glmtts_finished_total", reason="stop") == 1
     for name in ("queue_seconds", "first_audio_seconds", "real_time_factor"):
         assert slow.metric(f"glmtts_{name}_count") == 1, name
-    for stage in ("text", "voice", "send"):
+    for stage in ("text", "voice", "decode", "send"):
         assert slow.metric("glmtts_stage_seconds_count", stage=stage) == 1, stage
     assert slow.metric("glmtts_first_audio_seconds_sum") >= 0.3 * 0.9
     assert slow.metric("glmtts_real_time_factor_sum") >= 1.5 * 0.9
+
+
+def test_the_engines_steps_are_counted(slow: Server) -> None:
+    """How long each took and how many rows it had; how many slots are taken of how many."""
+    steps = slow.metric("glmtts_decode_step_seconds_count")
+    with requests.post(slow.url + "/tts/stream", json={"text": "a" * 10}, stream=True, timeout=60) as answer:
+        assert slow.metric("glmtts_kv_slots_used") == slow.metric("glmtts_kv_slots") == 1
+        assert answer.content
+    wait_until(lambda: slow.metric("glmtts_kv_slots_used") == 0, "the slot to be free")
+    assert slow.metric("glmtts_decode_step_seconds_count") == steps + 5
+    assert slow.metric("glmtts_decode_step_seconds_sum") >= 0.3 * 0.9 * (steps + 5)
+    assert slow.metric("glmtts_decode_step_rows_sum") == steps + 5
+    assert slow.metric("glmtts_decode_step_seconds_bucket", le="0.15") == 0
 
 
 def test_the_buckets_fit_speech(slow: Server) -> None:

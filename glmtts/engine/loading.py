@@ -1,0 +1,70 @@
+"""A checkpoint's files to an engine that is warm. Knows nothing about what is then asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from glmtts.audio import FRAMES_PER_TOKEN
+from glmtts.checkpoint import Model, load, pick_device
+from glmtts.engine.engine import BatchEngine
+from glmtts.engine.job import Job
+from glmtts.engine.options import DEFAULTS, Options
+from glmtts.text.frontend import Segment
+from glmtts.text.replacements import read_replacements
+from glmtts.voice.voice import Voice
+
+WARM_PROMPT, WARM_IDS = 50, 20
+"""Speech tokens of the prompt and text ids that are spoken before the first caller comes."""
+
+
+def load_engine(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    replacements: Path | None = None,
+    vocos_sha256: str | None = None,
+    deterministic: bool = False,
+    options: Options = DEFAULTS,
+) -> BatchEngine:
+    """Loads the checkpoint in `path` and its dictionaries, and speaks once so that the first caller need not wait.
+
+    Args:
+        replacements: file of pronunciation overrides, see `glmtts.text.replacements.read_replacements`.
+        vocos_sha256: hash that the 32 kHz vocoder's file must have; without it that vocoder is left out.
+        deterministic: the AR stage in float32 and in fixed shapes, so that a job draws the same tokens whoever else is
+            served; it wins over `options`.
+
+    CheckpointError as `glmtts.checkpoint.load`, or when `replacements` cannot be read; DeviceMemoryError when the
+    engine's memory does not fit.
+    """
+    replace_words = read_replacements(replacements) if replacements is not None else {}
+    options = replace(options, deterministic=deterministic or options.deterministic)
+    dtype = torch.float32 if options.deterministic else None
+    model = load(path, device=pick_device(device), dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
+    model.frontend.warm()
+    engine = BatchEngine(model, options)
+    try:
+        warm_up(engine, model)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def warm_up(engine: BatchEngine, model: Model) -> None:
+    """Speaks something once at each rate: kernels are chosen, and memory pools filled."""
+    for rate, mel in model.voice_maker.mels.items():
+        voice = Voice(
+            speaker=torch.ones(model.flow.config.spk_embed_dim),
+            prompt_tokens=torch.zeros(WARM_PROMPT, dtype=torch.int64),
+            prompt_mels={rate: torch.zeros(WARM_PROMPT * FRAMES_PER_TOKEN, mel.n_mels)},
+            prompt_text=(model.special.pad,),
+            transcript="",
+            digest="",
+        )
+        segment = Segment(0, "", (model.special.pad,) * WARM_IDS)
+        for _ in engine.submit(Job((segment,), voice, rate, seed=0)).chunks():
+            pass

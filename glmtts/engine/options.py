@@ -1,0 +1,40 @@
+"""How an engine is to be run: sizes, bounds and how many threads. No torch, so that a server can hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from glmtts.engine.chunker import Ladder
+from glmtts.engine.scheduler import Limits
+
+
+@dataclass(frozen=True)
+class SoundLimits:
+    """frames: of one flow batch, padding included (a single block may have more). piece: frames that a vocoder makes
+    in one go. prompt: tokens of the voice that stand before a listener's blocks, None for all there are."""
+
+    frames: int = 400
+    piece: int = 400
+    prompt: int | None = 125
+
+
+@dataclass(frozen=True)
+class Options:
+    """slots: jobs that are drawn at once. waiting: jobs that may stand in line behind them. threads: 2 draw and make
+    sound at the same time, 1 does so in turn, None is what suits the device. deterministic: a job's tokens do not
+    depend on its neighbours (fixed shapes, float32), which costs speed. sound: None is what suits the device."""
+
+    slots: int = 16
+    waiting: int = 64
+    threads: int | None = None
+    deterministic: bool = False
+    ladder: Ladder = field(default_factory=Ladder)
+    limits: Limits = field(default_factory=Limits)
+    sound: SoundLimits | None = None
+
+    def __post_init__(self) -> None:
+        if self.slots < 1 or self.waiting < 0 or self.threads not in (None, 1, 2):
+            raise ValueError(f"{self}: slots from 1, waiting from 0 and 1 or 2 threads are wanted")
+
+
+DEFAULTS = Options()

@@ -1,0 +1,122 @@
+"""Figures of an engine: what an instrument asks for, and how fast the engine finds itself to be.
+
+Counts and clocks only. Knows nothing about jobs' contents, tensors or who reads the figures.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_left
+from dataclasses import dataclass
+from itertools import accumulate
+from threading import Lock
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
+ROWS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A histogram since the engine was loaded: how many observations were at most each bound and above the one before;
+    the last count is of those above all bounds. `total` is the sum of all observations."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+    @property
+    def cumulative(self) -> tuple[int, ...]:
+        """How many observations were at most each bound, and last, how many there were."""
+        return tuple(accumulate(self.counts))
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """How an engine stands. Histograms and counts are since it was loaded."""
+
+    step_seconds: Tally
+    """Seconds of each decode step, in which every row draws one token."""
+    step_rows: Tally
+    """Rows in each decode step."""
+    flow_rows: Tally
+    """Rows in each solver step of the flow."""
+    slots_used: int
+    slots_total: int
+    reserved_bytes: int
+    """Memory of the device that weights and KV cache take; it is fixed at the start."""
+    unsent_seconds: float
+    """Sound that has been made and that its readers have not taken."""
+    held: int
+    """Jobs that nothing is made for, because their readers have not taken what they have."""
+    pace: float | None
+    """Seconds of sound that a second of work makes, lately; None before anything was made."""
+    retries: int
+    """Batches that failed and were tried again row by row."""
+    failures: int
+    """Jobs that ended with an error which was not the caller's."""
+
+
+class Counter:
+    """Fills a Tally."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+
+    def note(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._total += value
+
+    def tally(self) -> Tally:
+        return Tally(self._bounds, tuple(self._counts), self._total)
+
+
+class Pulse:
+    """Whether a thread that has work gets on with it: it beats at each step, and rests when there is nothing to do."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+
+    def beat(self) -> None:
+        self._last = time.monotonic()
+
+    def rest(self) -> None:
+        self._last = None
+
+    def age(self) -> float:
+        """Seconds since the last beat; 0.0 while at rest."""
+        last = self._last
+        return 0.0 if last is None else time.monotonic() - last
+
+
+class Pace:
+    """Seconds of sound that a second of work makes, over the last few: what was long ago counts less and less.
+
+    Work is noted apart for each of the `stages` that run at the same time: the busiest one sets the pace.
+    """
+
+    MEMORY = 20.0
+    """Seconds of sound after which work weighs 1/e of what it did."""
+
+    def __init__(self, stages: int) -> None:
+        self._busy = [0.0] * stages
+        self._sound = 0.0
+        self._lock = Lock()
+
+    def work(self, stage: int, seconds: float) -> None:
+        with self._lock:
+            self._busy[stage] += seconds
+
+    def made(self, seconds: float) -> None:
+        """So much sound has come of it."""
+        with self._lock:
+            kept = math.exp(-seconds / self.MEMORY)
+            self._busy = [busy * kept for busy in self._busy]
+            self._sound = (self._sound + seconds) * kept
+
+    def __call__(self) -> float | None:
+        with self._lock:
+            busiest = max(self._busy)
+            return self._sound / busiest if self._sound and busiest else None

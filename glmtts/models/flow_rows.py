@@ -1,0 +1,77 @@
+"""The flow for rows that come and go: each stands at a solver step of its own, and a step takes any of them along.
+
+What is for the AR model a row at its own position is here a row at its own time. So a block that is urgent need not
+wait until another one is finished, nor a batch until its members are equally far. Knows nothing about blocks' order.
+Dimension names: b batch, t time in mel frames, m mel bins, d channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glmtts.models.flow import Conditions, Flow
+
+
+@dataclass
+class FlowRow:
+    """One row on its way from noise to mel: x (t, m), and its `conditions`, those of a batch of one."""
+
+    x_tm: Tensor
+    conditions: Conditions
+    step: int = 0
+
+    @property
+    def frames(self) -> int:
+        return self.x_tm.shape[0]
+
+
+class FlowRows:
+    """Steps of one flow. A row's result is that of `Flow.solve` alone, to the last bits of the arithmetic."""
+
+    def __init__(self, flow: Flow, device: torch.device | str) -> None:
+        self._flow = flow
+        self._times = flow.times(device=device)
+        self.steps = len(self._times) - 1
+
+    @torch.inference_mode()
+    def begin(self, tokens_t: Tensor, cond_tm: Tensor, spk_d: Tensor, noise_tm: Tensor) -> FlowRow:
+        """A new row: a token a frame, the prompt's mel and zeros after it, a raw speaker vector, noise."""
+        return FlowRow(noise_tm, self._flow.conditions(tokens_t[None], cond_tm[None], spk_d[None]))
+
+    @torch.inference_mode()
+    def advance(self, rows: Sequence[FlowRow]) -> None:
+        """One solver step for each row; when it raises, no row has moved."""
+        frames = [row.frames for row in rows]
+        longest, device = max(frames), self._times.device
+        step_b = torch.tensor([row.step for row in rows], device=device)
+        now_b, then_b = self._times[step_b], self._times[step_b + 1]
+        valid_bt = None
+        if min(frames) < longest:
+            valid_bt = torch.arange(longest, device=device) < torch.tensor(frames, device=device)[:, None]
+        x_btm = torch.stack([F.pad(row.x_tm, (0, 0, 0, longest - row.frames)) for row in rows])
+        velocity_btm = self._flow.velocity(x_btm, _joined(rows, longest), now_b, valid_bt=valid_bt)
+        moved_btm = x_btm + (then_b - now_b)[:, None, None] * velocity_btm
+        for row, x_tm in zip(rows, moved_btm, strict=True):
+            row.x_tm = x_tm[: row.frames]
+            row.step += 1
+
+    def done(self, row: FlowRow) -> bool:
+        """Whether its x is the mel."""
+        return row.step == self.steps
+
+
+def _joined(rows: Sequence[FlowRow], longest: int) -> Conditions:
+    """The conditions of one padded batch."""
+    if len(rows) == 1:
+        return rows[0].conditions
+    parts = []
+    for which in zip(*(row.conditions for row in rows), strict=True):
+        padded = [part if part.ndim == 2 else F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in which]
+        # (2, b, …): all that are guided, then all that are not.
+        parts.append(torch.stack(padded, dim=1).flatten(0, 1))
+    return Conditions(*parts)

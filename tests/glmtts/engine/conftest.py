@@ -1,0 +1,43 @@
+"""One tiny checkpoint for all tests of the engine, and engines that leave no thread and no slot behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import pytest
+
+from glmtts.checkpoint import Model, load
+from glmtts.engine.engine import BatchEngine
+from glmtts.engine.options import Options
+from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
+
+MakeEngine: TypeAlias = Callable[..., BatchEngine]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Speaks 3 to 6 tokens a text id: it never ends by itself before."""
+    ratios = {"min_ratio": 3.0, "max_ratio": 6.0}
+    return load(write_tiny_checkpoint(tmp_path_factory.mktemp("engine") / "tiny", generation=ratios), device="cpu")
+
+
+@pytest.fixture
+def make_engine(model: Model) -> Iterator[MakeEngine]:
+    """Makes engines with the given options; at the end no slot is in use and no thread of theirs is left."""
+    before = set(threading.enumerate())
+    engines: list[BatchEngine] = []
+
+    def make(of: Model = model, **options: object) -> BatchEngine:
+        engine = BatchEngine(of, Options(**options))  # type: ignore[arg-type]  # tests give each its own type
+        engine._drawing._decoder.cache.poison()  # whoever reads what no row has written gets NaN
+        engines.append(engine)
+        return engine
+
+    yield make
+    for engine in engines:
+        engine.close()
+        assert engine.stats().slots_used == 0
+        assert len(engine._scheduler._free) == engine.info.max_streams
+    assert set(threading.enumerate()) <= before

@@ -1,0 +1,216 @@
+"""The engine on a tiny checkpoint: what it says is what offline synthesis says, whoever else is served."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from glmtts.audio import Wave
+from glmtts.checkpoint import Model
+from glmtts.engine.engine import BatchEngine
+from glmtts.engine.job import Job
+from glmtts.engine.options import Options
+from glmtts.engine.scheduler import Limits
+from glmtts.errors import (
+    BusyError,
+    CancelledError,
+    DeadlineError,
+    DeviceMemoryError,
+    EngineError,
+    InputError,
+    TextError,
+    UnsupportedError,
+)
+from glmtts.offline import Speech, synthesize
+from glmtts.text.frontend import Segment
+from tests.helpers.server import wait_until
+from tests.helpers.voices import made_up_voice
+
+MakeEngine = Callable[..., BatchEngine]
+TEXTS = ["你好世界", "Hello there, old friend.", "今天天气很好。", "Good."]
+
+
+def job(model: Model, text: str = TEXTS[0], **options: object) -> Job:
+    """A job in a made-up voice at 24 kHz."""
+    wanted: dict[str, object] = {"voice": made_up_voice(model), "sample_rate": 24000, "seed": 3} | options
+    return Job(tuple(model.frontend.segments(text)), **wanted)  # type: ignore[arg-type]  # each of its own type
+
+
+def long_job(model: Model, **options: object) -> Job:
+    """A job of one segment that takes hundreds of steps."""
+    return Job((Segment(0, "", (9,) * 80),), made_up_voice(model), 24000, seed=1, **options)  # type: ignore[arg-type]
+
+
+def wave_of(engine: BatchEngine, asked: Job) -> Wave:
+    return np.concatenate([np.zeros(0, np.float32), *engine.submit(asked).chunks()])
+
+
+def offline(model: Model, text: str, asked: Job) -> Speech:
+    options = {"seed": asked.seed, "speed": asked.speed, "history": asked.history, "sample_rate": asked.sample_rate}
+    return synthesize(model, text, asked.voice, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("speed", [1.0, 0.7])
+def test_a_whole_job_is_what_offline_synthesis_says(
+    make_engine: MakeEngine, model: Model, threads: int, speed: float
+) -> None:
+    """Without `stream` the samples are those of offline synthesis, over several segments with history."""
+    text = "，".join("今天天气很好" for _ in range(8)) + "。"
+    asked = job(model, text, stream=False, speed=speed)
+    engine = make_engine(threads=threads)
+    handle = engine.submit(asked)
+    made = np.concatenate(list(handle.chunks()))
+    alone = offline(model, text, asked)
+    np.testing.assert_allclose(made, alone.wave, atol=1e-5)
+    report = handle.report
+    assert len(asked.segments) > 1
+    assert (report.finish_reason, report.speech_tokens) == (alone.report.finish_reason, alone.report.speech_tokens)
+    assert (report.text_ids, report.segments_done) == (alone.report.text_ids, alone.report.segments_done)
+    assert report.audio_seconds == pytest.approx(alone.report.audio_seconds)
+    assert set(report.stage_seconds) == {"queue", "prefill", "decode", "flow", "vocoder"}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_jobs_served_together_say_what_each_says_alone(make_engine: MakeEngine, model: Model, threads: int) -> None:
+    """Eight jobs at once, of several texts, speeds and kinds, over four slots: those not streamed equal offline."""
+    engine = make_engine(slots=4, threads=threads)
+    asked = [
+        job(model, TEXTS[i % 4], seed=i, speed=(1.0, 1.3)[i % 2], stream=i % 4 == 3, voice=made_up_voice(model, 10 + i))
+        for i in range(8)
+    ]
+    handles = [engine.submit(one) for one in asked]
+    for i, (one, handle) in enumerate(zip(asked, handles, strict=True)):
+        made, alone = np.concatenate(list(handle.chunks())), offline(model, TEXTS[i % 4], one).wave
+        assert len(made) == len(alone)
+        if not one.stream:
+            np.testing.assert_allclose(made, alone, atol=1e-4)
+    assert engine.stats().step_rows.total > sum(engine.stats().step_rows.counts), "rows must have shared steps"
+
+
+def test_a_stream_begins_while_it_is_being_drawn(make_engine: MakeEngine, model: Model) -> None:
+    """The first chunk of a long segment comes before its last token is drawn; the joined ones have the exact length."""
+    engine = make_engine()
+    handle = engine.submit(long_job(model))
+    chunks = handle.chunks()
+    first = next(chunks)
+    assert handle.report.finish_reason is None
+    assert 0.3 < len(first) / 24000 < 0.6
+    rest = list(chunks)
+    assert len(first) + sum(map(len, rest)) == 960 * handle.report.speech_tokens
+    assert handle.report.speech_tokens > 240
+
+
+@pytest.mark.parametrize("speed", [0.5, 2.0])
+def test_a_stream_keeps_its_speed(make_engine: MakeEngine, model: Model, speed: float) -> None:
+    """At any speed a stream is as long as the whole utterance is, and its first chunk as long as at speed 1."""
+    engine = make_engine()
+    handle = engine.submit(long_job(model, speed=speed))
+    chunks = list(handle.chunks())
+    assert sum(map(len, chunks)) == 480 * round(2 * handle.report.speech_tokens / speed)
+    assert 0.3 < len(chunks[0]) / 24000 < 0.6
+
+
+def test_a_cancelled_job_gives_its_slot_back(make_engine: MakeEngine, model: Model) -> None:
+    """Running or in line, a cancelled job is gone, and the next one is served."""
+    engine = make_engine(slots=1)
+    running = engine.submit(long_job(model))
+    next(running.chunks())
+    queued, last = engine.submit(long_job(model)), engine.submit(job(model))
+    queued.cancel()
+    running.cancel()
+    for handle in (running, queued):
+        with pytest.raises(CancelledError):
+            list(handle.chunks())
+        assert handle.report.finish_reason == "cancelled"
+    assert list(last.chunks())
+
+
+def test_a_deadline_holds_in_line_and_no_longer(make_engine: MakeEngine, model: Model) -> None:
+    """A job that is not taken up before its deadline fails; one that was taken up may finish after it."""
+    engine = make_engine(slots=1)
+    soon = time.monotonic() + 0.2
+    first = engine.submit(long_job(model, stream=False, deadline=soon))
+    late = engine.submit(job(model, deadline=soon))
+    with pytest.raises(DeadlineError):
+        list(late.chunks())
+    assert list(first.chunks())
+
+
+def test_the_line_is_bounded(make_engine: MakeEngine, model: Model) -> None:
+    """One more than may wait is refused, with a guess when to come again."""
+    engine = make_engine(slots=1, waiting=1)
+    running = engine.submit(long_job(model))
+    wait_until(lambda: engine.waiting() == 0, "the first job to run")
+    waiting = engine.submit(job(model))
+    assert engine.owed_seconds() > 0
+    with pytest.raises(BusyError) as caught:
+        engine.submit(job(model))
+    assert caught.value.retry_after >= 1.0
+    running.cancel()
+    assert list(waiting.chunks())
+
+
+def test_what_cannot_be_done_is_refused_at_once(make_engine: MakeEngine, model: Model) -> None:
+    """A rate or a speed that there is not, and a voice that leaves no room, are the caller's errors."""
+    engine = make_engine()
+    with pytest.raises(UnsupportedError):
+        engine.submit(job(model, sample_rate=16000))
+    with pytest.raises(InputError):
+        engine.submit(job(model, speed=3.0))
+    with pytest.raises(TextError):
+        engine.submit(job(model, voice=made_up_voice(model, 2040)))
+
+
+def test_a_reader_who_does_not_read_is_held_and_then_cut(make_engine: MakeEngine, model: Model) -> None:
+    """Past the bound nothing more is made for him; when he goes on he gets the rest, and if not he is cut."""
+    engine = make_engine(limits=Limits(unsent=0.5, patience=1000.0))
+    handle = engine.submit(long_job(model))
+    wait_until(lambda: engine.stats().held == 1, "the job to be held")
+    made = handle.report.audio_seconds
+    assert made < 4.0
+    assert engine.stats().unsent_seconds == pytest.approx(made)
+    assert sum(map(len, handle.chunks())) == 960 * handle.report.speech_tokens
+    impatient = make_engine(limits=Limits(unsent=0.5, patience=0.1))
+    lost = impatient.submit(long_job(model))
+    wait_until(lambda: lost.ended, "the job to be cut")
+    with pytest.raises(CancelledError):
+        list(lost.chunks())
+
+
+def test_closing_ends_what_runs_and_refuses_the_rest(make_engine: MakeEngine, model: Model) -> None:
+    """After `close` no job runs and none is taken; with grace a short one may finish first."""
+    engine = make_engine(slots=1)
+    handles = [engine.submit(long_job(model)) for _ in range(2)]
+    engine.close()
+    for handle in handles:
+        with pytest.raises(CancelledError):
+            list(handle.chunks())
+    with pytest.raises(EngineError):
+        engine.submit(job(model))
+    graceful = make_engine()
+    handle = graceful.submit(job(model))
+    graceful.close(grace=60.0)
+    assert handle.report.finish_reason in ("stop", "length")
+
+
+def test_memory_that_is_not_there_is_refused_with_numbers(model: Model) -> None:
+    """Slots that cannot fit are refused before anything is taken."""
+    with pytest.raises(DeviceMemoryError, match=r"100000000 slots × 2048 positions takes \d+ MiB, but cpu has \d+"):
+        BatchEngine(model, Options(slots=100_000_000))
+
+
+def test_tokens_do_not_depend_on_neighbours(make_engine: MakeEngine, model: Model) -> None:
+    """With `deterministic`, a job draws the same tokens and makes the same sound alone and among 15 others."""
+    engine = make_engine(deterministic=True, slots=16)
+    asked = job(model, "今天天气很好，我们走吧。", stream=False)
+    alone = wave_of(engine, asked)
+    others = [engine.submit(job(model, TEXTS[i % 4] * (1 + i % 3), seed=100 + i, stream=False)) for i in range(15)]
+    among = wave_of(engine, asked)
+    for other in others:
+        assert list(other.chunks())
+    np.testing.assert_allclose(among, alone, atol=1e-5)
+    assert engine.stats().step_rows.counts[-6] > 0, "16 rows must have been in one step"

@@ -1,0 +1,182 @@
+"""Both ends of a job, and the line it stands in: no engine, no model."""
+
+from __future__ import annotations
+
+import time
+from threading import Thread
+from typing import cast
+
+import numpy as np
+import pytest
+
+from glmtts.engine.handle import JobHandle
+from glmtts.engine.job import Job
+from glmtts.engine.line import Line
+from glmtts.errors import BusyError, CancelledError, DeadlineError, EngineError
+from glmtts.voice.voice import Voice
+
+RATE = 10
+
+
+def job(*, stream: bool = True, deadline: float | None = None) -> Job:
+    return Job((), cast("Voice", None), RATE, seed=0, stream=stream, deadline=deadline)
+
+
+def seconds(count: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    return np.zeros(round(count * RATE), np.float32)
+
+
+def test_chunks_come_in_order_and_then_the_end() -> None:
+    """A reader gets what was put in, and the report says how much that was."""
+    handle = JobHandle(job())
+    assert handle.start()
+    for length in (1.0, 2.0):
+        handle.put(seconds(length))
+    handle.end()
+    assert [len(chunk) / RATE for chunk in handle.chunks()] == [1.0, 2.0]
+    assert (handle.report.finish_reason, handle.report.audio_seconds) == ("stop", 3.0)
+
+
+def test_a_reader_waits_for_the_next_chunk() -> None:
+    """What is put in later by another thread arrives."""
+    handle = JobHandle(job())
+    handle.start()
+    got: list[int] = []
+    reader = Thread(target=lambda: got.extend(map(len, handle.chunks())))
+    reader.start()
+    handle.put(seconds(1))
+    handle.put(seconds(3))
+    handle.end()
+    reader.join(10)
+    assert got == [RATE, 3 * RATE]
+
+
+def test_an_error_comes_after_what_was_made() -> None:
+    """A job that fails gives its reader the sound there is, then the error; and that is its only end."""
+    handle = JobHandle(job())
+    handle.start()
+    handle.put(seconds(1))
+    handle.end(EngineError("a fault"))
+    chunks = handle.chunks()
+    assert len(next(chunks)) == RATE
+    with pytest.raises(EngineError):
+        next(chunks)
+    handle.end()
+    handle.cancel()
+    handle.put(seconds(1))
+    assert handle.report.finish_reason == "error"
+    assert handle.report.audio_seconds == 1.0
+
+
+def test_a_cancelled_job_has_nothing_left_to_read() -> None:
+    """Cancelling throws away what was made, tells the engine once it holds no lock, and may be done again."""
+    woken: list[bool] = []
+    handle = JobHandle(job(), wake=lambda: woken.append(handle.ended))
+    handle.start()
+    handle.put(seconds(1))
+    handle.cancel()
+    handle.cancel()
+    assert handle.unsent == 0.0
+    with pytest.raises(CancelledError):
+        list(handle.chunks())
+    assert handle.report.finish_reason == "cancelled"
+    assert woken[0]
+
+
+def test_unsent_sound_is_counted() -> None:
+    """What was put in and not read; reading tells the engine."""
+    woken: list[float] = []
+    handle = JobHandle(job(), wake=lambda: woken.append(handle.unsent))
+    handle.start()
+    handle.put(seconds(2))
+    handle.put(seconds(1))
+    assert handle.unsent == pytest.approx(3.0)
+    next(handle.chunks())
+    assert woken == [pytest.approx(1.0)]
+    assert handle.unread(time.monotonic() + 5) >= 5
+
+
+def test_underrun_is_the_longest_wait_of_a_listener() -> None:
+    """Who plays from the first chunk on waits when the next comes after he has heard what there is; else it is 0."""
+    handle = JobHandle(job())
+    handle.start()
+    handle.put(seconds(3600))
+    handle.put(seconds(1))
+    assert handle.report.underrun == 0.0
+    assert handle.report.first_audio is not None
+    late = JobHandle(job())
+    late.start()
+    late.put(seconds(0.1))
+    assert late.dry_at is not None
+    late.dry_at -= 60.0
+    late.put(seconds(1))
+    assert late.report.underrun >= 59.0
+
+
+def test_a_deadline_holds_in_line_only() -> None:
+    """Past it, a job that waits raises DeadlineError and never starts; one that has started goes on."""
+    late = JobHandle(job(deadline=time.monotonic()))
+    with pytest.raises(DeadlineError):
+        list(late.chunks())
+    assert not late.start()
+    assert late.report.finish_reason == "error"
+    started = JobHandle(job(deadline=time.monotonic()))
+    started.start()
+    started.put(seconds(1))
+    started.end()
+    assert len(list(started.chunks())) == 1
+
+
+def test_first_come_first_served() -> None:
+    """Jobs are taken in order, but for those that have ended in line; past the last place BusyError says when."""
+    line = Line(3)
+    first, second, third = (line.submit(job(), 1.0) for _ in range(3))
+    with pytest.raises(BusyError) as caught:
+        line.submit(job(), 1.0, retry_after=7.0)
+    assert caught.value.retry_after == 7.0
+    second.cancel()
+    assert line.waiting() == 2
+    assert [line.take(), line.take(), line.take()] == [first, third, None]
+    assert (line.waiting(), line.running()) == (0, 2)
+
+
+def test_owed_is_what_waits_and_what_is_left_of_what_runs() -> None:
+    """Seconds expected of jobs in line, and of running ones what has not been made."""
+    line = Line(3)
+    line.submit(job(), 4.0)
+    line.submit(job(), 5.0)
+    running = line.take()
+    assert running is not None
+    running.start()
+    running.put(seconds(3))
+    assert line.owed() == pytest.approx(6.0)
+    assert line.unsent() == pytest.approx(3.0)
+    assert line.owed(lambda handle: 0.5) == pytest.approx(5.5)
+
+
+def test_a_closed_line_lets_jobs_finish_for_a_while() -> None:
+    """Closing waits for jobs to leave, then cancels the rest; afterwards nothing is taken in."""
+    line = Line(3)
+    line.submit(job(), 1.0)
+    running = line.take()
+    assert running is not None
+    worker = Thread(target=lambda: (running.wait(0.05), running.end(), line.leave(running)))
+    worker.start()
+    line.close(grace=60.0)
+    worker.join(10)
+    assert running.report.finish_reason == "stop"
+    with pytest.raises(EngineError):
+        line.submit(job(), 1.0)
+    hurried = Line(3)
+    left = hurried.submit(job(), 1.0)
+    hurried.close()
+    assert left.report.finish_reason == "cancelled"
+
+
+def test_who_looks_first_and_then_sleeps_misses_nothing() -> None:
+    """`sleep` returns at once when something has happened since the version that its caller saw."""
+    line = Line(3)
+    seen = line.version
+    line.submit(job(), 1.0)
+    line.sleep(seen)
+    assert line.version != seen

@@ -1,0 +1,190 @@
+"""The scheduler as a state machine: whatever happens to them, every job ends once and every slot comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import cast
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from glmtts.audio import Wave
+from glmtts.config import GenerationConfig
+from glmtts.engine.chunker import Ladder
+from glmtts.engine.deadlines import Expectation
+from glmtts.engine.handle import JobHandle
+from glmtts.engine.job import Job
+from glmtts.engine.line import Line
+from glmtts.engine.scheduler import Limits, Scheduler, Stream, Utterance
+from glmtts.errors import BusyError, CancelledError, DeadlineError, EngineError
+from glmtts.history import History
+from glmtts.text.frontend import Segment
+from glmtts.voice.voice import Voice
+
+SLOTS, PLACES = 3, 4
+RATE = 50
+GENERATION = GenerationConfig(min_ratio=0.0, max_ratio=3.0)
+FAILURES = (CancelledError, DeadlineError, EngineError)
+JOBS = st.builds(
+    lambda sizes, stream, speed: (sizes, stream, speed),
+    st.lists(st.integers(1, 8), min_size=1, max_size=4),
+    st.booleans(),
+    st.sampled_from([0.5, 1.0, 2.0]),
+)
+
+
+def sound_of(utterance: Utterance, start: int, end: int) -> Wave:
+    """A sample a token, which tells the segment and the place."""
+    return np.arange(start, end, dtype=np.float32) + 1000 * utterance.segment.index
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Callers submit, read and cancel; the device draws, sounds and fails; in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.line = Line(PLACES)
+        self.scheduler = Scheduler(
+            self.line,
+            SLOTS,
+            lambda job: History((1, 2), (3,), GENERATION),
+            Expectation(0.1),
+            ladder=Ladder(sizes=(2, 3), ahead=1, window=2),
+            limits=Limits(prefill=5, unsent=0.3, patience=1e9),
+        )
+        self.handles: list[JobHandle] = []
+        self.reasons: dict[JobHandle, str] = {}
+        self.said: dict[JobHandle, list[float]] = {}
+
+    # Callers
+
+    @rule(job=JOBS)
+    def submit(self, job: tuple[list[int], bool, float]) -> None:
+        sizes, stream, speed = job
+        segments = tuple(Segment(i, "", (5,) * size) for i, size in enumerate(sizes))
+        asked = Job(segments, cast("Voice", None), RATE, seed=0, speed=speed, stream=stream)
+        try:
+            handle = self.line.submit(asked, 1.0)
+        except BusyError:
+            assert self.line.waiting() == PLACES
+            return
+        self.handles.append(handle)
+        self.said[handle] = []
+
+    @precondition(lambda self: self.handles)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.handles)).cancel()
+
+    @precondition(lambda self: self.handles)
+    @rule(data=st.data())
+    def read(self, data: st.DataObject) -> None:
+        self.take(data.draw(st.sampled_from(self.handles)))
+
+    def take(self, handle: JobHandle) -> None:
+        if handle.unsent > 0 or handle.ended:
+            try:
+                self.said[handle] += next(handle.chunks(), np.zeros(0, np.float32)).tolist()
+            except FAILURES:
+                assert handle.report.finish_reason in ("cancelled", "error")
+
+    # The device
+
+    @rule(data=st.data())
+    def draw(self, data: st.DataObject) -> None:
+        self.step(lambda: data.draw(st.sampled_from(["token", "token", "token", "end", "fault", "nothing"])))
+
+    def step(self, outcome: Callable[[], str]) -> None:
+        self.now += 0.01
+        scheduler = self.scheduler
+        scheduler.sweep(self.now)
+        scheduler.admit(self.now)
+        scheduler.freed.clear()
+        if (piece := scheduler.next_prefill()) is not None:
+            scheduler.prefilled(*piece)
+        for slot, (stream, utterance) in scheduler.rows().items():
+            assert stream.slot == slot
+            self.draw_one(stream, utterance, outcome())
+
+    def draw_one(self, stream: Stream, utterance: Utterance, outcome: str) -> None:
+        if outcome == "fault":
+            self.scheduler.fail(stream, EngineError("a fault"))
+        elif outcome != "nothing":
+            self.scheduler.drew(stream, utterance, 7 if outcome == "token" else None)
+
+    @rule(pace=st.sampled_from([None, 0.5, 4.0]), data=st.data())
+    def sound(self, pace: float | None, data: st.DataObject) -> None:
+        items = self.scheduler.sounding(self.now, pace)
+        for stream, utterance, block in items[: data.draw(st.integers(1, SLOTS))]:
+            outcome = data.draw(st.sampled_from(["whole", "whole", "part", "fault"]))
+            if outcome == "fault":
+                self.scheduler.fail(stream, EngineError("a fault"))
+                continue
+            done = len(self.said_of(stream, utterance))
+            end = block.end if outcome == "whole" else data.draw(st.integers(done, block.end))
+            whole = outcome == "whole"
+            self.scheduler.made(stream, utterance, sound_of(utterance, done, end), self.now, whole=whole)
+
+    def said_of(self, stream: Stream, utterance: Utterance) -> list[float]:
+        """Samples of the segment so far, read or not."""
+        waiting = [sample for wave in stream.handle._ready for sample in wave.tolist()]
+        return [x for x in self.said[stream.handle] + waiting if x // 1000 == utterance.segment.index]
+
+    # What holds always
+
+    @invariant()
+    def slots_are_conserved(self) -> None:
+        """A slot is free or belongs to one job."""
+        used = [stream.slot for stream in self.scheduler.streams]
+        assert sorted(used + self.scheduler._free) == list(range(SLOTS))
+        assert self.line.running() == len(used)
+
+    @invariant()
+    def a_job_ends_once(self) -> None:
+        """Its finish reason never changes, and a job that has not ended is in line or has a slot."""
+        running = {stream.handle for stream in self.scheduler.streams}
+        waiting = set(self.line._waiting)
+        for handle in self.handles:
+            reason = handle.report.finish_reason
+            assert (reason is not None) == handle.ended
+            if reason is None:
+                assert (handle in running) != (handle in waiting)
+            else:
+                assert self.reasons.setdefault(handle, reason) == reason
+
+    @invariant()
+    def sound_is_in_order(self) -> None:
+        """What a reader gets begins with the first segment's first token and has no gap and no overlap."""
+        for said in self.said.values():
+            assert not said or said[0] % 1000 == 0
+            for before, after in pairwise(said):
+                assert after == before + 1 or (after % 1000 == 0 and after > before)
+
+    def teardown(self) -> None:
+        """When rows end and readers read, everything comes to its end, and a whole job has said every token."""
+        for _ in range(4000):
+            if all(handle.ended for handle in self.handles) and not self.scheduler.streams:
+                break
+            for handle in self.handles:
+                self.take(handle)
+            self.step(lambda: "end")
+            for stream, utterance, block in self.scheduler.sounding(self.now, None):
+                wave = sound_of(utterance, len(self.said_of(stream, utterance)), block.end)
+                self.scheduler.made(stream, utterance, wave, self.now, whole=True)
+        assert self.scheduler._free == list(range(SLOTS))[::-1]
+        assert self.line.empty()
+        for handle in self.handles:
+            assert handle.ended
+            while handle.unsent > 0:
+                self.take(handle)
+            if handle.report.finish_reason in ("stop", "length"):
+                assert handle.report.segments_done == len(handle.job.segments)
+                assert len(self.said[handle]) == handle.report.speech_tokens
+
+
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

@@ -1,0 +1,44 @@
+"""An engine's figures of itself."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from glmtts.engine.stats import Counter, Pace, Pulse
+
+
+def test_observations_are_counted_by_their_bounds() -> None:
+    """Each observation is in the first bucket that it fits; those above all bounds are in the last."""
+    counter = Counter((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 3.0):
+        counter.note(value)
+    tally = counter.tally()
+    assert (tally.counts, tally.total) == ((2, 1, 1), 6.0)
+    assert tally.cumulative == (2, 3, 4)
+
+
+def test_a_pulse_ages_only_at_work() -> None:
+    """From its last beat on, until it rests."""
+    pulse = Pulse()
+    assert pulse.age() == 0.0
+    pulse.beat()
+    time.sleep(0.01)
+    assert pulse.age() >= 0.01
+    pulse.rest()
+    assert pulse.age() == 0.0
+
+
+def test_pace_is_sound_by_work_lately() -> None:
+    """Seconds of sound by the busiest stage's seconds of work; what is long ago hardly counts."""
+    pace = Pace(2)
+    assert pace() is None
+    pace.work(0, 0.25)
+    pace.work(1, 0.5)
+    pace.made(1.0)
+    assert pace() == pytest.approx(2.0, rel=0.1)
+    for _ in range(200):
+        pace.work(1, 2.0)
+        pace.made(1.0)
+    assert pace() == pytest.approx(0.5, rel=0.05)
