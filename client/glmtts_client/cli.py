@@ -115,6 +115,8 @@ def say(connection: Connection, /, text: str, output: Path | None, play: bool, *
     """Speak TEXT ("-": standard input), into a file or aloud."""
     if output is None and not play:
         raise click.UsageError("want -o FILE, --play, or both")
+    if play and output is not None and output.suffix not in (".wav", ".pcm"):
+        raise click.UsageError(f"-o {output}: with --play want .wav or .pcm")
     query, options = _options(given)
     text = sys.stdin.read() if text == "-" else text
     with connection.cluster(query, RetryPolicy(deadline=SAY_DEADLINE)) as cluster:

@@ -10,14 +10,14 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
 
 from glmtts_client.api import abandon, pieces
 from glmtts_client.chooser import Ask
-from glmtts_client.errors import AnswerError, ClientError, NoNodeError
+from glmtts_client.errors import AnswerError, ClientError, NodeError
 from glmtts_client.join import Join, Splice
 from glmtts_client.node import Node, Query
 from glmtts_client.pool import Pool
@@ -82,6 +82,7 @@ class Relay:
         self._id = uuid.uuid4().hex
         self._chain = _Chain()
         self._splice: Splice | None = None
+        self._failed: set[str] = set()
         self._stopped = threading.Event()
         self._answer: requests.Response | None = None
 
@@ -110,58 +111,58 @@ class Relay:
         report = SegmentReport(text)
         self.segments.append(report)
         self._splice = None
+        self._failed = set()
         clock = Clock(self._pool.policy.deadline)
         for attempt in self._pool.policy.retrying(clock, self._wait):
             with attempt:
                 self._wait()
                 node = self._choose(report)
                 report.nodes.append(node.url)
-                with self._pool.trying(node):
-                    self._try(node, report, clock)
+                try:
+                    with self._pool.trying(node):
+                        self._try(node, report, clock)
+                except NodeError as error:
+                    if not error.busy:
+                        self._failed.add(node.url)
+                    raise
 
     def _choose(self, report: SegmentReport) -> Node:
         """The node of the segment before, while it is well; else one with its model; else any, without history."""
-        last, avoid = self._chain.node, frozenset(report.nodes)
+        last, failed = self._chain.node, self._failed
         ask = Ask(len(report.text), self._chain.rate or self._options.sample_rate)
         if last is None:
-            return self._pool.pick(self._query, ask, avoid)
-        if last.url not in avoid and self._pool.is_well(last, self._query):
+            return self._pool.pick(self._query, ask, report.nodes)
+        if last.url not in report.nodes and self._pool.is_well(last, self._query):
             return last
-        same = replace(self._query, model=last.model or None, version=last.version or None)
-        try:
-            return self._pool.pick(same, ask, avoid)
-        except NoNodeError as error:
-            if error.retry_after is not None:  # they are there, and only busy
-                raise
-        return self._pool.pick(self._query, ask, avoid)
+        nodes = self._pool.nodes(self._query)
+        # Those that failed at this very segment may stay in discovery for a while.
+        same = [node for node in nodes if _model(node) == _model(last) and node.url not in failed]
+        return self._pool.chooser.pick(same or nodes, ask, avoid=report.nodes)
 
     def _try(self, node: Node, report: SegmentReport, clock: Clock) -> None:
         """The segment from one node, after what others gave of it already; then the token for the next segment."""
-        number = len(self.segments) - 1
-        last = self._chain.node
-        if last is not None and (node.model, node.version) != (last.model, last.version):
-            self._chain.token = None
-        report.history = number == 0 or self._chain.token is not None
+        chain, number = self._chain, len(self.segments) - 1
+        token = chain.token if chain.node is None or _model(node) == _model(chain.node) else None
         request_id = f"{self._id}-{number}-{len(report.nodes)}"
         try:
-            with self._pool.api.stream(node, self._body(report.text), self._with_id(request_id)) as answer:
-                self._read(answer, report, clock)
+            self._hear(node, report, clock, token, request_id)
         except AnswerError as error:
-            if error.field != "continuation" or self._chain.token is None:
+            if error.field != "continuation" or token is None:
                 raise
             # Another checkpoint after all. Better to go on without history than not at all.
-            self._chain.token = None
-            return self._try(node, report, clock)
-        self._chain.token, self._chain.node = self._token(node, request_id), node
-        return None
+            self._hear(node, report, clock, token := None, request_id)
+        report.history = number == 0 or token is not None
+        chain.token, chain.node = self._token(node, request_id), node
 
-    def _body(self, text: str) -> dict[str, Any]:
-        more = {"continuation": self._chain.token, "sample_rate": self._chain.rate or self._options.sample_rate}
+    def _hear(self, node: Node, report: SegmentReport, clock: Clock, token: str | None, request_id: str) -> None:
+        headers = {**self._headers, "X-Request-Id": request_id}
+        with self._pool.api.stream(node, self._body(report.text, token), headers) as answer:
+            self._read(answer, report, clock)
+
+    def _body(self, text: str, token: str | None) -> dict[str, Any]:
+        more = {"continuation": token, "sample_rate": self._chain.rate or self._options.sample_rate}
         given = {name: value for name, value in more.items() if value is not None}
         return {"text": text, **self._options.body(), "segmented": True, "timeout": self._pool.policy.line, **given}
-
-    def _with_id(self, request_id: str) -> dict[str, str]:
-        return {**self._headers, "X-Request-Id": request_id}
 
     def _read(self, answer: requests.Response, report: SegmentReport, clock: Clock) -> None:
         if self._chain.rate is None:
@@ -199,3 +200,7 @@ class Relay:
             log.warning("%s does not say what was said: %s", node.url, error)
             return None
         return None if token is None else str(token)
+
+
+def _model(node: Node) -> tuple[str, str]:
+    return node.model, node.version

@@ -76,8 +76,8 @@ class RetryPolicy:
     """
 
     deadline: float = 120.0
-    attempts: int = 6
-    first: float = 0.2
+    attempts: int = 10
+    first: float = 0.25
     longest: float = 10.0
     line: float = 30.0
     budget: Budget | None = field(default_factory=Budget)

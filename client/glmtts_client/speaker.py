@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-import click
-
 from glmtts_client.cluster import Cluster
 from glmtts_client.errors import ClientError
 from glmtts_client.speech import Options
@@ -37,8 +35,6 @@ def say(
             f"{speech.seconds:.2f} s of speech in {speech.elapsed:.2f} s (RTF {speech.rtf:.2f}) from {speech.node}, "
             f"seed {speech.seed}, {speech.attempts} {'try' if speech.attempts == 1 else 'tries'}"
         )
-    if kind not in ("wav", "pcm"):
-        raise click.UsageError(f"-o {output}: with --play want .wav or .pcm")
     return _aloud(cluster, text, options, output, traceparent)
 
 

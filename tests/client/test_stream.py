@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,16 +113,6 @@ def test_another_device_takes_over_at_a_silence(start: Start, agent: Agent, undi
     assert len(heard) / 24000 == pytest.approx(whole, abs=0.6)
 
 
-def test_another_version_takes_over_without_history(start: Start, agent: Agent) -> None:
-    """Where no node with the model is left, another goes on as well as it can: all is said, and it is reported."""
-    [first] = start(SLOW, GLMTTS_REGION="eu")
-    start(SLOW + ",version=fake-2", GLMTTS_REGION="us")
-    with patient(agent, region="eu") as cluster, cluster.stream(TEXT, SEEDED) as stream:
-        heard = listen(stream, 10.0, lambda: kill(first))
-    assert len(heard) / 48000 == pytest.approx(sum(SECONDS), abs=0.6)
-    assert [segment.history for segment in stream.segments] == [True, False, True]
-
-
 def test_a_node_that_hangs_is_given_up(
     agent: Agent, herd: list[Server], undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,14 +145,18 @@ def test_a_node_may_die_when_all_was_said(
     assert all(segment.history and not segment.joins for segment in stream.segments)
 
 
-def test_a_token_that_is_refused_is_dropped(agent: Agent, voices: Path) -> None:
-    """Nodes that say nothing of their model may turn out to have another one: then it goes on without history."""
-    with Server(SLOW, voices=voices) as first, Server(SLOW + ",version=fake-2", voices=voices) as second:
-        for number, server in enumerate((first, second)):
-            payload = {"ID": f"mute-{number}", "Name": "mute", "Address": "127.0.0.1", "Port": server.port}
+@pytest.mark.parametrize("told", [True, False], ids=["as its metadata say", "though it does not say so"])
+def test_another_version_takes_over_without_history(agent: Agent, voices: Path, told: bool) -> None:
+    """Where the last node with the model dies, and stays in discovery for long, another goes on as well as it can."""
+    versions = ("fake-1", "fake-2")
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Server(f"{SLOW},version={name}", voices=voices)) for name in versions]
+        for server, version in zip(servers, versions, strict=True):
+            meta = {"model": "fake", "model_version": version} if told else {}
+            payload = {"ID": version, "Name": "mixed", "Address": "127.0.0.1", "Port": server.port, "Meta": meta}
             agent.call("PUT", "/v1/agent/service/register", payload)
-        with patient(agent, "mute") as cluster, cluster.stream(TEXT, SEEDED) as stream:
-            heard = listen(stream, 10.0, lambda: kill(speaker([first, second], stream)))
+        with patient(agent, "mixed") as cluster, cluster.stream(TEXT, SEEDED) as stream:
+            heard = listen(stream, 10.0, lambda: kill(speaker(servers, stream)))
     assert len(heard) / 48000 == pytest.approx(sum(SECONDS), abs=0.6)
     assert [segment.history for segment in stream.segments] == [True, False, True]
 
