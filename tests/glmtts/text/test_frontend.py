@@ -122,10 +122,10 @@ def test_replacements_come_first_and_are_checked(tokenizer: Tokenizer) -> None:
     old = Frontend(tokenizer, {"你": "<|N|>", "好": "<|H|>"}, frozenset("你好"))
     new = old.replacing({"好": "<|AO3|>"})
     assert old.segments("你好", phoneme=True)[0].ids == tuple(
-        tokenizer.encode("<|N|><|H|>", allow_special=tokenizer.phonemes)
+        tokenizer.encode("<|N|><|H|>。", allow_special=tokenizer.phonemes)
     )
     assert new.segments("你好", phoneme=True)[0].ids == tuple(
-        tokenizer.encode("<|N|><|AO3|>", allow_special=tokenizer.phonemes)
+        tokenizer.encode("<|N|><|AO3|>。", allow_special=tokenizer.phonemes)
     )
     for words in ({"好": "<|user|>"}, {"<|N|>": "好"}, {"": "<|N|>"}, {"好": "a\0"}):
         with pytest.raises(TextError, match="wanted") as caught:
