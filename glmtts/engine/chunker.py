@@ -24,7 +24,7 @@ class Ladder:
 
     sizes: tuple[int, ...] = (20, 25, 50, 100)
     ahead: int = 5
-    window: int = 50
+    window: int = 25
 
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 1 or self.ahead < 1 or self.window < 0:

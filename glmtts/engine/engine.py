@@ -28,7 +28,8 @@ from glmtts.engine.line import Line
 from glmtts.engine.memory import refuse_unless_fits
 from glmtts.engine.options import DEFAULTS, Options, SoundLimits
 from glmtts.engine.scheduler import Scheduler, Stream, Utterance
-from glmtts.engine.sound import Item, Sound
+from glmtts.engine.sound import Sound
+from glmtts.engine.speech import Item
 from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pace, Pulse
 from glmtts.history import History, check_spoken
 from glmtts.models.decode import Row
@@ -259,9 +260,9 @@ class BatchEngine:
 
     def _sound(self, items: list[Item]) -> bool:
         """One step for the most urgent block and those that it can take along. False when there is none."""
-        if not items:
-            return False
         began = time.monotonic()
+        if not items:
+            return self._rehearse(began)
         name, batch, made = self._runner.step(items)
         if name == "flow" and batch:
             self._flow_rows.note(len(batch))
@@ -276,6 +277,15 @@ class BatchEngine:
             if made:
                 self._line.notify()
         return True
+
+    def _rehearse(self, began: float) -> bool:
+        """While there is nothing to make sound of: gets to know the voice of a job that is being drawn."""
+        with self._line.changed:
+            streams = self._scheduler.streams
+        stream = self._runner.rehearse(streams)
+        if stream is not None:
+            self._book("flow", [stream], began, stage=-1)
+        return stream is not None
 
     def _book(self, name: str, streams: list[Stream], began: float, stage: int) -> None:
         ended = time.monotonic()

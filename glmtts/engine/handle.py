@@ -120,10 +120,12 @@ class JobHandle:
 
     def _give_up(self, error: CancelledError) -> None:
         with self._changed:
-            self._cancelled = True
-            self._ready.clear()
-            self.unsent = 0.0
-            self._finish("cancelled", error)
+            if not self.ended or self._ready:
+                self._cancelled = True
+                self._ready.clear()
+                self.unsent = 0.0
+                self._finish("cancelled", error)
+                self._error = error  # also where the job had ended well: what was thrown away is missing
         self._wake()
 
     def _finish(self, reason: FinishReason, error: Exception | None) -> None:

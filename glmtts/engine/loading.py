@@ -12,6 +12,7 @@ from glmtts.checkpoint import Model, load, pick_device
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
 from glmtts.engine.options import DEFAULTS, Options
+from glmtts.precision import bfloat16_pays
 from glmtts.text.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
@@ -34,8 +35,8 @@ def load_engine(
     Args:
         replacements: file of pronunciation overrides, see `glmtts.text.replacements.read_replacements`.
         vocos_sha256: hash that the 32 kHz vocoder's file must have; without it that vocoder is left out.
-        deterministic: the AR stage in float32 and in fixed shapes, so that a job draws the same tokens whoever else is
-            served; it wins over `options`.
+        deterministic: float32 and, in the AR stage, fixed shapes, so that a job draws the same tokens whoever else is
+            served; it wins over `options`. Else the flow's matrices are in bfloat16 where a CPU is faster so.
 
     CheckpointError as `glmtts.checkpoint.load`, or when `replacements` cannot be read; DeviceMemoryError when the
     engine's memory does not fit.
@@ -44,6 +45,8 @@ def load_engine(
     options = replace(options, deterministic=deterministic or options.deterministic)
     dtype = torch.float32 if options.deterministic else None
     model = load(path, device=pick_device(device), dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
+    if model.device.type == "cpu" and not options.deterministic and bfloat16_pays():
+        model.flow.estimator.halve()
     model.frontend.warm()
     engine = BatchEngine(model, options)
     try:

@@ -11,11 +11,13 @@ from glmtts.engine.scheduler import Limits
 @dataclass(frozen=True)
 class SoundLimits:
     """frames: of one flow batch, padding included (a single block may have more). piece: frames that a vocoder makes
-    in one go. prompt: tokens of the voice that stand before a listener's blocks, None for all there are."""
+    in one go. prompt: tokens of the voice that stand before a listener's blocks, None for all there are. voices: bytes
+    that may be kept of what the flow remembers of voices."""
 
     frames: int = 400
     piece: int = 400
     prompt: int | None = 125
+    voices: int = 512 * 2**20
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ Dimension names: b batch, t time in mel frames, n tokens, c/d channels, h heads.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from glmtts.config import DiTConfig
 from glmtts.errors import CheckpointError
+from glmtts.models.dit_inputs import InputEmbedding, TimeEmbedding
+from glmtts.models.dit_past import Past, Trace, seen
 from glmtts.models.token_trunk import TokenTrunk, clear, frequencies, stretch
 
 __all__ = ["NULL_TOKEN", "DiT", "block_mask", "stretch"]
 
 NULL_TOKEN = 0
-TIME_DIM = 256
 NORM_EPS = 1e-6
-CONV_GROUPS, CONV_KERNEL = 16, 31
 
 
 def block_mask(frames: int, blocks: Sequence[int], *, device: torch.device | str | None = None) -> Tensor:
@@ -43,54 +43,6 @@ def block_mask(frames: int, blocks: Sequence[int], *, device: torch.device | str
     left_t = end_k[block_t] - 1 - frame_t
     horizon_t = end_k[block_t] + (look_k[block_t] - left_t).clamp(min=0)
     return frame_t[None, :] < horizon_t[:, None]
-
-
-class TimeEmbedding(nn.Module):
-    """Solver time in [0, 1] -> (b, d)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.time_mlp = nn.Sequential(nn.Linear(TIME_DIM, dim), nn.SiLU(), nn.Linear(dim, dim))
-
-    def forward(self, time_b: Tensor) -> Tensor:
-        half = TIME_DIM // 2
-        step = math.log(10000.0) / (half - 1)
-        frequency = torch.exp(torch.arange(half, dtype=torch.float32, device=time_b.device) * -step)
-        angle = 1000.0 * time_b.float()[:, None] * frequency
-        wave = torch.cat([angle.sin(), angle.cos()], dim=-1)
-        first = self.time_mlp[0]
-        assert isinstance(first, nn.Linear)
-        out: Tensor = self.time_mlp(wave.to(first.weight.dtype))
-        return out
-
-
-class ConvPositionEmbedding(nn.Module):
-    """Where a frame stands, told by its neighbourhood: two grouped convolutions with Mish."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        first, second = (
-            nn.Conv1d(dim, dim, CONV_KERNEL, padding=CONV_KERNEL // 2, groups=CONV_GROUPS) for _ in range(2)
-        )
-        self.conv1d = nn.Sequential(first, nn.Mish(), second, nn.Mish())
-
-    def forward(self, x_btd: Tensor, valid_bt: Tensor | None) -> Tensor:
-        for conv, mish in (self.conv1d[0:2], self.conv1d[2:4]):
-            x_btd = mish(conv(clear(x_btd, valid_bt).transpose(1, 2))).transpose(1, 2)
-        return clear(x_btd, valid_bt)
-
-
-class InputEmbedding(nn.Module):
-    """[noisy mel, condition, tokens] -> the blocks' width."""
-
-    def __init__(self, features: int, dim: int) -> None:
-        super().__init__()
-        self.proj = nn.Linear(features, dim)
-        self.conv_pos_embed = ConvPositionEmbedding(dim)
-
-    def forward(self, x_btm: Tensor, cond_btc: Tensor, tokens_btd: Tensor, valid_bt: Tensor | None) -> Tensor:
-        h_btd = clear(self.proj(torch.cat([x_btm, cond_btc, tokens_btd], dim=-1)), valid_bt)
-        return h_btd + self.conv_pos_embed(h_btd, valid_bt)  # type: ignore[no-any-return]
 
 
 class AdaLayerNorm(nn.Module):
@@ -120,10 +72,12 @@ class Rotary(nn.Module):
         # which at frame 1000 is a turn too far.
         self.register_buffer("inv_freq", frequencies(dim // 2, 10000.0, torch.device("cpu")))
 
-    def forward(self, frames: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """(cos, sin), each (frames, dim / 2)."""
+    def forward(self, frames: int, like: Tensor, first_b: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(cos, sin), each (frames, dim / 2), or (b, frames, dim / 2) when each row has a first place of its own."""
         place_t = torch.arange(frames, dtype=torch.float32, device=like.device)
-        angle = place_t[:, None] * frequencies(self.inv_freq.shape[0], 10000.0, like.device)
+        if first_b is not None:
+            place_t = place_t + first_b[:, None]
+        angle = place_t[..., None] * frequencies(self.inv_freq.shape[0], 10000.0, like.device)
         return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
 
 
@@ -148,11 +102,26 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(dim, inner)
         self.to_out = nn.ModuleList([nn.Linear(inner, dim)])
 
-    def forward(self, x_btd: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x_btd: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        before: Iterable[tuple[Tensor, Tensor]] = (),
+        trace: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """`before`: keys and values of frames that are seen too. Notes its own in `trace`."""
+        given, x_btd = x_btd.dtype, x_btd.to(self.to_q.weight.dtype)
         q = self._split(_rotate_first_head(self.to_q(x_btd), rotary))
         k = self._split(_rotate_first_head(self.to_k(x_btd), rotary))
-        y_bhtd = F.scaled_dot_product_attention(q, k, self._split(self.to_v(x_btd)), attn_mask=mask)
-        return self.to_out[0](y_bhtd.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
+        v = self._split(self.to_v(x_btd))
+        if trace is not None:
+            trace.append((k, v))
+        if parts := tuple(before):
+            k = torch.cat([*(keys for keys, _ in parts), k], dim=2)
+            v = torch.cat([*(values for _, values in parts), v], dim=2)
+        y_bhtd = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.to_out[0](y_bhtd.transpose(1, 2).flatten(-2)).to(given)  # type: ignore[no-any-return]
 
     def _split(self, x_btd: Tensor) -> Tensor:
         b, t, d = x_btd.shape
@@ -168,7 +137,9 @@ class FeedForward(nn.Module):
         self.ff = nn.Sequential(first, nn.Identity(), nn.Linear(dim * mult, dim))
 
     def forward(self, x_btd: Tensor) -> Tensor:
-        return self.ff(x_btd)  # type: ignore[no-any-return]
+        last = self.ff[2]
+        assert isinstance(last, nn.Linear)
+        return self.ff(x_btd.to(last.weight.dtype)).to(x_btd.dtype)  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -180,9 +151,18 @@ class Block(nn.Module):
         self.attn = Attention(config.trans_dim, config.heads, config.dim_head)
         self.ff = FeedForward(config.trans_dim, config.ff_mult)
 
-    def forward(self, x_btd: Tensor, cond_bd: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x_btd: Tensor,
+        cond_bd: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        before: Iterable[tuple[Tensor, Tensor]] = (),
+        trace: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.attn_norm(cond_bd)
-        x_btd = torch.addcmul(x_btd, gate_a, self.attn(_modulated(x_btd, shift_a, scale_a), rotary, mask))
+        seen = self.attn(_modulated(x_btd, shift_a, scale_a), rotary, mask, before, trace)
+        x_btd = torch.addcmul(x_btd, gate_a, seen)
         return torch.addcmul(x_btd, gate_m, self.ff(_modulated(x_btd, shift_m, scale_m)))
 
 
@@ -210,6 +190,14 @@ class DiT(nn.Module):
         for linear in (*(norm.linear for norm in norms), self.proj_out):
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
+
+    def halve(self) -> None:
+        """Takes the blocks' matrices, which are nearly all of the work, to bfloat16. What is added up stays as it is:
+        in bfloat16 throughout, the mel gets a hiss."""
+        for block in self.transformer_blocks:
+            assert isinstance(block, Block)
+            block.attn.bfloat16()
+            block.ff.bfloat16()
 
     def forward(
         self,
@@ -254,17 +242,50 @@ class DiT(nn.Module):
 
         Inputs are taken to the weights' dtype; the velocity has that of `x_btm`, so a solver can add up in float32.
         """
+        return self._estimate(x_btm, tokens_btd, cond_btc, time_b, spk_bd, valid_bt, attention_bias_tt, None, None)[0]
+
+    def following(
+        self,
+        x_btm: Tensor,
+        tokens_btd: Tensor,
+        cond_btc: Tensor,
+        time_b: Tensor,
+        spk_bd: Tensor,
+        past: Past | None,
+        *,
+        valid_bt: Tensor | None = None,
+    ) -> tuple[Tensor, Trace]:
+        """`velocity` of frames that follow others, which are not computed again; and their own trace."""
+        layers: list[tuple[Tensor, Tensor]] = []
+        velocity, hidden_btd = self._estimate(x_btm, tokens_btd, cond_btc, time_b, spk_bd, valid_bt, None, past, layers)
+        keys, values = zip(*layers, strict=True)
+        return velocity, Trace(torch.stack(keys), torch.stack(values), hidden_btd)
+
+    def _estimate(
+        self,
+        x_btm: Tensor,
+        tokens_btd: Tensor,
+        cond_btc: Tensor,
+        time_b: Tensor,
+        spk_bd: Tensor,
+        valid_bt: Tensor | None,
+        bias_tt: Tensor | None,
+        past: Past | None,
+        trace: list[tuple[Tensor, Tensor]] | None,
+    ) -> tuple[Tensor, Tensor]:
+        """The velocity, and the frames before the position embedding. Notes each layer's keys and values in `trace`."""
         dtype = self.proj_out.weight.dtype
         cond_bd: Tensor = self.time_embed(time_b)
         if self.config.spkr_emb_adaLN:
             cond_bd = torch.cat([cond_bd, spk_bd.to(dtype)], dim=-1)
-        h_btd = self.emb_concator(x_btm.to(dtype), cond_btc.to(dtype), tokens_btd, valid_bt)
-        rotary = self.rotary_embed(h_btd.shape[1], h_btd)
-        mask = _attention_mask(valid_bt, attention_bias_tt, dtype)
-        for block in self.transformer_blocks:
-            h_btd = block(h_btd, cond_bd, rotary, mask)
+        halo = past.halo if past is not None else None
+        h_btd, hidden_btd = self.emb_concator(x_btm.to(dtype), cond_btc.to(dtype), tokens_btd, valid_bt, halo)
+        rotary = self.rotary_embed(h_btd.shape[1], h_btd, past.first_b if past is not None else None)
+        mask = _attention_mask(seen(valid_bt, past, h_btd), bias_tt, dtype)
+        for index, block in enumerate(self.transformer_blocks):
+            h_btd = block(h_btd, cond_bd, rotary, mask, past.layer(index) if past is not None else (), trace)
         scale, shift = self.norm_out(cond_bd)  # this order, unlike the blocks'
-        return clear(self.proj_out(_modulated(h_btd, shift, scale)), valid_bt).to(x_btm.dtype)
+        return clear(self.proj_out(_modulated(h_btd, shift, scale)), valid_bt).to(x_btm.dtype), hidden_btd
 
 
 def _attention_mask(valid_bt: Tensor | None, bias_tt: Tensor | None, dtype: torch.dtype) -> Tensor | None:

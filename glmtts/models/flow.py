@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from glmtts.config import FlowConfig
 from glmtts.errors import CheckpointError
 from glmtts.models.dit import NULL_TOKEN, DiT, stretch
+from glmtts.models.dit_past import Past, Trace
 
 
 def cosine_times(steps: int, *, device: torch.device | str | None = None) -> Tensor:
@@ -153,16 +154,27 @@ class Flow(nn.Module):
         return cosine_times(self.config.n_timesteps if steps is None else steps, device=device)
 
     def conditions(
-        self, tokens_bt: Tensor, cond_btm: Tensor, spk_bd: Tensor, *, valid_bt: Tensor | None = None
+        self,
+        tokens_bt: Tensor,
+        cond_btm: Tensor,
+        spk_bd: Tensor,
+        *,
+        valid_bt: Tensor | None = None,
+        places_t: Tensor | None = None,
     ) -> Conditions:
-        """What all solver steps share: frames' tokens (b, t), the prompt's mel (b, t, mel), raw speaker vectors."""
+        """What all solver steps share: frames' tokens (b, t), the prompt's mel (b, t, mel), raw speaker vectors.
+
+        Where the mel is of the last frames only, those before it are context of the tokens' embedding and no more;
+        `places_t` are then the tokens' frame numbers, see `TokenTrunk.forward`.
+        """
         spk_bd = F.normalize(spk_bd, dim=-1)
         cond_btc = self._with_speaker(cond_btm, spk_bd)
         trunk = self.estimator.text_emb_layer
-        embedded_btd = trunk(tokens_bt, valid_bt)
+        kept = slice(tokens_bt.shape[1] - cond_btm.shape[1], None)
+        embedded_btd = trunk(tokens_bt, valid_bt, places_t=places_t)[:, kept]
         unguided_btd = embedded_btd
         if self.config.speech_token_cfg:
-            unguided_btd = trunk(torch.full_like(tokens_bt, NULL_TOKEN), valid_bt)
+            unguided_btd = trunk(torch.full_like(tokens_bt, NULL_TOKEN), valid_bt, places_t=places_t)[:, kept]
         return Conditions(
             torch.cat([embedded_btd, unguided_btd]),
             torch.cat([cond_btc, torch.zeros_like(cond_btc)]),
@@ -191,6 +203,32 @@ class Flow(nn.Module):
         )
         with_cond, without = v_2.chunk(2)
         return (1 + w) * with_cond - w * without
+
+    def following(
+        self,
+        x_btm: Tensor,
+        conditions: Conditions,
+        time_b: Tensor,
+        past: Past | None,
+        *,
+        valid_bt: Tensor | None = None,
+    ) -> tuple[Tensor, Trace]:
+        """`velocity` of frames that follow others, and the trace (of 2b rows) that they leave for those after them.
+
+        `past` has 2b rows as well: frames with the condition follow such, and those without it such.
+        """
+        w = self.config.inference_cfg_rate
+        v_2, trace = self.estimator.following(
+            x_btm.repeat(2, 1, 1),
+            conditions.tokens_btd,
+            conditions.cond_btc,
+            time_b.repeat(2),
+            conditions.spk_bd,
+            past,
+            valid_bt=None if valid_bt is None else valid_bt.repeat(2, 1),
+        )
+        with_cond, without = v_2.chunk(2)
+        return (1 + w) * with_cond - w * without, trace
 
     def _with_speaker(self, cond_btm: Tensor, spk_bd: Tensor) -> Tensor:
         """The condition as the estimator wants it: (b, t, c)."""

@@ -1,7 +1,8 @@
 """The flow for rows that come and go: each stands at a solver step of its own, and a step takes any of them along.
 
 What is for the AR model a row at its own position is here a row at its own time. So a block that is urgent need not
-wait until another one is finished, nor a batch until its members are equally far. Knows nothing about blocks' order.
+wait until another one is finished, nor a batch until its members are equally far. A row may follow frames that were
+made before, and be remembered itself. Knows nothing about blocks' order.
 Dimension names: b batch, t time in mel frames, m mel bins, d channels.
 """
 
@@ -14,16 +15,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glmtts.models.dit_past import Trace
 from glmtts.models.flow import Conditions, Flow
+from glmtts.models.flow_memory import NOTHING, Before, Memory, past_of
 
 
-@dataclass
+@dataclass(eq=False)
 class FlowRow:
-    """One row on its way from noise to mel: x (t, m), and its `conditions`, those of a batch of one."""
+    """One row on its way from noise to mel: x (t, m), and its `conditions`, those of a batch of one.
+
+    before: what it follows. keep: which of its frames are to be remembered, in `memory`.
+    """
 
     x_tm: Tensor
     conditions: Conditions
+    before: Before = NOTHING
+    keep: range = range(0)
     step: int = 0
+    memory: Memory | None = None
 
     @property
     def frames(self) -> int:
@@ -31,7 +40,7 @@ class FlowRow:
 
 
 class FlowRows:
-    """Steps of one flow. A row's result is that of `Flow.solve` alone, to the last bits of the arithmetic."""
+    """Steps of one flow. A row that follows nothing gets what `Flow.solve` gives it, to the last bits."""
 
     def __init__(self, flow: Flow, device: torch.device | str) -> None:
         self._flow = flow
@@ -39,9 +48,23 @@ class FlowRows:
         self.steps = len(self._times) - 1
 
     @torch.inference_mode()
-    def begin(self, tokens_t: Tensor, cond_tm: Tensor, spk_d: Tensor, noise_tm: Tensor) -> FlowRow:
-        """A new row: a token a frame, the prompt's mel and zeros after it, a raw speaker vector, noise."""
-        return FlowRow(noise_tm, self._flow.conditions(tokens_t[None], cond_tm[None], spk_d[None]))
+    def begin(
+        self,
+        tokens_t: Tensor,
+        cond_tm: Tensor,
+        spk_d: Tensor,
+        noise_tm: Tensor,
+        *,
+        before: Before = NOTHING,
+        places_t: Tensor | None = None,
+        keep: range = range(0),
+    ) -> FlowRow:
+        """A new row: a token a frame, the prompt's mel and zeros after it, a raw speaker vector, noise.
+
+        A row that follows others has their frames' tokens in front of its own, and `places_t`: see `Flow.conditions`.
+        """
+        conditions = self._flow.conditions(tokens_t[None], cond_tm[None], spk_d[None], places_t=places_t)
+        return FlowRow(noise_tm, conditions, before, keep)
 
     @torch.inference_mode()
     def advance(self, rows: Sequence[FlowRow]) -> None:
@@ -54,7 +77,14 @@ class FlowRows:
         if min(frames) < longest:
             valid_bt = torch.arange(longest, device=device) < torch.tensor(frames, device=device)[:, None]
         x_btm = torch.stack([F.pad(row.x_tm, (0, 0, 0, longest - row.frames)) for row in rows])
-        velocity_btm = self._flow.velocity(x_btm, _joined(rows, longest), now_b, valid_bt=valid_bt)
+        conditions = _joined(rows, longest)
+        if any(len(row.keep) or row.before.memories for row in rows):
+            past = past_of([(row.before, row.step) for row in rows], device)
+            velocity_btm, trace = self._flow.following(x_btm, conditions, now_b, past, valid_bt=valid_bt)
+            for index, row in enumerate(rows):
+                self._remember(row, _of(trace, index, len(rows)))
+        else:
+            velocity_btm = self._flow.velocity(x_btm, conditions, now_b, valid_bt=valid_bt)
         moved_btm = x_btm + (then_b - now_b)[:, None, None] * velocity_btm
         for row, x_tm in zip(rows, moved_btm, strict=True):
             row.x_tm = x_tm[: row.frames]
@@ -63,6 +93,17 @@ class FlowRows:
     def done(self, row: FlowRow) -> bool:
         """Whether its x is the mel."""
         return row.step == self.steps
+
+    def _remember(self, row: FlowRow, trace: Trace) -> None:
+        if len(row.keep):
+            row.memory = row.memory or Memory.like(trace, self.steps, row.keep)
+            row.memory.write(row.step, trace, row.keep)
+
+
+def _of(trace: Trace, index: int, rows: int) -> Trace:
+    """One row's trace, with the condition and without it."""
+    both = slice(index, None, rows)
+    return Trace(trace.keys[:, both], trace.values[:, both], trace.hidden_btd[both])
 
 
 def _joined(rows: Sequence[FlowRow], longest: int) -> Conditions:

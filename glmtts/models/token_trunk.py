@@ -79,18 +79,21 @@ class TokenTrunk(nn.Module):
         self.text_embed = nn.Embedding(vocabulary + 1, dim)
         self.text_blocks = nn.ModuleList(ConvNeXtBlock(dim, dim * 2) for _ in range(layers))
 
-    def forward(self, tokens_bt: Tensor, valid_bt: Tensor | None = None) -> Tensor:
-        """(b, t) ids, 0 = the null token -> (b, t, d); frames that are padding come out as zeros."""
+    def forward(self, tokens_bt: Tensor, valid_bt: Tensor | None = None, *, places_t: Tensor | None = None) -> Tensor:
+        """(b, t) ids, 0 = the null token -> (b, t, d); frames that are padding come out as zeros.
+
+        places_t: the frames' numbers in their utterance, where some have been left out; by default 0, 1, …
+        """
         x_btd: Tensor = self.text_embed(tokens_bt)
-        x_btd = x_btd + self._positions(x_btd)
+        x_btd = x_btd + self._positions(x_btd, places_t)
         for block in self.text_blocks:
             x_btd = block(x_btd, valid_bt)
         return clear(x_btd, valid_bt)
 
     @staticmethod
-    def _positions(x_btd: Tensor) -> Tensor:
+    def _positions(x_btd: Tensor, places_t: Tensor | None = None) -> Tensor:
         """[cos | sin] of the frame number: (t, d). Computed, not kept: a buffer would be rounded by .to(bfloat16)."""
         _, frames, dim = x_btd.shape
-        place_t = torch.arange(frames, device=x_btd.device).clamp(max=MAX_POSITION - 1)
-        angle = place_t[:, None] * frequencies(dim // 2, 10000.0, x_btd.device)
+        place_t = torch.arange(frames, device=x_btd.device) if places_t is None else places_t
+        angle = place_t.clamp(max=MAX_POSITION - 1)[:, None] * frequencies(dim // 2, 10000.0, x_btd.device)
         return torch.cat([angle.cos(), angle.sin()], dim=-1).to(x_btd.dtype)

@@ -18,5 +18,5 @@ def made_up_voice(model: Model, tokens: int = 20, *, seed: int = 0, text: tuple[
         prompt_mels={rate: torch.randn(2 * tokens, 80, generator=generator) - 4.0 for rate in MEL_BY_RATE},
         prompt_text=text,
         transcript="",
-        digest=str(seed),
+        digest=f"{seed} {tokens}",
     )

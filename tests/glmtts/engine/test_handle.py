@@ -83,6 +83,22 @@ def test_a_cancelled_job_has_nothing_left_to_read() -> None:
     assert woken[0]
 
 
+def test_what_a_cancelled_reader_lost_is_no_clean_end() -> None:
+    """Cancelled after a good end, a job raises CancelledError if it was not yet read, and nothing if it was."""
+    lost, read = JobHandle(job()), JobHandle(job())
+    for handle in (lost, read):
+        handle.start()
+        handle.put(seconds(1))
+        handle.end()
+    assert len(list(read.chunks())) == 1
+    for handle in (lost, read):
+        handle.cancel()
+        assert handle.report.finish_reason == "stop"
+    assert list(read.chunks()) == []
+    with pytest.raises(CancelledError):
+        list(lost.chunks())
+
+
 def test_unsent_sound_is_counted() -> None:
     """What was put in and not read; reading tells the engine."""
     woken: list[float] = []

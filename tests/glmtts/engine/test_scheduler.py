@@ -59,6 +59,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.handles: list[JobHandle] = []
         self.reasons: dict[JobHandle, str] = {}
         self.said: dict[JobHandle, list[float]] = {}
+        self.cancelled: set[JobHandle] = set()
 
     # Callers
 
@@ -78,7 +79,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.handles)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        data.draw(st.sampled_from(self.handles)).cancel()
+        handle = data.draw(st.sampled_from(self.handles))
+        handle.cancel()
+        self.cancelled.add(handle)
 
     @precondition(lambda self: self.handles)
     @rule(data=st.data())
@@ -90,7 +93,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             try:
                 self.said[handle] += next(handle.chunks(), np.zeros(0, np.float32)).tolist()
             except FAILURES:
-                assert handle.report.finish_reason in ("cancelled", "error")
+                assert handle.report.finish_reason in ("cancelled", "error") or handle in self.cancelled
 
     # The device
 
@@ -181,7 +184,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert handle.ended
             while handle.unsent > 0:
                 self.take(handle)
-            if handle.report.finish_reason in ("stop", "length"):
+            if handle.report.finish_reason in ("stop", "length") and handle not in self.cancelled:
                 assert handle.report.segments_done == len(handle.job.segments)
                 assert len(self.said[handle]) == handle.report.speech_tokens
 

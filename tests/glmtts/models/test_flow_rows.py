@@ -6,10 +6,11 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glmtts.config import DiTConfig, FlowConfig
 from glmtts.models.flow import Flow
+from glmtts.models.flow_memory import NOTHING, Before, Memory
 from glmtts.models.flow_rows import FlowRow, FlowRows
 
 DIT = DiTConfig(
@@ -66,3 +67,87 @@ def test_a_step_that_fails_moves_nobody(flow: Flow) -> None:
         rows.advance([row])
     assert row.step == 0
     assert torch.equal(row.x_tm, before)
+
+
+def finished(rows: FlowRows, *begun: FlowRow) -> None:
+    while not rows.done(begun[0]):
+        rows.advance(begun)
+
+
+def remembered(rows: FlowRows, *frames: int) -> Before:
+    """A voice of so many frames, and after it segments of so many, that have been said."""
+    before = NOTHING
+    for place, count in enumerate(frames):
+        row = rows.begin(*arguments(count), keep=range(count), before=before)
+        finished(rows, row)
+        assert row.memory is not None
+        before = Before(row.memory, None, count) if place == 0 else before.followed_by(row.memory, count, 40)
+    return before
+
+
+@torch.inference_mode()
+def test_following_is_the_whole_with_the_past_blind_to_it() -> None:
+    """Where only attention joins frames, a row that follows is the whole in which the past sees no future."""
+    torch.manual_seed(0)
+    flow = Flow(FlowConfig(dit=DIT, n_timesteps=3)).eval()
+    for module in flow.modules():
+        if isinstance(module, nn.Conv1d):
+            module.weight.zero_()
+    past, new = 18, 11
+    tokens, condition, speaker, noise = arguments(past + new)
+    condition[past:] = 0.0
+    sees = torch.ones(past + new, past + new, dtype=torch.bool)
+    sees[:past, past:] = False
+    whole = flow.solve(tokens[None], condition[None], speaker[None], noise[None], attention_bias_tt=sees)[0]
+    rows = FlowRows(flow, "cpu")
+    first = rows.begin(tokens[:past], condition[:past], speaker, noise[:past], keep=range(past))
+    finished(rows, first)
+    second = rows.begin(
+        tokens, condition[past:], speaker, noise[past:],
+        before=Before(first.memory, None, past), places_t=torch.arange(past + new),
+    )  # fmt: skip
+    finished(rows, second)
+    torch.testing.assert_close(torch.cat([first.x_tm, second.x_tm]), whole, rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_rows_that_follow_different_pasts_are_what_each_is_alone(flow: Flow) -> None:
+    """In one batch: a row after a voice, one after a voice and what was said, one that is being remembered."""
+    rows = FlowRows(flow, "cpu")
+    pasts = [remembered(rows, 21), remembered(rows, 34, 25, 30), NOTHING]
+    given = [arguments(frames) for frames in (15, 22, 28)]
+
+    def begin(i: int) -> FlowRow:
+        tokens, condition, speaker, noise = given[i]
+        places = torch.arange(len(tokens)) + pasts[i].frames
+        return rows.begin(tokens, condition, speaker, noise, before=pasts[i], places_t=places, keep=range(3, 9))
+
+    together, alone = [begin(i) for i in range(3)], [begin(i) for i in range(3)]
+    finished(rows, *together)
+    for one, other in zip(together, alone, strict=True):
+        finished(rows, other)
+        torch.testing.assert_close(one.x_tm, other.x_tm, rtol=1e-4, atol=1e-4)
+        assert one.memory is not None
+        assert other.memory is not None
+        torch.testing.assert_close(one.memory.keys, other.memory.keys, rtol=1e-3, atol=1e-3)
+    apart = rows.begin(*given[0], places_t=torch.arange(15) + 21)
+    finished(rows, apart)
+    assert (apart.x_tm - together[0].x_tm).abs().max() > 1e-3, "the past must matter, or this test proves nothing"
+
+
+def test_a_memory_keeps_the_voice_and_the_last_of_what_was_said(flow: Flow) -> None:
+    """However much is said, the voice's frames stay and `most` of the others; the halo is of the very last frames."""
+    before = remembered(FlowRows(flow, "cpu"), 20, 30, 25)
+    assert before.voice is not None
+    assert before.said is not None
+    assert (before.voice.frames, before.said.frames, before.frames) == (20, 40, 75)
+    assert before.said.halo.shape[2] == 30
+    one, two = (
+        Memory(keys, keys, torch.full((1, 2, 3, 1), value))
+        for value in (1.0, 2.0)
+        for keys in [torch.full((1, 1, 2, 1, 3, 1), value)]
+    )
+    assert one.then(two, 4).keys.flatten(0, 3)[0, :, 0].tolist() == [1.0, 2.0, 2.0, 2.0]
+    assert one.then(two, 2).keys.flatten(0, 3)[0, :, 0].tolist() == [2.0, 2.0]
+    assert one.then(two, 0).halo[0, 0, :, 0].tolist() == [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
+    assert one.nbytes == 4 * (6 + 6 + 6)

@@ -1,0 +1,135 @@
+"""Blocks of tokens to mel: what the flow is given for a block, and what is kept of it for the next one.
+
+A block follows what was said: the frames of the voice's prompt and the last ones before it are not made again but
+remembered, as the solver went through them. So a block costs the same wherever it stands, and little more than its own
+frames. A job that nobody listens to as it comes is made segment by segment, prompt and all, as `glmtts.offline` does.
+Knows nothing about slots, deadlines, waveforms. Dimension names: t time in mel frames, m mel bins, n tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glmtts.audio import frames_for_tokens
+from glmtts.engine.options import SoundLimits
+from glmtts.engine.scheduler import Stream, Utterance
+from glmtts.engine.speech import Item, Speech, frame_tokens, new_speech
+from glmtts.engine.voices import Conditioning, Key, VoiceMemories, condition, rehearse
+from glmtts.models.counter import frame_noise
+from glmtts.models.dit import stretch
+from glmtts.models.flow import Flow
+from glmtts.models.flow_memory import Before
+from glmtts.models.flow_rows import FlowRow, FlowRows
+
+
+class FlowBlocks:
+    """One flow at work on many segments."""
+
+    def __init__(self, flow: Flow, limits: SoundLimits, device: torch.device) -> None:
+        self._limits, self._device = limits, device
+        self._rows = FlowRows(flow, device)
+        self.memories = VoiceMemories(limits.voices)
+        self._voices: WeakKeyDictionary[Stream, Conditioning] = WeakKeyDictionary()
+        self._speeches: WeakKeyDictionary[Utterance, Speech] = WeakKeyDictionary()
+        self._rehearsed: WeakValueDictionary[Key, FlowRow] = WeakValueDictionary()
+
+    def speech(self, item: Item) -> Speech:
+        """The state of the segment that the block is of."""
+        stream, utterance, _ = item
+        if utterance not in self._speeches:
+            bins = self._voice(stream).mel_tm.shape[1]
+            self._speeches[utterance] = new_speech(stream, utterance, bins, self._device)
+        return self._speeches[utterance]
+
+    def row(self, item: Item) -> FlowRow:
+        """What the flow takes a step with for this block: the voice's prompt while it is not known, then the block."""
+        stream, speech = item[0], self.speech(item)
+        if stream.job.stream and (prompt := self.rehearsal(stream)) is not None:
+            return prompt
+        if speech.row is None:
+            speech.row = self._follow(item, speech) if stream.job.stream else self._whole(item, speech)
+        return speech.row
+
+    def rehearsal(self, stream: Stream) -> FlowRow | None:
+        """The row that speaks the prompt of a listener's voice; None when that is remembered, or there is nothing."""
+        voice = self._voice(stream)
+        if voice.memory is not None or voice.frames == 0:
+            return None
+        if voice.row is None:
+            voice.memory = self.memories.get(voice.key)
+            voice.row = self._rehearsed.get(voice.key)
+        if voice.memory is None and voice.row is None:
+            voice.row = self._rehearsed[voice.key] = rehearse(voice, self._rows)
+        if voice.row is not None and self._rows.done(voice.row):
+            voice.memory, voice.row = voice.row.memory, None
+            if voice.memory is not None:
+                self.memories.put(voice.key, voice.memory)
+        return voice.row
+
+    def advance(self, rows: Sequence[FlowRow]) -> None:
+        """One solver step for each row; when it raises, no row has moved."""
+        self._rows.advance(rows)
+
+    def conclude(self, item: Item, row: FlowRow) -> None:
+        """Takes the mel and the memory of a block that is done; for one that is not, or a prompt, does nothing."""
+        if not self._rows.done(row):
+            return
+        stream, _, block = item
+        speech = self.speech(item)
+        if row is not speech.row:
+            return
+        speed = stream.job.speed
+        end, ahead = (frames_for_tokens(n, speed) for n in (block.end, block.ahead))
+        cut = row.frames - (ahead - end)
+        speech.mel_tm = torch.cat([speech.mel_tm, row.x_tm[cut - (end - speech.made) : cut]])
+        if row.memory is not None:
+            start = frames_for_tokens(block.start, speed)
+            speech.before = row.before.followed_by(row.memory, end - start, self._window(stream))
+        speech.row, speech.finished = None, block
+
+    def _voice(self, stream: Stream) -> Conditioning:
+        if stream not in self._voices:
+            job = stream.job
+            most = self._limits.prompt if job.stream else None
+            self._voices[stream] = condition(job.voice, job.sample_rate, most, self._device)
+        return self._voices[stream]
+
+    @staticmethod
+    def _window(stream: Stream) -> int:
+        return frames_for_tokens(stream.ladder.window, stream.job.speed)
+
+    def _follow(self, item: Item, speech: Speech) -> FlowRow:
+        """A block after the voice's prompt and what was said."""
+        stream, utterance, block = item
+        voice, speed, device = self._voice(stream), stream.job.speed, self._device
+        prompt = voice.frames
+        begin, start, end, ahead = (
+            frames_for_tokens(n, speed) for n in (block.window, block.start, block.end, block.ahead)
+        )
+        tokens_n = torch.tensor(utterance.tokens[: block.ahead], device=device)
+        tokens_t = torch.cat([voice.tokens_t, tokens_n[frame_tokens(block, begin, ahead, speed, device)]])
+        places = [torch.arange(prompt, device=device), torch.arange(prompt + begin, prompt + ahead, device=device)]
+        bins = voice.mel_tm.shape[1]
+        return self._rows.begin(
+            tokens_t,
+            torch.zeros(ahead - start, bins, device=device),
+            voice.speaker_d,
+            frame_noise(speech.key[None], start, ahead - start, bins)[0],
+            before=speech.before if speech.before.frames else Before(voice.memory, None, prompt),
+            places_t=torch.cat(places),
+            keep=range(0) if block.last else range(max(0, end - start - self._window(stream)), end - start),
+        )
+
+    def _whole(self, item: Item, speech: Speech) -> FlowRow:
+        """A segment as one piece, with the prompt in it: see `glmtts.offline.tokens_to_mel`."""
+        stream, utterance, _ = item
+        voice, frames = self._voice(stream), frames_for_tokens(len(utterance.tokens), stream.job.speed)
+        tokens_n: Tensor = torch.tensor(utterance.tokens, device=self._device)
+        noise_tm = frame_noise(speech.key[None], -voice.frames, voice.frames + frames, voice.mel_tm.shape[1])[0]
+        tokens_t = torch.cat([voice.tokens_t, stretch(tokens_n[None], frames)[0]])
+        return self._rows.begin(tokens_t, F.pad(voice.mel_tm, (0, 0, 0, frames)), voice.speaker_d, noise_tm)

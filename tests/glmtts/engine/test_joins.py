@@ -1,0 +1,92 @@
+"""A stream's blocks, joined: near to the whole utterance, and without a click where they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glmtts.audio import Wave
+from glmtts.checkpoint import Model
+from glmtts.config import MEL_32K
+from glmtts.engine.engine import BatchEngine
+from glmtts.engine.job import Job
+from glmtts.models.vocos import Vocos
+from glmtts.text.frontend import Segment
+from tests.helpers.voices import made_up_voice
+
+MakeEngine = Callable[..., BatchEngine]
+
+
+class Generator(nn.Module):
+    """A convolution over frames, then 640 samples of each: local, but the engine is not told how far it reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv1d(80, 32, 15, padding=7)
+        self.wave = nn.Linear(32, MEL_32K.hop)
+
+    def forward(self, mel_btc: Tensor) -> Tensor:
+        hidden = torch.tanh(self.conv(mel_btc.transpose(1, 2))).transpose(1, 2)
+        return 0.3 * torch.tanh(self.wave(hidden)).flatten(1)
+
+
+def chunks_of(engine: BatchEngine, model: Model, **options: object) -> list[Wave]:
+    """A segment of some ten seconds and more."""
+    wanted = Job((Segment(0, "", (9,) * 80),), made_up_voice(model), 24000, seed=1)
+    return list(engine.submit(replace(wanted, **options)).chunks())  # type: ignore[arg-type]  # each of its own type
+
+
+def distance(one: Wave, other: Wave) -> float:
+    return float(np.sqrt(np.mean((one - other) ** 2)))
+
+
+def steps(wave: Wave, places: NDArray[np.int64]) -> NDArray[np.float32]:
+    """From the sample before each place to that at it."""
+    found: NDArray[np.float32] = np.abs(wave[places] - wave[places - 1])
+    return found
+
+
+def energy_jumps(wave: Wave, places: NDArray[np.int64], span: int = 120) -> NDArray[np.float64]:
+    """How much louder or softer the 5 ms after each place are than those before, in nats."""
+    power = np.concatenate([[0.0], np.cumsum(wave.astype(np.float64) ** 2)])
+    before, after = (power[places + end] - power[places + end - span] for end in (0, span))
+    found: NDArray[np.float64] = np.abs(np.log((after + 1e-12) / (before + 1e-12)))
+    return found
+
+
+def joins(chunks: list[Wave]) -> NDArray[np.int64]:
+    return np.cumsum([len(chunk) for chunk in chunks])[:-1]
+
+
+@pytest.mark.parametrize("speed", [1.0, 1.4])
+def test_blocks_join_to_nearly_the_whole_without_a_click(make_engine: MakeEngine, model: Model, speed: float) -> None:
+    """Joined blocks are ten times nearer to the whole than another seed's, and meet as smoothly as any samples do."""
+    engine = make_engine()
+    chunks = chunks_of(engine, model, speed=speed)
+    wave = np.concatenate(chunks)
+    whole, other = (np.concatenate(chunks_of(engine, model, stream=False, speed=speed, seed=seed)) for seed in (1, 2))
+    shortest = min(len(whole), len(other))
+    assert len(wave) == len(whole)
+    assert distance(wave, whole) < 0.1 * distance(other[:shortest], whole[:shortest])
+    assert len(joins(chunks)) >= 3
+    elsewhere = np.arange(1000, len(wave) - 1000, 37)
+    assert steps(wave, joins(chunks)).max() <= steps(wave, elsewhere).max()
+    assert np.median(energy_jumps(wave, joins(chunks))) <= np.quantile(energy_jumps(wave, elsewhere), 0.9)
+
+
+def test_a_vocoder_of_unknown_reach_is_joined_by_fading(make_engine: MakeEngine, model: Model) -> None:
+    """At 32 kHz, too, a stream has the length of the whole and is near to it."""
+    both = replace(model, vocoders={**model.vocoders, MEL_32K.sample_rate: Vocos(Generator().eval())})
+    engine = make_engine(both)
+    chunks = chunks_of(engine, both, sample_rate=32000)
+    wave, whole = np.concatenate(chunks), np.concatenate(chunks_of(engine, both, sample_rate=32000, stream=False))
+    assert len(joins(chunks)) >= 3
+    assert len(wave) == len(whole)
+    assert distance(wave, whole) < 0.2 * distance(np.zeros_like(whole), whole)
