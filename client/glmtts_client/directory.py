@@ -63,6 +63,7 @@ class ConsulDirectory:
         self._cache = cache
         self._clock = clock
         self._asking = threading.Lock()
+        self._telling = threading.Lock()
         self._consul = ConsulHttp(address, scheme=scheme)
         self._known: Sequence[Node] | None = None
         self._due = clock()
@@ -106,15 +107,17 @@ class ConsulDirectory:
         self._due = self._clock() + self._cache
 
     def _found(self, nodes: Sequence[Node]) -> None:
-        if self._stale:
-            log.warning("Consul answers again")
-        self._known, self._stale = nodes, False
+        with self._telling:
+            if self._stale:
+                log.warning("Consul answers again")
+            self._known, self._stale = nodes, False
 
     def _missed(self, error: BaseException | None) -> None:
-        self._watching = False
-        if not self._stale and self._known is not None:
-            log.warning("%s: the last list of nodes is used", error)
-        self._stale = self._known is not None
+        with self._telling:
+            self._watching = False
+            if not self._stale and self._known is not None:
+                log.warning("%s: the last list of nodes is used", error)
+            self._stale = self._known is not None
 
     def _watch(self, consul: ConsulHttp) -> None:
         """Until closed. After a failure later and later, and from index 0."""

@@ -68,7 +68,7 @@ def test_to_wait_for_a_place_costs_only_time() -> None:
     """Busy nodes, and none at all, are waited for until the deadline, without budget or count."""
     policy = RetryPolicy(attempts=2, budget=Budget(reserve=0))
     none = NoNodeError("none")
-    assert run(policy, Time(), lambda n: (BUSY, none)[n % 2] if n < 20 else None) == 20
+    assert run(policy, Time(), lambda n: (BUSY, none)[n % 2] if n < 20 else None, 1e6) == 20
 
 
 @given(st.floats(0.5, 50), st.integers())
@@ -113,7 +113,7 @@ def test_the_budget_is_shared_and_earned() -> None:
 def test_consul_is_waited_for_only_where_that_is_wished() -> None:
     """A batch may be started before its agent; who asks for one utterance wants to know at once."""
     away = DiscoveryError("away")
-    assert run(RetryPolicy(outlast_consul=True), Time(), lambda n: away if n < 20 else None) == 20
+    assert run(RetryPolicy(outlast_consul=True), Time(), lambda n: away if n < 20 else None, 1e6) == 20
     with pytest.raises(DiscoveryError):
         run(RetryPolicy(), Time(), lambda n: away)
 
