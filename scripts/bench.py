@@ -106,7 +106,9 @@ def peak_memory(url: str) -> Iterator[Callable[[], float]]:
     most, over = [0.0], threading.Event()
 
     def look() -> None:
-        while not over.wait(0.5):
+        ended = False
+        while not ended:  # at least once, and once more at the end
+            ended = over.wait(0.5)
             most[0] = max(most[0], gauge(url, "process_resident_memory_bytes") / 2**20)
 
     thread = threading.Thread(target=look, daemon=True)
@@ -134,7 +136,7 @@ def measure(url: str, load: Load, voices: dict[str, dict[str, Any]]) -> dict[str
     began = time.perf_counter()
     with peak_memory(url) as memory, ThreadPoolExecutor(load.concurrency) as listeners:
         heard = list(listeners.map(lambda body: listen(url, body, rate), asked))
-    wall = time.perf_counter() - began
+        wall = time.perf_counter() - began
     cpu = gauge(url, "process_cpu_seconds_total") - cpu
     good = [one for one in heard if one.status == 200]
     audio = sum(one.audio for one in good)

@@ -180,12 +180,18 @@ def main() -> None:
         programs.start(
             "server",
             command,
-            {"GLMTTS_VOICES_DIR": str(VOICES), **os.environ, "GLMTTS_CONSUL": "off", "GLMTTS_PROPAGATION_DELAY": "0"},
+            {
+                "GLMTTS_VOICES_DIR": str(VOICES),
+                **os.environ,
+                "GLMTTS_CONSUL": "off",
+                "GLMTTS_PROPAGATION_DELAY": "0",
+                "GLMTTS_RECORDS": "50",
+            },
         )
         try:
             programs.wait("server", f"{url}/ready", 300.0)
             worker = worker_of(programs.running["server"].pid)
-            # Caches fill, the allocator grows, and the server starts as many threads as it will ever need.
+            # Caches fill (few finished requests are remembered here), the allocator grows, all threads start.
             soak(url, min(120.0, 20 * args.minutes), 2 * args.callers, least=2 * args.callers)
             settled(url)
             time.sleep(SETTLE)

@@ -15,7 +15,7 @@ from glmtts_client.cli import cli, main
 
 from tests.client.conftest import HERD
 from tests.helpers.consul import ROOT, Agent, free_ports
-from tests.helpers.server import Server
+from tests.helpers.server import Server, wait_until
 
 
 def run(agent: Agent, *arguments: str, text: str | None = None) -> str:
@@ -69,6 +69,7 @@ def test_a_node_can_be_named(herd: list[Server], tmp_path: Path) -> None:
     """`--url`: no Consul, and the request does not claim to come from it."""
     done = CliRunner().invoke(cli, ["--url", herd[0].url, "say", "Hi.", "-o", str(tmp_path / "a.wav"), "--seed", "99"])
     assert done.exit_code == 0, done.output
+    wait_until(lambda: any(line.get("seed") == 99 for line in herd[0].log("request")), "the request's log line")
     [line] = [line for line in herd[0].log("request") if line.get("seed") == 99]
     assert line["via_consul"] is False
 
