@@ -39,8 +39,8 @@ TEXTS = (
     "月亮慢慢地升起来。",
 )
 SETTLE = 3.0
-MEMORY_GROWTH, QUICK_GROWTH = 0.02, 0.15
-"""Share by which memory may grow; in half a minute caches are still filling."""
+MEMORY_GROWTH, QUICK_GROWTH = 0.02, 0.3
+"""Share by which memory may grow; in half a minute the allocator's arenas, one a thread, are still filling."""
 
 
 @dataclass(frozen=True)
