@@ -19,7 +19,7 @@ import torch
 
 from glmtts.audio import TOKEN_RATE
 from glmtts.checkpoint import Model
-from glmtts.engine.deadlines import Expectation
+from glmtts.engine.deadlines import Expectation, work
 from glmtts.engine.drawing import Drawing, weight_bytes
 from glmtts.engine.faults import as_ours
 from glmtts.engine.handle import JobHandle
@@ -27,10 +27,11 @@ from glmtts.engine.job import EngineInfo, Job
 from glmtts.engine.line import Line
 from glmtts.engine.memory import refuse_unless_fits
 from glmtts.engine.options import DEFAULTS, Options, SoundLimits
-from glmtts.engine.scheduler import Scheduler, Stream, Utterance
+from glmtts.engine.scheduler import Scheduler
 from glmtts.engine.sound import Sound
 from glmtts.engine.speech import Item
 from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pace, Pulse
+from glmtts.engine.streams import Stream, Utterance
 from glmtts.history import History
 from glmtts.models.decode import Row
 from glmtts.models.kv_cache import KVCache
@@ -104,9 +105,9 @@ class BatchEngine:
         alone = self._history(job)
         for segment in job.segments:  # what fits after the voice alone fits with the history that is left to it
             alone.prompt(segment.ids)
-        expected = sum(self._expectation.seconds(len(segment.ids), job.speed) for segment in job.segments)
-        retry_after = min(60.0, max(1.0, self.owed_seconds() / (self._pace() or 1.0)))
-        return self._line.submit(job, expected, retry_after)
+        tokens = sum(self._expectation.tokens(len(segment.ids)) for segment in job.segments)
+        retry_after = min(60.0, max(1.0, self.owed_seconds() / (self._pace.sound or 1.0)))
+        return self._line.submit(job, tokens / TOKEN_RATE / job.speed, retry_after)
 
     def progress_age(self) -> float:
         return max(pulse.age() for pulse in self._pulses.values())
@@ -134,7 +135,7 @@ class BatchEngine:
                 reserved_bytes=self._reserved,
                 unsent_seconds=self._line.unsent(),
                 held=sum(map(self._scheduler.held, streams)),
-                pace=self._pace(),
+                pace=self._pace.sound,
                 retries=self._drawing.retries.count + self._runner.retries.count,
                 failures=self._failures,
             )
@@ -180,7 +181,7 @@ class BatchEngine:
         items = self._due()
         with self._line.changed:
             self._keep_house()
-            turn = self._scheduler.turn(time.monotonic(), items)
+            turn = self._scheduler.turn(time.monotonic(), self._pace.work, items)
         return self._sound(items) if turn == "sound" else self._draw()
 
     def _keep_house(self) -> None:
@@ -247,7 +248,7 @@ class BatchEngine:
 
     def _due(self) -> list[Item]:
         with self._line.changed:
-            return self._scheduler.sounding(time.monotonic(), self._pace())
+            return self._scheduler.sounding(time.monotonic(), self._pace.work)
 
     def _sound(self, items: list[Item]) -> bool:
         """One step for the most urgent block and those that it can take along. False when there is none."""
@@ -259,12 +260,13 @@ class BatchEngine:
             self._flow_rows.note(len(batch))
         self._book(name, [stream for stream, *_ in batch], began, stage=-1)
         with self._line.changed:
-            for (stream, utterance, _), wave, whole, error in made:
+            for (stream, utterance, block), wave, whole, error in made:
                 if error is not None:
                     self._fail([stream], error)
                 else:
                     self._scheduler.made(stream, utterance, wave, time.monotonic(), whole=whole)
-                    self._pace.made(len(wave) / stream.job.sample_rate)
+                    done = work(block.ahead - block.start) if whole else 0.0
+                    self._pace.made(len(wave) / stream.job.sample_rate, done)
             if made:
                 self._line.notify()
         return True
@@ -280,7 +282,7 @@ class BatchEngine:
 
     def _book(self, name: str, streams: list[Stream], began: float, stage: int) -> None:
         ended = time.monotonic()
-        self._pace.work(stage, ended - began)
+        self._pace.spent(stage, ended - began)
         for stream in streams:
             stream.handle.report.spend(name, began, ended, 1 / len(streams))
 
@@ -293,6 +295,6 @@ def _stream(device: torch.device, own: bool) -> AbstractContextManager[object]:
 
 
 def _first_guess(model: Model) -> float:
-    """Seconds a text id sounds, before anything has been learnt: between the least and the most that it may."""
+    """Speech tokens a text id, before anything has been learnt: between the least and the most that it may be."""
     least, most = (max(ratio, 0.1) for ratio in (model.generation.min_ratio, model.generation.max_ratio))
-    return math.sqrt(least * most) / TOKEN_RATE
+    return math.sqrt(least * most)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from glmtts.engine.chunker import Ladder
-from glmtts.engine.scheduler import Limits
+from glmtts.engine.streams import Limits
 
 
 @dataclass(frozen=True)

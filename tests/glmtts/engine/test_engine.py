@@ -13,7 +13,7 @@ from glmtts.checkpoint import Model
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
 from glmtts.engine.options import Options
-from glmtts.engine.scheduler import Limits
+from glmtts.engine.streams import Limits
 from glmtts.errors import (
     BusyError,
     CancelledError,
