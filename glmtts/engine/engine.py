@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from glmtts.audio import TOKEN_RATE
+from glmtts.audio import FRAME_RATE, TOKEN_RATE
 from glmtts.checkpoint import Model
 from glmtts.engine.deadlines import Expectation, work
 from glmtts.engine.drawing import Drawing, weight_bytes
@@ -79,10 +79,11 @@ class BatchEngine:
             self._expectation,
             ladder=options.ladder,
             limits=options.limits,
+            behind=max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE,
         )
         self._step_seconds, self._step_rows, self._flow_rows = Counter(SECONDS), Counter(ROWS), Counter(ROWS)
         self._failures = 0
-        loops = self._loops(options.threads or (2 if gpu else 1))
+        loops = self._loops(options.threads)
         self._pace = Pace(len(loops))
         self._pulses = {name: Pulse() for name in loops}
         self._threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()]
@@ -153,17 +154,19 @@ class BatchEngine:
     # Threads
 
     def _loops(self, threads: int) -> dict[str, Callable[[], None]]:
+        cores = torch.get_num_threads()
         if threads == 1:
-            return {"engine": lambda: self._loop("engine", self._in_turn)}
+            return {"engine": lambda: self._loop("engine", self._in_turn, cores)}
         return {
-            "draw": lambda: self._loop("draw", self._draw),
-            "sound": lambda: self._loop("sound", lambda: self._sound(self._due()), own_stream=True),
+            "draw": lambda: self._loop("draw", self._draw, cores=1),
+            "sound": lambda: self._loop("sound", lambda: self._sound(self._due()), cores=max(1, cores - 1)),
         }
 
-    def _loop(self, name: str, tick: Callable[[], bool], own_stream: bool = False) -> None:
+    def _loop(self, name: str, tick: Callable[[], bool], cores: int) -> None:
         """Until the engine is closed and its jobs have left: ticks while there is work, else sleeps."""
         pulse = self._pulses[name]
-        with _stream(self._model.device, own_stream):
+        torch.set_num_threads(cores)  # of this thread; a step of the AR model is too small to be shared out
+        with _stream(self._model.device, own=name == "sound"):
             while not (self._line.closed and self._line.empty()):
                 seen = self._line.version
                 pulse.beat()

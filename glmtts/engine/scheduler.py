@@ -26,7 +26,7 @@ TOKENS_FIRST = 0.2
 
 
 class Scheduler:
-    """The slots. `history` starts a job's chain."""
+    """The slots. `history` starts a job's chain. `behind`: seconds by which sound stays behind the blocks made."""
 
     def __init__(
         self,
@@ -37,9 +37,10 @@ class Scheduler:
         *,
         ladder: Ladder,
         limits: Limits,
+        behind: float = 0.0,
     ) -> None:
         self._line, self._history, self._expectation = line, history, expectation
-        self._ladder, self._limits = ladder, limits
+        self._ladder, self._limits, self._behind = ladder, limits, behind
         self._free = list(range(slots))[::-1]
         self._streams: dict[int, Stream] = {}
         self._prefills: deque[Stream] = deque()
@@ -234,7 +235,8 @@ class Scheduler:
             blocks.append(Chunker(stream.ladder).rest(self._expectation.tokens(len(segment.ids))))
         for block in chain.from_iterable(blocks):
             seconds = (block.end - block.start) / TOKEN_RATE / stream.job.speed
-            yield Piece(seconds, work(block.ahead - block.start))
+            seconds += self._behind * (block.last - (block.start == 0))
+            yield Piece(max(0.0, seconds), work(block.ahead - block.start))
 
     def turn(
         self, now: float, rate: float | None, sounding: list[tuple[Stream, Utterance, Block]]
