@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glmtts.config import GenerationConfig
-from glmtts.errors import TextError
+from glmtts.errors import InputError, TextError
 from glmtts.models.prompt import LengthBounds, length_bounds
 
 SPEECH_TOKENS = 750
@@ -19,6 +19,8 @@ SLOT = 2048
 """Positions of the KV cache that one segment may take."""
 
 Ids = tuple[int, ...]
+Spoken = tuple[Ids, Ids]
+"""A finished segment: its text ids, and the speech tokens (0 … speech_tokens − 1) drawn for it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class History:
     ) -> None:
         # A speech prompt without its text would be read as text.
         self._voice = (tuple(prompt_text), tuple(prompt_speech) if prompt_text else ())
-        self._earlier: list[tuple[Ids, Ids]] = []
+        self._earlier: list[Spoken] = []
         self._generation = generation
         self._enabled = enabled
         self._slot = slot
@@ -56,6 +58,11 @@ class History:
         """Remembers a finished segment: its text ids and the speech tokens drawn for it."""
         if self._enabled and text and speech:
             self._earlier.append((tuple(text), tuple(speech)))
+
+    @property
+    def spoken(self) -> tuple[Spoken, ...]:
+        """The finished segments that are still remembered: added to a new history, they make it go on as this one."""
+        return tuple(self._earlier)
 
     def prompt(self, text: Sequence[int]) -> Prompt:
         """What a new segment of `text` ids is prompted with, and how much it may say.
@@ -83,9 +90,18 @@ class History:
         texts, speech = ([i for item in self._items() for i in item[part]] for part in (0, 1))
         return Prompt(tuple(texts), tuple(speech), LengthBounds(bounds.minimum, min(bounds.maximum, left)))
 
-    def _items(self) -> list[tuple[Ids, Ids]]:
+    def _items(self) -> list[Spoken]:
         return [self._voice, *self._earlier]
 
     def _left(self, text: Sequence[int]) -> int:
         """Positions of the slot that are left behind prompts, text and the id that opens the speech."""
         return self._slot - sum(len(part) for item in self._items() for part in item) - len(text) - 1
+
+
+def check_spoken(spoken: Sequence[Spoken], *, vocabulary: int, speech_tokens: int) -> None:
+    """InputError (field "continuation") for ids that the model has not: they may come from outside."""
+    for text, speech in spoken:
+        for kind, ids, count in (("text ids", text, vocabulary), ("speech tokens", speech, speech_tokens)):
+            if ids and not 0 <= min(ids) <= max(ids) < count:
+                message = f"the continuation has {kind} {min(ids)} to {max(ids)}; this model has 0 to {count - 1}"
+                raise InputError(message, field="continuation")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response, g, request
 
 from glmtts.errors import GlmTtsError
-from server import errors
+from server import errors, gauges
 from server.enrolment import prepare_default
 from server.errors import ApiError
 from server.hangup import HangupWatch
@@ -29,6 +30,7 @@ from server.routes import OPEN, make_routes
 from server.services import Services
 from server.settings import Settings
 from server.shared import SharedConfig
+from server.tracing import make_tracing
 from server.voice_cache import VoiceCache
 from server.voices import VoiceStore
 
@@ -50,13 +52,14 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
     shared = SharedConfig(settings)
     registry = Registry(settings, None, lambda: 0.0, settings.port)
     remote = RemoteConfig(settings, shared, metrics.config_changed) if settings.consul else None
+    began = time.monotonic()
 
     def loaded(engine: Engine) -> None:
-        metrics.loaded(engine.info)
         shared.set_replacements = engine.set_replacements
         if remote is not None:
             remote.start(KV_PATIENCE)
         _warm(services, engine)
+        metrics.loaded(engine.info, time.monotonic() - began)
 
     node = Node(
         settings,
@@ -67,9 +70,6 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         cut=metrics.cut.inc,
         die=os._exit,
     )
-    _watch(metrics, node, registry)
-    if remote is not None:
-        metrics.watch("glmtts_shared_config_failures", "Failed KV queries in a row.", lambda: float(remote.failures))
     services = Services(
         settings=settings,
         shared=shared,
@@ -80,8 +80,10 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         records=Records(settings.records),
         hangups=HangupWatch(),
         keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
+        tracing=make_tracing(settings),
         metadata=lambda: metadata(node.engine.info, settings),
     )
+    _watch(services, registry, remote)
     return services
 
 
@@ -92,14 +94,32 @@ def make_store(settings: Settings, own: Path | None) -> VoiceStore:
     return VoiceStore(folders, writable, limit=settings.max_voices)
 
 
-def _watch(metrics: Metrics, node: Node, registry: Registry) -> None:
+def _watch(services: Services, registry: Registry, remote: RemoteConfig | None) -> None:
+    """What is asked at every scrape."""
+    metrics, node = services.metrics, services.node
+
+    def of_engine(read: Callable[[Engine], float]) -> Callable[[], float]:
+        return lambda: read(node.engine) if node.info else 0.0
+
     metrics.watch("glmtts_ready", "1 when new work is welcome.", lambda: float(node.trouble() is None))
     metrics.watch("glmtts_in_flight", "Speech requests inside.", lambda: float(node.speaking))
-    metrics.watch("glmtts_queued", "Jobs in line.", lambda: float(node.engine.waiting() if node.info else 0))
+    metrics.watch("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.waiting()))
+    metrics.watch("glmtts_owed_seconds", "Seconds of audio owed.", of_engine(lambda engine: engine.owed_seconds()))
     metrics.watch(
-        "glmtts_owed_seconds", "Seconds of audio owed.", lambda: node.engine.owed_seconds() if node.info else 0.0
+        "glmtts_engine_step_age_seconds",
+        "Seconds since the engine last made progress; 0 while it is idle.",
+        of_engine(lambda engine: engine.progress_age()),
     )
-    metrics.watch_discovery(registry.state, lambda: registry.counts)
+    metrics.watch(
+        "glmtts_shared_config_failures",
+        "Failed KV queries in a row.",
+        lambda: float(remote.failures) if remote else 0.0,
+    )
+    metrics.ask(
+        gauges.Discovery(registry.state, lambda: registry.counts),
+        gauges.VoicesKept(services.cache.usage),
+        gauges.Steps(lambda: node.engine.stats() if node.info else None),
+    )
 
 
 def _warm(services: Services, engine: Engine) -> None:
@@ -137,15 +157,19 @@ def _end(services: Services, response: Response) -> Response:
     info = services.node.info
     if info is not None:
         response.headers["X-Model-Version"] = info.model_version
+    sending, method = time.monotonic(), request.method
     # Runs when the body has been sent or given up, not before.
-    response.call_on_close(lambda: _close(services, record))
+    response.call_on_close(lambda: _close(services, record, method, sending))
     return response
 
 
-def _close(services: Services, record: Record) -> None:
+def _close(services: Services, record: Record, method: str, sending: float) -> None:
     if record.total is not None:
         return
+    record.spans["send"] = (sending, time.monotonic())
     record.total = record.elapsed()
+    if services.tracing is not None and record.route not in OPEN:
+        services.tracing.trace(record, method)
     services.metrics.count(record)
     level = logging.DEBUG if record.route in OPEN else logging.INFO
     log.log(level, "request", extra={"facts": record.facts()})

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # the master process imports neither Flask nor the engine
 
     from glmtts.engine.job import Engine
     from server.node import Node
+    from server.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Program(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings, load_engine: Callable[[], Engine], voices: Path | None) -> None:
         self.settings = settings
         self.node: Node | None = None
+        self.tracing: Tracing | None = None
         self._load_engine = load_engine
         self._voices = voices
         super().__init__()
@@ -80,7 +82,7 @@ class Program(BaseApplication):  # type: ignore[misc]
         except (ValueError, OSError) as error:  # a setting that no node can work with, a file that is not there
             log.error("cannot start: %s", error)
             sys.exit(node.LOAD_FAILED)
-        self.node = services.node
+        self.node, self.tracing = services.node, services.tracing
         return factory.create_app(services)
 
 

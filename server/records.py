@@ -1,5 +1,7 @@
 """What is remembered of a request: the facts of its log line and of GET /requests/<id>. Never its text or audio.
 
+GET /requests/<id> has the continuation too, from which a text could be read back: no log line ever has it.
+
 Knows nothing about HTTP frameworks, metrics or the engine beyond its Report.
 """
 
@@ -10,17 +12,23 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from werkzeug.datastructures import Headers
+
+from server.playback import Playback
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
     from glmtts.engine.job import Report
 
+Cancellation = Literal["hangup", "unread", "shutdown"]
+"""The caller closed the connection; he took no more of the answer; the node was leaving."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
 @dataclass
@@ -31,6 +39,7 @@ class Record:
     trace_id: str | None
     via_consul: bool
     route: str
+    trace_headers: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     status: int | None = None
     characters: int | None = None
@@ -42,8 +51,13 @@ class Record:
     first_audio: float | None = None
     total: float | None = None
     error: str | None = None
+    hung_up: bool = False
     report: Report | None = None
-    stages: dict[str, float] = field(default_factory=dict)
+    continuation: str | None = None
+    """The token to go on with; set before the last byte leaves."""
+    playback: Playback | None = None
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """The server's own stages: begin and end of each on the clock of `started`."""
 
     @staticmethod
     def of(headers: Headers, route: str) -> Record:
@@ -57,15 +71,36 @@ class Record:
             trace_id=trace[1] if trace else None,
             via_consul=via.strip().lower() in ("true", "1"),
             route=route,
+            trace_headers={name: headers[name] for name in ("traceparent", "tracestate") if name in headers},
         )
 
     def elapsed(self) -> float:
         """Seconds since the request came in."""
         return time.monotonic() - self.started
 
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Notes when the block began and ended."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spans[stage] = (began, time.monotonic())
+
     def timings(self) -> dict[str, float]:
-        """Seconds per stage: the server's own and the engine's."""
-        return {**self.stages, **(dict(self.report.stage_seconds) if self.report else {})}
+        """Seconds per stage: the server's own and the engine's; ar is the engine's prefill and decode together."""
+        own = {stage: end - began for stage, (began, end) in self.spans.items()}
+        engines = dict(self.report.stage_seconds) if self.report else {}
+        ar = [engines[stage] for stage in ("prefill", "decode") if stage in engines]
+        return {**own, **engines, **({"ar": sum(ar)} if ar else {})}
+
+    def cancellation(self) -> Cancellation | None:
+        """Why the job was given up, if it was."""
+        if self.report is None or self.report.finish_reason != "cancelled":
+            return None
+        if self.hung_up:
+            return "hangup"
+        return "shutdown" if self.error == "draining" else "unread"
 
     def rtf(self) -> float | None:
         """Seconds of work a second of audio, waiting in line left out; None without audio."""
@@ -74,7 +109,7 @@ class Record:
         return max(0.0, self.total - self.timings().get("queue", 0.0)) / self.report.audio_seconds
 
     def facts(self) -> dict[str, Any]:
-        """Everything known, for JSON; unknown is left out."""
+        """Everything known but the continuation, for JSON; unknown is left out."""
         report = self.report
         known: dict[str, Any] = {
             "request_id": self.request_id,
@@ -93,6 +128,7 @@ class Record:
             "audio_seconds": report and report.audio_seconds,
             "speech_tokens": report and report.speech_tokens,
             "rtf": self.rtf(),
+            "underrun_seconds": self.playback and self.playback.waited,
             "finish_reason": report and report.finish_reason,
             "error": self.error,
             **{f"{stage}_seconds": seconds for stage, seconds in self.timings().items()},

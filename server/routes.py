@@ -117,4 +117,5 @@ def _request(services: Services, request_id: str) -> dict[str, Any]:
     record = services.records.get(request_id)
     if record is None:
         raise ApiError(404, "unknown_request", f"request: came {request_id:.64}; it is not among those remembered")
-    return {"state": "running" if record.total is None else "finished", **record.facts()}
+    token = {} if record.continuation is None else {"continuation": record.continuation}
+    return {"state": "running" if record.total is None else "finished", **record.facts(), **token}

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 from werkzeug.datastructures import FileStorage, MultiDict
 
+from server.continuation import LONGEST
 from server.encoding import SAMPLE_RATES, Format
 from server.errors import ApiError
 
@@ -42,7 +43,10 @@ class SegmentsRequest(_Body):
 
 
 class SpeechRequest(SegmentsRequest):
-    """The body of POST /tts and /tts/stream. `reference_audio` is base64 here and bytes in `recording`."""
+    """The body of POST /tts and /tts/stream. `reference_audio` is base64 here and bytes in `recording`.
+
+    `segmented`: the text is one segment as /segments gave it. `continuation`: what was spoken before it.
+    """
 
     reference_audio: str | None = None
     reference_text: Text = Field("", max_length=MAX_TEXT)
@@ -53,6 +57,8 @@ class SpeechRequest(SegmentsRequest):
     sample_rate: int | None = None
     format: Format = "wav"
     seed: int | None = Field(None, ge=0, le=2**32 - 1)
+    segmented: bool = False
+    continuation: str | None = Field(None, max_length=LONGEST)
     history: bool = True
     timeout: float | None = Field(None, gt=0, le=600)
 

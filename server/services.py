@@ -12,13 +12,15 @@ from server.node import Node
 from server.records import Records
 from server.settings import Settings
 from server.shared import SharedConfig
+from server.tracing import Tracing
 from server.voice_cache import VoiceCache
 from server.voices import VoiceStore
 
 
 @dataclass(frozen=True)
 class Services:
-    """`shared` is what holds just now, `metadata` what Consul is told; `keys` is None where no API keys are wanted."""
+    """`shared` is what holds just now, `metadata` what Consul is told; no `keys`: no API keys are wanted; no
+    `tracing`: nobody wants traces."""
 
     settings: Settings
     shared: SharedConfig
@@ -29,4 +31,5 @@ class Services:
     records: Records
     hangups: HangupWatch
     keys: ApiKeys | None
+    tracing: Tracing | None
     metadata: Callable[[], dict[str, str]]

@@ -86,6 +86,14 @@ class Settings(BaseSettings):
     request_timeout: float = _setting(60.0, "s", "Longest time in which a whole request must have come in.", gt=0)
     write_timeout: float = _setting(30.0, "s", "A reader that takes no byte for so long is cut.", gt=0)
 
+    # Watching.
+    otlp_endpoint: str | None = _setting(
+        None,
+        "URL",
+        "OTLP collector (http://host:4318) that gets a trace of each request; OTEL_EXPORTER_OTLP_ENDPOINT does it too.",
+        pattern="^https?://[^/]+",
+    )
+
     # Leaving.
     propagation_delay: float = _setting(12.0, "s", "After SIGTERM serve on for so long: callers cache for 10 s.", ge=0)
     drain_grace: float = _setting(60.0, "s", "Then running requests may finish for so long.", ge=0)
@@ -162,8 +170,8 @@ class Settings(BaseSettings):
             )
 
 
-NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN", "GLMTTS_REFERENCE"})
-"""Variables of the parity tool and the tests: a shell that has them may start the server too."""
+NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN", "GLMTTS_REFERENCE", "GLMTTS_URL", "GLMTTS_API_KEY"})
+"""Variables of the parity tool, the tests and the client: a shell that has them may start the server too."""
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

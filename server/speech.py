@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flask import Request, Response, g
 
-from server import bodies, encoding
+from server import bodies, continuation, encoding
+from server.continuation import Continuation
 from server.errors import ApiError, refusal
+from server.playback import Playback, timed
 from server.records import Record
 from server.schema import SpeechRequest
 from server.services import Services
 from server.stream import SpeechStream, collect
 
 if TYPE_CHECKING:  # they import torch, which this package does without
+    from glmtts.audio import Wave
     from glmtts.engine.job import Engine, Handle, Job
     from glmtts.voice.voice import Voice
 
 SERVER_TIMING = ("queue", "text", "voice", "ar", "flow", "vocoder")
+LONGEST_HEADER = 3000
+"""Characters of X-Continuation: common proxies take 4 KiB of headers. A longer one is at /requests/<id> only."""
 
 
 def speak(services: Services, request: Request, *, stream: bool) -> Response:
@@ -40,22 +46,35 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
         handle = engine.submit(job)
         held.callback(handle.cancel)
         record.report = handle.report
-        held.enter_context(services.hangups.watching(request.environ.get("gunicorn.socket"), handle.cancel))
+        held.enter_context(services.hangups.watching(request.environ.get("gunicorn.socket"), _hangup(record, handle)))
         rate = asked.sample_rate or job.sample_rate
         record.sample_rate, record.format, record.seed = rate, asked.format, job.seed
         resampler = encoding.Resampler(job.sample_rate, rate)
+
+        def finished() -> None:
+            spoken = Continuation(job.segments[-1].index + 1, handle.report.spoken)
+            record.continuation = continuation.write(spoken, engine.info)
+            handle.report.spoken = ()  # the ids as numbers take twenty times the memory, and the record is kept
+
         if stream:
-            return _streamed(services, handle, resampler, asked, rate, held)
-        return _whole(handle, resampler, asked, rate)
+            record.playback = Playback()
+            chunks = timed(handle.chunks(), job.sample_rate, record.playback)
+            return _streamed(services, _followed(chunks, finished), resampler, asked, rate, held)
+        return _whole(handle, resampler, asked, rate, finished)
 
 
 def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: bytes | None, stream: bool) -> Job:
     from glmtts.engine.job import Job  # has been imported with the engine; at the top it would import torch
 
     began = time.monotonic()
-    with _timed("text"):
-        segments = tuple(engine.segments(asked.text, phoneme=asked.phoneme))
-    with _timed("voice"):
+    before = continuation.read(asked.continuation, engine.info) if asked.continuation is not None else Continuation()
+    with g.record.timed("text"):
+        segments = tuple(
+            # Counted on: a segment's randomness is a function of its number.
+            replace(segment, index=before.segments + segment.index)
+            for segment in engine.segments(asked.text, phoneme=asked.phoneme, segmented=asked.segmented)
+        )
+    with g.record.timed("voice"):
         voice = _voice(services, engine, asked, recording)
     g.record.characters, g.record.segments = len(asked.text), len(segments)
     return Job(
@@ -67,16 +86,16 @@ def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: by
         history=asked.history,
         stream=stream,
         deadline=began + (asked.timeout or services.settings.queue_timeout),
+        earlier=before.spoken,
     )
 
 
-@contextmanager
-def _timed(stage: str) -> Iterator[None]:
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        g.record.stages[stage] = time.monotonic() - began
+def _hangup(record: Record, handle: Handle) -> Callable[[], None]:
+    def gone() -> None:
+        record.hung_up = True
+        handle.cancel()
+
+    return gone
 
 
 def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: bytes | None) -> Voice:
@@ -97,7 +116,7 @@ def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: 
 
 def _streamed(
     services: Services,
-    handle: Handle,
+    chunks: Iterator[Wave],
     resampler: encoding.Resampler,
     asked: SpeechRequest,
     rate: int,
@@ -109,7 +128,7 @@ def _streamed(
         record.error = refusal(services.node.blame(error)).code
 
     encoder = encoding.make_encoder(asked.format, rate, None)
-    body = SpeechStream(handle, resampler, encoder, failed)
+    body = SpeechStream(chunks, resampler, encoder, failed)
     body.begin()
     record.first_audio = record.elapsed()
     response = Response(body, content_type=encoder.content_type)
@@ -120,15 +139,26 @@ def _streamed(
     return response
 
 
-def _whole(handle: Handle, resampler: encoding.Resampler, asked: SpeechRequest, rate: int) -> Response:
+def _followed(chunks: Iterator[Wave], then: Callable[[], None]) -> Iterator[Wave]:
+    """All of `chunks`, and `then`: that is before the last bytes of them leave."""
+    yield from chunks
+    then()
+
+
+def _whole(
+    handle: Handle, resampler: encoding.Resampler, asked: SpeechRequest, rate: int, finished: Callable[[], None]
+) -> Response:
     record: Record = g.record
 
     def started() -> None:
         record.first_audio = record.elapsed()
 
     wave = collect(handle, resampler, started)
+    finished()
     data, content_type = encoding.encode_whole(asked.format, wave, rate)
     response = Response(data, content_type=content_type)
+    if record.continuation is not None and len(record.continuation) <= LONGEST_HEADER:
+        response.headers["X-Continuation"] = record.continuation
     response.headers["X-Audio-Seconds"] = f"{len(wave) / rate:.3f}"
     response.headers["X-Finish-Reason"] = handle.report.finish_reason or "stop"
     _describe(response, rate)

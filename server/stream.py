@@ -31,9 +31,9 @@ class SpeechStream:
     """
 
     def __init__(
-        self, handle: Handle, resampler: Resampler, encoder: Encoder, failed: Callable[[Exception], None]
+        self, chunks: Iterator[Wave], resampler: Resampler, encoder: Encoder, failed: Callable[[Exception], None]
     ) -> None:
-        self._chunks = handle.chunks()
+        self._chunks = chunks
         self._resampler = resampler
         self._encoder = encoder
         self._resources = ExitStack()

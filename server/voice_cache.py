@@ -8,13 +8,23 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # glmtts.voice imports torch, which this package does without
     from glmtts.voice.voice import Voice
 
     Make = Callable[[bytes, str], Voice]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How often a wanted voice was there and was not, so far; how many are kept, and their bytes."""
+
+    hits: int
+    misses: int
+    voices: int
+    bytes: int
 
 
 class VoiceCache:
@@ -29,6 +39,7 @@ class VoiceCache:
         self._lock = threading.Lock()
         self._held: OrderedDict[bytes, Future[Voice]] = OrderedDict()
         self._pinned: bytes | None = None
+        self._hits = self._misses = 0
 
     def get(
         self, make: Callable[[bytes, str], Voice], recording: bytes, transcript: str, *, pin: bool = False
@@ -44,11 +55,20 @@ class VoiceCache:
             future = self._held.get(key)
             ours = future is None
             if future is None:
+                self._misses += 1
                 future = self._held[key] = Future()
+            else:
+                self._hits += 1
             self._held.move_to_end(key)
         if ours:
             self._prepare(key, future, lambda: make(recording, transcript))
         return future.result()
+
+    def usage(self) -> Usage:
+        """How the cache does."""
+        with self._lock:
+            held = [future.result() for future in self._held.values() if future.done()]
+            return Usage(self._hits, self._misses, len(held), sum(map(nbytes, held)))
 
     def _prepare(self, key: bytes, future: Future[Voice], make: Callable[[], Voice]) -> None:
         try:

@@ -45,6 +45,8 @@ MAX_SILENT = 1024
 """Connections that may be open without having sent anything; one more, and the oldest is closed."""
 SEND_BUFFER = 256 * 1024
 """Bytes of answer that the kernel may hold for a reader who does not read (5 s of 24 kHz audio)."""
+LAST_TRACES = 2.0
+"""Seconds that the traces of the last requests have to get out when the worker ends."""
 LINGER = 2.0
 """Seconds that a refused caller has to finish sending, so that he reads the refusal instead of a reset."""
 
@@ -209,6 +211,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         super().run()
+        if self.app.tracing is not None:
+            self.app.tracing.flush(LAST_TRACES)
         # A thread that still hangs, in a load or in a call to the device, must not hold the process.
         os._exit(0)
 

@@ -8,43 +8,36 @@ computes the runners `drawing` and `sound`. Knows nothing about HTTP.
 
 from __future__ import annotations
 
-import logging
 import math
-import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 
 import torch
 
 from glmtts.audio import FRAME_RATE, TOKEN_RATE
 from glmtts.checkpoint import Model
 from glmtts.engine.deadlines import Expectation, work
-from glmtts.engine.drawing import Drawing, weight_bytes
+from glmtts.engine.drawing import Drawing
 from glmtts.engine.faults import as_ours
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import EngineInfo, Job
 from glmtts.engine.line import Line
-from glmtts.engine.memory import refuse_unless_fits
+from glmtts.engine.loops import Loop, Loops
+from glmtts.engine.memory import reserve
 from glmtts.engine.options import DEFAULTS, Options, SoundLimits
 from glmtts.engine.scheduler import Scheduler
 from glmtts.engine.sound import Sound
 from glmtts.engine.speech import Item
-from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pace, Pulse
+from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pace
 from glmtts.engine.streams import Stream, Utterance
-from glmtts.history import History
+from glmtts.history import History, check_spoken
 from glmtts.models.decode import Row
-from glmtts.models.kv_cache import KVCache
 from glmtts.models.prompt import prompt_layout
 from glmtts.offline import check
 from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice
 
-log = logging.getLogger(__name__)
-
 FEATURES = ("emotion", "phoneme_control", "kv_cache", "streaming")
-POLL = 0.05
-"""Seconds between looks when a job waits for nothing but time: for a reader, or for its turn to speak."""
 CPU_SOUND = SoundLimits()
 GPU_SOUND = SoundLimits(frames=16384, piece=1024, prompt=250)
 
@@ -61,21 +54,16 @@ class BatchEngine:
         self.info = EngineInfo(
             info.name, info.version, info.languages, model.sample_rates, FEATURES, str(model.device), options.slots
         )
-        cache = KVCache.bytes_for(model.llm.config, options.slots, model.slot, model.dtype)
-        refuse_unless_fits(f"a KV cache of {options.slots} slots × {model.slot} positions", cache, model.device)
+        sound = options.sound or (GPU_SOUND if gpu else CPU_SOUND)
+        self._reserved = reserve(model, options, sound)
         self._drawing: Drawing[Drawn] = Drawing(model, options.slots, fixed_shape=options.deterministic)
-        self._runner = Sound(model, options.sound or (GPU_SOUND if gpu else CPU_SOUND))
-        self._reserved = cache + weight_bytes(model)
-        log.info(
-            "Engine of %d slots: %.0f MiB of KV cache, %.0f MiB of weights on %s",
-            options.slots, cache / 2**20, (self._reserved - cache) / 2**20, model.device,
-        )  # fmt: skip
+        self._runner = Sound(model, sound)
         self._line = Line(options.waiting)
         self._expectation = Expectation(_first_guess(model))
         self._scheduler = Scheduler(
             self._line,
             options.slots,
-            self._history,
+            self._chain,
             self._expectation,
             ladder=options.ladder,
             limits=options.limits,
@@ -85,24 +73,23 @@ class BatchEngine:
         self._failures = 0
         loops = self._loops(options.threads)
         self._pace = Pace(len(loops))
-        self._pulses = {name: Pulse() for name in loops}
-        self._threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()]
-        for thread in self._threads:
-            thread.start()
+        self._loop = Loops(self._line, model.device, self._fail_all, *loops)
 
     # What a caller asks for: see `glmtts.engine.job.Engine`.
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
         self._frontend = self._model.frontend.replacing(words)
 
-    def segments(self, text: str, *, phoneme: bool | None = None) -> list[Segment]:
-        return self._frontend.segments(text, phoneme=phoneme)
+    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
+        return self._frontend.segments(text, phoneme=phoneme, segmented=segmented)
 
     def make_voice(self, recording: bytes, transcript: str) -> Voice:
         return self._model.voice_maker.make_voice(recording, transcript)
 
     def submit(self, job: Job) -> JobHandle:
-        check(self._model, job.voice, job.sample_rate, job.seed, job.speed)
+        model = self._model
+        check(model, job.voice, job.sample_rate, job.seed, job.speed)
+        check_spoken(job.earlier, vocabulary=model.llm.config.vocab_size, speech_tokens=model.special.speech_tokens)
         alone = self._history(job)
         for segment in job.segments:  # what fits after the voice alone fits with the history that is left to it
             alone.prompt(segment.ids)
@@ -111,7 +98,7 @@ class BatchEngine:
         return self._line.submit(job, tokens / TOKEN_RATE / job.speed, retry_after)
 
     def progress_age(self) -> float:
-        return max(pulse.age() for pulse in self._pulses.values())
+        return self._loop.age()
 
     def owed_seconds(self) -> float:
         with self._line.changed:
@@ -134,6 +121,9 @@ class BatchEngine:
                 slots_used=len(streams),
                 slots_total=self._options.slots,
                 reserved_bytes=self._reserved,
+                voice_bytes=self._runner.memories.bytes,
+                voice_hits=self._runner.memories.hits,
+                voice_misses=self._runner.memories.misses,
                 unsent_seconds=self._line.unsent(),
                 held=sum(map(self._scheduler.held, streams)),
                 pace=self._pace.sound,
@@ -143,42 +133,29 @@ class BatchEngine:
 
     def close(self, grace: float = 0.0) -> None:
         self._line.close(grace)
-        for thread in self._threads:
-            thread.join()
+        self._loop.join()
 
     def _history(self, job: Job) -> History:
         prompt = job.voice.prompt_tokens.tolist()
         model = self._model
         return History(job.voice.prompt_text, prompt, model.generation, enabled=job.history, slot=model.slot)
 
-    # Threads
+    def _chain(self, job: Job) -> History:
+        """Of the voice and of what an earlier job has said."""
+        chain = self._history(job)
+        for text, speech in job.earlier:
+            chain.add(text, speech)
+        return chain
 
-    def _loops(self, threads: int) -> dict[str, Callable[[], None]]:
+    # Steps
+
+    def _loops(self, threads: int) -> list[Loop]:
         cores = torch.get_num_threads()
         if threads == 1:
-            return {"engine": lambda: self._loop("engine", self._in_turn, cores)}
-        return {
-            "draw": lambda: self._loop("draw", self._draw, cores=1),
-            "sound": lambda: self._loop("sound", lambda: self._sound(self._due()), cores=max(1, cores - 1)),
-        }
-
-    def _loop(self, name: str, tick: Callable[[], bool], cores: int) -> None:
-        """Until the engine is closed and its jobs have left: ticks while there is work, else sleeps."""
-        pulse = self._pulses[name]
-        torch.set_num_threads(cores)  # of this thread; a step of the AR model is too small to be shared out
-        with _stream(self._model.device, own=name == "sound"):
-            while not (self._line.closed and self._line.empty()):
-                seen = self._line.version
-                pulse.beat()
-                try:
-                    busy = tick()
-                except Exception as error:  # a fault of ours that no row is to blame for
-                    log.exception("A step of the engine failed")
-                    busy = self._fail(self._scheduler.streams, error)
-                if not busy:
-                    pulse.rest()
-                    self._line.sleep(seen, POLL if self._scheduler.streams else None)
-        pulse.rest()
+            return [Loop("engine", self._in_turn, cores)]
+        # A step of the AR model is too small to be shared out.
+        sound = Loop("sound", lambda: self._sound(self._due()), max(1, cores - 1), own_stream=True)
+        return [Loop("draw", self._draw, 1), sound]
 
     def _in_turn(self) -> bool:
         items = self._due()
@@ -196,12 +173,15 @@ class BatchEngine:
             self._drawing.release(slot)
         self._scheduler.freed.clear()
 
-    def _fail(self, streams: list[Stream], error: Exception) -> bool:
+    def _fail(self, stream: Stream, error: Exception) -> None:
         with self._line.changed:
-            for stream in streams:
-                self._failures += 1
-                self._scheduler.fail(stream, as_ours(error))
-        return bool(streams)
+            self._failures += 1
+            self._scheduler.fail(stream, as_ours(error))
+
+    def _fail_all(self, error: Exception) -> None:
+        with self._line.changed:
+            for stream in self._scheduler.streams:
+                self._fail(stream, error)
 
     # Drawing
 
@@ -226,7 +206,7 @@ class BatchEngine:
         try:
             self._drawing.prefill(stream.slot, row, utterance.fed, count)
         except Exception as error:
-            self._fail([stream], error)
+            self._fail(stream, error)
             return
         with self._line.changed:
             self._scheduler.prefilled(stream, utterance)
@@ -238,7 +218,7 @@ class BatchEngine:
         with self._line.changed:
             for (stream, utterance), token in drawn:
                 if isinstance(token, Exception):
-                    self._fail([stream], token)
+                    self._fail(stream, token)
                 else:
                     self._scheduler.drew(stream, utterance, token)
             self._line.notify()
@@ -265,7 +245,7 @@ class BatchEngine:
         with self._line.changed:
             for (stream, utterance, block), wave, whole, error in made:
                 if error is not None:
-                    self._fail([stream], error)
+                    self._fail(stream, error)
                 else:
                     self._scheduler.made(stream, utterance, wave, time.monotonic(), whole=whole)
                     done = work(block.ahead - block.start) if whole else 0.0
@@ -288,13 +268,6 @@ class BatchEngine:
         self._pace.spent(stage, ended - began)
         for stream in streams:
             stream.handle.report.spend(name, began, ended, 1 / len(streams))
-
-
-def _stream(device: torch.device, own: bool) -> AbstractContextManager[object]:
-    if not own or device.type != "cuda":
-        return nullcontext()
-    stream: AbstractContextManager[object] = torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
-    return stream
 
 
 def _first_guess(model: Model) -> float:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from glmtts.audio import Wave
+from glmtts.audio import TOKEN_RATE, Wave
+from glmtts.config import GenerationConfig
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import EngineInfo, Job
 from glmtts.engine.line import Line
 from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pulse
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
+from glmtts.history import History, Prompt, check_spoken
 from glmtts.text.frontend import Segment
 from glmtts.voice.recording import load_recording
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:  # it imports torch, which a fake starts faster without
 SECONDS_PER_CHARACTER = 0.1
 CHUNK_SECONDS = 0.2
 RATES = (24000, 32000)
+LOUDNESS = 0.3
+SPEECH_TOKENS, VOCABULARY = 32768, 0x110000
+NO_SLOT = 2**31
 _PHONEMES = re.compile(r"(<\|[A-Z]+[0-9]?\|>)+")
 FAULTS: dict[str, Callable[[], Exception]] = {
     "FAULT-MEMORY": lambda: DeviceMemoryError("the device's memory did not suffice"),
@@ -40,12 +45,17 @@ FAULTS: dict[str, Callable[[], Exception]] = {
 
 @dataclass(frozen=True)
 class FakeOptions:
-    """load: seconds until it is loaded; delay: seconds before each chunk; waiting: places in line; fail: no load."""
+    """load: seconds until it is loaded; delay: seconds before each chunk; waiting: places in line; fail: no load.
+
+    version: of the model; drift: another device, which draws other tokens, and by this fraction more of them.
+    """
 
     load: float = 0.0
     delay: float = 0.0
     waiting: int = 8
     fail: bool = False
+    version: str = "fake-1"
+    drift: float = 0.0
 
     @staticmethod
     def parse(text: str) -> FakeOptions:
@@ -53,6 +63,7 @@ class FakeOptions:
         given = dict(item.partition("=")[::2] for item in text.split(",") if item)
         kinds: dict[str, Callable[[str], object]] = {
             "load": float, "delay": float, "waiting": int, "fail": lambda value: value != "0",
+            "version": str, "drift": float,
         }  # fmt: skip
         if unknown := given.keys() - {option.name for option in fields(FakeOptions)}:
             raise ValueError(f"fake engine: came {', '.join(sorted(unknown))}; want {', '.join(kinds)}")
@@ -71,7 +82,7 @@ class FakeEngine:
     """See the module. The public names are those of `glmtts.engine.job.Engine`."""
 
     def __init__(self, options: FakeOptions = FakeOptions()) -> None:
-        self.info = EngineInfo("fake", "fake-1", ("zh", "en"), RATES, ("emotion", "streaming"), "cpu", 1)
+        self.info = EngineInfo("fake", options.version, ("zh", "en"), RATES, ("emotion", "streaming"), "cpu", 1)
         self._options = options
         self._replacements: dict[str, str] = {}
         self._line = Line(options.waiting)
@@ -94,10 +105,10 @@ class FakeEngine:
             raise TextError(f"came {unspeakable[0]!r}; want phonemes <|…|>", field="g2p_replace")
         self._replacements = dict(words)
 
-    def segments(self, text: str, *, phoneme: bool | None = None) -> list[Segment]:
+    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
         for word, phonemes in self._replacements.items():
             text = text.replace(word, phonemes)
-        pieces = [piece.strip() for piece in re.split(r"(?<=[。!?.!?\n])", text)]
+        pieces = [text] if segmented else [piece.strip() for piece in re.split(r"(?<=[。!?.!?\n])", text)]
         spoken = [piece for piece in pieces if any(letter.isalnum() for letter in piece)]
         if not spoken:
             raise TextError("the text has nothing to speak", field="text")
@@ -108,6 +119,7 @@ class FakeEngine:
         return cast("Voice", FakeVoice(wave, transcript))
 
     def submit(self, job: Job) -> JobHandle:
+        check_spoken(job.earlier, vocabulary=VOCABULARY, speech_tokens=SPEECH_TOKENS)
         return self._line.submit(job, _seconds(job))
 
     def progress_age(self) -> float:
@@ -133,6 +145,9 @@ class FakeEngine:
             slots_used=self._line.running(),
             slots_total=1,
             reserved_bytes=0,
+            voice_bytes=0,
+            voice_hits=0,
+            voice_misses=0,
             unsent_seconds=self._line.unsent(),
             held=0,
             pace=None,
@@ -159,11 +174,16 @@ class FakeEngine:
             self._line.leave(handle)
 
     def _speak(self, handle: JobHandle) -> None:
+        chain = History((), (), GenerationConfig(), enabled=handle.job.history, slot=NO_SLOT)
+        for text, speech in handle.job.earlier:
+            chain.add(text, speech)
         for segment in handle.job.segments:
             fault = next((make for word, make in FAULTS.items() if word in segment.text), None)
             if fault is not None and "LATE" not in segment.text:
                 return self._fail(handle, fault())
-            for chunk in tone(handle.job, segment):
+            tokens, chunks = tone(handle.job, segment, chain.prompt(segment.ids), self._options.drift)
+            chain.add(segment.ids, tokens)
+            for chunk in chunks:
                 began = time.monotonic()
                 if handle.wait(None if "HANG" in segment.text else self._options.delay):
                     return None
@@ -175,6 +195,8 @@ class FakeEngine:
                     return self._fail(handle, fault())
             handle.report.segments_done += 1
             handle.report.text_ids += len(segment.ids)
+            handle.report.speech_tokens += len(tokens)
+            handle.report.spoken = chain.spoken
         return handle.end()
 
     def _fail(self, handle: JobHandle, error: Exception) -> None:
@@ -182,14 +204,23 @@ class FakeEngine:
         handle.end(error)
 
 
-def tone(job: Job, segment: Segment) -> Iterator[Wave]:
-    """A segment's chunks: a sine whose pitch comes from the seed; its length in samples is exact."""
-    samples = round(SECONDS_PER_CHARACTER * len(segment.text) / job.speed * job.sample_rate)
-    pitch = 200 + job.seed % 400
-    wave = (0.3 * np.sin(2 * np.pi * pitch * np.arange(samples) / job.sample_rate)).astype(np.float32)
+def tone(job: Job, segment: Segment, prompt: Prompt, drift: float) -> tuple[tuple[int, ...], Iterator[Wave]]:
+    """A segment's speech tokens and its chunks: a pitch for each character, silence for what is no letter or digit.
+
+    All is a function of seed, index, text and what was spoken before; the length in samples is exact.
+    """
+    numbers = np.random.default_rng(
+        [job.seed, segment.index, len(prompt.text), *segment.ids, *prompt.speech, round(1e6 * drift)]
+    )
+    seconds = SECONDS_PER_CHARACTER * len(segment.text) * (1 + drift)
+    tokens = tuple(map(int, numbers.integers(SPEECH_TOKENS, size=max(1, round(seconds * TOKEN_RATE)))))
+    samples = round(seconds / job.speed * job.sample_rate)
+    character = np.arange(samples) * len(segment.text) // max(samples, 1)
+    pitch = numbers.uniform(150.0, 550.0, len(segment.text))[character]
+    loudness = np.array([LOUDNESS * letter.isalnum() for letter in segment.text])[character]
+    wave = (loudness * np.sin(2 * np.pi * np.cumsum(pitch) / job.sample_rate)).astype(np.float32)
     size = round(CHUNK_SECONDS * job.sample_rate)
-    for start in range(0, samples, size):
-        yield wave[start : start + size]
+    return tokens, (wave[start : start + size] for start in range(0, samples, size))
 
 
 def _seconds(job: Job) -> float:

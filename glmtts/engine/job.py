@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from glmtts.audio import Wave
+from glmtts.history import Spoken
 
 if TYPE_CHECKING:  # annotations only: the fake engine and the server need no torch
     from glmtts.engine.stats import EngineStats
@@ -26,6 +27,9 @@ class Job:
 
     `speed` 0.5–2.0 stretches the token-to-frame map. With `history`, later segments are prompted with earlier ones.
     `stream` asks for chunks as early as possible; without it one chunk per segment is enough.
+    `earlier`, oldest first, was spoken by another job that this one continues; `segments` then count on from there.
+    Voice, seed, rate, speed, a segment's index and what was spoken before decide its samples: a chain of jobs, each
+    given its forerunner's `Report.spoken`, sounds as one job.
     """
 
     segments: tuple[Segment, ...]
@@ -36,6 +40,7 @@ class Job:
     history: bool = True
     stream: bool = True
     deadline: float | None = None
+    earlier: tuple[Spoken, ...] = ()
 
 
 @dataclass
@@ -47,6 +52,8 @@ class Report:
     speech_tokens: int = 0
     audio_seconds: float = 0.0
     segments_done: int = 0
+    spoken: tuple[Spoken, ...] = ()
+    """What a next segment would be prompted with beside the voice: `Job.earlier` of a job that continues this one."""
     first_audio: float | None = None
     """Seconds from submission to the first chunk."""
     underrun: float = 0.0
@@ -100,8 +107,11 @@ class Engine(Protocol):
 
     info: EngineInfo
 
-    def segments(self, text: str, *, phoneme: bool | None = None) -> list[Segment]:
-        """Text to segments as they will be spoken; TextError when nothing speakable is left."""
+    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
+        """Text to segments as they will be spoken; TextError when nothing speakable is left.
+
+        `segmented`: the text is that of one such segment, and is spoken as it is.
+        """
         ...
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
@@ -116,7 +126,10 @@ class Engine(Protocol):
         ...
 
     def submit(self, job: Job) -> Handle:
-        """Puts the job in line; BusyError when the line is full, EngineError once closed."""
+        """Puts the job in line; BusyError when the line is full, EngineError once closed.
+
+        InputError (field "continuation") when `job.earlier` has ids that the model has not.
+        """
         ...
 
     def progress_age(self) -> float:

@@ -153,6 +153,7 @@ class Scheduler:
         utterance.over = True
         ids, tokens = utterance.segment.ids, utterance.tokens
         stream.history.add(ids, tokens)
+        utterance.after = stream.history.spoken
         self._expectation.learn(len(ids), len(tokens))
         stream.drawn = None
         if not tokens:
@@ -209,6 +210,8 @@ class Scheduler:
         report.text_ids += len(utterance.segment.ids)
         report.speech_tokens += len(utterance.tokens)
         report.segments_done += 1
+        if utterance.tokens:  # else it changes nothing, and those before it may not have been heard
+            report.spoken = utterance.after
         stream.spoken.remove(utterance)
 
     # Looking ahead

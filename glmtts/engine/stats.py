@@ -44,7 +44,12 @@ class EngineStats:
     slots_used: int
     slots_total: int
     reserved_bytes: int
-    """Memory of the device that weights and KV cache take; it is fixed at the start."""
+    """Memory of the device that the engine may come to hold, weights included; it is fixed at the start."""
+    voice_bytes: int
+    """What the flow remembers of voices takes so much of that."""
+    voice_hits: int
+    voice_misses: int
+    """How often a job's voice was remembered, and how often not."""
     unsent_seconds: float
     """Sound that has been made and that its readers have not taken."""
     held: int

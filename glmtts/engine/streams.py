@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from glmtts.engine.chunker import Block, Chunker, Ladder
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import Job
-from glmtts.history import History, Prompt
+from glmtts.history import History, Prompt, Spoken
 from glmtts.text.frontend import Segment
 
 
@@ -41,6 +41,8 @@ class Utterance:
     """What is to be made sound of next."""
     sounded: int = 0
     """Tokens that have become sound."""
+    after: tuple[Spoken, ...] = ()
+    """What is remembered once it has been said."""
 
     @property
     def prefill(self) -> int:

@@ -75,13 +75,17 @@ class Frontend:
         normalize.warm()
         g2p.warm()
 
-    def segments(self, text: str, *, phoneme: bool | None = None) -> list[Segment]:
+    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
         """The pieces of `text` as they will be spoken, at least one.
 
-        TextError (field "text") when nothing speakable is left, or the text has a special token that is no phoneme
-        of this model, a NUL, or half a surrogate pair.
+        `segmented`: `text` is that of one piece from an earlier call, which is spoken as it is: to normalise or cut it
+        again could change it. TextError (field "text") when nothing speakable is left, or the text has a special
+        token that is no phoneme of this model, a NUL, or half a surrogate pair.
         """
-        whole = normalize.normalize(self._checked(text, "text"))
+        checked = self._checked(text, "text")
+        if segmented:
+            return [self._segment(text, self._phoneme_default if phoneme is None else phoneme)]
+        whole = normalize.normalize(checked)
         result: list[Segment] = []
         for piece in segment(whole):
             for spoken, ids in self._fitted(piece, self._phoneme_default if phoneme is None else phoneme):
@@ -91,6 +95,15 @@ class Frontend:
                 "the text has nothing to speak; letters, digits or Chinese characters are wanted", field="text"
             )
         return result
+
+    def _segment(self, text: str, phoneme: bool) -> Segment:
+        if not normalize.speakable(text):
+            raise TextError("the segment has nothing to speak", field="text")
+        ids = self._ids(text, phoneme)
+        if len(ids) > self._max_ids:
+            message = f"the segment has {len(ids)} ids; at most {self._max_ids} are wanted, as in those of this model"
+            raise TextError(message, field="text")
+        return Segment(0, text, ids)
 
     def prompt_ids(self, transcript: str, *, phoneme: bool | None = None) -> tuple[int, ...]:
         """Ids (n,) of a reference recording's transcript: normalised, plus one space; () for an empty transcript.

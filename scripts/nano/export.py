@@ -14,39 +14,23 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import soundfile
 import torch
 import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import WhisperFeatureExtractor
 
+from glmtts.config import GenerationConfig
 from glmtts.model_info import fingerprint
 from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
-from scripts.nano import ar, features, flow, packages, phones, tokens, vocabulary, vocoder, whisper
-from scripts.nano.data import RATE, Corpus, Utterance
-from scripts.nano.training import Average
+from scripts.nano import ar, features, flow, packages, tokens, vocabulary, vocoder, voices, whisper
+from scripts.nano.training import averaged
 
 VERSION = "0.1"
-GENERATION = {"min_ratio": 0.5, "max_ratio": 8.0, "phoneme": True}
-VOICES = {"default": ("zf_xiaoxiao", "zh"), "xiaoxiao": ("zf_xiaoxiao", "zh"), "hibari": ("hibari", "en")}
-"""Stored voices: whose recording, in which language."""
-PROMPT_SECONDS = (3.5, 6.0)
-
-
-def trained(work: Path, stage: str, part: str) -> dict[str, Tensor]:
-    """A part's weights out of a stage's state."""
-    state: dict[str, Tensor] = torch.load(work / "states" / f"{stage}.pt", weights_only=True)["modules"][part]
-    return state
-
-
-def averaged(work: Path, stage: str, module: torch.nn.Module) -> dict[str, Tensor]:
-    """`module`'s state dict with the stage's averaged weights in it."""
-    average = Average(module, 0.0)
-    average.load_state_dict(trained(work, stage, "average"))
-    return {**module.state_dict(), **average.state()}
+GENERATION: dict[str, Any] = {"min_ratio": 0.5, "max_ratio": 8.0, "phoneme": True, "temperature": 0.5, "tau_r": 0.5}
+"""Colder than the published constants, and patient with repetition: a small model strays when it draws widely."""
 
 
 def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -110,37 +94,6 @@ def write_frontend(work: Path, folder: Path) -> None:
     (folder / "lexicon_en.json.gz").write_bytes(gzip.compress(lexicon, mtime=0))
 
 
-@torch.inference_mode()
-def clearest(work: Path, candidates: list[Utterance]) -> Utterance:
-    """The utterance whose tokens tell its phonemes best; of equals the longest."""
-    codes, heads, inventory = tokens.load_trained(work)
-
-    def badness(utterance: Utterance) -> tuple[float, float]:
-        with np.load(tokens.path_of(work, utterance)) as arrays:
-            read = tokens.read_phones(heads, codes, torch.from_numpy(arrays["ids"].astype(np.int64)))
-        truth = [inventory[p] for p in phones.plain(phones.of(utterance))]
-        return tokens.edit_distance(read, truth) / len(truth), -utterance.seconds
-
-    return min(candidates, key=badness)
-
-
-def write_voices(work: Path, folder: Path) -> None:
-    """A recording of each stored voice that no stage was trained on."""
-    held_out = [u for u in Corpus(work).test() if tokens.path_of(work, u).exists()]
-    for name, (voice, lang) in VOICES.items():
-        own = [u for u in held_out if (u.voice, u.lang) == (voice, lang)]
-        fitting = [u for u in own if PROMPT_SECONDS[0] <= u.seconds <= PROMPT_SECONDS[1]]
-        chosen = clearest(work, fitting or own)
-        described = {
-            "name": name,
-            "language": lang,
-            "transcripts": {"neutral": chosen.text},
-            "default_style": "neutral",
-        }
-        _json(folder / name / "voice.json", described)
-        soundfile.write(folder / name / "neutral.flac", chosen.wave(), RATE)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("nano-work"))
@@ -154,7 +107,7 @@ def main() -> None:
     write_speech_tokenizer(args.work, fresh / "speech_tokenizer")
     shutil.copytree(args.work / "vocabulary", fresh / "vq32k-phoneme-tokenizer")
     write_frontend(args.work, fresh / "frontend")
-    write_voices(args.work, fresh / "voices")
+    voices.write(args.work, fresh / "voices", GenerationConfig(**GENERATION))
     _json(
         fresh / "model.json", {"name": "nano", "version": f"{VERSION}-{fingerprint(fresh)}", "languages": ["zh", "en"]}
     )

@@ -21,17 +21,13 @@ from tqdm import tqdm
 
 from glmtts.config import GenerationConfig
 from glmtts.models.counter import frame_noise, stream_keys
-from glmtts.models.decode import Decoder, Row, speak
-from glmtts.models.kv_cache import KVCache
-from glmtts.models.llama import Llama
-from glmtts.models.prompt import SpecialIds, length_bounds, prompt_layout
 from scripts.judges import Recogniser, Wave, error_rate
-from scripts.nano import ar, export, features, flow, phones, tokens, vocabulary, vocoder
+from scripts.nano import export, features, flow, tokens, vocoder
 from scripts.nano.data import RATE, Corpus, Utterance
-from scripts.nano.training import arguments, start
+from scripts.nano.reading import Reading
+from scripts.nano.training import arguments, averaged, start
 
 Sound = Callable[[Utterance], Wave]
-PROMPT_FRAMES = 200
 
 
 def teacher(utterance: Utterance) -> Wave:
@@ -42,7 +38,7 @@ def teacher(utterance: Utterance) -> Wave:
 def vocoded(work: Path) -> tuple[Sound, Callable[[Tensor], Wave]]:
     """(utterance → its mel's sound, mel (1, 80, t) → sound)."""
     hift = vocoder.new_vocoder()
-    hift.load_state_dict(export.averaged(work, "vocoder", hift))
+    hift.load_state_dict(averaged(work, "vocoder", hift))
     hift.fold_weight_norm().eval()
 
     def voice(mel: Tensor) -> Wave:
@@ -58,7 +54,7 @@ def vocoded(work: Path) -> tuple[Sound, Callable[[Tensor], Wave]]:
 def flowed(work: Path, voice: Callable[[Tensor], Wave], corpus: Corpus) -> Sound:
     """Utterance → its tokens' sound."""
     model = flow.new_flow()
-    model.load_state_dict(export.averaged(work, "flow", model))
+    model.load_state_dict(averaged(work, "flow", model))
     model.eval()
     spoken = [u for u in corpus.train() if tokens.path_of(work, u).exists()]
     speakers = flow.speaker_vectors(work, spoken)
@@ -79,31 +75,6 @@ def flowed(work: Path, voice: Callable[[Tensor], Wave], corpus: Corpus) -> Sound
         return voice(model.sample(own, prompt_ids, prompt_mel, speaker, noise, frames=2 * own.shape[1]))
 
     return sound
-
-
-def ar_phone_error(work: Path, rows: list[Utterance]) -> float:
-    """Phone error of tokens drawn for the utterances' own phonemes, as the CTC head reads them."""
-    tokenizer = vocabulary.load(work)
-    codes, heads, inventory = tokens.load_trained(work)
-    config = ar.config(tokenizer.size)
-    llama = Llama(config)
-    llama.load_state_dict(export.averaged(work, "ar", llama))
-    llama.eval().requires_grad_(False)
-    llama.fuse()
-    names = ("<|audio_0|>", f"<|audio_{features.CODES - 1}|>", "<|begin_of_audio|>", "<|user|>", "<|endoftext|>")
-    special = SpecialIds(*(tokenizer.special_id(name) for name in names))
-    generation = GenerationConfig(**export.GENERATION)
-    decoder = Decoder(llama, special, generation, KVCache(config, 1, 2048, dtype=torch.float32, device="cpu"))
-    examples = ar.Examples(work, tokenizer)
-    wrong = total = 0
-    for utterance in tqdm(rows, desc="ar", mininterval=5):
-        text = examples.text_ids(phones.of(utterance))[0]
-        ids = prompt_layout((), tuple(text), (), special)
-        drawn = list(speak(decoder, Row(ids, length_bounds(len(text), generation), 0, 0)))
-        truth = [inventory.get(p, 0) for p in phones.plain(phones.of(utterance))]
-        read = tokens.read_phones(heads, codes, torch.tensor(drawn)) if drawn else []
-        wrong, total = wrong + tokens.edit_distance(read, truth), total + len(truth)
-    return wrong / total
 
 
 @torch.inference_mode()
@@ -127,7 +98,7 @@ def main() -> None:
         rows = [u for u in held_out if u.lang == lang][: args.utterances]
         for stage in args.stages:
             if stage == "ar":
-                figure = ar_phone_error(args.work, rows)
+                figure = Reading(args.work, GenerationConfig(**export.GENERATION)).error(tqdm(rows, desc="ar"))
             else:
                 assert judge is not None
                 heard = [judge.hear(sounds[stage](u), RATE, lang) for u in tqdm(rows, desc=stage, mininterval=5)]

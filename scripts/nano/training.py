@@ -141,3 +141,11 @@ class Average(nn.Module):
     def state(self) -> dict[str, Any]:
         """The averaged weights under the module's own names."""
         return {name.replace("/", "."): p.detach() for name, p in self.values.items()}
+
+
+def averaged(work: Path, stage: str, module: nn.Module) -> dict[str, Any]:
+    """`module`'s state dict with the stage's averaged weights in it."""
+    state = torch.load(work / "states" / f"{stage}.pt", weights_only=True)["modules"]["average"]
+    average = Average(module, 0.0)
+    average.load_state_dict(state)
+    return {**module.state_dict(), **average.state()}

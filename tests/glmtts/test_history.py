@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from glmtts.config import GenerationConfig
-from glmtts.errors import TextError
-from glmtts.history import History
+from glmtts.errors import InputError, TextError
+from glmtts.history import History, check_spoken
 from glmtts.models.prompt import LengthBounds
 
 OFFICIAL = GenerationConfig()
@@ -84,3 +86,32 @@ def test_the_maximum_is_cut_to_what_is_left() -> None:
     assert history.prompt(ids(10, 9)).bounds == LengthBounds(20, 39)
     with pytest.raises(TextError, match="shorter"):
         history.prompt(ids(20, 9))
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 300)), min_size=1, max_size=8), st.integers(0, 7))
+def test_a_history_goes_on_from_what_another_remembers(segments: list[tuple[int, int]], cut: int) -> None:
+    """Handed over at any segment, by `spoken` alone, the later prompts are what they would have been."""
+
+    def fresh() -> History:
+        return History(ids(10, 0), ids(90, 0), OFFICIAL)
+
+    whole, handed = fresh(), fresh()
+    for number, (text, speech) in enumerate(segments):
+        if number == cut:
+            taken = handed.spoken
+            handed = fresh()
+            for spoken in taken:
+                handed.add(*spoken)
+        assert handed.prompt(ids(text, number)) == whole.prompt(ids(text, number))
+        whole.add(ids(text, number), ids(speech, number))
+        handed.add(ids(text, number), ids(speech, number))
+    assert handed.spoken == whole.spoken
+
+
+@pytest.mark.parametrize("spoken", [((5,), (3,)), ((-1,), ()), ((0, 4), (2, -1))])
+def test_ids_that_the_model_has_not_are_refused(spoken: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    """They come from outside, and an embedding has no row for them."""
+    check_spoken([((0, 4), (0, 2)), ((), ())], vocabulary=5, speech_tokens=3)
+    with pytest.raises(InputError, match="this model has 0 to") as caught:
+        check_spoken([((1,), (1,)), spoken], vocabulary=5, speech_tokens=3)
+    assert caught.value.field == "continuation"

@@ -45,7 +45,7 @@ def test_only_the_text_is_required() -> None:
         (b'{"text": "a", "timeout": 601}', "timeout"),
         (b'{"text": "a", "voice": "../../etc"}', "voice"),
         (b'{"text": "a", "style": "calm", "emotion": "happy"}', "emotion"),
-        (b'{"text": "a", "continuation": "x"}', "continuation"),
+        (b'{"text": "a", "continuation": 1}', "continuation"),
         (b'{"text": "a", "colour": "x"}', "colour"),
     ],
 )

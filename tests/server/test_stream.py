@@ -32,7 +32,7 @@ class Chunks:
 
 
 def stream(handle: Chunks, closed: list[str], failed: list[Exception]) -> SpeechStream:
-    body = SpeechStream(handle, Resampler(24000, 24000), make_encoder("pcm", 24000, None), failed.append)
+    body = SpeechStream(handle.chunks(), Resampler(24000, 24000), make_encoder("pcm", 24000, None), failed.append)
     held = ExitStack()
     held.callback(closed.append, "closed")
     body.own(held)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,27 @@ def test_the_seed_decides_the_sound(engine: FakeEngine) -> None:
     )
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)
+
+
+def test_the_number_of_a_segment_and_what_was_spoken_before_decide_it_too(engine: FakeEngine) -> None:
+    """As in the true engine; and another device draws other tokens."""
+
+    def sound(engine: FakeEngine, **more: object) -> bytes:
+        asked = replace(job(engine, "Hello."), **more)
+        return np.concatenate(list(engine.submit(asked).chunks())).tobytes()
+
+    drifting = FakeEngine(FakeOptions(drift=0.02))
+    moved = (replace(engine.segments("Hello.")[0], index=1),)
+    sounds = [
+        sound(engine),
+        sound(engine, segments=moved),
+        sound(engine, earlier=(((1,), (2,)),)),
+        sound(engine, earlier=(((1,), (3,)),)),
+        sound(drifting),
+    ]
+    drifting.close()
+    assert len(set(sounds)) == 5
+    assert sound(engine, earlier=(((1,), (2,)),), history=False) == sound(engine)
 
 
 def test_what_cannot_be_spoken_or_heard_is_refused(engine: FakeEngine) -> None:

@@ -122,12 +122,27 @@ def test_replacements_come_first_and_are_checked(tokenizer: Tokenizer) -> None:
     old = Frontend(tokenizer, {"你": "<|N|>", "好": "<|H|>"}, frozenset("你好"))
     new = old.replacing({"好": "<|AO3|>"})
     assert old.segments("你好", phoneme=True)[0].ids == tuple(
-        tokenizer.encode("<|N|><|H|>", allow_special=tokenizer.phonemes)
+        tokenizer.encode("<|N|><|H|>。", allow_special=tokenizer.phonemes)
     )
     assert new.segments("你好", phoneme=True)[0].ids == tuple(
-        tokenizer.encode("<|N|><|AO3|>", allow_special=tokenizer.phonemes)
+        tokenizer.encode("<|N|><|AO3|>。", allow_special=tokenizer.phonemes)
     )
     for words in ({"好": "<|user|>"}, {"<|N|>": "好"}, {"": "<|N|>"}, {"好": "a\0"}):
         with pytest.raises(TextError, match="wanted") as caught:
             old.replacing(words)
         assert caught.value.field == "g2p_replace"
+
+
+def test_a_segment_is_taken_as_it_is(tokenizer: Tokenizer) -> None:
+    """`segmented` text gives the segment that it was, though to normalise it again would change it."""
+    frontend = Frontend(tokenizer, max_ids=150)
+    text = "hello。world，十点三十分。"
+    assert frontend.segments(text)[0].text != text
+    [same] = frontend.segments(text, segmented=True)
+    assert (same.index, same.text) == (0, text)
+    for first in frontend.segments("It costs 3.50 now. 今天的气温是零下三点五摄氏度，湿度百分之六十五。" * 3):
+        assert frontend.segments(first.text, segmented=True)[0].ids == first.ids
+    for wrong in ("。", "<|user|>", "a" * 151, "a\0"):
+        with pytest.raises(TextError) as caught:
+            frontend.segments(wrong, segmented=True)
+        assert caught.value.field == "text"

@@ -1,0 +1,5 @@
+"""`python -m glmtts_client` is the command `glmtts`."""
+
+from glmtts_client.cli import main
+
+main()

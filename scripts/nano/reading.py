@@ -1,0 +1,58 @@
+"""How well the AR model says what it is given: its tokens, read back by the tokenizer's CTC head.
+
+Needs no flow and no vocoder, so it is quick. Knows nothing about recognisers of sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from glmtts.config import GenerationConfig
+from glmtts.models.decode import Decoder, Row, speak
+from glmtts.models.kv_cache import KVCache
+from glmtts.models.llama import Llama
+from glmtts.models.prompt import SpecialIds, length_bounds, prompt_layout
+from scripts.nano import ar, features, phones, tokens, vocabulary
+from scripts.nano.data import Utterance
+from scripts.nano.training import averaged
+
+SPECIAL = ("<|audio_0|>", f"<|audio_{features.CODES - 1}|>", "<|begin_of_audio|>", "<|user|>", "<|endoftext|>")
+SLOT = 2048
+
+
+class Reading:
+    """The AR model of a work folder, ready to draw."""
+
+    def __init__(self, work: Path, generation: GenerationConfig) -> None:
+        tokenizer = vocabulary.load(work)
+        self._codes, self._heads, self._inventory = tokens.load_trained(work)
+        self._examples = ar.Examples(work, tokenizer)
+        self._space = tuple(tokenizer.encode(" "))
+        self._special = SpecialIds(*map(tokenizer.special_id, SPECIAL))
+        self._generation = generation
+        config = ar.config(tokenizer.size)
+        llama = Llama(config)
+        llama.load_state_dict(averaged(work, "ar", llama))
+        llama.eval().requires_grad_(False)
+        llama.fuse()
+        cache = KVCache(config, 1, SLOT, dtype=torch.float32, device=torch.device("cpu"))
+        self._decoder = Decoder(llama, self._special, generation, cache)
+
+    @torch.inference_mode()
+    def error(self, utterances: Iterable[Utterance], prompt: Utterance | None = None) -> float:
+        """Phone error of the utterances' texts, spoken after `prompt` or alone: edits / phones."""
+        before = None if prompt is None else self._examples.of(prompt)
+        wrong = total = 0
+        for utterance in utterances:
+            text = tuple(self._examples.of(utterance).text)
+            said = () if before is None else (*before.text, *self._space)
+            heard = () if before is None else tuple(before.speech.tolist())
+            row = Row(prompt_layout(said, text, heard, self._special), length_bounds(len(text), self._generation), 0)
+            drawn = list(speak(self._decoder, row))
+            truth = [self._inventory.get(phone, 0) for phone in phones.plain(phones.of(utterance))]
+            read = tokens.read_phones(self._heads, self._codes, torch.tensor(drawn)) if drawn else []
+            wrong, total = wrong + tokens.edit_distance(read, truth), total + len(truth)
+        return wrong / total

@@ -1,0 +1,62 @@
+"""The nano checkpoint's stored voices: recordings that no stage was trained on, chosen by how well the model goes on.
+
+A recording is tried as the prompt of other held-out sentences, and the one after which fewest phones go wrong is taken:
+some recordings (verse, rare words) lead a small model astray.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import soundfile
+
+from glmtts.config import GenerationConfig
+from scripts.nano import tokens
+from scripts.nano.data import RATE, Corpus, Utterance
+from scripts.nano.reading import Reading
+
+SECONDS = (2.2, 6.0)
+CANDIDATES, TRIED_ON = 8, 8
+
+
+class Stored(NamedTuple):
+    """Whose recording, in which language, which languages it must carry, and what is said in it if that is settled."""
+
+    voice: str
+    recorded: str
+    speaks: tuple[str, ...]
+    said: str = ""
+
+
+VOICES = {
+    # After its English recordings this voice speaks both languages; after the Mandarin ones its English is poor.
+    "default": Stored("zf_xiaoxiao", "en", ("en", "zh"), "She finally broke herself of smoking cigarettes."),
+    "xiaoxiao": Stored("zf_xiaoxiao", "zh", ("zh",), "医生不但会打篮球，而且会拍照片。"),
+    "hibari": Stored("hibari", "en", ("en",), "He sat on the floor cross-legged and meditated."),
+}
+
+
+def choose(reading: Reading, held_out: list[Utterance], stored: Stored) -> Utterance:
+    """The recording that is settled, else that after which the worse of its languages goes best."""
+    tried = {lang: [u for u in held_out if u.lang == lang][-TRIED_ON:] for lang in stored.speaks}
+    own = [u for u in held_out if (u.voice, u.lang) == (stored.voice, stored.recorded)]
+    if settled := [u for u in own if u.text == stored.said]:
+        return settled[0]
+    taken = [u for rows in tried.values() for u in rows]
+    fitting = [u for u in own if SECONDS[0] <= u.seconds <= SECONDS[1] and u not in taken][:CANDIDATES]
+    return min(fitting or own, key=lambda u: max(reading.error(rows, prompt=u) for rows in tried.values()))
+
+
+def write(work: Path, folder: Path, generation: GenerationConfig) -> None:
+    """`folder`/NAME/voice.json and neutral.flac for every voice."""
+    reading = Reading(work, generation)
+    held_out = [u for u in Corpus(work).test() if tokens.path_of(work, u).exists()]
+    for name, stored in VOICES.items():
+        chosen = choose(reading, held_out, stored)
+        about = {"name": name, "language": stored.speaks[-1], "transcripts": {"neutral": chosen.text}}
+        (folder / name).mkdir(parents=True)
+        text = json.dumps({**about, "default_style": "neutral"}, indent=1, ensure_ascii=False)
+        (folder / name / "voice.json").write_text(text, encoding="utf-8")
+        soundfile.write(folder / name / "neutral.flac", chosen.wave(), RATE)

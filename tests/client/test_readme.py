@@ -1,0 +1,61 @@
+"""The client's README is true: its commands are there, and its program runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from glmtts_client.cli import cli
+
+from tests.helpers.consul import ROOT, Agent, eventually
+from tests.helpers.server import Server
+
+README = (ROOT / "client" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_commands_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each `glmtts …` of a block has a command and options that there are."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.jsonl").touch()
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+    commands = [shlex.split(line)[1:] for line in blocks.splitlines() if line.startswith("glmtts ")]
+    assert len(commands) >= 5
+    for name, *rest in commands:
+        command = cli.commands[name]
+        with command.make_context(name, rest, parent=click.Context(cli)):
+            pass
+
+
+def test_the_options_exist() -> None:
+    """Every --option of the text belongs to some command."""
+    known = {flag for command in (cli, *cli.commands.values()) for option in command.params for flag in option.opts}
+    wanted = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README))
+    assert len(wanted) >= 5
+    assert wanted <= known
+
+
+def test_the_program_runs(
+    agent: Agent, herd: list[Server], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it stands, on a cluster that is where Consul's variables say."""
+    payload = {
+        "ID": "readme",
+        "Name": "glm-tts",
+        "Address": "127.0.0.1",
+        "Port": herd[0].port,
+        "Meta": {"language": "en"},
+    }
+    agent.call("PUT", "/v1/agent/service/register", payload)
+    eventually(lambda: agent.passing() == {"readme"})
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", agent.address)
+    [program] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    try:
+        exec(compile(program, "README.md", "exec"), {})
+    finally:
+        agent.deregister("readme")
+    said = capsys.readouterr().out
+    assert herd[0].url in said
+    assert "It has a second sentence." in said

@@ -1,0 +1,111 @@
+"""The output folder: at whatever moment a program dies there, an item is finished or has left nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from glmtts_client.items import Item
+from glmtts_client.results import Results
+from glmtts_client.speech import Options
+
+ITEM = Item("a", "Hello.", Options(), "d1")
+CHANGED = Item("a", "Hello!", Options(), "d2")
+
+
+class DiedError(BaseException):
+    """As by SIGKILL: nothing after it is done."""
+
+
+def die(*_: Any, **__: Any) -> None:
+    raise DiedError
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {"results.jsonl", ".lock"}
+
+
+def test_a_finished_item_is_known_as_such(tmp_path: Path) -> None:
+    """While it is the same item and its file is there."""
+    with Results(tmp_path / "new") as results:
+        assert not results.finished(ITEM)
+        results.keep(ITEM, b"sound", {"seconds": 1.0})
+        assert results.finished(ITEM)
+        assert not results.finished(CHANGED)
+    with Results(tmp_path / "new") as results:
+        assert results.finished(ITEM)
+        (tmp_path / "new" / "a.wav").unlink()
+        assert not results.finished(ITEM)
+    assert lines(tmp_path / "new") == [
+        {"id": "a", "file": "a.wav", "digest": "d1", "seconds": 1.0, "error": None},
+    ]
+
+
+def test_a_failed_item_is_tried_again(tmp_path: Path) -> None:
+    """The last line about it counts."""
+    with Results(tmp_path) as results:
+        results.keep(ITEM, b"sound", {})
+        results.fail("a", "gone")
+        assert not results.finished(ITEM)
+    with Results(tmp_path) as results:
+        assert not results.finished(ITEM)
+        results.keep(ITEM, b"sound", {})
+    with Results(tmp_path) as results:
+        assert results.finished(ITEM)
+
+
+def test_death_while_the_file_is_written_leaves_nothing(tmp_path: Path) -> None:
+    """Not even beside an older version of the item, which stays."""
+    with Results(tmp_path) as results:
+        results.keep(ITEM, b"old", {})
+        with patch.object(Results, "_note", die), pytest.raises(DiedError):
+            results.keep(CHANGED, b"new", {})
+    assert len(files(tmp_path)) == 2
+    with Results(tmp_path) as results:
+        assert results.finished(ITEM)
+        assert not results.finished(CHANGED)
+    assert files(tmp_path) == {"a.wav"}
+    assert (tmp_path / "a.wav").read_bytes() == b"old"
+
+
+def test_death_before_the_file_is_in_its_place_loses_nothing(tmp_path: Path) -> None:
+    """What was noted is completed at the next start, also over an older version."""
+    with Results(tmp_path) as results:
+        results.keep(ITEM, b"old", {})
+        with patch.object(Path, "replace", die), pytest.raises(DiedError):
+            results.keep(CHANGED, b"new", {})
+    with Results(tmp_path) as results:
+        assert results.finished(CHANGED)
+    assert files(tmp_path) == {"a.wav"}
+    assert (tmp_path / "a.wav").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("cut", [1, 10])
+def test_a_torn_line_is_cut_off(tmp_path: Path, cut: int) -> None:
+    """Its item was not finished; what is noted after it is whole."""
+    with Results(tmp_path) as results:
+        results.keep(Item("b", "", Options(), "d"), b"sound", {})
+        results.keep(ITEM, b"sound", {})
+    log = tmp_path / "results.jsonl"
+    os.truncate(log, log.stat().st_size - cut)
+    with Results(tmp_path) as results:
+        assert results.finished(Item("b", "", Options(), "d"))
+        assert not results.finished(ITEM)
+        results.keep(ITEM, b"sound", {})
+    assert [line["id"] for line in lines(tmp_path)] == ["b", "a"]
+
+
+def test_two_batches_never_share_a_folder(tmp_path: Path) -> None:
+    """The second one is told so, and can go on when the first has ended."""
+    with Results(tmp_path), pytest.raises(BlockingIOError, match="another batch"), Results(tmp_path):
+        pass
+    with Results(tmp_path):
+        pass

@@ -1,0 +1,119 @@
+"""Prometheus' configuration and rules: checked and tried by its own tool, and at work in a real cluster."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from tests.helpers.local_cluster import LocalCluster
+from tests.helpers.promql import series
+from tests.helpers.server import ROOT, wait_until
+from tests.server.test_metrics import SERIES
+
+FOLDER = ROOT / "deploy" / "prometheus"
+RULES: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load((FOLDER / "rules.yml").read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+TESTS = sorted((FOLDER / "tests").glob("*.yml"))
+
+
+@pytest.fixture(scope="module")
+def promtool() -> Path:
+    subprocess.run([ROOT / "scripts" / "get_prometheus.sh"], check=True, stdout=subprocess.DEVNULL)
+    return ROOT / ".tools" / "promtool"
+
+
+def run(*command: str | Path) -> None:
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_configuration_is_one(promtool: Path) -> None:
+    """Discovery through Consul, relabelling and rules are as Prometheus reads them."""
+    run(promtool, "check", "config", FOLDER / "prometheus.yml")
+
+
+@pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
+def test_the_rules_do_what_their_tests_say(promtool: Path, file: Path) -> None:
+    """promtool runs the rules on series that are made up, and compares what fires."""
+    run(promtool, "test", "rules", file)
+
+
+def test_every_alert_has_a_test_in_which_it_fires() -> None:
+    """And a text that says what is wrong, a severity, and a heading in the operator's manual."""
+    fires = {
+        case["alertname"]
+        for file in TESTS
+        for test in yaml.safe_load(file.read_text(encoding="utf-8"))["tests"]
+        for case in test.get("alert_rule_test", [])
+        if case["exp_alerts"]
+    }
+    assert fires == {alert["alert"] for alert in ALERTS}
+    manual = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    for alert in ALERTS:
+        assert alert["annotations"].keys() == {"summary", "description"}
+        assert alert["labels"]["severity"] in ("warning", "critical")
+        assert re.search(rf"^#+ {alert['alert']}$", manual, re.MULTILINE), alert["alert"]
+
+
+def test_rules_read_series_that_the_program_makes() -> None:
+    """Each is one of the program's promised ones, one that Prometheus adds, or another rule's."""
+    recorded = {rule["record"] for rule in RULES if "record" in rule}
+    kinds = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+    own = {f"glmtts_{name}{end}" for name, (kind, _) in SERIES.items() for end in kinds[kind]}
+    known = own | recorded | {"up", "process_start_time_seconds"}
+    for rule in RULES:
+        assert series(rule["expr"]) <= known, rule
+
+
+def test_discovery_gives_every_node_its_labels(herd: LocalCluster) -> None:
+    """Consul's metadata become labels; what the node itself exposes has them too, but for its health, which changes."""
+    targets = herd.query('up{job="glmtts"}')
+    assert {found["metric"]["region"] for found in targets} == {"north", "south"}
+    for found in targets:
+        labels = found["metric"]
+        assert labels["consul_health"] == "passing"
+        wanted = {"datacenter": "dc1", "tier": "cpu", "model": "fake", "model_version": "fake-1"}
+        assert wanted.items() <= labels.items()
+        assert labels["node"] == f"glm-tts-here-{labels['instance'].rpartition(':')[2]}"
+    builds = herd.query("glmtts_build_info")
+    assert len(builds) == 2
+    assert all("consul_health" not in build["metric"] and build["metric"]["model"] == "fake" for build in builds)
+
+
+def test_consuls_agents_are_scraped_too(herd: LocalCluster) -> None:
+    """Each once, though it is both a server and the agent beside the nodes."""
+    [agent] = herd.query('up{job="consul"}')
+    assert (agent["metric"]["agent"], agent["value"][1]) == ("here", "1")
+    assert herd.query('{job="consul", __name__=~"consul_.+"}')
+
+
+@pytest.mark.slow
+def test_a_killed_node_raises_the_alarm(herd: LocalCluster) -> None:
+    """kill -9 of one of two: it does not answer, its region has none left; and when Consul has reaped it, and with it
+    its up == 0, the alarm still stands."""
+    assert not herd.alerts("GlmttsRegistrationsLost") + herd.alerts("GlmttsNodeDown")
+    port, pid = next(iter(herd.nodes.items()))
+    [victim] = herd.query(f'up{{job="glmtts", node="glm-tts-here-{port}"}}')
+    os.killpg(pid, signal.SIGKILL)
+    region = victim["metric"]["region"]
+    wait_until(lambda: herd.alerts("GlmttsNodeDown"), "the alert of a dead node", 120)
+    assert [alert["node"] for alert in herd.alerts("GlmttsNodeDown")] == [f"glm-tts-here-{port}"]
+    wait_until(lambda: herd.alerts("GlmttsRegistrationsLost"), "the alert of lost registrations", 180)
+    consul = f"http://127.0.0.1:{herd.noted()['consul']}/v1/catalog/service/glm-tts"
+    wait_until(lambda: len(requests.get(consul, timeout=10).json()) == 1, "Consul to reap it", 180)
+    wait_until(lambda: not herd.query(f'up{{node="glm-tts-here-{port}"}}'), "its series to end")
+    assert {alert["region"] for alert in herd.alerts("GlmttsRegistrationsLost")} == {region}
+    assert {alert["region"] for alert in herd.alerts("GlmttsRegionEmpty")} == {region}
+    assert not herd.alerts("GlmttsNoPassingNode")

@@ -1,0 +1,53 @@
+"""A chain of jobs, each going on from what the one before has said, on the batching engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from glmtts.audio import Wave
+from glmtts.checkpoint import Model
+from glmtts.engine.engine import BatchEngine
+from glmtts.engine.job import Job
+from glmtts.errors import InputError
+from glmtts.history import Spoken
+from glmtts.text.frontend import Segment
+from tests.helpers.voices import made_up_voice
+
+MakeEngine = Callable[..., BatchEngine]
+TEXT = "今天天气很好我们去公园散步吧好不好呀大家一起来看看。一二三四五六七八。" * 3
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("history", [True, False])
+def test_a_chain_of_jobs_says_what_one_job_says(
+    make_engine: MakeEngine, model: Model, history: bool, stream: bool
+) -> None:
+    """Segment by segment, each job given what the one before reports, the samples are those of one job."""
+    engine, voice = make_engine(), made_up_voice(model)
+    segments = tuple(engine.segments(TEXT))
+    assert len(segments) == 3
+
+    def speak(earlier: tuple[Spoken, ...], *spoken: Segment) -> tuple[Wave, tuple[Spoken, ...]]:
+        asked = Job(spoken, voice, 24000, seed=3, history=history, stream=stream, earlier=earlier)
+        handle = engine.submit(asked)
+        return np.concatenate(list(handle.chunks())), handle.report.spoken
+
+    whole, remembered = speak((), *segments)
+    pieces: list[Wave] = []
+    earlier: tuple[Spoken, ...] = ()
+    for segment in segments:
+        piece, earlier = speak(earlier, segment)
+        pieces.append(piece)
+    np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-5)
+    assert earlier == remembered
+    assert bool(earlier) is history
+
+
+def test_a_job_with_ids_of_another_model_is_refused(make_engine: MakeEngine, model: Model) -> None:
+    """They come from outside, and an embedding has no row for them."""
+    engine = make_engine()
+    with pytest.raises(InputError, match="this model has 0 to"):
+        engine.submit(Job(tuple(engine.segments("你好")), made_up_voice(model), 24000, 3, earlier=(((1,), (10**6,)),)))

@@ -1,0 +1,51 @@
+"""The scripts that put a server under load, in their quick modes, against the fake engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.server import ROOT, store_voice
+
+
+def run(voices: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script with a stored voice `default`."""
+    store_voice(voices, "default", {"neutral": "Hello."})
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, "GLMTTS_VOICES_DIR": str(voices)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def test_the_bench_measures_what_a_listener_hears(tmp_path: Path) -> None:
+    """Every level is a row; the fake engine makes 0.1 s of sound a character, each request's whole length arrives."""
+    out = tmp_path / "bench.json"
+    done = run(tmp_path, "scripts/bench.py", "--quick", "--checkpoint", "fake:delay=0.02", "--json", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text(encoding="utf-8"))["rows"]
+    assert [(row["concurrency"], row["requests"], row["refused"]) for row in rows] == [(1, 2, 0), (4, 4, 0)]
+    for row in rows:
+        assert 0 < row["first_audio_p50"] <= row["first_audio_p95"]
+        assert row["audio_per_second"] > 0
+        assert row["peak_mib"] > 10
+        assert str(row["concurrency"]) in done.stdout
+
+
+@pytest.mark.timeout(300)
+def test_the_soak_finds_nothing_left_behind(tmp_path: Path) -> None:
+    """Half a minute of bursts, hang-ups and nonsense leaves no request, thread, file or memory behind."""
+    done = run(tmp_path, "scripts/soak.py", "--quick")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "it still speaks" in done.stdout
+    assert "hung up" in done.stdout
+    assert "nonsense 400" in done.stdout
