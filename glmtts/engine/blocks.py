@@ -17,8 +17,8 @@ from torch import Tensor
 
 from glmtts.audio import frames_for_tokens
 from glmtts.engine.options import SoundLimits
-from glmtts.engine.scheduler import Stream, Utterance
 from glmtts.engine.speech import Item, Speech, frame_tokens, new_speech
+from glmtts.engine.streams import Stream, Utterance
 from glmtts.engine.voices import Conditioning, Key, VoiceMemories, condition, rehearse
 from glmtts.models.counter import frame_noise
 from glmtts.models.dit import stretch

@@ -7,8 +7,9 @@ models or threads. All lengths are in speech tokens, 25 a second.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,7 @@ class Chunker:
 
     def __init__(self, ladder: Ladder) -> None:
         self._ladder = ladder
-        self._sizes = chain(ladder.sizes, repeat(ladder.sizes[-1]))
-        self._start = 0
-        self._size = next(self._sizes)
+        self._start = self._index = 0
         self._ended = False
 
     def due(self, tokens: int, over: bool) -> Block | None:
@@ -71,10 +70,16 @@ class Chunker:
         ladder, start = self._ladder, self._start
         if self._ended or (over and tokens == 0):
             return None
-        end = start + self._size
+        end = start + ladder.sizes[min(self._index, len(ladder.sizes) - 1)]
         if last := tokens < end + ladder.ahead:
             if not over:
                 return None
             end = tokens
-        self._start, self._size, self._ended = end, next(self._sizes), last
+        self._start, self._index, self._ended = end, self._index + 1, last
         return Block(max(0, start - ladder.window), start, end, end if last else end + ladder.ahead, last)
+
+    def rest(self, tokens: int) -> Iterator[Block]:
+        """The blocks to come if the segment has `tokens` tokens in all; they are not given by this."""
+        foresight = copy(self)
+        while (block := foresight.due(tokens, over=True)) is not None:
+            yield block

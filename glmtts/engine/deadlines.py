@@ -1,68 +1,119 @@
 """Who goes first, and who may begin to speak: policy on clocks, never on what is said.
 
 A listener hears sound as fast as time goes by. So whoever would run dry first goes first, and nobody begins who would
-make those who speak already run dry. Knows nothing about slots, blocks, tensors or threads. Times in seconds, on
-`time.monotonic`'s clock.
+make somebody run dry. Knows nothing about slots, tensors or threads. Times in seconds, on `time.monotonic`'s clock;
+work in tokens of sound made, see `work`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
+from itertools import islice
 
 FIRST = 0.5
-"""A listener's first sound is due so long after his job was taken up."""
+"""A listener's first sound is due so long after his job was let in."""
 WHOLE = 3.0
 """Sound that nobody listens to as it comes is due so long after the job's last."""
 SLACK = 0.5
-"""But it is never more urgent than what a listener needs within so long."""
+"""A listener's block that must be begun within so long is before all that can wait."""
 HEADROOM = 0.8
-"""Share of the engine's pace that listeners may need together."""
+"""Share of the engine's speed that listeners may need together."""
+HORIZON = 16
+"""Blocks of a job that are looked at in advance: by then they are as large as they get."""
+BLOCK = 40
+"""What a block costs beside its tokens, in tokens: context, look-ahead, and that small steps are inefficient."""
+
+
+def work(tokens: int) -> float:
+    """Of a block of so many tokens."""
+    return tokens + BLOCK
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A block to come: seconds of sound, and work."""
+
+    sound: float
+    work: float
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What the policy looks at of a job. `since`: when it was taken up or last got sound; `dry_at`: when its listener
-    has heard all he has, None before his first sound; `left`: seconds of sound to come, estimated."""
+    """What the policy looks at of a job. `since`: when it was let in or last got sound; `dry_at`: when its listener
+    has heard all he has, None before his first sound; `work`: of its next block."""
 
     listens: bool
     since: float
     dry_at: float | None
-    left: float
+    work: float
+
+    @property
+    def due(self) -> float:
+        """When its next sound is due."""
+        if not self.listens:
+            return self.since + WHOLE
+        return self.since + FIRST if self.dry_at is None else self.dry_at
 
 
-def deadline(job: Standing, now: float) -> float:
-    """When its next sound is due."""
-    if not job.listens:
-        return max(job.since + WHOLE, now + SLACK)
-    return job.since + FIRST if job.dry_at is None else job.dry_at
+def urgency(job: Standing, rate: float | None, now: float) -> tuple[bool, float]:
+    """Sorts the most urgent first: listeners whose next block must be begun soon, then all others, by what is due.
+
+    rate: work done in a second, None if that is not yet known.
+    """
+    begin = job.due - (job.work / rate if rate else 0.0)
+    return not (job.listens and begin < now + SLACK), job.due
 
 
-def need(job: Standing, now: float) -> float:
-    """The share of real time that must be made for a listener from now on so that he never waits."""
-    lead = max(0.0, (job.dry_at or now) - now)
-    return job.left / (job.left + lead) if job.left > 0 else 0.0
+def may_begin(
+    newcomer: Iterable[Piece], speaking: Iterable[tuple[float, Iterable[Piece]]], rate: float | None, now: float
+) -> bool:
+    """Whether a listener may get his first sound without anybody, him included, running dry later on.
 
-
-def may_begin(newcomer: Standing, speaking: Iterable[Standing], pace: float | None, now: float) -> bool:
-    """Whether a listener may get his first sound. `pace`: seconds of sound made in a second, None if not known yet."""
-    needed = sum(need(job, now) for job in speaking)
-    return needed == 0 or pace is None or needed + need(newcomer, now) <= HEADROOM * pace
+    It is tried in advance, block by block, the most urgent first: `newcomer` are his, `speaking` when each of the
+    others runs dry and what he is to hear. Where nobody else speaks he may in any case.
+    """
+    others = [(dry_at, islice(pieces, HORIZON)) for dry_at, pieces in speaking]
+    if not others or rate is None:
+        return True
+    rate *= HEADROOM
+    # When each runs dry, who it is, and what comes next. The newcomer cannot run dry before he has begun.
+    heap: list[tuple[float, int, Iterator[Piece]]] = [
+        (dry_at, index, pieces) for index, (dry_at, pieces) in enumerate(others, start=1)
+    ]
+    heap.append((now + FIRST, 0, islice(newcomer, HORIZON)))
+    heapify(heap)
+    clock, begun = now, False
+    while heap:
+        dry_at, index, pieces = heap[0]
+        piece = next(pieces, None)
+        if piece is None:
+            heappop(heap)
+            continue
+        clock += piece.work / rate
+        first = index == 0 and not begun
+        if clock > dry_at and not first:
+            return False
+        begun = begun or index == 0
+        heapreplace(heap, ((clock if first else dry_at) + piece.sound, index, pieces))
+    return True
 
 
 class Expectation:
-    """How long a text will sound: seconds a text id, learnt from what was spoken."""
+    """How long a text will be: speech tokens a text id, learnt from what was spoken."""
 
     MEMORY = 0.02
 
-    def __init__(self, seconds_per_id: float) -> None:
-        self._ratio = seconds_per_id
+    def __init__(self, tokens_per_id: float) -> None:
+        self._ratio = tokens_per_id
         self._learnt = 0
 
-    def learn(self, ids: int, seconds: float) -> None:
-        """So many text ids took so long at speed 1."""
+    def learn(self, ids: int, tokens: int) -> None:
+        """So many text ids became so many tokens."""
         self._learnt += 1
-        self._ratio += max(self.MEMORY, 1 / self._learnt) * (seconds / ids - self._ratio)
+        self._ratio += max(self.MEMORY, 1 / self._learnt) * (tokens / ids - self._ratio)
 
-    def seconds(self, ids: int, speed: float) -> float:
-        return ids * self._ratio / speed
+    def tokens(self, ids: int) -> int:
+        """At least one."""
+        return max(1, round(ids * self._ratio))

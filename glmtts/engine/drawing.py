@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
-import torch
 from torch import Tensor
 
 from glmtts.checkpoint import Model
@@ -88,11 +87,3 @@ class Drawing(Generic[T]):
             return self._read(self._decoder.step(slice(slot, slot + 1)), {0: row})
         except Exception as error:
             return [(row, as_ours(error))]
-
-
-def weight_bytes(model: Model) -> int:
-    """Memory of the device that the model's weights take."""
-    modules: list[torch.nn.Module] = [model.llm, model.flow, model.speech_tokenizer, model.speaker_encoder]
-    modules += [vocoder for vocoder in model.vocoders.values() if isinstance(vocoder, torch.nn.Module)]
-    tensors = {t.data_ptr(): t for module in modules for t in (*module.parameters(), *module.buffers())}
-    return sum(tensor.nbytes for tensor in tensors.values())

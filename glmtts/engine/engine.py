@@ -8,42 +8,36 @@ computes the runners `drawing` and `sound`. Knows nothing about HTTP.
 
 from __future__ import annotations
 
-import logging
 import math
-import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 
 import torch
 
-from glmtts.audio import TOKEN_RATE
+from glmtts.audio import FRAME_RATE, TOKEN_RATE
 from glmtts.checkpoint import Model
-from glmtts.engine.deadlines import Expectation
-from glmtts.engine.drawing import Drawing, weight_bytes
+from glmtts.engine.deadlines import Expectation, work
+from glmtts.engine.drawing import Drawing
 from glmtts.engine.faults import as_ours
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import EngineInfo, Job
 from glmtts.engine.line import Line
-from glmtts.engine.memory import refuse_unless_fits
+from glmtts.engine.loops import Loop, Loops
+from glmtts.engine.memory import reserve
 from glmtts.engine.options import DEFAULTS, Options, SoundLimits
-from glmtts.engine.scheduler import Scheduler, Stream, Utterance
+from glmtts.engine.scheduler import Scheduler
 from glmtts.engine.sound import Sound
 from glmtts.engine.speech import Item
-from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pace, Pulse
+from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pace
+from glmtts.engine.streams import Stream, Utterance
 from glmtts.history import History, check_spoken
 from glmtts.models.decode import Row
-from glmtts.models.kv_cache import KVCache
 from glmtts.models.prompt import prompt_layout
 from glmtts.offline import check
 from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice
 
-log = logging.getLogger(__name__)
-
 FEATURES = ("emotion", "phoneme_control", "kv_cache", "streaming")
-POLL = 0.05
-"""Seconds between looks when a job waits for nothing but time: for a reader, or for its turn to speak."""
 CPU_SOUND = SoundLimits()
 GPU_SOUND = SoundLimits(frames=16384, piece=1024, prompt=250)
 
@@ -60,15 +54,10 @@ class BatchEngine:
         self.info = EngineInfo(
             info.name, info.version, info.languages, model.sample_rates, FEATURES, str(model.device), options.slots
         )
-        cache = KVCache.bytes_for(model.llm.config, options.slots, model.slot, model.dtype)
-        refuse_unless_fits(f"a KV cache of {options.slots} slots × {model.slot} positions", cache, model.device)
+        sound = options.sound or (GPU_SOUND if gpu else CPU_SOUND)
+        self._reserved = reserve(model, options, sound)
         self._drawing: Drawing[Drawn] = Drawing(model, options.slots, fixed_shape=options.deterministic)
-        self._runner = Sound(model, options.sound or (GPU_SOUND if gpu else CPU_SOUND))
-        self._reserved = cache + weight_bytes(model)
-        log.info(
-            "Engine of %d slots: %.0f MiB of KV cache, %.0f MiB of weights on %s",
-            options.slots, cache / 2**20, (self._reserved - cache) / 2**20, model.device,
-        )  # fmt: skip
+        self._runner = Sound(model, sound)
         self._line = Line(options.waiting)
         self._expectation = Expectation(_first_guess(model))
         self._scheduler = Scheduler(
@@ -78,15 +67,13 @@ class BatchEngine:
             self._expectation,
             ladder=options.ladder,
             limits=options.limits,
+            behind=max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE,
         )
         self._step_seconds, self._step_rows, self._flow_rows = Counter(SECONDS), Counter(ROWS), Counter(ROWS)
         self._failures = 0
-        loops = self._loops(options.threads or (2 if gpu else 1))
+        loops = self._loops(options.threads)
         self._pace = Pace(len(loops))
-        self._pulses = {name: Pulse() for name in loops}
-        self._threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()]
-        for thread in self._threads:
-            thread.start()
+        self._loop = Loops(self._line, model.device, self._fail_all, *loops)
 
     # What a caller asks for: see `glmtts.engine.job.Engine`.
 
@@ -106,12 +93,12 @@ class BatchEngine:
         alone = self._history(job)
         for segment in job.segments:  # what fits after the voice alone fits with the history that is left to it
             alone.prompt(segment.ids)
-        expected = sum(self._expectation.seconds(len(segment.ids), job.speed) for segment in job.segments)
-        retry_after = min(60.0, max(1.0, self.owed_seconds() / (self._pace() or 1.0)))
-        return self._line.submit(job, expected, retry_after)
+        tokens = sum(self._expectation.tokens(len(segment.ids)) for segment in job.segments)
+        retry_after = min(60.0, max(1.0, self.owed_seconds() / (self._pace.sound or 1.0)))
+        return self._line.submit(job, tokens / TOKEN_RATE / job.speed, retry_after)
 
     def progress_age(self) -> float:
-        return max(pulse.age() for pulse in self._pulses.values())
+        return self._loop.age()
 
     def owed_seconds(self) -> float:
         with self._line.changed:
@@ -134,17 +121,19 @@ class BatchEngine:
                 slots_used=len(streams),
                 slots_total=self._options.slots,
                 reserved_bytes=self._reserved,
+                voice_bytes=self._runner.memories.bytes,
+                voice_hits=self._runner.memories.hits,
+                voice_misses=self._runner.memories.misses,
                 unsent_seconds=self._line.unsent(),
                 held=sum(map(self._scheduler.held, streams)),
-                pace=self._pace(),
+                pace=self._pace.sound,
                 retries=self._drawing.retries.count + self._runner.retries.count,
                 failures=self._failures,
             )
 
     def close(self, grace: float = 0.0) -> None:
         self._line.close(grace)
-        for thread in self._threads:
-            thread.join()
+        self._loop.join()
 
     def _history(self, job: Job) -> History:
         prompt = job.voice.prompt_tokens.tolist()
@@ -158,38 +147,21 @@ class BatchEngine:
             chain.add(text, speech)
         return chain
 
-    # Threads
+    # Steps
 
-    def _loops(self, threads: int) -> dict[str, Callable[[], None]]:
+    def _loops(self, threads: int) -> list[Loop]:
+        cores = torch.get_num_threads()
         if threads == 1:
-            return {"engine": lambda: self._loop("engine", self._in_turn)}
-        return {
-            "draw": lambda: self._loop("draw", self._draw),
-            "sound": lambda: self._loop("sound", lambda: self._sound(self._due()), own_stream=True),
-        }
-
-    def _loop(self, name: str, tick: Callable[[], bool], own_stream: bool = False) -> None:
-        """Until the engine is closed and its jobs have left: ticks while there is work, else sleeps."""
-        pulse = self._pulses[name]
-        with _stream(self._model.device, own_stream):
-            while not (self._line.closed and self._line.empty()):
-                seen = self._line.version
-                pulse.beat()
-                try:
-                    busy = tick()
-                except Exception as error:  # a fault of ours that no row is to blame for
-                    log.exception("A step of the engine failed")
-                    busy = self._fail(self._scheduler.streams, error)
-                if not busy:
-                    pulse.rest()
-                    self._line.sleep(seen, POLL if self._scheduler.streams else None)
-        pulse.rest()
+            return [Loop("engine", self._in_turn, cores)]
+        # A step of the AR model is too small to be shared out.
+        sound = Loop("sound", lambda: self._sound(self._due()), max(1, cores - 1), own_stream=True)
+        return [Loop("draw", self._draw, 1), sound]
 
     def _in_turn(self) -> bool:
         items = self._due()
         with self._line.changed:
             self._keep_house()
-            turn = self._scheduler.turn(time.monotonic(), items)
+            turn = self._scheduler.turn(time.monotonic(), self._pace.work, items)
         return self._sound(items) if turn == "sound" else self._draw()
 
     def _keep_house(self) -> None:
@@ -201,12 +173,15 @@ class BatchEngine:
             self._drawing.release(slot)
         self._scheduler.freed.clear()
 
-    def _fail(self, streams: list[Stream], error: Exception) -> bool:
+    def _fail(self, stream: Stream, error: Exception) -> None:
         with self._line.changed:
-            for stream in streams:
-                self._failures += 1
-                self._scheduler.fail(stream, as_ours(error))
-        return bool(streams)
+            self._failures += 1
+            self._scheduler.fail(stream, as_ours(error))
+
+    def _fail_all(self, error: Exception) -> None:
+        with self._line.changed:
+            for stream in self._scheduler.streams:
+                self._fail(stream, error)
 
     # Drawing
 
@@ -231,7 +206,7 @@ class BatchEngine:
         try:
             self._drawing.prefill(stream.slot, row, utterance.fed, count)
         except Exception as error:
-            self._fail([stream], error)
+            self._fail(stream, error)
             return
         with self._line.changed:
             self._scheduler.prefilled(stream, utterance)
@@ -243,7 +218,7 @@ class BatchEngine:
         with self._line.changed:
             for (stream, utterance), token in drawn:
                 if isinstance(token, Exception):
-                    self._fail([stream], token)
+                    self._fail(stream, token)
                 else:
                     self._scheduler.drew(stream, utterance, token)
             self._line.notify()
@@ -256,7 +231,7 @@ class BatchEngine:
 
     def _due(self) -> list[Item]:
         with self._line.changed:
-            return self._scheduler.sounding(time.monotonic(), self._pace())
+            return self._scheduler.sounding(time.monotonic(), self._pace.work)
 
     def _sound(self, items: list[Item]) -> bool:
         """One step for the most urgent block and those that it can take along. False when there is none."""
@@ -268,12 +243,13 @@ class BatchEngine:
             self._flow_rows.note(len(batch))
         self._book(name, [stream for stream, *_ in batch], began, stage=-1)
         with self._line.changed:
-            for (stream, utterance, _), wave, whole, error in made:
+            for (stream, utterance, block), wave, whole, error in made:
                 if error is not None:
-                    self._fail([stream], error)
+                    self._fail(stream, error)
                 else:
                     self._scheduler.made(stream, utterance, wave, time.monotonic(), whole=whole)
-                    self._pace.made(len(wave) / stream.job.sample_rate)
+                    done = work(block.ahead - block.start) if whole else 0.0
+                    self._pace.made(len(wave) / stream.job.sample_rate, done)
             if made:
                 self._line.notify()
         return True
@@ -289,19 +265,12 @@ class BatchEngine:
 
     def _book(self, name: str, streams: list[Stream], began: float, stage: int) -> None:
         ended = time.monotonic()
-        self._pace.work(stage, ended - began)
+        self._pace.spent(stage, ended - began)
         for stream in streams:
             stream.handle.report.spend(name, began, ended, 1 / len(streams))
 
 
-def _stream(device: torch.device, own: bool) -> AbstractContextManager[object]:
-    if not own or device.type != "cuda":
-        return nullcontext()
-    stream: AbstractContextManager[object] = torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
-    return stream
-
-
 def _first_guess(model: Model) -> float:
-    """Seconds a text id sounds, before anything has been learnt: between the least and the most that it may."""
+    """Speech tokens a text id, before anything has been learnt: between the least and the most that it may be."""
     least, most = (max(ratio, 0.1) for ratio in (model.generation.min_ratio, model.generation.max_ratio))
-    return math.sqrt(least * most) / TOKEN_RATE
+    return math.sqrt(least * most)

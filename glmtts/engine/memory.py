@@ -1,13 +1,24 @@
-"""How much memory a device has left, and refusing what would not fit. Knows nothing about what it is for."""
+"""The memory that an engine may come to hold: known before the first job, and refused when it is not there.
+
+Beyond this there are only the passing intermediate results of a step. Knows nothing about jobs.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
 import torch
 
+from glmtts.audio import frames_for_tokens
+from glmtts.checkpoint import Model
+from glmtts.engine.options import Options, SoundLimits
 from glmtts.errors import DeviceMemoryError
+from glmtts.models.flow_memory import frame_bytes
+from glmtts.models.kv_cache import KVCache
+
+log = logging.getLogger(__name__)
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -22,13 +33,32 @@ def free_bytes(device: torch.device) -> int | None:
     return min(known, default=None)
 
 
-def refuse_unless_fits(what: str, wanted: int, device: torch.device) -> None:
-    """DeviceMemoryError with the numbers when `wanted` bytes are more than there are."""
-    free = free_bytes(device)
-    if free is not None and wanted > free:
-        raise DeviceMemoryError(
-            f"{what} takes {wanted / _MIB:.0f} MiB, but {device} has {free / _MIB:.0f} MiB left: take fewer slots"
-        )
+def reserve(model: Model, options: Options, sound: SoundLimits) -> int:
+    """Bytes that the engine may hold, weights included. DeviceMemoryError, with the numbers, when they don't fit."""
+    window = frames_for_tokens(options.ladder.window) * frame_bytes(model.flow)
+    wanted = {
+        f"KV cache of {options.slots} slots × {model.slot} positions": KVCache.bytes_for(
+            model.llm.config, options.slots, model.slot, model.dtype
+        ),
+        # What was said is kept once, and a second time while the next block's is added.
+        f"flow memory of {options.slots} streams": 2 * window * options.slots,
+        "flow memory of voices": sound.voices,
+    }
+    total, weights = sum(wanted.values()), weight_bytes(model)
+    parts = ", ".join(f"{what} {size / _MIB:.0f} MiB" for what, size in wanted.items())
+    free = free_bytes(model.device)
+    if free is not None and total > free:
+        raise DeviceMemoryError(f"{parts}: {total / _MIB:.0f} MiB, but {model.device} has {free / _MIB:.0f} MiB left")
+    log.info("Memory on %s: weights %.0f MiB, %s", model.device, weights / _MIB, parts)
+    return total + weights
+
+
+def weight_bytes(model: Model) -> int:
+    """Memory of the device that the model's weights take."""
+    modules: list[torch.nn.Module] = [model.llm, model.flow, model.speech_tokenizer, model.speaker_encoder]
+    modules += [vocoder for vocoder in model.vocoders.values() if isinstance(vocoder, torch.nn.Module)]
+    tensors = {t.data_ptr(): t for module in modules for t in (*module.parameters(), *module.buffers())}
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def _available() -> int | None:

@@ -8,91 +8,25 @@ caller holds, and nothing here takes long. Knows nothing about tensors, models, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Literal
 
 from glmtts.audio import TOKEN_RATE, Wave
 from glmtts.engine.chunker import WHOLE, Block, Chunker, Ladder
-from glmtts.engine.deadlines import Expectation, Standing, deadline, may_begin
-from glmtts.engine.handle import JobHandle
+from glmtts.engine.deadlines import Expectation, Piece, Standing, may_begin, urgency, work
 from glmtts.engine.job import Job
 from glmtts.engine.line import Line
+from glmtts.engine.streams import Limits, Stream, Utterance
 from glmtts.errors import GlmTtsError
-from glmtts.history import History, Prompt, Spoken
-from glmtts.text.frontend import Segment
+from glmtts.history import History
 
 TOKENS_FIRST = 0.2
 """A block's tokens are due so long before its sound."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """prefill: ids that are fed between two decode steps. unsent: seconds of sound a reader may leave untaken before
-    nothing more is made for him; after `patience` seconds in which he takes nothing, he is cut."""
-
-    prefill: int = 128
-    unsent: float = 30.0
-    patience: float = 30.0
-
-
-@dataclass(eq=False)
-class Utterance:
-    """One segment on its way from ids to sound."""
-
-    segment: Segment
-    prompt: Prompt
-    chunker: Chunker
-    fed: int = 0
-    """Ids of its prompt that are in the slot."""
-    tokens: list[int] = field(default_factory=list)
-    over: bool = False
-    """Whether all its tokens have been drawn."""
-    block: Block | None = None
-    """What is to be made sound of next."""
-    sounded: int = 0
-    """Tokens that have become sound."""
-    after: tuple[Spoken, ...] = ()
-    """What is remembered once it has been said."""
-
-    @property
-    def prefill(self) -> int:
-        """Ids that must be fed before the first step: all but the last, which the step itself feeds."""
-        return len(self.prompt.text) + len(self.segment.ids) + len(self.prompt.speech)
-
-    def look(self) -> Block | None:
-        """The block that is to be made now, if there is one."""
-        self.block = self.block or self.chunker.due(len(self.tokens), self.over)
-        return self.block
-
-
-@dataclass(eq=False)
-class Stream:
-    """A job that has a slot."""
-
-    handle: JobHandle
-    slot: int
-    history: History
-    ladder: Ladder
-    since: float
-    """When it was taken up, or its last sound was made."""
-    todo: deque[Segment]
-    drawn: Utterance | None = None
-    """The segment whose tokens are being drawn."""
-    spoken: deque[Utterance] = field(default_factory=deque)
-    """Segments that have not wholly become sound, the one that sounds first."""
-    speaking: bool = False
-    """Whether it may sound."""
-    due: float | None = None
-    """When its first block became due."""
-
-    @property
-    def job(self) -> Job:
-        return self.handle.job
-
-
 class Scheduler:
-    """The slots. `history` starts a job's chain."""
+    """The slots. `history` starts a job's chain. `behind`: seconds by which sound stays behind the blocks made."""
 
     def __init__(
         self,
@@ -103,9 +37,10 @@ class Scheduler:
         *,
         ladder: Ladder,
         limits: Limits,
+        behind: float = 0.0,
     ) -> None:
         self._line, self._history, self._expectation = line, history, expectation
-        self._ladder, self._limits = ladder, limits
+        self._ladder, self._limits, self._behind = ladder, limits, behind
         self._free = list(range(slots))[::-1]
         self._streams: dict[int, Stream] = {}
         self._prefills: deque[Stream] = deque()
@@ -219,7 +154,7 @@ class Scheduler:
         ids, tokens = utterance.segment.ids, utterance.tokens
         stream.history.add(ids, tokens)
         utterance.after = stream.history.spoken
-        self._expectation.learn(len(ids), len(tokens) / TOKEN_RATE)
+        self._expectation.learn(len(ids), len(tokens))
         stream.drawn = None
         if not tokens:
             self._finish(stream, utterance)
@@ -227,24 +162,32 @@ class Scheduler:
 
     # Sounding
 
-    def sounding(self, now: float, pace: float | None) -> list[tuple[Stream, Utterance, Block]]:
-        """The blocks that may be made now, the most urgent first: one of each job. Lets listeners begin."""
+    def sounding(self, now: float, rate: float | None) -> list[tuple[Stream, Utterance, Block]]:
+        """The blocks that may be made now, the most urgent first: one of each job. Lets listeners begin.
+
+        rate: the work that the engine does in a second, see `deadlines`; None if that is not yet known.
+        """
         due = []
         for stream in self.streams:
             block = stream.spoken[0].look() if stream.spoken else None
             if block is not None and not stream.handle.ended and not self.held(stream):
                 stream.due = stream.due or now
                 due.append((stream, stream.spoken[0], block))
-        due.sort(key=lambda item: deadline(self.standing(item[0]), now))
-        for stream, *_ in due:
-            if stream.speaking:
-                continue
-            speaking = [self.standing(other) for other in self.streams if other.speaking and other.job.stream]
-            if not may_begin(self.standing(stream), speaking, pace, now):
-                break  # nor may anybody who came later
+        self._let_begin([stream for stream, *_ in due if not stream.speaking], now, rate)
+        speaking = [item for item in due if item[0].speaking]
+        return sorted(speaking, key=lambda item: urgency(self.standing(item[0]), rate, now))
+
+    def _let_begin(self, waiting: list[Stream], now: float, rate: float | None) -> None:
+        """In the order in which they came; where one may not yet, nobody after him may."""
+        speaking = [stream for stream in self.streams if stream.speaking and stream.job.stream] if waiting else []
+        for stream in sorted(waiting, key=lambda stream: stream.since):
+            others = [(self.standing(other).due, self._pieces(other)) for other in speaking]
+            if not may_begin(self._pieces(stream), others, rate, now):
+                return
             if self._begin(stream) and stream.due is not None:
                 stream.handle.report.spend("queue", stream.due, now)
-        return [item for item in due if item[0].speaking]
+                stream.since = now
+                speaking.append(stream)
 
     def made(self, stream: Stream, utterance: Utterance, wave: Wave, now: float, *, whole: bool) -> None:
         """More sound of the job's first block; `whole`: with this the block has been made."""
@@ -267,30 +210,45 @@ class Scheduler:
         report.text_ids += len(utterance.segment.ids)
         report.speech_tokens += len(utterance.tokens)
         report.segments_done += 1
-        report.spoken = utterance.after
+        if utterance.tokens:  # else it changes nothing, and those before it may not have been heard
+            report.spoken = utterance.after
         stream.spoken.remove(utterance)
 
     # Looking ahead
 
     def standing(self, stream: Stream) -> Standing:
-        return Standing(stream.job.stream, stream.since, stream.handle.dry_at, self.left(stream))
+        """What the policy needs to know of it."""
+        block = stream.spoken[0].block if stream.spoken else None
+        tokens = block.ahead - block.start if block is not None else 0
+        return Standing(stream.job.stream, stream.since, stream.handle.dry_at, work(tokens))
 
     def left(self, stream: Stream) -> float:
         """Seconds of sound that the job is still to become."""
-        speed = stream.job.speed
-        drawn = sum(len(utterance.tokens) - utterance.sounded for utterance in stream.spoken)
-        seconds = drawn / TOKEN_RATE / speed
-        seconds += sum(self._expectation.seconds(len(segment.ids), speed) for segment in stream.todo)
-        if stream.drawn is not None:
-            expected = self._expectation.seconds(len(stream.drawn.segment.ids), speed)
-            seconds += max(0.0, expected - len(stream.drawn.tokens) / TOKEN_RATE / speed)
-        return seconds
+        return sum(piece.sound for piece in self._pieces(stream))
 
-    def turn(self, now: float, sounding: list[tuple[Stream, Utterance, Block]]) -> Literal["draw", "sound"] | None:
+    def _pieces(self, stream: Stream) -> Iterator[Piece]:
+        """The blocks to come, the one that is being made included; as long as the texts are expected to be."""
+        blocks: list[Iterable[Block]] = []
+        for utterance in stream.spoken:
+            tokens = len(utterance.tokens)
+            if not utterance.over:
+                tokens = max(tokens + 1, self._expectation.tokens(len(utterance.segment.ids)))
+            blocks += [[utterance.block] if utterance.block is not None else [], utterance.chunker.rest(tokens)]
+        for segment in stream.todo:
+            blocks.append(Chunker(stream.ladder).rest(self._expectation.tokens(len(segment.ids))))
+        for block in chain.from_iterable(blocks):
+            seconds = (block.end - block.start) / TOKEN_RATE / stream.job.speed
+            seconds += self._behind * (block.last - (block.start == 0))
+            yield Piece(max(0.0, seconds), work(block.ahead - block.start))
+
+    def turn(
+        self, now: float, rate: float | None, sounding: list[tuple[Stream, Utterance, Block]]
+    ) -> Literal["draw", "sound"] | None:
         """What one thread that does both should do next: tokens for a listener without a block, or the first block."""
         drawing = [stream for stream in self.streams if stream.drawn is not None]
         if not sounding or not drawing:
             return "sound" if sounding else "draw" if drawing else None
         starved = [stream for stream in drawing if stream.spoken[0].block is None and not self.held(stream)]
-        hungriest = min((deadline(self.standing(stream), now) for stream in starved), default=float("inf"))
-        return "draw" if hungriest - TOKENS_FIRST < deadline(self.standing(sounding[0][0]), now) else "sound"
+        first = urgency(self.standing(sounding[0][0]), rate, now)
+        hungry = (urgency(self.standing(stream), rate, now + TOKENS_FIRST) for stream in starved)
+        return "draw" if min(hungry, default=first) < first else "sound"

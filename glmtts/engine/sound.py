@@ -16,8 +16,8 @@ from glmtts.checkpoint import Model
 from glmtts.engine.blocks import FlowBlocks
 from glmtts.engine.faults import Retries, as_ours
 from glmtts.engine.options import SoundLimits
-from glmtts.engine.scheduler import Stream
 from glmtts.engine.speech import Item
+from glmtts.engine.streams import Stream
 from glmtts.engine.vocoding import NOTHING, forget, sound_of, speakable
 from glmtts.models.flow_rows import FlowRow
 

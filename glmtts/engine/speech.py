@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glmtts.audio import FRAMES_PER_TOKEN, Wave
 from glmtts.engine.chunker import Block
-from glmtts.engine.scheduler import Stream, Utterance
+from glmtts.engine.streams import Stream, Utterance
 from glmtts.models.counter import stream_keys
 from glmtts.models.flow_memory import NOTHING, Before
 from glmtts.models.flow_rows import FlowRow

@@ -44,7 +44,12 @@ class EngineStats:
     slots_used: int
     slots_total: int
     reserved_bytes: int
-    """Memory of the device that weights and KV cache take; it is fixed at the start."""
+    """Memory of the device that the engine may come to hold, weights included; it is fixed at the start."""
+    voice_bytes: int
+    """What the flow remembers of voices takes so much of that."""
+    voice_hits: int
+    voice_misses: int
+    """How often a job's voice was remembered, and how often not."""
     unsent_seconds: float
     """Sound that has been made and that its readers have not taken."""
     held: int
@@ -92,31 +97,40 @@ class Pulse:
 
 
 class Pace:
-    """Seconds of sound that a second of work makes, over the last few: what was long ago counts less and less.
+    """How much comes of a second of work, over the last seconds of sound: what is long ago counts less and less.
 
-    Work is noted apart for each of the `stages` that run at the same time: the busiest one sets the pace.
+    Time is noted apart for each of the `stages` that run at the same time: the busiest one sets the pace.
     """
 
     MEMORY = 20.0
-    """Seconds of sound after which work weighs 1/e of what it did."""
+    """Seconds of sound after which something weighs 1/e of what it did."""
 
     def __init__(self, stages: int) -> None:
         self._busy = [0.0] * stages
-        self._sound = 0.0
+        self._sound = self._work = 0.0
         self._lock = Lock()
 
-    def work(self, stage: int, seconds: float) -> None:
+    def spent(self, stage: int, seconds: float) -> None:
         with self._lock:
             self._busy[stage] += seconds
 
-    def made(self, seconds: float) -> None:
-        """So much sound has come of it."""
+    def made(self, sound: float, work: float) -> None:
+        """So many seconds of sound have come of it, and so much of the policy's work was done with a block."""
         with self._lock:
-            kept = math.exp(-seconds / self.MEMORY)
+            kept = math.exp(-sound / self.MEMORY)
             self._busy = [busy * kept for busy in self._busy]
-            self._sound = (self._sound + seconds) * kept
+            self._sound, self._work = (self._sound + sound) * kept, (self._work + work) * kept
 
-    def __call__(self) -> float | None:
-        with self._lock:
-            busiest = max(self._busy)
-            return self._sound / busiest if self._sound and busiest else None
+    @property
+    def sound(self) -> float | None:
+        """Seconds of sound a second; None before any was made."""
+        return self._by(self._sound)
+
+    @property
+    def work(self) -> float | None:
+        """Work a second; None before any was done."""
+        return self._by(self._work)
+
+    def _by(self, done: float) -> float | None:
+        busiest = max(self._busy)
+        return done / busiest if done and busiest else None

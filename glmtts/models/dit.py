@@ -192,8 +192,9 @@ class DiT(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def halve(self) -> None:
-        """Takes the blocks' matrices, which are nearly all of the work, to bfloat16. What is added up stays as it is:
+        """Takes the large matrices and kernels, nearly all of the work, to bfloat16. What is added up stays as it is:
         in bfloat16 throughout, the mel gets a hiss."""
+        self.emb_concator.conv_pos_embed.bfloat16()
         for block in self.transformer_blocks:
             assert isinstance(block, Block)
             block.attn.bfloat16()

@@ -49,9 +49,11 @@ class ConvPositionEmbedding(nn.Module):
         self.conv1d = nn.Sequential(first, nn.Mish(), second, nn.Mish())
 
     def forward(self, x_btd: Tensor, valid_bt: Tensor | None) -> Tensor:
+        given = x_btd.dtype
         for conv, mish in (self.conv1d[0:2], self.conv1d[2:4]):
-            x_btd = mish(conv(clear(x_btd, valid_bt).transpose(1, 2))).transpose(1, 2)
-        return clear(x_btd, valid_bt)
+            assert isinstance(conv, nn.Conv1d)
+            x_btd = mish(conv(clear(x_btd, valid_bt).transpose(1, 2).to(conv.weight.dtype))).transpose(1, 2)
+        return clear(x_btd, valid_bt).to(given)
 
 
 class InputEmbedding(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from glmtts.models.dit_inputs import HALO
 from glmtts.models.dit_past import Past, Trace
+from glmtts.models.flow import Flow
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,3 +115,10 @@ def _batch(rows: Sequence[Sequence[Tensor]], like: Tensor, longest: int) -> Tens
     """Parts (layers, 2, h, p, d) of each row side by side, padded in front: (layers, 2b, h, longest, d)."""
     joined = [torch.cat([like[..., :0, :], *parts], dim=3) for parts in rows]
     return torch.stack([F.pad(x, (0, 0, longest - x.shape[3], 0)) for x in joined], dim=2).flatten(1, 2)
+
+
+def frame_bytes(flow: Flow) -> int:
+    """Memory that one frame takes, but for the halo."""
+    dit, steps = flow.config.dit, flow.config.n_timesteps
+    key = flow.estimator.transformer_blocks.get_parameter("0.attn.to_k.weight")
+    return steps * dit.depth * 2 * 2 * dit.heads * dit.dim_head * key.dtype.itemsize

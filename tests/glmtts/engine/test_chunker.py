@@ -78,6 +78,26 @@ def test_a_block_is_due_as_soon_as_it_can_be(ladder: Ladder, total: int) -> None
             assert chunker.due(count, over=False) is None
 
 
+@given(LADDERS, TOTALS, st.integers(0, 500))
+def test_the_rest_is_foreseen(ladder: Ladder, total: int, seen: int) -> None:
+    """At any time, the blocks to come are foreseen from the number of tokens, and not used up by it."""
+    chunker = Chunker(ladder)
+    given_out = []
+    while block := chunker.due(min(seen, total), over=False):
+        given_out.append(block)
+    rest = list(chunker.rest(total))
+    assert rest == list(chunker.rest(total))
+    assert given_out + rest == one_by_one(ladder, total)
+
+
+@given(LADDERS, st.sampled_from([0.5, 1.0, 2.0]))
+def test_a_ladder_keeps_its_seconds_at_any_speed(ladder: Ladder, speed: float) -> None:
+    """Blocks and window last as long, whatever the speed; the look-ahead is of tokens."""
+    other = ladder.at(speed)
+    assert [round(size * speed) or 1 for size in ladder.sizes] == list(other.sizes)
+    assert (other.window, other.ahead) == (round(ladder.window * speed), ladder.ahead)
+
+
 def test_a_segment_without_tokens_has_no_block() -> None:
     """The model may end at once: then there is nothing to make."""
     assert Chunker(Ladder()).due(0, over=True) is None

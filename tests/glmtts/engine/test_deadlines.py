@@ -6,62 +6,83 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmtts.engine.deadlines import FIRST, HEADROOM, SLACK, WHOLE, Expectation, Standing, deadline, may_begin, need
+from glmtts.engine.deadlines import FIRST, HEADROOM, SLACK, WHOLE, Expectation, Piece, Standing, may_begin, urgency
 
 NOW = 100.0
-LEADS = st.floats(-5.0, 60.0)
-LEFTS = st.just(0.0) | st.floats(0.01, 120.0)
-SPEAKING = st.builds(lambda lead, left: Standing(True, NOW, NOW + lead, left), LEADS, LEFTS)
-NEWCOMER = Standing(True, NOW, None, 10.0)
+LEADS = st.floats(0.0, 60.0)
+LISTENERS = st.builds(lambda lead, work: Standing(True, NOW, NOW + lead, work), LEADS, st.floats(1.0, 300.0))
+RATES = st.none() | st.floats(1.0, 1000.0)
+PIECES = st.lists(st.builds(Piece, st.floats(0.2, 4.0), st.floats(10.0, 300.0)), min_size=1, max_size=12)
+SPEAKING = st.lists(st.tuples(LEADS.map(lambda lead: NOW + lead), PIECES), min_size=1, max_size=6)
 
 
-@given(st.lists(SPEAKING, min_size=2, max_size=8))
+def steady(count: int = 10) -> list[Piece]:
+    """Ten seconds of sound, for 50 of work each."""
+    return [Piece(1.0, 50.0)] * count
+
+
+@given(st.lists(LISTENERS, min_size=1, max_size=8))
 def test_who_runs_dry_first_goes_first(listeners: list[Standing]) -> None:
-    """Of those who listen, the next sound is due when there is none left to hear."""
-    first = min(listeners, key=lambda job: deadline(job, NOW))
-    assert first.dry_at == min(job.dry_at or 0.0 for job in listeners)
+    """Among listeners who all wait, or of whose work nothing is known, the first to run dry is first."""
+    first = min(listeners, key=lambda job: urgency(job, None, NOW))
+    assert first.dry_at == min(job.due for job in listeners)
 
 
 def test_newcomers_are_due_soon_and_whole_jobs_later() -> None:
     """A listener's first sound is due in half a second, a job's that nobody listens to in three."""
-    assert deadline(NEWCOMER, NOW) == NOW + FIRST
-    assert deadline(Standing(False, NOW, NOW, 10.0), NOW) == NOW + WHOLE
+    assert Standing(True, NOW, None, 1.0).due == NOW + FIRST
+    assert Standing(False, NOW, NOW, 1.0).due == NOW + WHOLE
 
 
-@given(st.floats(0.0, 1000.0))
-def test_an_old_whole_job_never_passes_a_listener_in_need(age: float) -> None:
-    """However long a whole job has waited, who runs dry within the slack is before it."""
-    whole = Standing(False, NOW - age, None, 10.0)
-    assert deadline(whole, NOW) > deadline(Standing(True, NOW, NOW + 0.99 * SLACK, 10.0), NOW)
+@given(st.floats(0.0, 1000.0), st.floats(0.0, 10.0), st.floats(1.0, 300.0), st.floats(1.0, 1000.0))
+def test_an_old_whole_job_never_passes_a_listener_in_need(age: float, lead: float, work: float, rate: float) -> None:
+    """However long a whole job has waited: who must get his block begun within the slack is before it."""
+    whole = Standing(False, NOW - age, None, work)
+    listener = Standing(True, NOW, NOW + lead, work)
+    if NOW + lead - work / rate < NOW + SLACK:
+        assert urgency(listener, rate, NOW) < urgency(whole, rate, NOW)
 
 
-@given(LEADS, LEFTS)
-def test_a_need_is_a_share(lead: float, left: float) -> None:
-    """Between nothing, when all is made, and all of real time, when nothing is before the listener."""
-    needed = need(Standing(True, NOW, NOW + lead, left), NOW)
-    assert 0.0 <= needed <= 1.0
-    if left > 0:
-        assert needed == pytest.approx(left / (left + max(lead, 0.0)), abs=1e-9)
+@given(SPEAKING, PIECES)
+def test_without_a_speed_everybody_begins(speaking: list[tuple[float, list[Piece]]], newcomer: list[Piece]) -> None:
+    """As long as nothing is known of how fast the engine works, it is tried; and who is alone may always."""
+    assert may_begin(newcomer, speaking, None, NOW)
+    assert may_begin(newcomer, [], 1e-3, NOW)
 
 
-@given(st.lists(SPEAKING, max_size=8), st.floats(0.1, 10.0))
-def test_nobody_begins_who_would_make_others_wait(speaking: list[Standing], pace: float) -> None:
-    """A listener begins when the needs of all stay below the pace with some headroom, or when he is the only one."""
-    others = sum(need(job, NOW) for job in speaking)
-    assert may_begin(NEWCOMER, speaking, pace, NOW) == (others == 0 or others + 1 <= HEADROOM * pace)
+@given(SPEAKING, PIECES, st.floats(1.0, 1000.0), st.floats(1.0, 10.0))
+def test_a_faster_engine_lets_in_no_less(
+    speaking: list[tuple[float, list[Piece]]], newcomer: list[Piece], rate: float, faster: float
+) -> None:
+    """Who may begin at some speed may at a higher one."""
+    if may_begin(newcomer, speaking, rate, NOW):
+        assert may_begin(newcomer, speaking, rate * faster, NOW)
 
 
-@given(st.lists(SPEAKING, max_size=8))
-def test_without_a_pace_everybody_begins(speaking: list[Standing]) -> None:
-    """As long as nothing is known of the engine's speed, it is tried."""
-    assert may_begin(NEWCOMER, speaking, None, NOW)
+@given(st.integers(1, 8), st.floats(20.0, 800.0))
+def test_nobody_begins_who_would_make_others_wait(listeners: int, rate: float) -> None:
+    """Listeners with a second in hand who need 50 a second each: one more may come when that is not too much."""
+    speaking = [(NOW + 1.0, steady()) for _ in range(listeners)]
+    needed = 50.0 * (listeners + 1)
+    if rate * HEADROOM < needed * 0.8:
+        assert not may_begin(steady(), speaking, rate, NOW)
+    if rate * HEADROOM > needed * 1.3:
+        assert may_begin(steady(), speaking, rate, NOW)
+
+
+def test_a_newcomer_waits_until_those_before_him_have_something_in_hand() -> None:
+    """What does not fit while another is nearly dry fits once he has heard less than was made."""
+    rate = 120.0 / HEADROOM
+    assert not may_begin(steady(), [(NOW + 0.1, steady())], rate, NOW)
+    assert may_begin(steady(), [(NOW + 2.0, steady())], rate, NOW)
 
 
 def test_the_length_of_a_text_is_learnt() -> None:
-    """The first text replaces the guess, later ones move it, and speed divides it."""
+    """The first text replaces the guess, and later ones move it."""
     expectation = Expectation(1.0)
-    expectation.learn(10, 2.0)
-    assert expectation.seconds(5, 1.0) == pytest.approx(1.0)
+    expectation.learn(10, 50)
+    assert expectation.tokens(5) == 25
     for _ in range(500):
-        expectation.learn(10, 4.0)
-    assert expectation.seconds(10, 2.0) == pytest.approx(2.0, rel=0.01)
+        expectation.learn(10, 100)
+    assert expectation.tokens(10) == pytest.approx(100, rel=0.02)
+    assert Expectation(0.01).tokens(1) == 1

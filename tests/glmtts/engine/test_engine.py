@@ -13,7 +13,7 @@ from glmtts.checkpoint import Model
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
 from glmtts.engine.options import Options
-from glmtts.engine.scheduler import Limits
+from glmtts.engine.streams import Limits
 from glmtts.errors import (
     BusyError,
     CancelledError,
@@ -199,7 +199,7 @@ def test_closing_ends_what_runs_and_refuses_the_rest(make_engine: MakeEngine, mo
 
 def test_memory_that_is_not_there_is_refused_with_numbers(model: Model) -> None:
     """Slots that cannot fit are refused before anything is taken."""
-    with pytest.raises(DeviceMemoryError, match=r"100000000 slots × 2048 positions takes \d+ MiB, but cpu has \d+"):
+    with pytest.raises(DeviceMemoryError, match=r"KV cache of 100000000 slots .*: \d+ MiB, but cpu has \d+"):
         BatchEngine(model, Options(slots=100_000_000))
 
 

@@ -18,7 +18,8 @@ from glmtts.engine.deadlines import Expectation
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import Job
 from glmtts.engine.line import Line
-from glmtts.engine.scheduler import Limits, Scheduler, Stream, Utterance
+from glmtts.engine.scheduler import Scheduler
+from glmtts.engine.streams import Limits, Stream, Utterance
 from glmtts.errors import BusyError, CancelledError, DeadlineError, EngineError
 from glmtts.history import History
 from glmtts.text.frontend import Segment

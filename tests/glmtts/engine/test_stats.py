@@ -30,15 +30,17 @@ def test_a_pulse_ages_only_at_work() -> None:
     assert pulse.age() == 0.0
 
 
-def test_pace_is_sound_by_work_lately() -> None:
-    """Seconds of sound by the busiest stage's seconds of work; what is long ago hardly counts."""
+def test_pace_is_what_came_of_work_lately() -> None:
+    """Seconds of sound, and work, by the busiest stage's seconds; what is long ago hardly counts."""
     pace = Pace(2)
-    assert pace() is None
-    pace.work(0, 0.25)
-    pace.work(1, 0.5)
-    pace.made(1.0)
-    assert pace() == pytest.approx(2.0, rel=0.1)
+    assert pace.sound is None
+    pace.spent(0, 0.25)
+    pace.spent(1, 0.5)
+    pace.made(1.0, 30.0)
+    assert pace.sound == pytest.approx(2.0)
+    assert pace.work == pytest.approx(60.0)
     for _ in range(200):
-        pace.work(1, 2.0)
-        pace.made(1.0)
-    assert pace() == pytest.approx(0.5, rel=0.05)
+        pace.spent(1, 2.0)
+        pace.made(1.0, 10.0)
+    assert pace.sound == pytest.approx(0.5, rel=0.01)
+    assert pace.work == pytest.approx(5.0, rel=0.01)

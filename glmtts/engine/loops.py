@@ -1,0 +1,79 @@
+"""The threads of an engine: each makes steps while there is work, and sleeps when there is none.
+
+Knows nothing about what a step is.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from glmtts.engine.line import Line
+from glmtts.engine.stats import Pulse
+
+log = logging.getLogger(__name__)
+
+POLL = 0.05
+"""Seconds between looks while jobs run that wait for nothing but time: for a reader, or for their turn to speak."""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """step: does what there is to do, False when that is nothing. cores: of a CPU, for the step's arithmetic.
+    own_stream: whether it shall have a CUDA stream of its own."""
+
+    name: str
+    step: Callable[[], bool]
+    cores: int
+    own_stream: bool = False
+
+
+class Loops:
+    """Runs from the start until the line is closed and empty. `failed` is told of an exception that a step raised."""
+
+    def __init__(self, line: Line, device: torch.device, failed: Callable[[Exception], None], *loops: Loop) -> None:
+        self._line, self._device, self._failed = line, device, failed
+        self._pulses = [Pulse() for _ in loops]
+        self._threads = [
+            threading.Thread(target=self._run, args=pair, name=pair[0].name, daemon=True)
+            for pair in zip(loops, self._pulses, strict=True)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def age(self) -> float:
+        """Seconds since the thread that has been at a step for longest began it; 0.0 when all rest."""
+        return max(pulse.age() for pulse in self._pulses)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, loop: Loop, pulse: Pulse) -> None:
+        torch.set_num_threads(loop.cores)  # for this thread
+        with _stream(self._device, loop.own_stream):
+            while not (self._line.closed and self._line.empty()):
+                seen = self._line.version
+                pulse.beat()
+                try:
+                    busy = loop.step()
+                except Exception as error:  # a fault of ours that no job is to blame for
+                    log.exception("A step of the engine failed")
+                    self._failed(error)
+                    busy = True
+                if not busy:
+                    pulse.rest()
+                    self._line.sleep(seen, POLL if self._line.running() else None)
+        pulse.rest()
+
+
+def _stream(device: torch.device, own: bool) -> AbstractContextManager[object]:
+    if not own or device.type != "cuda":
+        return nullcontext()
+    stream: AbstractContextManager[object] = torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+    return stream

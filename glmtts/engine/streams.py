@@ -1,0 +1,80 @@
+"""A job that has a slot, and its segments on their way from ids to sound: state, and how it is bounded.
+
+Knows nothing about tensors, models, threads, or why anything changes: `scheduler` does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from glmtts.engine.chunker import Block, Chunker, Ladder
+from glmtts.engine.handle import JobHandle
+from glmtts.engine.job import Job
+from glmtts.history import History, Prompt, Spoken
+from glmtts.text.frontend import Segment
+
+
+@dataclass(frozen=True)
+class Limits:
+    """prefill: ids that are fed between two decode steps. unsent: seconds of sound a reader may leave untaken before
+    nothing more is made for him; after `patience` seconds in which he takes nothing, he is cut."""
+
+    prefill: int = 128
+    unsent: float = 30.0
+    patience: float = 30.0
+
+
+@dataclass(eq=False)
+class Utterance:
+    """One segment on its way from ids to sound."""
+
+    segment: Segment
+    prompt: Prompt
+    chunker: Chunker
+    fed: int = 0
+    """Ids of its prompt that are in the slot."""
+    tokens: list[int] = field(default_factory=list)
+    over: bool = False
+    """Whether all its tokens have been drawn."""
+    block: Block | None = None
+    """What is to be made sound of next."""
+    sounded: int = 0
+    """Tokens that have become sound."""
+    after: tuple[Spoken, ...] = ()
+    """What is remembered once it has been said."""
+
+    @property
+    def prefill(self) -> int:
+        """Ids that must be fed before the first step: all but the last, which the step itself feeds."""
+        return len(self.prompt.text) + len(self.segment.ids) + len(self.prompt.speech)
+
+    def look(self) -> Block | None:
+        """The block that is to be made now, if there is one."""
+        self.block = self.block or self.chunker.due(len(self.tokens), self.over)
+        return self.block
+
+
+@dataclass(eq=False)
+class Stream:
+    """A job that has a slot."""
+
+    handle: JobHandle
+    slot: int
+    history: History
+    ladder: Ladder
+    since: float
+    """When it was taken up or let begin, or its last sound was made."""
+    todo: deque[Segment]
+    drawn: Utterance | None = None
+    """The segment whose tokens are being drawn."""
+    spoken: deque[Utterance] = field(default_factory=deque)
+    """Segments that have not wholly become sound, the one that sounds first."""
+    speaking: bool = False
+    """Whether it may sound."""
+    due: float | None = None
+    """When its first block became due."""
+
+    @property
+    def job(self) -> Job:
+        return self.handle.job
