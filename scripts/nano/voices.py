@@ -39,9 +39,13 @@ VOICES = {
 
 
 def choose(reading: Reading, held_out: list[Utterance], stored: Stored) -> Utterance:
-    """The recording that is settled, else that after which the worse of its languages goes best."""
+    """The recording that is settled, else that after which the worse of its languages goes best.
+
+    Where the corpus is too small to have held one of the voice out in that language, another one stands in.
+    """
     tried = {lang: [u for u in held_out if u.lang == lang][-TRIED_ON:] for lang in stored.speaks}
-    own = [u for u in held_out if (u.voice, u.lang) == (stored.voice, stored.recorded)]
+    voices = [u for u in held_out if u.voice == stored.voice]
+    own = [u for u in voices if u.lang == stored.recorded] or voices or held_out
     if settled := [u for u in own if u.text == stored.said]:
         return settled[0]
     taken = [u for rows in tried.values() for u in rows]

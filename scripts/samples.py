@@ -1,0 +1,54 @@
+"""Writes the sound samples of the documentation: stored and cloned voices, both languages, and the two mixed.
+
+    python -m scripts.samples --prompts nano-work/clones --to docs/samples
+
+The cloned ones need recordings in the layout of stored voices (`python -m scripts.nano.clones`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import soundfile
+
+import glmtts
+from scripts.evaluate import prompts_of
+
+
+class Sample(NamedTuple):
+    """A text in a voice, which is a stored one or that of a recording."""
+
+    voice: str
+    text: str
+
+
+SAMPLES = {
+    "stored-zh": Sample("xiaoxiao", "今天天气很好，我们一起去公园散步吧。"),
+    "stored-en": Sample("hibari", "The weather is nice today, so let us walk in the park."),
+    "cloned-zh": Sample("blend-zh-1", "学习一门新的语言需要耐心和坚持。"),
+    "cloned-en": Sample("real-en-1", "Spring has come and the flowers are blooming on the hill."),
+    "mixed": Sample("default", "我昨天在图书馆借了三本小说，the film tells the story of a brave young soldier."),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
+    parser.add_argument("--prompts", type=Path, default=Path("nano-work/clones"))
+    parser.add_argument("--to", type=Path, default=Path("docs/samples"))
+    args = parser.parse_args()
+    model = glmtts.load(args.checkpoint)
+    prompts = {p.name: p for p in [*prompts_of(args.prompts), *prompts_of(args.checkpoint / "voices")]}
+    args.to.mkdir(parents=True, exist_ok=True)
+    for name, sample in SAMPLES.items():
+        prompt = prompts[sample.voice]
+        voice = model.voice_maker.make_voice(prompt.recording.read_bytes(), prompt.said)
+        speech = glmtts.synthesize(model, sample.text, voice, seed=0)
+        soundfile.write(args.to / f"{name}.flac", speech.wave, speech.sample_rate)
+        print(f"{name}: {speech.report.audio_seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
