@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "client")]  # run as a file, it does not see its own packages
 
 from scripts.cluster import tool  # noqa: E402  # the line above comes first
-from scripts.faults.callers import Callers, Heard  # noqa: E402
+from scripts.faults.callers import Callers, Heard, Work  # noqa: E402
 from scripts.faults.catalogue import FAULTS, Fault, nothing  # noqa: E402
 from scripts.faults.herd import Herd, Node, herd  # noqa: E402
 from scripts.faults.verdict import Row, Times, judge, table  # noqa: E402
@@ -129,11 +129,11 @@ def run_all(faults: list[Fault], plan: Plan, folder: Path) -> tuple[list[Row], d
         say(f"{fault.name}: {described(fault, plan)}")
         place = folder / fault.name
         with herd(ROOT, place, fault.layout, plan.checkpoint, binary, plan.pace, dev=plan.dev) as here:
-            callers, times = disturb(here, fault, plan, requests)
+            work, times = disturb(here, fault, plan, requests)
         if not calm:
-            calm = {story.listener: story for story in callers.heard if story.ended}
+            calm = {story.listener: story for story in work.heard if story.ended}
         exact = plan.checkpoint.startswith("fake:")
-        rows.append(judge(described(fault, plan), callers, times, here.logs(), calm, exact=exact))
+        rows.append(judge(described(fault, plan), work, times, here.logs(), calm, exact=exact))
         say(table(rows[-1:], {}).splitlines()[-1])
     return rows, skipped
 
@@ -142,7 +142,7 @@ def described(fault: Fault, plan: Plan) -> str:
     return fault.text.format(hold=f"{fault.hold / plan.haste:g} s")
 
 
-def disturb(here: Herd, fault: Fault, plan: Plan, requests: Requests) -> tuple[Callers, Times]:
+def disturb(here: Herd, fault: Fault, plan: Plan, requests: Requests) -> tuple[Work, Times]:
     """Lets callers call, and the fault strike in the middle of it, until all are served."""
     discovery = Discovery(here.local, here.caller_token)
     seen = Seen(discovery, requests, frozenset(node.id for node in here.nodes))
@@ -157,9 +157,7 @@ def disturb(here: Herd, fault: Fault, plan: Plan, requests: Requests) -> tuple[C
         struck, ended = strike(here, fault, node, plan.haste)
         until(seen.whole, "all nodes to be back", BACK)
         callers.enough.set()
-        if not callers.join(PATIENCE):
-            say("somebody still waits: given up")
-        return callers, measure(fault, node, seen, struck, ended)
+        return callers.work(PATIENCE), measure(fault, node, seen, struck, ended)
     finally:
         discovery.close()
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from glmtts_client import Cluster, Options
-from glmtts_client.batch import PATIENT, Tally, run_batch
+from glmtts_client.batch import PATIENT, run_batch
 from glmtts_client.consul import ConsulAddress
 from glmtts_client.items import read_items
 from glmtts_client.relay import SegmentReport
@@ -54,14 +54,24 @@ class Heard:
         return len(self.audio) / BYTES_PER_SAMPLE / self.rate if self.rate else 0.0
 
 
+@dataclass
+class Work:
+    """What callers got: the batch's results.jsonl and `folder` of files, and each story. `failure`: of the batch."""
+
+    items: int
+    folder: Path
+    results: list[dict[str, Any]] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
+    failure: str = ""
+
+
 class Callers:
     """Everybody who calls, at once, until `enough` is set and the batch is done; then `join`."""
 
     def __init__(self, consul: str, token: str, folder: Path, *, items: int, jobs: int, cache: float) -> None:
         address = ConsulAddress(f"http://{consul}", token)
-        self.folder, self.source = folder / "out", folder / "in.jsonl"
-        self.items, self._jobs = items, jobs
-        self.source.write_text(
+        self._folder, self._source, self._jobs = folder / "out", folder / "in.jsonl", jobs
+        self._source.write_text(
             "".join(
                 json.dumps({"id": f"item-{n:03}", "text": SENTENCES[n % len(SENTENCES)], "seed": n}) + "\n"
                 for n in range(items)
@@ -72,9 +82,7 @@ class Callers:
         self._live_cluster = Cluster(address, cache=cache, watch=True)
         self.enough = threading.Event()
         self.done = 0
-        self.tally = Tally()
-        self.failure: BaseException | None = None
-        self.heard: list[Heard] = []
+        self._work = Work(items, self._folder)
         self._live: dict[int, SpeechStream] = {}
         self._threads = [threading.Thread(target=self._batch, name="batch", daemon=True)]
         self._threads += [
@@ -95,35 +103,28 @@ class Callers:
         latest = [stream.segments[-1] for stream in list(self._live.values()) if stream.segments]
         return sum(report.nodes[-1:] == [url] and report.seconds > 0 for report in latest)
 
-    def join(self, patience: float) -> bool:
-        """Waits for everybody; False when somebody is not done in `patience` s."""
+    def work(self, patience: float) -> Work:
+        """What came of it, when everybody is done; after `patience` s also of what is not."""
         deadline = time.monotonic() + patience
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        ended = not any(thread.is_alive() for thread in self._threads)
-        if ended:
-            self._batch_cluster.close()
-            self._live_cluster.close()
-        return ended
-
-    def results(self) -> list[dict[str, Any]]:
-        """The lines of the batch's results.jsonl."""
-        return [json.loads(line) for line in (self.folder / RESULTS).read_text(encoding="utf-8").splitlines()]
+        self._batch_cluster.close()
+        self._live_cluster.close()
+        lines = (self._folder / RESULTS).read_text(encoding="utf-8").splitlines()
+        return replace(self._work, results=[json.loads(line) for line in lines])
 
     def _batch(self) -> None:
         try:
-            self.tally = run_batch(
-                self._batch_cluster, read_items(self.source), self.folder, jobs=self._jobs, done=self._count
-            )
-        except BaseException as error:
-            self.failure = error
+            run_batch(self._batch_cluster, read_items(self._source), self._folder, jobs=self._jobs, done=self._count)
+        except BaseException as error:  # a thread's end says nothing
+            self._work.failure = f"{type(error).__name__}: {error}"
 
     def _count(self, _entry: dict[str, Any] | None) -> None:
         self.done += 1
 
     def _listen(self, listener: int) -> None:
         while not (self.enough.is_set() and self.batch_is_done):
-            self.heard.append(heard := Heard(listener))
+            self._work.heard.append(heard := Heard(listener))
             self._hear(heard)
             if heard.error:
                 return

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.faults.callers import Callers, Heard
+from scripts.faults.callers import Heard, Work
 
 LENGTH = 0.25
 """By how much a story's length may differ from the undisturbed one where nodes do not draw the same tokens twice."""
@@ -22,7 +22,7 @@ class Times:
     """Seconds; None where there was no such thing.
 
     `out`: from the fault until discovery no longer hands the node out; `last`: until the last new request to it.
-    `whole`: from the end of the fault until discovery hands all nodes out; `gone`: whether it ever did not.
+    `whole`: from the end of the fault, or from its beginning if nobody mends it, until discovery hands all nodes out.
     """
 
     out: float | None = None
@@ -32,11 +32,14 @@ class Times:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `vain`: items that a node made to the end though another one did, too."""
+    """One line of the table. `vain`: items that a node made to the end though another one did, too.
+
+    `joins`: where a node went on in the midst of another one's segment, and how many of them are `audible`. `silence`:
+    the longest wait for samples (s). `length`: the most that a story was longer or shorter, as a fraction.
+    """
 
     fault: str
     times: Times
-    items: int
     retried: int
     lost: int
     twice: int
@@ -44,7 +47,7 @@ class Row:
     streams: int
     broken: int
     joins: int
-    heard: int
+    audible: int
     silence: float
     length: float
     troubles: Sequence[str]
@@ -54,34 +57,34 @@ class Row:
         return not (self.lost or self.twice or self.broken or self.troubles)
 
 
-def judge(
-    fault: str, callers: Callers, times: Times, logs: Sequence[Path], calm: Mapping[int, Heard], *, exact: bool
-) -> Row:
+def judge(fault: str, work: Work, times: Times, logs: Sequence[Path], calm: Mapping[int, Heard], *, exact: bool) -> Row:
     """`calm`: each story as it is undisturbed. `exact`: whether nodes make the very same samples each time."""
-    results = callers.results()
-    made = Counter(entry["id"] for entry in results if entry["error"] is None)
-    files = {entry["id"] for entry in results if "file" in entry and (callers.folder / entry["file"]).stat().st_size}
-    heard = list(callers.heard)
-    flaws = [flaw for story in heard if (flaw := _flaw(story, calm.get(story.listener), exact=exact))]
-    joins = [join for story in heard for report in story.segments for join in report.joins]
-    troubles = [f"the batch: {callers.failure!r}"] if callers.failure else []
+    made = Counter(entry["id"] for entry in work.results if entry["error"] is None)
+    files = {entry["id"] for entry in work.results if "file" in entry and _filled(work.folder / entry["file"])}
+    flaws = [flaw for story in work.heard if (flaw := _flaw(story, calm.get(story.listener), exact=exact))]
+    segments = [report for story in work.heard for report in story.segments]
+    joins = [join for report in segments for join in report.joins]
+    known = [story for story in work.heard if story.listener in calm]
     return Row(
         fault=fault,
         times=times,
-        items=callers.items,
-        retried=sum(entry.get("attempts", 1) - 1 for entry in results)
-        + sum(len(report.nodes) - 1 for story in heard for report in story.segments),
-        lost=callers.items - len(made.keys() & files),
+        retried=sum(entry.get("attempts", 1) - 1 for entry in work.results)
+        + sum(len(report.nodes) - 1 for report in segments),
+        lost=work.items - len(made.keys() & files),
         twice=sum(made.values()) - len(made),
         vain=made_in_vain(logs),
-        streams=len(heard),
+        streams=len(work.heard),
         broken=len(flaws),
         joins=len(joins),
-        heard=sum(not join.same for join in joins),
-        silence=max((story.silence for story in heard), default=0.0),
-        length=max((_stretch(story, calm[story.listener]) for story in heard if story.listener in calm), default=0.0),
-        troubles=[*flaws, *troubles],
+        audible=sum(not join.same for join in joins),
+        silence=max((story.silence for story in work.heard), default=0.0),
+        length=max((_stretch(story, calm[story.listener]) for story in known), default=0.0),
+        troubles=[*flaws, *([f"the batch: {work.failure}"] if work.failure else [])],
     )
+
+
+def _filled(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
 
 
 def made_in_vain(logs: Sequence[Path]) -> int:
@@ -142,7 +145,7 @@ def table(rows: Sequence[Row], skipped: Mapping[str, str]) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     times = (_seconds(row.times.out), _seconds(row.times.last), _seconds(row.times.whole))
     counts = (row.retried, row.lost, row.twice, row.vain, row.streams, row.broken)
-    return (row.fault, *times, *map(str, counts), f"{row.joins} ({row.heard})", f"{row.silence:.1f}",
+    return (row.fault, *times, *map(str, counts), f"{row.joins} ({row.audible})", f"{row.silence:.1f}",
             f"±{100 * row.length:.1f} %")  # fmt: skip
 
 
