@@ -11,10 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from scripts.faults.callers import Heard, Work
 
 LENGTH = 0.25
 """By how much a story's length may differ from the undisturbed one where nodes do not draw the same tokens twice."""
+SAME = 0.05
+"""Two stories sound the same if their difference is no louder than this fraction: other sums, the same tokens."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Row:
     """One line of the table. `vain`: items that a node made to the end though another one did, too.
 
     `joins`: where a node went on in the midst of another one's segment, and how many of them are `audible`. `silence`:
-    the longest wait for samples (s). `length`: the most that a story was longer or shorter, as a fraction.
+    the longest wait for samples (s). `same`: streams that sound as they do undisturbed, sample for sample.
     """
 
     fault: str
@@ -49,7 +53,7 @@ class Row:
     joins: int
     audible: int
     silence: float
-    length: float
+    same: int
     troubles: Sequence[str]
 
     @property
@@ -78,7 +82,7 @@ def judge(fault: str, work: Work, times: Times, logs: Sequence[Path], calm: Mapp
         joins=len(joins),
         audible=sum(not join.same for join in joins),
         silence=max((story.silence for story in work.heard), default=0.0),
-        length=max((_stretch(story, calm[story.listener]) for story in known), default=0.0),
+        same=sum(_same(story, calm[story.listener]) for story in known),
         troubles=[*flaws, *([f"the batch: {work.failure}"] if work.failure else [])],
     )
 
@@ -129,9 +133,17 @@ def _stretch(story: Heard, calm: Heard) -> float:
     return abs(story.seconds / calm.seconds - 1) if calm.seconds and story.ended else 0.0
 
 
+def _same(story: Heard, calm: Heard) -> bool:
+    if len(story.audio) != len(calm.audio):
+        return False
+    one, other = (np.frombuffer(each.audio, "<i2").astype(np.float64) for each in (story, calm))
+    return float(np.linalg.norm(one - other)) <= SAME * float(np.linalg.norm(other))
+
+
 HEAD = (
     "fault", "out of discovery (s)", "last new request (s)", "all back (s)", "requests retried", "items lost",
-    "items made twice", "made in vain", "streams", "broken", "joins (audible)", "longest wait (s)", "length",
+    "items made twice", "made in vain", "streams", "broken", "same sound", "joins (audible)",
+    "longest wait (s)",
 )  # fmt: skip
 
 
@@ -144,9 +156,8 @@ def table(rows: Sequence[Row], skipped: Mapping[str, str]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     times = (_seconds(row.times.out), _seconds(row.times.last), _seconds(row.times.whole))
-    counts = (row.retried, row.lost, row.twice, row.vain, row.streams, row.broken)
-    return (row.fault, *times, *map(str, counts), f"{row.joins} ({row.audible})", f"{row.silence:.1f}",
-            f"±{100 * row.length:.1f} %")  # fmt: skip
+    counts = (row.retried, row.lost, row.twice, row.vain, row.streams, row.broken, row.same)
+    return (row.fault, *times, *map(str, counts), f"{row.joins} ({row.audible})", f"{row.silence:.1f}")
 
 
 def _seconds(value: float | None) -> str:
