@@ -20,7 +20,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +36,7 @@ from scripts.faults.herd import Herd, Node, herd  # noqa: E402
 from scripts.faults.verdict import Row, Times, judge, table  # noqa: E402
 from scripts.faults.watch import Discovery, Requests  # noqa: E402
 
+Compare = Callable[[Sequence[Heard], Mapping[int, Heard]], list[str]]
 QUICK_PACE = {"GLMTTS_HEALTH_INTERVAL": "1", "GLMTTS_TTL": "3", "GLMTTS_PROPAGATION_DELAY": "2"}
 QUICK_FAULTS = "none,kill,term,stop,forget,clock"
 BEFORE = 0.05
@@ -87,7 +88,7 @@ def main() -> None:
     chosen = [fault for fault in FAULTS if fault.name in names or fault.name == "none"]
     with TemporaryDirectory(prefix="chaos-") as temporary:
         try:
-            rows, skipped = run_all(chosen, plan, asked.logs or Path(temporary))
+            rows, skipped = run_all(chosen, plan, asked.logs or Path(temporary), ears(asked.listen))
         except KeyboardInterrupt:
             sys.exit(130)
     print(table(rows, skipped))
@@ -105,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--only", help="faults, by name, with commas between them")
     flags.add_argument("--list", action="store_true", help="name the faults")
     flags.add_argument("--logs", type=Path, help="folder to keep logs and results in; else they are removed")
+    flags.add_argument("--listen", type=Path, metavar="FOLDER", help="let a recogniser, kept there, compare streams")
     flags.add_argument("--quick", action="store_true", help="the fake engine, fewer items, shorter faults and waits")
     return flags
 
@@ -116,7 +118,16 @@ def make_plan(asked: argparse.Namespace) -> Plan:
     return Plan(asked.checkpoint, asked.items, asked.jobs, 10.0, {}, haste=1.0, dev=False)
 
 
-def run_all(faults: list[Fault], plan: Plan, folder: Path) -> tuple[list[Row], dict[str, str]]:
+def ears(work: Path | None) -> Compare:
+    """Who listens to the streams: a recogniser, or nobody."""
+    if work is None:
+        return lambda stories, calm: []
+    from scripts.faults.ears import Ears  # its packages are those of an extra
+
+    return Ears(work).compare
+
+
+def run_all(faults: list[Fault], plan: Plan, folder: Path, listen: Compare) -> tuple[list[Row], dict[str, str]]:
     """Each fault in turn; the first is none, and says how every story sounds. Rows, and why others were skipped."""
     rows: list[Row] = []
     skipped: dict[str, str] = {}
@@ -135,6 +146,8 @@ def run_all(faults: list[Fault], plan: Plan, folder: Path) -> tuple[list[Row], d
         exact = plan.checkpoint.startswith("fake:")
         rows.append(judge(described(fault, plan), work, times, here.logs(), calm, exact=exact))
         say(table(rows[-1:], {}).splitlines()[-1])
+        for line in listen(work.heard, calm):
+            print(f"{rows[-1].fault}: {line}", flush=True)
     return rows, skipped
 
 
