@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import time
@@ -29,12 +30,13 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "client")]  # run as a file, it does not see its own packages
 
-from scripts.cluster import tool  # noqa: E402  # the line above comes first
+from scripts.cluster import ClusterError, tool  # noqa: E402  # the line above comes first
 from scripts.faults.callers import Callers, Heard, Work  # noqa: E402
 from scripts.faults.catalogue import FAULTS, Fault, nothing  # noqa: E402
 from scripts.faults.herd import Herd, Node, herd  # noqa: E402
 from scripts.faults.verdict import Row, Times, judge, table  # noqa: E402
 from scripts.faults.watch import Discovery, Requests  # noqa: E402
+from scripts.processes import ProcessError  # noqa: E402
 
 Compare = Callable[[Sequence[Heard], Mapping[int, Heard]], list[str]]
 QUICK_PACE = {"GLMTTS_HEALTH_INTERVAL": "1", "GLMTTS_TTL": "3", "GLMTTS_PROPAGATION_DELAY": "2"}
@@ -77,25 +79,36 @@ class Seen:
 
 
 def main() -> None:
-    asked = parser().parse_args()
+    flags = parser()
+    asked = flags.parse_args()
+    names = (asked.only or (QUICK_FAULTS if asked.quick else ",".join(fault.name for fault in FAULTS))).split(",")
+    if unknown := set(names) - {fault.name for fault in FAULTS}:
+        flags.error(f"no fault {', '.join(sorted(unknown))}: --list names them")
     if asked.list:
         print("\n".join(f"{fault.name:8} {described(fault, make_plan(asked))}" for fault in FAULTS))
         return
     signal.signal(signal.SIGTERM, _interrupt)
     logging.basicConfig(level=logging.ERROR)  # what the client warns of is what is counted here
-    plan = make_plan(asked)
-    names = (asked.only or (QUICK_FAULTS if asked.quick else ",".join(fault.name for fault in FAULTS))).split(",")
-    chosen = [fault for fault in FAULTS if fault.name in names or fault.name == "none"]
+    status = run(asked, [fault for fault in FAULTS if fault.name in names or fault.name == "none"])
+    sys.stdout.flush()
+    os._exit(status)  # a usual exit waits for callers, who go on trying for a quarter of an hour
+
+
+def run(asked: argparse.Namespace, chosen: list[Fault]) -> int:
+    """Prints the table; gives the exit status."""
     with TemporaryDirectory(prefix="chaos-") as temporary:
         try:
-            rows, skipped = run_all(chosen, plan, asked.logs or Path(temporary), ears(asked.listen))
+            rows, skipped = run_all(chosen, make_plan(asked), asked.logs or Path(temporary), ears(asked.listen))
         except KeyboardInterrupt:
-            sys.exit(130)
+            return 130
+        except (ClusterError, ProcessError, RuntimeError) as error:
+            say(f"given up: {error}")
+            return 1
     print(table(rows, skipped))
     for row in rows:
         for trouble in row.troubles:
             print(f"{row.fault}: {trouble}")
-    sys.exit(0 if all(row.good for row in rows) else 1)
+    return 0 if all(row.good for row in rows) else 1
 
 
 def parser() -> argparse.ArgumentParser:

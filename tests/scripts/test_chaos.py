@@ -115,6 +115,13 @@ def test_interrupted_it_leaves_nothing(fault: str, how: signal.Signals, tmp_path
     assert chaos.left() == []
 
 
+def test_a_fault_that_there_is_not_is_told() -> None:
+    """A typing error tries nothing."""
+    command = [sys.executable, "scripts/chaos.py", "--only", "kil"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, "no fault kil" in done.stderr) == (2, True)
+
+
 def heard(seconds: float = 1.0, **more: Any) -> Heard:
     return replace(
         Heard(0, b"\1\0" * round(seconds * RATE), RATE, 0.1, (SegmentReport("a.", ["u"], (), seconds),), ended=True),
