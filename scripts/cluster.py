@@ -112,13 +112,13 @@ def start(processes: Processes, asked: argparse.Namespace) -> None:
     note(asked.state, state)
     start_consul(processes, consul, inner)
     checkpoint = asked.checkpoint or ("" if NANO.is_dir() else "fake:")
+    voices = fake_voices(asked.state) if checkpoint.startswith("fake:") else {}
     regions = [name for name in asked.regions.split(",") if name]
     for index, port in enumerate(nodes):
         region = {"GLMTTS_REGION": regions[index % len(regions)]} if regions else {}
         command = [sys.executable, "app.py", "--host", HOST, "--port", str(port), "--checkpoint", checkpoint]
-        processes.start(
-            f"node-{port}", command, {**QUICK, "CONSUL_HTTP_ADDR": f"{HOST}:{consul}", **region, **os.environ}
-        )
+        own = {**QUICK, "CONSUL_HTTP_ADDR": f"{HOST}:{consul}", **voices, **region}
+        processes.start(f"node-{port}", command, {**own, **os.environ})
     if not asked.no_prometheus:
         start_prometheus(processes, consul, prometheus, asked.interval)
     note(asked.state, {**state, "nodes": {port: processes.running[f"node-{port}"].pid for port in nodes}})
@@ -126,6 +126,14 @@ def start(processes: Processes, asked: argparse.Namespace) -> None:
         processes.wait(f"node-{port}", f"http://{HOST}:{port}/ready", PATIENCE["node"])
         print(f"node        http://{HOST}:{port}")
     print("cluster: all is up; Ctrl-C ends it", flush=True)
+
+
+def fake_voices(state: Path) -> dict[str, str]:
+    """A setting that gives the fake engine, which has no voices of its own, a copy of nano's: nodes write there."""
+    folder = state / "voices"
+    if (NANO.parent / "voices").is_dir():
+        shutil.copytree(NANO.parent / "voices", folder, dirs_exist_ok=True)
+    return {"GLMTTS_VOICES_DIR": str(folder)}
 
 
 def note(folder: Path, state: dict[str, Any]) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +70,14 @@ class Processes:
                     del self.running[name]
             time.sleep(0.5)
 
+    def kill(self, *names: str) -> None:
+        """SIGKILL, at once, to those named and all that they started; to all if none is."""
+        for name in names or tuple(self.running):
+            process = self.running.pop(name)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
     def stop(self, first: str) -> None:
         """SIGTERM, to those whose name begins with `first` before the others. Interrupted: everything at once."""
         ahead = [process for name, process in self.running.items() if name.startswith(first)]
@@ -83,6 +93,15 @@ class Processes:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of 127.0.0.1 that nobody holds just now, all different."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _die_with_us() -> None:

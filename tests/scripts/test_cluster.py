@@ -41,6 +41,8 @@ def test_up_makes_nodes_that_speak_and_status_shows_them(cluster: LocalCluster) 
     for port, pid in cluster.nodes.items():
         assert any(f"127.0.0.1:{port}" in line and f"process {pid}" in line for line in lines)
         assert requests.get(f"http://127.0.0.1:{port}/info", timeout=10).json()["model"] == "fake"
+        spoken = requests.post(f"http://127.0.0.1:{port}/tts", json={"text": "Hello."}, timeout=60)
+        assert (spoken.status_code, spoken.content[:4]) == (200, b"RIFF")
 
 
 def test_a_second_one_is_refused(cluster: LocalCluster, tmp_path: Path) -> None:

@@ -105,6 +105,22 @@ def test_more_sigterms_change_nothing(voices: Path) -> None:
         assert len(server.log("Draining: leaving discovery")) == 1
 
 
+def test_a_clock_that_is_set_does_not_end_a_drain(voices: Path, tmp_path: Path) -> None:
+    """A day ahead in the middle of it: what runs is finished all the same."""
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    off = {"CHAOS_CLOCK": str(clock), "PYTHONPATH": str(ROOT / "scripts" / "faults" / "off")}
+    with Server(SLOW, voices=voices, env=off) as server:
+        with started(server) as answer:
+            os.kill(server.process.pid, signal.SIGTERM)
+            wait_until(lambda: server.log("Draining: no new work"), "the drain")
+            clock.write_text("86400")
+            assert len(answer.content) == 2 * 24000 * 10
+        assert server.process.wait(30) == 0
+        [line] = server.log("Drained")
+    assert line["cut"] == 0
+
+
 @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT])
 def test_a_drain_can_be_cut_short(voices: Path, how: signal.Signals) -> None:
     """SIGQUIT after SIGTERM does not wait for the delay, nor for what runs."""

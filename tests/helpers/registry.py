@@ -1,0 +1,30 @@
+"""What the tests of a node's membership share: settings with short intervals, and what a node's entry looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from glmtts.engine.job import EngineInfo
+from server.registry import Registry
+from server.settings import Settings
+
+INFO = EngineInfo("nano", "0.3", ("zh", "en"), (24000,), ("streaming",), "cpu", 1)
+
+Join = Callable[..., Registry]
+
+
+def settings(address: str, **more: Any) -> Settings:
+    """Short intervals, a cluster on loopback."""
+    quick = {"health_interval": 1, "ttl": 2, "loopback_cluster": True, "node_name": "here"}
+    return Settings(**{"consul_addr": address, **quick, **more})
+
+
+def own(port: int) -> str:
+    """The service id of the node of these settings."""
+    return f"glm-tts-here-{port}"
+
+
+def ghost(port: int, address: str) -> dict[str, Any]:
+    """The same id, registered by somebody else."""
+    return {"ID": own(port), "Name": "glm-tts", "Address": address, "Port": port, "Meta": {"ghost": "yes"}}

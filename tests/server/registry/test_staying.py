@@ -1,0 +1,90 @@
+"""How a node stays: through a wedged engine, lost registrations and an absent Consul. Against a real agent."""
+
+from __future__ import annotations
+
+import logging
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.consul import Agent, eventually
+from tests.helpers.registry import Join, own
+
+
+def test_a_wedged_engine_leaves_discovery_and_comes_back(agent: Agent, port: int, join: Join) -> None:
+    """Without progress the TTL check is critical though /health answers; with progress it passes again."""
+    age = [0.0]
+    registry = join(agent.address, port, age=lambda: age[0])
+    registry.start()
+    eventually(lambda: agent.passing() == {own(port)})
+    age[0] = 99.0
+    eventually(lambda: agent.passing() == set())
+    status = {check["CheckID"]: check["Status"] for check in agent.listed()[own(port)]["Checks"]}
+    assert (status[f"{own(port)}:health"], status[f"{own(port)}:progress"]) == ("passing", "critical")
+    eventually(lambda: registry.state() == "stalled")
+    age[0] = 0.0
+    eventually(lambda: agent.passing() == {own(port)})
+
+
+def test_what_is_lost_is_made_again(agent: Agent, port: int, join: Join) -> None:
+    """A registration or a check that somebody removed is back within a beat, in the catalogue too."""
+    registry = join(agent.address, port)
+    registry.start()
+    eventually(lambda: agent.passing() == {own(port)})
+    agent.deregister(own(port))
+    eventually(lambda: agent.passing() == {own(port)})
+    for check in ("health", "progress"):
+        agent.call("PUT", f"/v1/agent/check/deregister/{own(port)}:{check}")
+        eventually(lambda: len(agent.listed()[own(port)]["Checks"]) == 3)
+    eventually(lambda: agent.passing() == {own(port)})
+    assert registry.counts["registrations"] == 4
+    node = agent.listed()[own(port)]["Node"]["Node"]
+    agent.call("PUT", "/v1/catalog/deregister", {"Node": node, "ServiceID": own(port)})
+    eventually(lambda: registry.counts["registrations"] == 5)
+    eventually(lambda: agent.passing() == {own(port)})
+
+
+def test_consul_comes_goes_and_comes_back(
+    tmp_path: Path, port: int, join: Join, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Consul absent at start, gone, back with empty data, restarted at once: joined each time; one note a change."""
+    caplog.set_level(logging.INFO)
+    states: list[str] = []
+    agent = Agent(tmp_path)
+    registry = join(agent.address, port, note=lambda state, _: states.append(state))
+    registry.start()
+    eventually(lambda: registry.counts["failures"] >= 3)
+    assert states == ["retrying"]
+    assert len([record for record in caplog.records if "retrying" in record.message]) == 1
+    try:
+        agent.start()
+        eventually(lambda: agent.passing() == {own(port)})
+        # The note comes last, after the state and the line: who has seen it has all three.
+        eventually(lambda: states[-1] == "registered")
+        agent.stop()
+        eventually(lambda: states[-1] == "retrying")
+        agent.start()
+        eventually(lambda: agent.passing() == {own(port)})
+        eventually(lambda: states[-1] == "registered")
+        # An agent that starts may answer before it has a leader: another trouble, another note of the same state.
+        assert [state for state, _ in groupby(states)] == ["retrying", "registered"] * 2
+        assert len([record for record in caplog.records if "Consul: registered" in record.message]) == 2
+        agent.restart()  # may fall between two beats
+        eventually(lambda: agent.passing() == {own(port)})
+    finally:
+        agent.stop()
+
+
+def test_a_surprise_does_not_end_the_membership(agent: Agent, port: int, join: Join) -> None:
+    """A fault in what we were given to call is logged and survived."""
+    ages: list[float] = []
+
+    def age() -> float:
+        ages.append(0.0)
+        if len(ages) == 1:
+            raise RuntimeError("the engine's clock broke")
+        return 0.0
+
+    join(agent.address, port, age=age).start()
+    eventually(lambda: agent.passing() == {own(port)})

@@ -1,0 +1,45 @@
+"""Nothing that lasts or expires is measured by the wall clock, which may be set at any time."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+WALL = {"time", "time_ns", "localtime", "gmtime", "strftime", "ctime", "now", "utcnow", "today"}
+ALLOWED = {
+    # A date is all that Retry-After may have; the chooser bounds what comes of it, and our server sends seconds.
+    ("client/glmtts_client/api.py", "_retry_after"),
+    # A span has a date; it is made of a monotonic moment when it is sent.
+    ("server/tracing.py", "_epoch"),
+}
+"""Where it is read all the same."""
+
+
+def readings(path: Path) -> Iterator[tuple[str, str]]:
+    """Each function of a file that reads the wall clock."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        for node in ast.walk(function):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in WALL
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id in ("time", "datetime", "date")
+            ):
+                yield str(path.relative_to(ROOT)), function.name
+
+
+def test_the_wall_clock_is_read_for_dates_only() -> None:
+    """Client, server and engine wait, expire and measure by the monotonic clock."""
+    files = [file for folder in ("client/glmtts_client", "server", "glmtts") for file in (ROOT / folder).rglob("*.py")]
+    assert {reading for file in [*files, ROOT / "app.py"] for reading in readings(file)} == ALLOWED
+
+
+def test_a_reading_is_found() -> None:
+    """Where there is one, as in the clock of a script's messages."""
+    assert ("scripts/chaos.py", "say") in set(readings(ROOT / "scripts" / "chaos.py"))
