@@ -60,19 +60,24 @@ class Standing:
 def urgency(job: Standing, rate: float | None, now: float) -> tuple[bool, float]:
     """Sorts the most urgent first: listeners whose next block must be begun soon, then all others, by what is due.
 
-    rate: work done in a second, None if that is not yet known.
+    rate: work that one maker of sound does in a second, None if that is not yet known.
     """
     begin = job.due - (job.work / rate if rate else 0.0)
     return not (job.listens and begin < now + SLACK), job.due
 
 
 def may_begin(
-    newcomer: Iterable[Piece], speaking: Iterable[tuple[float, Iterable[Piece]]], rate: float | None, now: float
+    newcomer: Iterable[Piece],
+    speaking: Iterable[tuple[float, Iterable[Piece]]],
+    rate: float | None,
+    now: float,
+    makers: int = 1,
 ) -> bool:
     """Whether a listener may get his first sound without anybody, him included, running dry later on.
 
     It is tried in advance, block by block, the most urgent first: `newcomer` are his, `speaking` when each of the
-    others runs dry and what he is to hear. Where nobody else speaks he may in any case.
+    others runs dry and what he is to hear. There are `makers`, each at work on one block at a time and as fast as
+    `rate` says; a listener's blocks are made one after the other. Where nobody else speaks he may in any case.
     """
     others = [(dry_at, islice(pieces, HORIZON)) for dry_at, pieces in speaking]
     if not others or rate is None:
@@ -84,14 +89,18 @@ def may_begin(
     ]
     heap.append((now + FIRST, 0, islice(newcomer, HORIZON)))
     heapify(heap)
-    clock, begun = now, False
+    free = [now] * makers
+    ready = [now] * (len(others) + 1)
+    begun = False
     while heap:
         dry_at, index, pieces = heap[0]
         piece = next(pieces, None)
         if piece is None:
             heappop(heap)
             continue
-        clock += piece.work / rate
+        clock = max(free[0], ready[index]) + piece.work / rate
+        heapreplace(free, clock)
+        ready[index] = clock
         first = index == 0 and not begun
         if clock > dry_at and not first:
             return False

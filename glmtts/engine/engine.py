@@ -1,9 +1,9 @@
 """The engine: many jobs at once on one device, drawn together and sounding while they are being drawn.
 
 Two kinds of step, each of which takes along whoever needs it: `_draw` gives every row its next token, `_sound` takes
-blocks one solver step or one vocoder window further. Where the device can do both at once, each has a thread (and a
-CUDA stream) of its own; else one thread does what is most urgent. What a step is for decides the scheduler, what it
-computes the runners `drawing` and `sound`. Knows nothing about HTTP.
+blocks one solver step or one vocoder window further. They run at the same time: one thread draws, and one (with a CUDA
+stream of its own) or more make sound; or else one thread does what is most urgent. What a step is for decides the
+scheduler, what it computes the runners `drawing` and `sound`. Knows nothing about HTTP.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from glmtts.engine.options import DEFAULTS, Options, SoundLimits
 from glmtts.engine.scheduler import Scheduler
 from glmtts.engine.sound import Sound
 from glmtts.engine.speech import Item
-from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pace
+from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Moment, Pace
 from glmtts.engine.streams import Stream, Utterance
 from glmtts.history import History, check_spoken
 from glmtts.models.decode import Row
@@ -40,6 +40,8 @@ from glmtts.voice.voice import Voice
 FEATURES = ("emotion", "phoneme_control", "kv_cache", "streaming")
 CPU_SOUND = SoundLimits()
 GPU_SOUND = SoundLimits(frames=16384, piece=1024, prompt=250)
+CPU_THREADS, GPU_THREADS = 3, 2
+"""A GPU makes a batch of blocks about as fast as one, a core does not: there, two makers of sound share them out."""
 
 Drawn = tuple[Stream, Utterance]
 
@@ -55,6 +57,9 @@ class BatchEngine:
             info.name, info.version, info.languages, model.sample_rates, FEATURES, str(model.device), options.slots
         )
         sound = options.sound or (GPU_SOUND if gpu else CPU_SOUND)
+        threads = options.threads or (GPU_THREADS if gpu else CPU_THREADS)
+        self._makers = max(1, threads - 1)
+        self._taken: set[Stream] = set()
         self._reserved = reserve(model, options, sound)
         self._drawing: Drawing[Drawn] = Drawing(model, options.slots, fixed_shape=options.deterministic)
         self._runner = Sound(model, sound)
@@ -68,12 +73,13 @@ class BatchEngine:
             ladder=options.ladder,
             limits=options.limits,
             behind=max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE,
+            makers=self._makers,
         )
         self._step_seconds, self._step_rows, self._flow_rows = Counter(SECONDS), Counter(ROWS), Counter(ROWS)
         self._failures = 0
-        loops = self._loops(options.threads)
-        self._pace = Pace(len(loops))
-        self._loop = Loops(self._line, model.device, self._fail_all, *loops)
+        cores = torch.get_num_threads()
+        self._pace = Pace((1,) if threads == 1 else (1, self._makers), threads if gpu else cores)
+        self._loop = Loops(self._line, model.device, self._fail_all, *self._loops(threads, cores))
 
     # What a caller asks for: see `glmtts.engine.job.Engine`.
 
@@ -149,19 +155,20 @@ class BatchEngine:
 
     # Steps
 
-    def _loops(self, threads: int) -> list[Loop]:
-        cores = torch.get_num_threads()
+    def _loops(self, threads: int, cores: int) -> list[Loop]:
         if threads == 1:
             return [Loop("engine", self._in_turn, cores)]
-        # A step of the AR model is too small to be shared out.
-        sound = Loop("sound", lambda: self._sound(self._due()), max(1, cores - 1), own_stream=True)
-        return [Loop("draw", self._draw, 1), sound]
+        # A step of the AR model is too small to be shared out. More threads than cores is well for those of the engine,
+        # which wait for each other at no barrier; within a step it is not.
+        share = max(1, (cores - 1) // self._makers)
+        makers = [Loop(f"sound {i}", self._make, share, own_stream=True) for i in range(self._makers)]
+        return [Loop("draw", self._draw, 1), *makers]
 
     def _in_turn(self) -> bool:
-        items = self._due()
         with self._line.changed:
+            items = self._due()
             self._keep_house()
-            turn = self._scheduler.turn(time.monotonic(), self._pace.work, items)
+            turn = self._scheduler.turn(time.monotonic(), self._rate(), items)
         return self._sound(items) if turn == "sound" else self._draw()
 
     def _keep_house(self) -> None:
@@ -199,7 +206,7 @@ class BatchEngine:
         return piece is not None or bool(rows)
 
     def _prefill(self, stream: Stream, utterance: Utterance) -> None:
-        began, count = time.monotonic(), self._options.limits.prefill
+        began, count = Moment.now(), self._options.limits.prefill
         prompt, job = utterance.prompt, stream.job
         ids = prompt_layout(prompt.text, utterance.segment.ids, prompt.speech, self._model.special)
         row = Row(ids, prompt.bounds, job.seed, utterance.segment.index)
@@ -213,7 +220,7 @@ class BatchEngine:
         self._book("prefill", [stream], began, stage=0)
 
     def _step(self, rows: dict[int, Drawn]) -> None:
-        began = time.monotonic()
+        began = Moment.now()
         drawn = self._drawing.step(rows)
         with self._line.changed:
             for (stream, utterance), token in drawn:
@@ -223,19 +230,37 @@ class BatchEngine:
                     self._scheduler.drew(stream, utterance, token)
             self._line.notify()
         if rows:
-            self._step_seconds.note(time.monotonic() - began)
+            self._step_seconds.note(time.monotonic() - began.clock)
             self._step_rows.note(len(rows))
             self._book("decode", [stream for stream, _ in rows.values()], began, stage=0)
 
     # Sounding
 
+    def _rate(self) -> float | None:
+        """The work that one maker does in a second."""
+        work = self._pace.work
+        return work / self._makers if work is not None else None
+
     def _due(self) -> list[Item]:
+        return self._scheduler.sounding(time.monotonic(), self._rate())
+
+    def _make(self) -> bool:
+        """A step for jobs that no other maker is at: of several makers each takes one, a single one all that it can."""
         with self._line.changed:
-            return self._scheduler.sounding(time.monotonic(), self._pace.work)
+            free = [item for item in self._due() if item[0] not in self._taken]
+            mine = free if self._makers == 1 else free[:1]
+            self._taken.update(stream for stream, *_ in mine)
+        try:
+            return self._sound(mine)
+        finally:
+            with self._line.changed:
+                self._taken.difference_update(stream for stream, *_ in mine)
+                if mine and self._makers > 1:
+                    self._line.notify()
 
     def _sound(self, items: list[Item]) -> bool:
         """One step for the most urgent block and those that it can take along. False when there is none."""
-        began = time.monotonic()
+        began = Moment.now()
         if not items:
             return self._rehearse(began)
         name, batch, made = self._runner.step(items)
@@ -254,7 +279,7 @@ class BatchEngine:
                 self._line.notify()
         return True
 
-    def _rehearse(self, began: float) -> bool:
+    def _rehearse(self, began: Moment) -> bool:
         """While there is nothing to make sound of: gets to know the voice of a job that is being drawn."""
         with self._line.changed:
             streams = self._scheduler.streams
@@ -263,11 +288,11 @@ class BatchEngine:
             self._book("flow", [stream], began, stage=-1)
         return stream is not None
 
-    def _book(self, name: str, streams: list[Stream], began: float, stage: int) -> None:
-        ended = time.monotonic()
-        self._pace.spent(stage, ended - began)
+    def _book(self, name: str, streams: list[Stream], began: Moment, stage: int) -> None:
+        ended = Moment.now()
+        self._pace.spent(stage, began, ended)
         for stream in streams:
-            stream.handle.report.spend(name, began, ended, 1 / len(streams))
+            stream.handle.report.spend(name, began.clock, ended.clock, 1 / len(streams))
 
 
 def _first_guess(model: Model) -> float:

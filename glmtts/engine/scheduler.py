@@ -26,7 +26,8 @@ TOKENS_FIRST = 0.2
 
 
 class Scheduler:
-    """The slots. `history` starts a job's chain. `behind`: seconds by which sound stays behind the blocks made."""
+    """The slots. `history` starts a job's chain. `behind`: seconds by which sound stays behind the blocks made.
+    `makers`: of sound, each at work on another job's block."""
 
     def __init__(
         self,
@@ -38,9 +39,10 @@ class Scheduler:
         ladder: Ladder,
         limits: Limits,
         behind: float = 0.0,
+        makers: int = 1,
     ) -> None:
         self._line, self._history, self._expectation = line, history, expectation
-        self._ladder, self._limits, self._behind = ladder, limits, behind
+        self._ladder, self._limits, self._behind, self._makers = ladder, limits, behind, makers
         self._free = list(range(slots))[::-1]
         self._streams: dict[int, Stream] = {}
         self._prefills: deque[Stream] = deque()
@@ -165,7 +167,7 @@ class Scheduler:
     def sounding(self, now: float, rate: float | None) -> list[tuple[Stream, Utterance, Block]]:
         """The blocks that may be made now, the most urgent first: one of each job. Lets listeners begin.
 
-        rate: the work that the engine does in a second, see `deadlines`; None if that is not yet known.
+        rate: the work that one maker does in a second, see `deadlines`; None if that is not yet known.
         """
         due = []
         for stream in self.streams:
@@ -182,12 +184,13 @@ class Scheduler:
         speaking = [stream for stream in self.streams if stream.speaking and stream.job.stream] if waiting else []
         for stream in sorted(waiting, key=lambda stream: stream.since):
             others = [(self.standing(other).due, self._pieces(other)) for other in speaking]
-            if not may_begin(self._pieces(stream), others, rate, now):
+            if not may_begin(self._pieces(stream), others, rate, now, self._makers):
                 return
             if self._begin(stream) and stream.due is not None:
                 stream.handle.report.spend("queue", stream.due, now)
                 stream.since = now
                 speaking.append(stream)
+                self._line.notify()  # his first block may be another maker's
 
     def made(self, stream: Stream, utterance: Utterance, wave: Wave, now: float, *, whole: bool) -> None:
         """More sound of the job's first block; `whole`: with this the block has been made."""

@@ -53,7 +53,7 @@ def offline(model: Model, text: str, asked: Job) -> Speech:
     return synthesize(model, text, asked.voice, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("speed", [1.0, 0.7])
 def test_a_whole_job_is_what_offline_synthesis_says(
     make_engine: MakeEngine, model: Model, threads: int, speed: float
@@ -74,7 +74,7 @@ def test_a_whole_job_is_what_offline_synthesis_says(
     assert set(report.stage_seconds) == {"queue", "prefill", "decode", "flow", "vocoder"}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 3])
 def test_jobs_served_together_say_what_each_says_alone(make_engine: MakeEngine, model: Model, threads: int) -> None:
     """Eight jobs at once, of several texts, speeds and kinds, over four slots: those not streamed equal offline."""
     engine = make_engine(slots=4, threads=threads)
