@@ -130,7 +130,7 @@ class BatchEngine:
                 voice_bytes=self._runner.memories.bytes,
                 voice_hits=self._runner.memories.hits,
                 voice_misses=self._runner.memories.misses,
-                unsent_seconds=self._line.unsent(),
+                unsent_seconds=self._line.unsent() + sum(stream.lead for stream in streams),
                 held=sum(map(self._scheduler.held, streams)),
                 pace=self._pace.sound,
                 retries=self._drawing.retries.count + self._runner.retries.count,
