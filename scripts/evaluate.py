@@ -1,8 +1,11 @@
-"""How well a checkpoint speaks: held-out sentences, its stored voices, a recogniser. A table, and JSON.
+"""How well a checkpoint speaks: held-out sentences, its voices, three judges. A table, and JSON.
 
     python -m scripts.evaluate --checkpoint checkpoints/nano --json result.json
+    python -m scripts.evaluate --prompts nano-work/clones       # recordings of others instead of its stored voices
 
-Speaks offline, one sentence at a time, with a fixed seed each; the same call gives the same figures.
+Speaks offline, one sentence at a time, with a fixed seed each; the same call gives the same figures. Errors are counted
+by a recogniser. With the extra `judges` also: `likeness`, the speaker vector's cosine to the voice's own recording;
+`above_others`, how far that is above its mean to the recordings of other people; `dnsmos`, quality from 1 to 5.
 """
 
 from __future__ import annotations
@@ -11,26 +14,41 @@ import argparse
 import json
 from collections import defaultdict
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 import glmtts
 from glmtts.checkpoint import Model
-from scripts.judges import Recogniser, Wave, error_rate
+from scripts.judges import Likeness, Recogniser, Wave, error_rate, overall_quality
 from scripts.nano.sentences import held_out
 
 SILENT_RMS, CLIPPED = 0.003, 0.985
+SAME_PERSON = 0.75
+"""Two recordings whose vectors are this near are not "others" to each other: one person may have several voices."""
 UNIT = {"en": "word error", "zh": "toneless-syllable error"}
+COLUMNS = ("error", "likeness", "above_others", "dnsmos", "rtf", "cut_at_the_maximum", "silent", "clipped")
 
 
-@dataclass
+@dataclass(frozen=True)
+class Prompt:
+    """A voice: its recording, and what is said in it."""
+
+    name: str
+    lang: str
+    recording: Path
+    said: str
+
+
+@dataclass(frozen=True)
 class Spoken:
-    """One sentence, as it was asked for, as it was heard, and what it took."""
+    """One sentence, as it was asked for and as it was judged."""
 
     lang: str
     voice: str
@@ -41,41 +59,73 @@ class Spoken:
     stages: dict[str, float]
     rms: float
     peak: float
+    likeness: float | None
+    above_others: float | None
+    dnsmos: float | None
 
 
-def stored_voices(checkpoint: Path) -> dict[str, dict[str, Any]]:
-    """Descriptions of the checkpoint's own voices by name."""
-    found = sorted((checkpoint / "voices").glob("*/voice.json"))
-    return {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in found}
+def prompts_of(folder: Path) -> list[Prompt]:
+    """The voices that are stored in `folder`, each in its default style."""
+    found = []
+    for file in sorted(folder.glob("*/voice.json")):
+        about = json.loads(file.read_text(encoding="utf-8"))
+        style = about["default_style"]
+        recording = file.with_name(f"{style}.flac")
+        found.append(Prompt(file.parent.name, about["language"], recording, about["transcripts"][style]))
+    return found
 
 
-def make_voice(model: Model, checkpoint: Path, name: str, described: dict[str, Any]) -> glmtts.Voice:
-    """A stored voice in its default style."""
-    style = described["default_style"]
-    recording = (checkpoint / "voices" / name / f"{style}.flac").read_bytes()
-    return model.voice_maker.make_voice(recording, described["transcripts"][style])
+class Judges:
+    """All that listen. `prompts` are the recordings that speech is compared with."""
+
+    def __init__(self, work: Path, threads: int, prompts: list[Prompt]) -> None:
+        self._recogniser = Recogniser(work, threads)
+        self._likeness = Likeness() if find_spec("resemblyzer") and find_spec("speechmos") else None
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+        if self._likeness is None:
+            print("no likeness and no DNSMOS: pip install -e '.[judges]'")
+            return
+        for prompt in prompts:
+            wave, rate = soundfile.read(prompt.recording, dtype="float32")
+            self._vectors[prompt.name] = self._likeness.vector(wave, rate)
+
+    def hear(self, wave: Wave, rate: int, lang: str) -> str:
+        """What is said."""
+        return self._recogniser.hear(wave, rate, lang) if len(wave) else ""
+
+    def sound(self, wave: Wave, rate: int, voice: str) -> tuple[float | None, float | None, float | None]:
+        """likeness, above_others and dnsmos; None where no judge is installed or nothing can be compared."""
+        if self._likeness is None or len(wave) < rate // 2:
+            return None, None, None
+        own, vector = self._vectors[voice], self._likeness.vector(wave, rate)
+        others = [other for other in self._vectors.values() if float(own @ other) < SAME_PERSON]
+        likeness = float(own @ vector)
+        above = likeness - float(np.mean([other @ vector for other in others])) if others else None
+        return likeness, above, overall_quality(wave, rate)
 
 
-def evaluate(model: Model, voices: dict[str, glmtts.Voice], lang: str, args: argparse.Namespace) -> list[Spoken]:
-    """Every held-out sentence of the language in every one of `voices`."""
+def speak(model: Model, prompt: Prompt, lang: str, judges: Judges, args: argparse.Namespace) -> list[Spoken]:
+    """Every held-out sentence of the language in one voice."""
+    voice = model.voice_maker.make_voice(prompt.recording.read_bytes(), prompt.said)
     sentences = sorted(filter(None, held_out(lang)))[: args.sentences]
-    judge = Recogniser(args.work, args.threads)
     results = []
-    for name, voice in voices.items():
-        for number, text in enumerate(tqdm(sentences, desc=f"{lang} {name}", mininterval=5)):
-            speech = glmtts.synthesize(model, text, voice, seed=number)
-            wave: Wave = speech.wave
-            if args.out:
-                args.out.mkdir(parents=True, exist_ok=True)
-                soundfile.write(args.out / f"{lang}-{name}-{number:02}.flac", wave, speech.sample_rate)
-            level = float(np.sqrt(np.mean(wave**2))) if len(wave) else 0.0
-            heard = judge.hear(wave, speech.sample_rate, lang) if len(wave) else ""
-            report = speech.report
-            results.append(
-                Spoken(lang, name, text, heard, report.audio_seconds, str(report.finish_reason), report.stage_seconds,
-                       level, float(np.abs(wave).max(initial=0.0)))
-            )  # fmt: skip
+    for number, text in enumerate(tqdm(sentences, desc=f"{lang} {prompt.name}", mininterval=5)):
+        speech = glmtts.synthesize(model, text, voice, seed=number)
+        wave, rate, report = speech.wave, speech.sample_rate, speech.report
+        if args.out:
+            args.out.mkdir(parents=True, exist_ok=True)
+            soundfile.write(args.out / f"{lang}-{prompt.name}-{number:02}.flac", wave, rate)
+        level, peak = (float(np.sqrt(np.mean(wave**2))), float(np.abs(wave).max())) if len(wave) else (0.0, 0.0)
+        heard, sound = judges.hear(wave, rate, lang), judges.sound(wave, rate, prompt.name)
+        facts = (report.audio_seconds, str(report.finish_reason), report.stage_seconds, level, peak)
+        results.append(Spoken(lang, prompt.name, text, heard, *facts, *sound))
     return results
+
+
+def mean(values: list[float | None]) -> float | None:
+    """Of those that are known."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def summary(results: list[Spoken]) -> dict[str, Any]:
@@ -90,6 +140,9 @@ def summary(results: list[Spoken]) -> dict[str, Any]:
         "sentences": len(results),
         "measure": UNIT[lang],
         "error": error_rate([r.text for r in results], [r.heard for r in results], lang),
+        "likeness": mean([r.likeness for r in results]),
+        "above_others": mean([r.above_others for r in results]),
+        "dnsmos": mean([r.dnsmos for r in results]),
         "audio_seconds": audio,
         "rtf": sum(stages.values()),
         "rtf_by_stage": dict(stages),
@@ -99,32 +152,40 @@ def summary(results: list[Spoken]) -> dict[str, Any]:
     }
 
 
+def show(table: dict[str, dict[str, Any]]) -> None:
+    """The table on the terminal."""
+    print(f"{'language, voice':24}" + "".join(f"{column:>20}" for column in COLUMNS))
+    for row, figures in table.items():
+        cells = ("–" if figures[column] is None else f"{figures[column]:.3g}" for column in COLUMNS)
+        print(f"{row:24}" + "".join(f"{cell:>20}" for cell in cells))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
     parser.add_argument("--work", type=Path, default=Path("nano-work"), help="where the judges' weights are kept")
+    parser.add_argument("--prompts", type=Path, help="folder of voices to speak in (default: the checkpoint's own)")
     parser.add_argument("--sentences", type=int, help="at most so many a language and voice")
-    parser.add_argument("--voices", nargs="*", help="names of stored voices; each in its own language, default in both")
+    parser.add_argument("--voices", nargs="*", help="names of some of the voices; each speaks its own language")
+    parser.add_argument("--both", nargs="*", default=["default"], help="voices that speak both (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write all figures, and what was heard, here")
     parser.add_argument("--out", type=Path, help="keep the speech in this folder, as FLAC")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model = glmtts.load(args.checkpoint)
-    described = stored_voices(args.checkpoint)
-    made = {name: make_voice(model, args.checkpoint, name, about) for name, about in described.items()}
-    everything, table = [], {}
+    prompts = prompts_of(args.prompts or args.checkpoint / "voices")
+    judges = Judges(args.work, args.threads, prompts)
+    wanted = [prompt for prompt in prompts if args.voices is None or prompt.name in args.voices]
+    everything: list[Spoken] = []
+    table = {}
     for lang in model.info.languages:
-        own = {n: v for n, v in made.items() if n == "default" or described[n]["language"] == lang}
-        wanted = {n: v for n, v in own.items() if args.voices is None or n in args.voices}
-        results = evaluate(model, wanted, lang, args) if wanted else []
-        for name in wanted:
-            table[f"{lang} {name}"] = summary([r for r in results if r.voice == name])
-        everything += results
-    columns = ("sentences", "error", "rtf", "cut_at_the_maximum", "silent", "clipped")
-    print(f"{'language, voice':24}" + "".join(f"{column:>20}" for column in columns))
-    for row, figures in table.items():
-        print(f"{row:24}" + "".join(f"{figures[column]:>20.3g}" for column in columns))
+        for prompt in wanted:
+            if lang == prompt.lang or prompt.name in args.both:
+                results = speak(model, prompt, lang, judges, args)
+                table[f"{lang} {prompt.name}"] = summary(results)
+                everything += results
+    show(table)
     if args.json:
         rows = [vars(result) for result in everything]
         args.json.write_text(json.dumps({"figures": table, "rows": rows}, ensure_ascii=False, indent=1), "utf-8")

@@ -26,7 +26,7 @@ from glmtts.models.llama import Llama
 from glmtts.text.tokenizer import Tokenizer
 from scripts.nano import phones, tokens, vocabulary
 from scripts.nano.data import Corpus, Pools, Utterance, draw_in_a_row, pools_of, weigh
-from scripts.nano.training import Average, Run, arguments, cosine, mixed_precision, start
+from scripts.nano.training import Average, Run, arguments, cosine, mixed_precision, start, with_rate
 
 POSITIONS = 1700  # of a padded batch
 CANDIDATES = 48
@@ -173,7 +173,7 @@ def report(llama: Llama, rows: list[Rows]) -> str:
 
 
 def main() -> None:
-    args = arguments(__doc__, steps=8000).parse_args()
+    args = with_rate(arguments(__doc__, steps=8000), 1e-3).parse_args()
     start(args)
     torch.manual_seed(0)
     tokenizer = vocabulary.load(args.work)
@@ -197,7 +197,7 @@ def main() -> None:
         rows = draw(examples, pools, ids, space, rng)
         with precision:
             parts, accuracy = losses(llama, rows)
-        run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, 1e-3))
+        run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate))
         average.update(llama, step)
         run.show(**parts, accuracy=accuracy)
         if step % REPORT_EVERY == REPORT_EVERY - 1:

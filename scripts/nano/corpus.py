@@ -62,7 +62,7 @@ def kokoro(work: Path, voice: str, lang: str) -> Speak:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(packages.kokoro_model(work)), options)
-    styles = np.frombuffer(packages.kokoro_voice(work, voice), np.float32).reshape(510, 1, 256)
+    styles = packages.kokoro_styles(work, voice)
     vocabulary = json.loads(packages.kokoro_vocabulary(work))["vocab"]
     phonemize = phonemizer(lang)
 
@@ -102,7 +102,7 @@ def resume(manifest: Path, sound: Path) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("nano-work"))
-    parser.add_argument("--voice", required=True, help="hibari, or one of Kokoro such as zf_xiaoxiao or af_heart")
+    parser.add_argument("--voice", required=True, help="hibari, or one of Kokoro such as zf_xiaoxiao, or a blend: a+b")
     parser.add_argument("--lang", choices=("en", "zh"), help="the voice's own by default: Kokoro's z… are Mandarin")
     parser.add_argument("--hours", type=float, required=True, help="hours of speech to reach in this slice")
     parser.add_argument("--slice", default="0/1", help="K/N: every N-th sentence, from the K-th on")

@@ -99,12 +99,12 @@ def pools_of(utterances: Iterable[Utterance]) -> Pools:
 
 
 def weigh(pools: Pools) -> NDArray[np.float64]:
-    """How often each pool is drawn: both languages alike, voices within one by the root of their time."""
-    roots = np.sqrt([sum(u.seconds for u in pool) for pool in pools.values()])
+    """How often each pool is drawn: both languages alike, voices within one by their time."""
+    times = [sum(u.seconds for u in pool) for pool in pools.values()]
     totals: dict[str, float] = {}
-    for (_, lang), root in zip(pools, roots, strict=True):
-        totals[lang] = totals.get(lang, 0.0) + root
-    return np.array([root / totals[lang] / len(totals) for (_, lang), root in zip(pools, roots, strict=True)])
+    for (_, lang), time in zip(pools, times, strict=True):
+        totals[lang] = totals.get(lang, 0.0) + time
+    return np.array([time / totals[lang] / len(totals) for (_, lang), time in zip(pools, times, strict=True)])
 
 
 def draw_in_a_row(pools: Pools, weights: NDArray[np.float64], rng: np.random.Generator) -> Iterator[Utterance]:

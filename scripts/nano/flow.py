@@ -24,7 +24,7 @@ from glmtts.voice.features import resample
 from glmtts.voice.speaker_encoder import CampPlus
 from scripts.nano import features, packages, tokens
 from scripts.nano.data import RATE, Corpus, Pools, Utterance, draw_in_a_row, pools_of, weigh
-from scripts.nano.training import Average, Run, arguments, cosine, mixed_precision, start
+from scripts.nano.training import Average, Run, arguments, cosine, mixed_precision, start, with_rate
 
 CONFIG = FlowConfig(
     dit=DiTConfig(
@@ -148,7 +148,7 @@ def losses(flow: Flow, regression: Regression, rows: Rows, rng: np.random.Genera
 
 
 def main() -> None:
-    args = arguments(__doc__, steps=15000).parse_args()
+    args = with_rate(arguments(__doc__, steps=15000), 8e-4).parse_args()
     start(args)
     flow, regression = new_flow(), Regression()
     average = Average(flow, 0.999)
@@ -163,7 +163,7 @@ def main() -> None:
         rows = draw(args.work, pools, speakers, rng)
         with precision:
             parts = losses(flow, regression, rows, rng)
-        run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, 8e-4))
+        run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate))
         average.update(flow, step)
         run.show(**parts)
 

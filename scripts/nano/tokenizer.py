@@ -26,6 +26,7 @@ WIDTH = 384
 BATCH = 16
 QUANTISE_FROM = 0.3
 MEL_MEAN, MEL_STD = -4.12, 2.24
+PLACED_COUNT = 10.0
 LOUD_DIMENSIONS = 1  # of Whisper's residual stream: so large that they alone would decide the nearest code
 
 
@@ -116,8 +117,8 @@ class Codes(nn.Module):
 
     def _adopt(self, book: Tensor, vectors_md: Tensor) -> None:
         book[:, self.fixed] = vectors_md.mean(0)[self.fixed]
-        self.counts.fill_(10.0)
-        self.sums.copy_(book * 10.0)
+        self.counts.fill_(PLACED_COUNT)
+        self.sums.copy_(book * PLACED_COUNT)
 
     @torch.no_grad()
     def follow(self, vectors_md: Tensor, ids_m: Tensor, decay: float = 0.98) -> None:
@@ -180,23 +181,43 @@ def available(work: Path, corpus: list[Utterance]) -> list[Utterance]:
     return [u for u in corpus if features.path_of(work, u).exists() and u.seconds > 1]
 
 
+def quantise(codes: Codes, vectors_bnd: Tensor, mask_bn: Tensor, *, follow: bool) -> tuple[Tensor, Tensor]:
+    """The nearest codes, with the vectors' gradient, and the commitment loss; `follow` moves the codes."""
+    flat = vectors_bnd[mask_bn]
+    ids = codes.nearest(flat.detach())
+    chosen = torch.zeros_like(vectors_bnd)
+    chosen[mask_bn] = codes.book[ids]
+    commit = 0.25 * (flat - codes.book[ids])[:, ~codes.fixed].square().mean()
+    if follow:
+        codes.follow(flat.detach(), ids)
+    return vectors_bnd + (chosen - vectors_bnd).detach(), commit
+
+
+def numbered(work: Path, corpus: Corpus) -> dict[str, int]:
+    """The phones' numbers, written once."""
+    path = work / "phones.json"
+    if not path.exists():
+        path.write_text(json.dumps(inventory_of(corpus.utterances), ensure_ascii=False), encoding="utf-8")
+    known: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
+    return known
+
+
 def main() -> None:
-    args = arguments(__doc__, steps=1200).parse_args()
+    parser = arguments(__doc__, steps=1200)
+    parser.add_argument("--keep-codes", action="store_true", help="train the heads alone, over codes that are given")
+    args = parser.parse_args()
     start(args)
     corpus = Corpus(args.work, args.extra)
-    inventory_file = args.work / "phones.json"
-    if not inventory_file.exists():
-        inventory_file.write_text(json.dumps(inventory_of(corpus.utterances), ensure_ascii=False), encoding="utf-8")
-    inventory = json.loads(inventory_file.read_text(encoding="utf-8"))
+    inventory = numbered(args.work, corpus)
     known = [u for u in corpus.train() if all(p in inventory for p in phones.plain(phones.of(u)))]
     speakers = {name: i for i, name in enumerate(sorted({u.voice for u in corpus.utterances}))}
-    codes, heads = Codes(args.work), Heads(512, len(inventory), 64)
+    codes, heads = Codes(args.work).requires_grad_(not args.keep_codes), Heads(512, len(inventory), 64)
     groups = [{"params": codes.parameters(), "scale": 0.2}, {"params": heads.parameters()}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     run = Run(args.work, "tokenizer", {"codes": codes, "heads": heads}, optimizer, args.steps)
     ready = available(args.work, known)
     pools = {lang: [u for u in ready if u.lang == lang] for lang in ("en", "zh")}
-    switch = int(QUANTISE_FROM * args.steps)
+    switch = 0 if args.keep_codes else int(QUANTISE_FROM * args.steps)
     precision = mixed_precision()
     for step, rng in run:
         rows = [pools["en" if i % 2 else "zh"] for i in range(BATCH)]
@@ -205,21 +226,14 @@ def main() -> None:
         noisy = batch.hidden + 0.1 * torch.randn_like(batch.hidden)
         with precision:
             vectors = codes(noisy, batch.mask).float()
-        if step == switch:
+        if step == switch and not args.keep_codes:
             pool_rows = [collate(args.work, [u], speakers, inventory) for u in ready[:: max(len(ready) // 500, 1)]]
             with torch.inference_mode():
                 placed = torch.cat([codes(b.hidden, b.mask)[0] for b in pool_rows])
             codes.place(placed.clone())
         parts = {}
         if step >= switch:
-            flat = vectors[batch.mask]
-            ids = codes.nearest(flat.detach())
-            chosen = torch.zeros_like(vectors)
-            chosen[batch.mask] = codes.book[ids]
-            free = ~codes.fixed
-            parts["commit"] = 0.25 * (flat - codes.book[ids])[:, free].square().mean()
-            codes.follow(flat.detach(), ids)
-            vectors = vectors + (chosen - vectors).detach()
+            vectors, parts["commit"] = quantise(codes, vectors, batch.mask, follow=not args.keep_codes)
         with precision:
             parts |= losses(heads, vectors, batch)
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, 1e-3, warm=50), clip=5.0)

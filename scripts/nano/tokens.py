@@ -20,14 +20,14 @@ from tqdm import tqdm
 from scripts.nano import features, phones
 from scripts.nano.data import Corpus, Utterance
 from scripts.nano.tokenizer import Codes, Heads, available
-from scripts.nano.training import arguments, start
+from scripts.nano.training import arguments, start, state_path
 
 
 def load_trained(work: Path) -> tuple[Codes, Heads, dict[str, int]]:
     """The trained layer with its codebook, the heads, and the phones' numbers."""
     inventory = json.loads((work / "phones.json").read_text(encoding="utf-8"))
     codes, heads = Codes(work), Heads(512, len(inventory), 64)
-    state = torch.load(work / "states" / "tokenizer.pt", weights_only=True)["modules"]
+    state = torch.load(state_path(work, "tokenizer"), weights_only=True)["modules"]
     codes.load_state_dict(state["codes"])
     heads.load_state_dict(state["heads"])
     return codes.eval(), heads.eval(), inventory

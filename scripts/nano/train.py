@@ -32,7 +32,7 @@ FULL = Amounts(
     None,
 )
 SMOKE = Amounts(
-    {("hibari", "en"): 0.06, ("zf_xiaoxiao", "zh"): 0.06, ("zf_xiaoxiao", "en"): 0.0},
+    {("hibari", "en"): 0.06, ("zf_xiaoxiao", "zh"): 0.02, ("zf_xiaoxiao", "en"): 0.0},
     {"tokenizer": 12, "vocoder": 3, "flow": 3, "ar": 3},
     100,
 )

@@ -31,30 +31,52 @@ def arguments(doc: str | None, *, steps: int) -> argparse.ArgumentParser:
     return parser
 
 
+def with_rate(parser: argparse.ArgumentParser, peak: float) -> argparse.ArgumentParser:
+    """The peak learning rate as an option: lower where a stage goes on from trained weights."""
+    parser.add_argument("--rate", type=float, default=peak, help="peak learning rate (default %(default)s)")
+    return parser
+
+
+def state_path(work: Path, stage: str) -> Path:
+    """Where a stage's state lies."""
+    return work / "states" / f"{stage}.pt"
+
+
+def save_state(
+    path: Path, modules: Mapping[str, nn.Module], step: int = 0, optimizer: torch.optim.Optimizer | None = None
+) -> None:
+    """Writes what a Run resumes from, atomically. Modules that it leaves out, and an optimizer, begin anew."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "step": step,
+        "modules": {name: module.state_dict() for name, module in modules.items()},
+        "optimizer": None if optimizer is None else optimizer.state_dict(),
+    }
+    torch.save(state, path.with_suffix(".partial"))
+    path.with_suffix(".partial").rename(path)
+
+
 class Run:
     """One stage's training: `modules` and `optimizer` live in `states/STAGE.pt`, written every two minutes."""
 
     def __init__(
         self, work: Path, stage: str, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, steps: int
     ) -> None:
-        self.path = work / "states" / f"{stage}.pt"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = state_path(work, stage)
         self.stage, self.modules, self.optimizer, self.steps = stage, modules, optimizer, steps
         self.step = 0
         self._shown: dict[str, float] = {}
         if self.path.exists():
             state = torch.load(self.path, weights_only=True)
             self.step = state["step"]
-            for name, module in modules.items():
-                module.load_state_dict(state["modules"][name])
-            optimizer.load_state_dict(state["optimizer"])
+            for name, weights in state["modules"].items():
+                modules[name].load_state_dict(weights)
+            if state["optimizer"] is not None:
+                optimizer.load_state_dict(state["optimizer"])
 
     def save(self) -> None:
         """Writes the state at once, atomically."""
-        modules = {name: module.state_dict() for name, module in self.modules.items()}
-        state = {"step": self.step, "modules": modules, "optimizer": self.optimizer.state_dict()}
-        torch.save(state, self.path.with_suffix(".partial"))
-        self.path.with_suffix(".partial").rename(self.path)
+        save_state(self.path, self.modules, self.step, self.optimizer)
 
     def __iter__(self) -> Iterator[tuple[int, np.random.Generator]]:
         """Yields (step, its own random generator) until `steps`; torch's generator is seeded alike."""
@@ -145,7 +167,7 @@ class Average(nn.Module):
 
 def averaged(work: Path, stage: str, module: nn.Module) -> dict[str, Any]:
     """`module`'s state dict with the stage's averaged weights in it."""
-    state = torch.load(work / "states" / f"{stage}.pt", weights_only=True)["modules"]["average"]
+    state = torch.load(state_path(work, stage), weights_only=True)["modules"]["average"]
     average = Average(module, 0.0)
     average.load_state_dict(state)
     return {**module.state_dict(), **average.state()}

@@ -34,11 +34,12 @@ def ranks() -> dict[bytes, int]:
 
 
 def mandarin() -> set[str]:
-    """All initials and finals that pypinyin knows, with tones."""
+    """All initials and finals that pypinyin knows, these in all five tones: words neutralise what characters do not."""
     from pypinyin.constants import PINYIN_DICT
 
     hanzi = [chr(code) for code in PINYIN_DICT if is_hanzi(chr(code)) and code < 0x9FFF]
-    return set(re.findall(r"<\|[^|]+\|>", " ".join(phones.phonemes_zh(char) for char in hanzi)))
+    found = set(re.findall(r"<\|[^|]+\|>", " ".join(phones.phonemes_zh(char) for char in hanzi)))
+    return {re.sub(r"[1-5](?=\|)", tone, name) for name in found for tone in "12345"}
 
 
 def english(strings: Iterable[str]) -> set[str]:

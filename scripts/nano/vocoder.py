@@ -16,7 +16,7 @@ from glmtts.config import MEL_24K, HiFTConfig
 from glmtts.models.hift import HiFT
 from glmtts.voice.features import log_mel
 from scripts.nano.data import HOP, Corpus, Utterance, f0_track
-from scripts.nano.training import Average, Run, arguments, cosine, start
+from scripts.nano.training import Average, Run, arguments, cosine, start, with_rate
 
 # Two kernels instead of three, shorter source blocks: two thirds of the work at nearly the same sound.
 CONFIG = HiFTConfig(
@@ -80,7 +80,7 @@ def losses(vocoder: HiFT, wave: Tensor, mel: Tensor, f0: Tensor, rng: np.random.
 
 
 def main() -> None:
-    args = arguments(__doc__, steps=2500).parse_args()
+    args = with_rate(arguments(__doc__, steps=2500), 1e-3).parse_args()
     start(args)
     vocoder = new_vocoder()
     average = Average(vocoder, 0.999)
@@ -93,7 +93,7 @@ def main() -> None:
         pools = [languages["en" if i % 2 else "zh"] for i in range(BATCH)]
         batch = [crop(pool[int(rng.integers(len(pool)))], rng) for pool in pools]
         parts = losses(vocoder, *(torch.stack(list(column)) for column in zip(*batch, strict=True)), rng)
-        run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, 1e-3), clip=5.0)
+        run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate), clip=5.0)
         average.update(vocoder, step)
         run.show(**parts)
 
