@@ -221,7 +221,8 @@ class Scheduler:
         report.text_ids += len(utterance.segment.ids)
         report.speech_tokens += len(utterance.tokens)
         report.segments_done += 1
-        if utterance.tokens:  # else it changes nothing, and those before it may not have been heard
+        # Without tokens it changes nothing, and those before it may not have been heard.
+        if utterance.tokens and not stream.handle.ended:
             report.spoken = utterance.after
         stream.spoken.remove(utterance)
 
