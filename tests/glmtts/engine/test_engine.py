@@ -91,6 +91,19 @@ def test_jobs_served_together_say_what_each_says_alone(make_engine: MakeEngine, 
     assert engine.stats().step_rows.total > sum(engine.stats().step_rows.counts), "rows must have shared steps"
 
 
+def test_listeners_of_one_new_voice_share_what_is_learnt_of_it(make_engine: MakeEngine, model: Model) -> None:
+    """With two makers of sound and a voice that none of them knows, each stream is what it is alone."""
+    asked = [job(model, text, seed=i) for i, text in enumerate(TEXTS)]
+    alone = [wave_of(make_engine(), one) for one in asked]
+    engine = make_engine(threads=3)
+    handles = [engine.submit(one) for one in asked]
+    for handle, wave in zip(handles, alone, strict=True):
+        np.testing.assert_allclose(np.concatenate(list(handle.chunks())), wave, atol=1e-4)
+    one_voice = make_engine(threads=2)
+    list(one_voice.submit(asked[0]).chunks())
+    assert engine.stats().voice_bytes == one_voice.stats().voice_bytes > 0
+
+
 def test_a_stream_begins_while_it_is_being_drawn(make_engine: MakeEngine, model: Model) -> None:
     """The first chunk of a long segment comes before its last token is drawn; the joined ones have the exact length."""
     engine = make_engine()
