@@ -28,7 +28,7 @@ from glmtts.engine.options import DEFAULTS, Options, SoundLimits
 from glmtts.engine.scheduler import Scheduler
 from glmtts.engine.sound import Sound
 from glmtts.engine.speech import Item
-from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Moment, Pace
+from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pace
 from glmtts.engine.streams import Stream, Utterance
 from glmtts.history import History, check_spoken
 from glmtts.models.decode import Row
@@ -77,9 +77,8 @@ class BatchEngine:
         )
         self._step_seconds, self._step_rows, self._flow_rows = Counter(SECONDS), Counter(ROWS), Counter(ROWS)
         self._failures = 0
-        cores = torch.get_num_threads()
-        self._pace = Pace((1,) if threads == 1 else (1, self._makers), threads if gpu else cores)
-        self._loop = Loops(self._line, model.device, self._fail_all, *self._loops(threads, cores))
+        self._pace = Pace((1,) if threads == 1 else (1, self._makers))
+        self._loop = Loops(self._line, model.device, self._fail_all, *self._loops(threads))
 
     # What a caller asks for: see `glmtts.engine.job.Engine`.
 
@@ -155,7 +154,8 @@ class BatchEngine:
 
     # Steps
 
-    def _loops(self, threads: int, cores: int) -> list[Loop]:
+    def _loops(self, threads: int) -> list[Loop]:
+        cores = torch.get_num_threads()
         if threads == 1:
             return [Loop("engine", self._in_turn, cores)]
         # A step of the AR model is too small to be shared out. More threads than cores is well for those of the engine,
@@ -206,7 +206,7 @@ class BatchEngine:
         return piece is not None or bool(rows)
 
     def _prefill(self, stream: Stream, utterance: Utterance) -> None:
-        began, count = Moment.now(), self._options.limits.prefill
+        began, count = time.monotonic(), self._options.limits.prefill
         prompt, job = utterance.prompt, stream.job
         ids = prompt_layout(prompt.text, utterance.segment.ids, prompt.speech, self._model.special)
         row = Row(ids, prompt.bounds, job.seed, utterance.segment.index)
@@ -220,7 +220,7 @@ class BatchEngine:
         self._book("prefill", [stream], began, stage=0)
 
     def _step(self, rows: dict[int, Drawn]) -> None:
-        began = Moment.now()
+        began = time.monotonic()
         drawn = self._drawing.step(rows)
         with self._line.changed:
             for (stream, utterance), token in drawn:
@@ -230,7 +230,7 @@ class BatchEngine:
                     self._scheduler.drew(stream, utterance, token)
             self._line.notify()
         if rows:
-            self._step_seconds.note(time.monotonic() - began.clock)
+            self._step_seconds.note(time.monotonic() - began)
             self._step_rows.note(len(rows))
             self._book("decode", [stream for stream, _ in rows.values()], began, stage=0)
 
@@ -260,7 +260,7 @@ class BatchEngine:
 
     def _sound(self, items: list[Item]) -> bool:
         """One step for the most urgent block and those that it can take along. False when there is none."""
-        began = Moment.now()
+        began = time.monotonic()
         if not items:
             return self._rehearse(began)
         name, batch, made = self._runner.step(items)
@@ -279,7 +279,7 @@ class BatchEngine:
                 self._line.notify()
         return True
 
-    def _rehearse(self, began: Moment) -> bool:
+    def _rehearse(self, began: float) -> bool:
         """While there is nothing to make sound of: gets to know the voice of a job that is being drawn."""
         with self._line.changed:
             streams = self._scheduler.streams
@@ -288,11 +288,11 @@ class BatchEngine:
             self._book("flow", [stream], began, stage=-1)
         return stream is not None
 
-    def _book(self, name: str, streams: list[Stream], began: Moment, stage: int) -> None:
-        ended = Moment.now()
-        self._pace.spent(stage, began, ended)
+    def _book(self, name: str, streams: list[Stream], began: float, stage: int) -> None:
+        ended = time.monotonic()
+        self._pace.spent(stage, ended - began)
         for stream in streams:
-            stream.handle.report.spend(name, began.clock, ended.clock, 1 / len(streams))
+            stream.handle.report.spend(name, began, ended, 1 / len(streams))
 
 
 def _first_guess(model: Model) -> float:

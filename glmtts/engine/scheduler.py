@@ -172,7 +172,8 @@ class Scheduler:
     def sounding(self, now: float, rate: float | None) -> list[tuple[Stream, Utterance, Block]]:
         """The blocks that can be made now, the most urgent first: one of each job. Lets listeners begin.
 
-        Those who may not yet are last: what is made for them meanwhile is kept, and lets them begin the sooner.
+        Those who may not yet are last, and come only where no listener is in need, whom they would slow down: what is
+        made for them meanwhile is kept, and lets them begin the sooner.
         rate: the work that one maker does in a second, see `deadlines`; None if that is not yet known.
         """
         due = []
@@ -182,7 +183,11 @@ class Scheduler:
                 stream.due = stream.due or now
                 due.append((stream, stream.spoken[0], block))
         self._let_begin([s for s in self.streams if not s.speaking and s.due is not None], now, rate)
-        return sorted(due, key=lambda item: (not item[0].speaking, urgency(self.standing(item[0]), rate, now)))
+        by_urgency = sorted((urgency(self.standing(item[0]), rate, now), i) for i, item in enumerate(due))
+        speaking = [due[i] for _, i in by_urgency if due[i][0].speaking]
+        if any(not can_wait for (can_wait, _), i in by_urgency if due[i][0].speaking):
+            return speaking
+        return speaking + [due[i] for _, i in by_urgency if not due[i][0].speaking]
 
     def _let_begin(self, waiting: list[Stream], now: float, rate: float | None) -> None:
         """In the order in which they came; where one may not yet, nobody after him may."""

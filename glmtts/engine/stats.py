@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from threading import Lock
-from typing import NamedTuple
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 ROWS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
@@ -98,46 +97,32 @@ class Pulse:
         return 0.0 if last is None else time.monotonic() - last
 
 
-class Moment(NamedTuple):
-    """A time on `time.monotonic`'s clock, and on that of the core seconds that the thread has had."""
-
-    clock: float
-    cpu: float
-
-    @staticmethod
-    def now() -> Moment:
-        return Moment(time.monotonic(), time.thread_time())
-
-
 class Pace:
     """How much comes of a second of work, over the last seconds of sound: what is long ago counts less and less.
 
     Time is noted apart for the stages that run at the same time, of which `threads` tells how many threads share each;
-    the busiest one sets the pace. So do the `cores` when they are fewer than all these threads.
+    the busiest one sets the pace. Where these are more threads than cores they slow each other down, and that shows.
     """
 
     MEMORY = 20.0
     """Seconds of sound after which something weighs 1/e of what it did."""
 
-    def __init__(self, threads: Sequence[int], cores: int) -> None:
-        self._threads, self._cores = threads, cores
+    def __init__(self, threads: Sequence[int]) -> None:
+        self._threads = threads
         self._busy = [0.0] * len(threads)
-        self._cpu = 0.0
         self._sound = self._work = 0.0
         self._lock = Lock()
 
-    def spent(self, stage: int, began: Moment, ended: Moment) -> None:
-        """On a step of one thread."""
+    def spent(self, stage: int, seconds: float) -> None:
+        """By one of its threads."""
         with self._lock:
-            self._busy[stage] += ended.clock - began.clock
-            self._cpu += ended.cpu - began.cpu
+            self._busy[stage] += seconds
 
     def made(self, sound: float, work: float) -> None:
         """So many seconds of sound have come of it, and so much of the policy's work was done with a block."""
         with self._lock:
             kept = math.exp(-sound / self.MEMORY)
             self._busy = [busy * kept for busy in self._busy]
-            self._cpu *= kept
             self._sound, self._work = (self._sound + sound) * kept, (self._work + work) * kept
 
     @property
@@ -151,6 +136,5 @@ class Pace:
         return self._by(self._work)
 
     def _by(self, done: float) -> float | None:
-        stages = (busy / threads for busy, threads in zip(self._busy, self._threads, strict=True))
-        busiest = max(*stages, self._cpu / self._cores)
+        busiest = max(busy / threads for busy, threads in zip(self._busy, self._threads, strict=True))
         return done / busiest if done and busiest else None
