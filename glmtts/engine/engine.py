@@ -238,8 +238,7 @@ class BatchEngine:
 
     def _rate(self) -> float | None:
         """The work that one maker does in a second."""
-        work = self._pace.work
-        return work / self._makers if work is not None else None
+        return self._pace.work and self._pace.work / self._makers
 
     def _due(self) -> list[Item]:
         return self._scheduler.sounding(time.monotonic(), self._rate())
