@@ -198,6 +198,8 @@ def plot(rows: list[dict[str, Any]], file: Path) -> None:
     right.set(xlabel="listeners at once", ylabel="s, median", title="first audio")
     for axis in (left, right):
         axis.set_xscale("log", base=2)
+        axis.set_ylim(bottom=0)
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.grid(visible=True, alpha=0.3)
     right.legend(fontsize="small")
     figure.savefig(file, dpi=110)

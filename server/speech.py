@@ -44,6 +44,8 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
         asked, recording = bodies.read_speech(request, services.settings, services.shared.limits.max_text)
         job = _job(services, engine, asked, recording, stream)
         handle = engine.submit(job)
+        # The ids as numbers take twenty times a token's memory, and the record is kept, also of those who hang up.
+        held.callback(setattr, handle.report, "spoken", ())
         held.callback(handle.cancel)
         record.report = handle.report
         held.enter_context(services.hangups.watching(request.environ.get("gunicorn.socket"), _hangup(record, handle)))
@@ -54,7 +56,6 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
         def finished() -> None:
             spoken = Continuation(job.segments[-1].index + 1, handle.report.spoken)
             record.continuation = continuation.write(spoken, engine.info)
-            handle.report.spoken = ()  # the ids as numbers take twenty times the memory, and the record is kept
 
         if stream:
             record.playback = Playback()

@@ -9,6 +9,7 @@ Knows nothing about slots, deadlines, waveforms. Dimension names: t time in mel 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import RLock
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
@@ -28,7 +29,7 @@ from glmtts.models.flow_rows import FlowRow, FlowRows
 
 
 class FlowBlocks:
-    """One flow at work on many segments."""
+    """One flow at work on many segments. Several threads may be, each on segments of its own; voices they share."""
 
     def __init__(self, flow: Flow, limits: SoundLimits, device: torch.device) -> None:
         self._limits, self._device = limits, device
@@ -37,14 +38,16 @@ class FlowBlocks:
         self._voices: WeakKeyDictionary[Stream, Conditioning] = WeakKeyDictionary()
         self._speeches: WeakKeyDictionary[Utterance, Speech] = WeakKeyDictionary()
         self._rehearsed: WeakValueDictionary[Key, FlowRow] = WeakValueDictionary()
+        self._lock = RLock()
 
     def speech(self, item: Item) -> Speech:
         """The state of the segment that the block is of."""
         stream, utterance, _ = item
-        if utterance not in self._speeches:
-            bins = self._voice(stream).mel_tm.shape[1]
-            self._speeches[utterance] = new_speech(stream, utterance, bins, self._device)
-        return self._speeches[utterance]
+        with self._lock:
+            if utterance not in self._speeches:
+                bins = self._voice(stream).mel_tm.shape[1]
+                self._speeches[utterance] = new_speech(stream, utterance, bins, self._device)
+            return self._speeches[utterance]
 
     def row(self, item: Item) -> FlowRow:
         """What the flow takes a step with for this block: the voice's prompt while it is not known, then the block."""
@@ -57,7 +60,10 @@ class FlowBlocks:
 
     def rehearsal(self, stream: Stream) -> FlowRow | None:
         """The row that speaks the prompt of a listener's voice; None when that is remembered, or there is nothing."""
-        voice = self._voice(stream)
+        with self._lock:
+            return self._rehearsal(self._voice(stream))
+
+    def _rehearsal(self, voice: Conditioning) -> FlowRow | None:
         if voice.memory is not None or voice.frames == 0:
             return None
         if voice.row is None:
@@ -72,7 +78,7 @@ class FlowBlocks:
         return voice.row
 
     def advance(self, rows: Sequence[FlowRow]) -> None:
-        """One solver step for each row; when it raises, no row has moved."""
+        """One solver step for each row that is not done; when it raises, no row has moved."""
         self._rows.advance(rows)
 
     def conclude(self, item: Item, row: FlowRow) -> None:
@@ -93,11 +99,12 @@ class FlowBlocks:
         speech.row, speech.finished = None, block
 
     def _voice(self, stream: Stream) -> Conditioning:
-        if stream not in self._voices:
-            job = stream.job
-            most = self._limits.prompt if job.stream else None
-            self._voices[stream] = condition(job.voice, job.sample_rate, most, self._device)
-        return self._voices[stream]
+        with self._lock:
+            if stream not in self._voices:
+                job = stream.job
+                most = self._limits.prompt if job.stream else None
+                self._voices[stream] = condition(job.voice, job.sample_rate, most, self._device)
+            return self._voices[stream]
 
     @staticmethod
     def _window(stream: Stream) -> int:

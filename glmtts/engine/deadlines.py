@@ -18,12 +18,12 @@ WHOLE = 3.0
 """Sound that nobody listens to as it comes is due so long after the job's last."""
 SLACK = 0.5
 """A listener's block that must be begun within so long is before all that can wait."""
-HEADROOM = 0.8
+HEADROOM = 0.7
 """Share of the engine's speed that listeners may need together."""
 HORIZON = 16
 """Blocks of a job that are looked at in advance: by then they are as large as they get."""
-BLOCK = 40
-"""What a block costs beside its tokens, in tokens: context, look-ahead, and that small steps are inefficient."""
+BLOCK = 20
+"""What a block costs beside its tokens, in tokens: context, and that small steps are inefficient."""
 
 
 def work(tokens: int) -> float:
@@ -60,19 +60,27 @@ class Standing:
 def urgency(job: Standing, rate: float | None, now: float) -> tuple[bool, float]:
     """Sorts the most urgent first: listeners whose next block must be begun soon, then all others, by what is due.
 
-    rate: work done in a second, None if that is not yet known.
+    rate: work that one maker of sound does in a second, None if that is not yet known.
     """
     begin = job.due - (job.work / rate if rate else 0.0)
     return not (job.listens and begin < now + SLACK), job.due
 
 
 def may_begin(
-    newcomer: Iterable[Piece], speaking: Iterable[tuple[float, Iterable[Piece]]], rate: float | None, now: float
+    newcomer: Iterable[Piece],
+    speaking: Iterable[tuple[float, Iterable[Piece]]],
+    rate: float | None,
+    now: float,
+    *,
+    lead: float = 0.0,
+    makers: int = 1,
 ) -> bool:
     """Whether a listener may get his first sound without anybody, him included, running dry later on.
 
-    It is tried in advance, block by block, the most urgent first: `newcomer` are his, `speaking` when each of the
-    others runs dry and what he is to hear. Where nobody else speaks he may in any case.
+    It is tried in advance, block by block, the most urgent first: `newcomer` are his after the `lead` seconds of sound
+    that have been made already, `speaking` when each of the others runs dry and what he is to hear. There are `makers`,
+    each at work on one block at a time, as fast as `rate` says; a listener's blocks are made one after the other.
+    Where nobody else speaks he may in any case.
     """
     others = [(dry_at, islice(pieces, HORIZON)) for dry_at, pieces in speaking]
     if not others or rate is None:
@@ -82,21 +90,24 @@ def may_begin(
     heap: list[tuple[float, int, Iterator[Piece]]] = [
         (dry_at, index, pieces) for index, (dry_at, pieces) in enumerate(others, start=1)
     ]
-    heap.append((now + FIRST, 0, islice(newcomer, HORIZON)))
+    heap.append((now + (lead or FIRST), 0, islice(newcomer, HORIZON)))
     heapify(heap)
-    clock, begun = now, False
+    free, ready = [now] * makers, [now] * len(heap)
+    begun = lead > 0
     while heap:
         dry_at, index, pieces = heap[0]
         piece = next(pieces, None)
         if piece is None:
             heappop(heap)
             continue
-        clock += piece.work / rate
+        made = max(free[0], ready[index]) + piece.work / rate
+        heapreplace(free, made)
+        ready[index] = made
         first = index == 0 and not begun
-        if clock > dry_at and not first:
+        if made > dry_at and not first:
             return False
         begun = begun or index == 0
-        heapreplace(heap, ((clock if first else dry_at) + piece.sound, index, pieces))
+        heapreplace(heap, ((made if first else dry_at) + piece.sound, index, pieces))
     return True
 
 

@@ -1,9 +1,9 @@
 """The engine: many jobs at once on one device, drawn together and sounding while they are being drawn.
 
 Two kinds of step, each of which takes along whoever needs it: `_draw` gives every row its next token, `_sound` takes
-blocks one solver step or one vocoder window further. Where the device can do both at once, each has a thread (and a
-CUDA stream) of its own; else one thread does what is most urgent. What a step is for decides the scheduler, what it
-computes the runners `drawing` and `sound`. Knows nothing about HTTP.
+blocks one solver step or one vocoder window further. They run at the same time: one thread draws, and one (with a CUDA
+stream of its own) or more make sound; or else one thread does what is most urgent. What a step is for decides the
+scheduler, what it computes the runners `drawing` and `sound`. Knows nothing about HTTP.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from glmtts.voice.voice import Voice
 FEATURES = ("emotion", "phoneme_control", "kv_cache", "streaming")
 CPU_SOUND = SoundLimits()
 GPU_SOUND = SoundLimits(frames=16384, piece=1024, prompt=250)
+CPU_THREADS, GPU_THREADS = 3, 2
+"""A GPU makes a batch of blocks about as fast as one, a core does not: there, two makers of sound share them out."""
 
 Drawn = tuple[Stream, Utterance]
 
@@ -55,6 +57,9 @@ class BatchEngine:
             info.name, info.version, info.languages, model.sample_rates, FEATURES, str(model.device), options.slots
         )
         sound = options.sound or (GPU_SOUND if gpu else CPU_SOUND)
+        threads = options.threads or (GPU_THREADS if gpu else CPU_THREADS)
+        self._makers = max(1, threads - 1)
+        self._taken: set[Stream] = set()
         self._reserved = reserve(model, options, sound)
         self._drawing: Drawing[Drawn] = Drawing(model, options.slots, fixed_shape=options.deterministic)
         self._runner = Sound(model, sound)
@@ -68,12 +73,12 @@ class BatchEngine:
             ladder=options.ladder,
             limits=options.limits,
             behind=max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE,
+            makers=self._makers,
         )
         self._step_seconds, self._step_rows, self._flow_rows = Counter(SECONDS), Counter(ROWS), Counter(ROWS)
         self._failures = 0
-        loops = self._loops(options.threads)
-        self._pace = Pace(len(loops))
-        self._loop = Loops(self._line, model.device, self._fail_all, *loops)
+        self._pace = Pace((1,) if threads == 1 else (1, self._makers))
+        self._loop = Loops(self._line, model.device, self._fail_all, *self._loops(threads))
 
     # What a caller asks for: see `glmtts.engine.job.Engine`.
 
@@ -124,7 +129,7 @@ class BatchEngine:
                 voice_bytes=self._runner.memories.bytes,
                 voice_hits=self._runner.memories.hits,
                 voice_misses=self._runner.memories.misses,
-                unsent_seconds=self._line.unsent(),
+                unsent_seconds=self._line.unsent() + sum(stream.lead for stream in streams),
                 held=sum(map(self._scheduler.held, streams)),
                 pace=self._pace.sound,
                 retries=self._drawing.retries.count + self._runner.retries.count,
@@ -153,15 +158,17 @@ class BatchEngine:
         cores = torch.get_num_threads()
         if threads == 1:
             return [Loop("engine", self._in_turn, cores)]
-        # A step of the AR model is too small to be shared out.
-        sound = Loop("sound", lambda: self._sound(self._due()), max(1, cores - 1), own_stream=True)
-        return [Loop("draw", self._draw, 1), sound]
+        # A step of the AR model is too small to be shared out. More threads than cores is well for those of the engine,
+        # which wait for each other at no barrier; within a step it is not.
+        share = max(1, (cores - 1) // self._makers)
+        makers = [Loop(f"sound {i}", self._make, share, own_stream=True) for i in range(self._makers)]
+        return [Loop("draw", self._draw, 1), *makers]
 
     def _in_turn(self) -> bool:
-        items = self._due()
         with self._line.changed:
+            items = self._due()
             self._keep_house()
-            turn = self._scheduler.turn(time.monotonic(), self._pace.work, items)
+            turn = self._scheduler.turn(time.monotonic(), self._rate(), items)
         return self._sound(items) if turn == "sound" else self._draw()
 
     def _keep_house(self) -> None:
@@ -229,9 +236,26 @@ class BatchEngine:
 
     # Sounding
 
+    def _rate(self) -> float | None:
+        """The work that one maker does in a second."""
+        return self._pace.work and self._pace.work / self._makers
+
     def _due(self) -> list[Item]:
+        return self._scheduler.sounding(time.monotonic(), self._rate())
+
+    def _make(self) -> bool:
+        """A step for jobs that no other maker is at: of several makers each takes one, a single one all that it can."""
         with self._line.changed:
-            return self._scheduler.sounding(time.monotonic(), self._pace.work)
+            free = [item for item in self._due() if item[0] not in self._taken]
+            mine = free if self._makers == 1 else free[:1]
+            self._taken.update(stream for stream, *_ in mine)
+        try:
+            return self._sound(mine)
+        finally:
+            with self._line.changed:
+                self._taken.difference_update(stream for stream, *_ in mine)
+                if mine and self._makers > 1:
+                    self._line.notify()
 
     def _sound(self, items: list[Item]) -> bool:
         """One step for the most urgent block and those that it can take along. False when there is none."""

@@ -22,21 +22,22 @@ class SoundLimits:
 
 @dataclass(frozen=True)
 class Options:
-    """slots: jobs that are drawn at once. waiting: jobs that may stand in line behind them. threads: 2 draw and make
-    sound at the same time, 1 does so in turn (on two cores slower by a third). deterministic: a job's tokens do not
-    depend on its neighbours (fixed shapes, float32), which costs speed. sound: None is what suits the device."""
+    """slots: jobs that are drawn at once. waiting: jobs that may stand in line behind them. threads: one alone draws
+    and makes sound in turn; of more, one draws and the others make sound, each of other jobs. deterministic: a job's
+    tokens do not depend on its neighbours (fixed shapes, float32), which costs speed. threads and sound: None is what
+    suits the device."""
 
     slots: int = 16
     waiting: int = 64
-    threads: int = 2
+    threads: int | None = None
     deterministic: bool = False
     ladder: Ladder = field(default_factory=Ladder)
     limits: Limits = field(default_factory=Limits)
     sound: SoundLimits | None = None
 
     def __post_init__(self) -> None:
-        if self.slots < 1 or self.waiting < 0 or self.threads not in (1, 2):
-            raise ValueError(f"{self}: slots from 1, waiting from 0 and 1 or 2 threads are wanted")
+        if self.slots < 1 or self.waiting < 0 or (self.threads is not None and self.threads < 1):
+            raise ValueError(f"{self}: slots from 1, waiting from 0 and threads from 1 are wanted")
 
 
 DEFAULTS = Options()

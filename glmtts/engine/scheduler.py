@@ -26,7 +26,8 @@ TOKENS_FIRST = 0.2
 
 
 class Scheduler:
-    """The slots. `history` starts a job's chain. `behind`: seconds by which sound stays behind the blocks made."""
+    """The slots. `history` starts a job's chain. `behind`: seconds by which sound stays behind the blocks made.
+    `makers`: of sound, each at work on another job's block."""
 
     def __init__(
         self,
@@ -38,9 +39,10 @@ class Scheduler:
         ladder: Ladder,
         limits: Limits,
         behind: float = 0.0,
+        makers: int = 1,
     ) -> None:
         self._line, self._history, self._expectation = line, history, expectation
-        self._ladder, self._limits, self._behind = ladder, limits, behind
+        self._ladder, self._limits, self._behind, self._makers = ladder, limits, behind, makers
         self._free = list(range(slots))[::-1]
         self._streams: dict[int, Stream] = {}
         self._prefills: deque[Stream] = deque()
@@ -83,7 +85,7 @@ class Scheduler:
 
     def held(self, stream: Stream) -> bool:
         """Whether nothing more is made for now, because the reader has not taken what there is."""
-        return stream.handle.unsent > self._limits.unsent
+        return stream.handle.unsent + stream.lead > self._limits.unsent
 
     def _drop(self, stream: Stream) -> None:
         if self._streams.get(stream.slot) is not stream:
@@ -98,6 +100,9 @@ class Scheduler:
 
     def _begin(self, stream: Stream) -> bool:
         stream.speaking = stream.handle.start()
+        for wave in stream.kept:
+            stream.handle.put(wave)
+        stream.kept.clear()
         return stream.speaking
 
     # Drawing
@@ -105,6 +110,8 @@ class Scheduler:
     def _open(self, stream: Stream) -> None:
         """Puts the next segment up for prefill, unless the reader is too far behind; ends the job after its last."""
         if not stream.todo and not stream.spoken:
+            if not stream.speaking:
+                self._begin(stream)
             stream.handle.end()
             self._drop(stream)
         if not stream.todo or self.held(stream):
@@ -163,9 +170,11 @@ class Scheduler:
     # Sounding
 
     def sounding(self, now: float, rate: float | None) -> list[tuple[Stream, Utterance, Block]]:
-        """The blocks that may be made now, the most urgent first: one of each job. Lets listeners begin.
+        """The blocks that can be made now, the most urgent first: one of each job. Lets listeners begin.
 
-        rate: the work that the engine does in a second, see `deadlines`; None if that is not yet known.
+        Those who may not yet are last, and come only where no listener is in need, whom they would slow down: what is
+        made for them meanwhile is kept, and lets them begin the sooner.
+        rate: the work that one maker does in a second, see `deadlines`; None if that is not yet known.
         """
         due = []
         for stream in self.streams:
@@ -173,34 +182,41 @@ class Scheduler:
             if block is not None and not stream.handle.ended and not self.held(stream):
                 stream.due = stream.due or now
                 due.append((stream, stream.spoken[0], block))
-        self._let_begin([stream for stream, *_ in due if not stream.speaking], now, rate)
-        speaking = [item for item in due if item[0].speaking]
-        return sorted(speaking, key=lambda item: urgency(self.standing(item[0]), rate, now))
+        self._let_begin([s for s in self.streams if not s.speaking and s.due is not None], now, rate)
+        by_urgency = sorted((urgency(self.standing(item[0]), rate, now), i) for i, item in enumerate(due))
+        speaking = [due[i] for _, i in by_urgency if due[i][0].speaking]
+        if any(not can_wait for (can_wait, _), i in by_urgency if due[i][0].speaking):
+            return speaking
+        return speaking + [due[i] for _, i in by_urgency if not due[i][0].speaking]
 
     def _let_begin(self, waiting: list[Stream], now: float, rate: float | None) -> None:
         """In the order in which they came; where one may not yet, nobody after him may."""
         speaking = [stream for stream in self.streams if stream.speaking and stream.job.stream] if waiting else []
         for stream in sorted(waiting, key=lambda stream: stream.since):
             others = [(self.standing(other).due, self._pieces(other)) for other in speaking]
-            if not may_begin(self._pieces(stream), others, rate, now):
+            if not may_begin(self._pieces(stream), others, rate, now, lead=stream.lead, makers=self._makers):
                 return
             if self._begin(stream) and stream.due is not None:
                 stream.handle.report.spend("queue", stream.due, now)
                 stream.since = now
                 speaking.append(stream)
+                self._line.notify()  # his first block may be another maker's
 
     def made(self, stream: Stream, utterance: Utterance, wave: Wave, now: float, *, whole: bool) -> None:
         """More sound of the job's first block; `whole`: with this the block has been made."""
         block = utterance.block
         if self._streams.get(stream.slot) is not stream or block is None:
             return
-        stream.since = now
+        if stream.speaking:
+            stream.since = now
         if whole:
             utterance.block, utterance.sounded = None, block.end
         if over := whole and block.last:
             self._finish(stream, utterance)
-        if len(wave):
+        if len(wave) and stream.speaking:
             stream.handle.put(wave)
+        elif len(wave):
+            stream.kept.append(wave)
         if over and stream.drawn is None:
             self._open(stream)
 
@@ -210,7 +226,8 @@ class Scheduler:
         report.text_ids += len(utterance.segment.ids)
         report.speech_tokens += len(utterance.tokens)
         report.segments_done += 1
-        if utterance.tokens:  # else it changes nothing, and those before it may not have been heard
+        # Without tokens it changes nothing, and those before it may not have been heard.
+        if utterance.tokens and not stream.handle.ended:
             report.spoken = utterance.after
         stream.spoken.remove(utterance)
 

@@ -32,7 +32,7 @@ class Made(NamedTuple):
 
 
 class Sound:
-    """One model's flow and vocoders."""
+    """One model's flow and vocoders. Several threads may use it, each for jobs of its own."""
 
     def __init__(self, model: Model, limits: SoundLimits) -> None:
         self._vocoders, self._limits = model.vocoders, limits
@@ -62,7 +62,7 @@ class Sound:
     def rehearse(self, streams: Sequence[Stream]) -> Stream | None:
         """When there is no block to make: one step with the first voice that is not yet known, and whose it is."""
         for stream in streams:
-            if stream.job.stream and (row := self._blocks.rehearsal(stream)) is not None:
+            if stream.job.stream and (row := self._blocks.rehearsal(stream)) is not None and not row.lock.locked():
                 try:
                     self._blocks.advance([row])
                 except Exception as error:  # it is tried again for the first block, and is then an end of the job

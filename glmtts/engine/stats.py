@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from threading import Lock
@@ -99,18 +100,21 @@ class Pulse:
 class Pace:
     """How much comes of a second of work, over the last seconds of sound: what is long ago counts less and less.
 
-    Time is noted apart for each of the `stages` that run at the same time: the busiest one sets the pace.
+    Time is noted apart for the stages that run at the same time, of which `threads` tells how many threads share each;
+    the busiest one sets the pace. Where these are more threads than cores they slow each other down, and that shows.
     """
 
     MEMORY = 20.0
     """Seconds of sound after which something weighs 1/e of what it did."""
 
-    def __init__(self, stages: int) -> None:
-        self._busy = [0.0] * stages
+    def __init__(self, threads: Sequence[int]) -> None:
+        self._threads = threads
+        self._busy = [0.0] * len(threads)
         self._sound = self._work = 0.0
         self._lock = Lock()
 
     def spent(self, stage: int, seconds: float) -> None:
+        """By one of its threads."""
         with self._lock:
             self._busy[stage] += seconds
 
@@ -132,5 +136,5 @@ class Pace:
         return self._by(self._work)
 
     def _by(self, done: float) -> float | None:
-        busiest = max(self._busy)
+        busiest = max(busy / threads for busy, threads in zip(self._busy, self._threads, strict=True))
         return done / busiest if done and busiest else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from glmtts.audio import Wave
 from glmtts.engine.chunker import Block, Chunker, Ladder
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import Job
@@ -74,7 +75,14 @@ class Stream:
     """Whether it may sound."""
     due: float | None = None
     """When its first block became due."""
+    kept: list[Wave] = field(default_factory=list)
+    """Sound that was made before it might be heard."""
 
     @property
     def job(self) -> Job:
         return self.handle.job
+
+    @property
+    def lead(self) -> float:
+        """Seconds of sound that are kept."""
+        return sum(map(len, self.kept)) / self.job.sample_rate

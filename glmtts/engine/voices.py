@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -58,27 +59,29 @@ def rehearse(voice: Conditioning, rows: FlowRows) -> FlowRow:
 
 
 class VoiceMemories:
-    """Memories of the voices that were used last, at most `limit` bytes of them. For one thread."""
+    """Memories of the voices that were used last, at most `limit` bytes of them. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self._limit, self._lock = limit, Lock()
         self._kept: OrderedDict[Key, Memory] = OrderedDict()
         self.bytes = self.hits = self.misses = 0
 
     def get(self, key: Key) -> Memory | None:
-        memory = self._kept.get(key)
-        if memory is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        self._kept.move_to_end(key)
-        return memory
+        with self._lock:
+            memory = self._kept.get(key)
+            if memory is None:
+                self.misses += 1
+                return None
+            self.hits += 1
+            self._kept.move_to_end(key)
+            return memory
 
     def put(self, key: Key, memory: Memory) -> None:
         """Forgets the voices that were used longest ago, to make room; keeps none that is larger than all the room."""
-        if key in self._kept or memory.nbytes > self._limit:
-            return
-        while self.bytes + memory.nbytes > self._limit:
-            self.bytes -= self._kept.popitem(last=False)[1].nbytes
-        self._kept[key] = memory
-        self.bytes += memory.nbytes
+        with self._lock:
+            if key in self._kept or memory.nbytes > self._limit:
+                return
+            while self.bytes + memory.nbytes > self._limit:
+                self.bytes -= self._kept.popitem(last=False)[1].nbytes
+            self._kept[key] = memory
+            self.bytes += memory.nbytes

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.server import ROOT, store_voice
+from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 
 def run(voices: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +40,29 @@ def test_the_bench_measures_what_a_listener_hears(tmp_path: Path) -> None:
         assert row["audio_per_second"] > 0
         assert row["peak_mib"] > 10
         assert str(row["concurrency"]) in done.stdout
+
+
+def test_the_stages_are_measured_against_their_floors(tmp_path: Path) -> None:
+    """Every stage of a checkpoint has its time and a floor, and a step of more rows has more operations in it."""
+    checkpoint, out = write_tiny_checkpoint(tmp_path / "tiny"), tmp_path / "stages.json"
+    flags = ["--quick", "--checkpoint", str(checkpoint), "--batches", "1", "4", "--json", str(out)]
+    done = run(tmp_path / "voices", "scripts/bench_stages.py", *flags)
+    assert done.returncode == 0, done.stderr
+    stages = {one["stage"]: one for one in json.loads(out.read_text(encoding="utf-8"))["stages"]}
+    assert sorted(name.split(",")[0] for name in stages) == ["AR step"] * 2 + ["flow"] * 4 + ["vocoder"] * 4
+    assert all(one["ms"] > 0 and one["floor"] > 0 and one["stage"] in done.stdout for one in stages.values())
+    assert stages["AR step, 4 rows"]["arithmetic"] > stages["AR step, 1 rows"]["arithmetic"]
+
+
+def test_health_is_probed_while_the_server_is_busy(tmp_path: Path) -> None:
+    """Idle connections stay open and streams run while the probes are answered; the slowest is told."""
+    out = tmp_path / "health.json"
+    flags = ["--checkpoint", "fake:delay=0.02", "--streams", "2", "--idle", "20", "--seconds", "1", "--json", str(out)]
+    done = run(tmp_path, "scripts/bench_health.py", *flags)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert 0 < found["p50"] <= found["p99"] <= found["max"]
+    assert found["probes"] > 5
 
 
 @pytest.mark.timeout(300)

@@ -86,3 +86,20 @@ def test_the_length_of_a_text_is_learnt() -> None:
         expectation.learn(10, 100)
     assert expectation.tokens(10) == pytest.approx(100, rel=0.02)
     assert Expectation(0.01).tokens(1) == 1
+
+
+def test_makers_share_the_listeners_but_not_a_listener() -> None:
+    """One maker is too slow for two listeners where two are not; for one listener, a second one is of no use."""
+    speaking = [(NOW + 1.0, steady())]
+    rate = 70.0 / HEADROOM
+    assert may_begin(steady(), speaking, rate, NOW, makers=2)
+    assert not may_begin(steady(), speaking, rate, NOW, makers=1)
+    assert not may_begin(steady(), [(NOW + 1.0, [Piece(1.0, 100.0)] * 4)], rate, NOW, makers=2)
+
+
+def test_what_was_made_in_advance_lets_a_newcomer_begin_sooner() -> None:
+    """Who would run dry with nothing in hand does not with some seconds; and who has everything harms nobody."""
+    speaking, rate = [(NOW + 1.0, steady())], 80.0 / HEADROOM
+    assert not may_begin(steady(), speaking, rate, NOW)
+    assert may_begin(steady(), speaking, rate, NOW, lead=6.0)
+    assert may_begin([], speaking, rate, NOW, lead=1.0)

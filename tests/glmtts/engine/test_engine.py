@@ -53,7 +53,7 @@ def offline(model: Model, text: str, asked: Job) -> Speech:
     return synthesize(model, text, asked.voice, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("speed", [1.0, 0.7])
 def test_a_whole_job_is_what_offline_synthesis_says(
     make_engine: MakeEngine, model: Model, threads: int, speed: float
@@ -74,7 +74,7 @@ def test_a_whole_job_is_what_offline_synthesis_says(
     assert set(report.stage_seconds) == {"queue", "prefill", "decode", "flow", "vocoder"}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 3])
 def test_jobs_served_together_say_what_each_says_alone(make_engine: MakeEngine, model: Model, threads: int) -> None:
     """Eight jobs at once, of several texts, speeds and kinds, over four slots: those not streamed equal offline."""
     engine = make_engine(slots=4, threads=threads)
@@ -89,6 +89,19 @@ def test_jobs_served_together_say_what_each_says_alone(make_engine: MakeEngine, 
         if not one.stream:
             np.testing.assert_allclose(made, alone, atol=1e-4)
     assert engine.stats().step_rows.total > sum(engine.stats().step_rows.counts), "rows must have shared steps"
+
+
+def test_listeners_of_one_new_voice_share_what_is_learnt_of_it(make_engine: MakeEngine, model: Model) -> None:
+    """With two makers of sound and a voice that none of them knows, each stream is what it is alone."""
+    asked = [job(model, text, seed=i) for i, text in enumerate(TEXTS)]
+    alone = [wave_of(make_engine(), one) for one in asked]
+    engine = make_engine(threads=3)
+    handles = [engine.submit(one) for one in asked]
+    for handle, wave in zip(handles, alone, strict=True):
+        np.testing.assert_allclose(np.concatenate(list(handle.chunks())), wave, atol=1e-4)
+    one_voice = make_engine(threads=2)
+    list(one_voice.submit(asked[0]).chunks())
+    assert engine.stats().voice_bytes == one_voice.stats().voice_bytes > 0
 
 
 def test_a_stream_begins_while_it_is_being_drawn(make_engine: MakeEngine, model: Model) -> None:

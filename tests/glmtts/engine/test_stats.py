@@ -32,7 +32,7 @@ def test_a_pulse_ages_only_at_work() -> None:
 
 def test_pace_is_what_came_of_work_lately() -> None:
     """Seconds of sound, and work, by the busiest stage's seconds; what is long ago hardly counts."""
-    pace = Pace(2)
+    pace = Pace((1, 1))
     assert pace.sound is None
     pace.spent(0, 0.25)
     pace.spent(1, 0.5)
@@ -44,3 +44,11 @@ def test_pace_is_what_came_of_work_lately() -> None:
         pace.made(1.0, 10.0)
     assert pace.sound == pytest.approx(0.5, rel=0.01)
     assert pace.work == pytest.approx(5.0, rel=0.01)
+
+
+def test_threads_that_share_a_stage_go_faster_than_one() -> None:
+    """Two threads at one stage go twice as fast as each of them."""
+    pace = Pace((1, 2))
+    pace.spent(1, 0.5)
+    pace.made(1.0, 30.0)
+    assert pace.sound == pytest.approx(4.0)

@@ -1,0 +1,76 @@
+"""From the files of a checkpoint to an engine that is warm."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from glmtts.engine import load_engine, loading
+from glmtts.engine.engine import BatchEngine
+from glmtts.engine.options import Options
+from glmtts.errors import CheckpointError, EngineError
+from glmtts.models.dit import Block
+from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("loading") / "tiny")
+
+
+def flow_dtype(engine: BatchEngine) -> torch.dtype:
+    block = engine._model.flow.estimator.transformer_blocks[0]
+    assert isinstance(block, Block)
+    return block.attn.to_q.weight.dtype
+
+
+def test_a_loaded_engine_has_spoken_and_forgets_it(tiny: Path) -> None:
+    """It is warm, idle, and knows its own speed before the first caller comes."""
+    engine = load_engine(tiny, device="cpu")
+    try:
+        stats = engine.stats()
+        assert stats.step_rows.total > 0
+        assert stats.pace is not None
+        assert (engine.running(), engine.waiting(), stats.slots_used, stats.unsent_seconds) == (0, 0, 0, 0.0)
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_the_flow_is_in_the_format_that_the_cpu_is_fast_in(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, pays: bool
+) -> None:
+    """bfloat16 where that pays, and never where equal tokens are promised."""
+    monkeypatch.setattr(loading, "bfloat16_pays", lambda: pays)
+    for deterministic, want in ((False, torch.bfloat16 if pays else torch.float32), (True, torch.float32)):
+        engine = load_engine(tiny, device="cpu", deterministic=deterministic, options=Options(slots=2))
+        try:
+            assert flow_dtype(engine) == want
+            assert engine._model.dtype == torch.float32
+            assert engine._options.deterministic == deterministic
+        finally:
+            engine.close()
+
+
+def test_pronunciations_that_cannot_be_read_are_refused_before_the_model_is(tmp_path: Path) -> None:
+    """The error names the file; a checkpoint that is not there has not been looked for."""
+    wrong = tmp_path / "replace.jsonl"
+    wrong.write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"replace\.jsonl"):
+        load_engine(tmp_path / "none", replacements=wrong)
+
+
+def test_an_engine_that_cannot_speak_leaves_no_thread(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the warm-up fails, so does the loading, and the engine is closed."""
+    before = set(threading.enumerate())
+
+    def fail(*_: object) -> None:
+        raise EngineError("no sound")
+
+    monkeypatch.setattr(loading, "warm_up", fail)
+    with pytest.raises(EngineError, match="no sound"):
+        load_engine(tiny, device="cpu")
+    assert set(threading.enumerate()) <= before
