@@ -256,7 +256,7 @@ def table(stages: list[Stage]) -> str:
     for one in stages:
         ratio = f"{one.ms / one.floor:.2f}" if one.floor else ""
         costs = (one.ms, one.arithmetic, one.reading, one.launches, one.floor)
-        numbers = " | ".join(f"{cost:.2f}" for cost in costs)
+        numbers = " | ".join(f"{cost:.2f}" if cost else "–" for cost in costs)
         lines.append(f"| {one.stage} | {numbers} | {ratio} | {one.per_second:.1f} |")
     return "\n".join(lines)
 
