@@ -37,8 +37,14 @@ def words(text: str, lang: str) -> str:
 
 
 def error_rate(truth: list[str], heard: list[str], lang: str) -> float:
-    """Word (en) or toneless-syllable (zh) error rate over all sentences: edits / length of the truth."""
-    return float(jiwer.wer([words(t, lang) for t in truth], [words(h, lang) or "∅" for h in heard]))
+    """Word (en) or toneless-syllable (zh) error rate over all sentences: edits / length of the truth.
+
+    What is heard counts up to twice the truth's length: over a bad ending the recogniser may fall into a loop of a
+    hundred words, and one sentence would outweigh all others.
+    """
+    said = [words(t, lang).split() for t in truth]
+    caught = [words(h, lang).split()[: 2 * len(s)] for h, s in zip(heard, said, strict=True)]
+    return float(jiwer.wer([" ".join(s) for s in said], [" ".join(c) or "∅" for c in caught]))
 
 
 class Recogniser:

@@ -4,7 +4,7 @@
     python -m scripts.nano.train --work /tmp/smoke --to /tmp/nano --smoke
 
 The smoke run does the same with next to no data and steps, in minutes: its checkpoint loads, and makes noise. The full
-run takes about five core-hours on a CPU with AMX. With two cores start `corpus`, and once there are tokens `vocoder`,
+run takes about eight core-hours. With two cores start `corpus`, and once there are tokens `vocoder`,
 `flow` and `ar`, side by side yourself. Needs the extras train and eval, and Debian's wordnet-base,
 fortunes-zh and gimp-help-zh-cn.
 """
@@ -27,8 +27,8 @@ class Amounts(NamedTuple):
 
 
 FULL = Amounts(
-    {("hibari", "en"): 2.5, ("zf_xiaoxiao", "zh"): 0.7, ("zf_xiaoxiao", "en"): 0.23},
-    {"tokenizer": 1500, "vocoder": 6000, "flow": 10000, "ar": 7200},
+    {("hibari", "en"): 2.5, ("zf_xiaoxiao", "zh"): 1.0, ("zf_xiaoxiao", "en"): 0.23},
+    {"tokenizer": 1500, "vocoder": 6000, "flow": 13500, "ar": 11000},
     None,
 )
 SMOKE = Amounts(
