@@ -256,6 +256,10 @@ def _dit_config(state: dict[str, Tensor]) -> DiTConfig:
 
 def _text_frontend(case: Case, sources: Sources) -> Iterator[Row]:
     """One row for the lines that agree at every stage, one for each line that does not, with the first that differs."""
+    if not sources.reference.is_dir():
+        remark = f"needs the published code's data files, which {sources.reference} is not: --reference FOLDER"
+        yield Row(case.name, None, None, remark, word="not compared")
+        return
     lines: dict[int, tuple[str, str, str, str]] = {}
     for place, found in enumerate(parity_lines(case.info, sources.reference)):
         number = place // len(FIELDS) + 1
