@@ -9,7 +9,8 @@ Knows nothing about slots, deadlines, waveforms. Dimension names: t time in mel 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import RLock
+from contextlib import ExitStack
+from threading import Lock, RLock
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
@@ -39,6 +40,7 @@ class FlowBlocks:
         self._speeches: WeakKeyDictionary[Utterance, Speech] = WeakKeyDictionary()
         self._rehearsed: WeakValueDictionary[Key, FlowRow] = WeakValueDictionary()
         self._lock = RLock()
+        self._taken: WeakKeyDictionary[FlowRow, Lock] = WeakKeyDictionary()
 
     def speech(self, item: Item) -> Speech:
         """The state of the segment that the block is of."""
@@ -78,8 +80,21 @@ class FlowBlocks:
         return voice.row
 
     def advance(self, rows: Sequence[FlowRow]) -> None:
-        """One solver step for each row that is not done; when it raises, no row has moved."""
-        self._rows.advance(rows)
+        """One solver step for each row that is not done; when it raises, no row has moved.
+
+        Who shares a row with another thread waits for it: jobs of one voice that is not yet known do.
+        """
+        with self._lock:
+            taken = [self._taken.setdefault(row, Lock()) for row in sorted(rows, key=id)]
+        with ExitStack() as locks:
+            for lock in taken:  # always in the same order, so that nobody waits in a circle
+                locks.enter_context(lock)
+            self._rows.advance(rows)
+
+    def taken(self, row: FlowRow) -> bool:
+        """Whether another thread is taking a step with the row."""
+        lock = self._taken.get(row)
+        return lock is not None and lock.locked()
 
     def conclude(self, item: Item, row: FlowRow) -> None:
         """Takes the mel and the memory of a block that is done; for one that is not, or a prompt, does nothing."""

@@ -62,7 +62,8 @@ class Sound:
     def rehearse(self, streams: Sequence[Stream]) -> Stream | None:
         """When there is no block to make: one step with the first voice that is not yet known, and whose it is."""
         for stream in streams:
-            if stream.job.stream and (row := self._blocks.rehearsal(stream)) is not None and not row.lock.locked():
+            row = self._blocks.rehearsal(stream) if stream.job.stream else None
+            if row is not None and not self._blocks.taken(row):
                 try:
                     self._blocks.advance([row])
                 except Exception as error:  # it is tried again for the first block, and is then an end of the job

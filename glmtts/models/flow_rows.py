@@ -9,9 +9,7 @@ Dimension names: b batch, t time in mel frames, m mel bins, d channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +24,7 @@ from glmtts.models.flow_memory import NOTHING, Before, Memory, past_of
 class FlowRow:
     """One row on its way from noise to mel: x (t, m), and its `conditions`, those of a batch of one.
 
-    before: what it follows. keep: which of its frames are to be remembered, in `memory`. lock: held while a step is
-    taken, for several threads may be waiting for one row.
+    before: what it follows. keep: which of its frames are to be remembered, in `memory`. Equal to itself alone.
     """
 
     x_tm: Tensor
@@ -36,7 +33,6 @@ class FlowRow:
     keep: range = range(0)
     step: int = 0
     memory: Memory | None = None
-    lock: Lock = field(default_factory=Lock)
 
     @property
     def frames(self) -> int:
@@ -72,12 +68,9 @@ class FlowRows:
 
     @torch.inference_mode()
     def advance(self, rows: Sequence[FlowRow]) -> None:
-        """One solver step for each row that is not done; when it raises, no row has moved. Thread-safe."""
-        with ExitStack() as locks:
-            for row in sorted(rows, key=id):  # always in the same order, so that nobody waits in a circle
-                locks.enter_context(row.lock)
-            if moving := [row for row in rows if not self.done(row)]:
-                self._advance(moving)
+        """One solver step for each row that is not done; when it raises, no row has moved."""
+        if moving := [row for row in rows if not self.done(row)]:
+            self._advance(moving)
 
     def _advance(self, rows: Sequence[FlowRow]) -> None:
         frames = [row.frames for row in rows]
