@@ -36,7 +36,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, it does not see its own package
 
-from scripts.processes import Processes  # noqa: E402  # the line above comes first
+from scripts.processes import Processes, free_ports  # noqa: E402  # the line above comes first
 
 TEXTS = {
     "short": ("Please come in.", "请进来坐吧。"),
@@ -54,7 +54,6 @@ TEXTS = {
 }
 BYTES_PER_SAMPLE = 2
 VOICES = ROOT / "checkpoints" / "nano" / "voices"
-PORT = 7870
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,8 @@ def server(url: str | None, checkpoint: str) -> Iterator[str]:
         return
     with TemporaryDirectory() as logs:
         programs = Processes(ROOT, Path(logs))
-        flags = ["--host", "127.0.0.1", "--port", str(PORT), *(["--checkpoint", checkpoint] if checkpoint else [])]
+        port = free_ports(1)[0]
+        flags = ["--host", "127.0.0.1", "--port", str(port), *(["--checkpoint", checkpoint] if checkpoint else [])]
         quiet = {
             "GLMTTS_VOICES_DIR": str(VOICES),
             **os.environ,
@@ -222,8 +222,8 @@ def server(url: str | None, checkpoint: str) -> Iterator[str]:
         }
         programs.start("server", [sys.executable, "app.py", *flags], quiet)
         try:
-            programs.wait("server", f"http://127.0.0.1:{PORT}/ready", 300.0)
-            yield f"http://127.0.0.1:{PORT}"
+            programs.wait("server", f"http://127.0.0.1:{port}/ready", 300.0)
+            yield f"http://127.0.0.1:{port}"
         finally:
             programs.stop("server")
 

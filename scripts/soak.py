@@ -28,10 +28,9 @@ import requests
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, it does not see its own package
 
-from scripts.processes import Processes  # noqa: E402  # the line above comes first
+from scripts.processes import Processes, free_ports  # noqa: E402  # the line above comes first
 
 VOICES = ROOT / "checkpoints" / "nano" / "voices"
-PORT = 7871
 TEXTS = (
     "Please come in.",
     "请进来坐吧。",
@@ -167,14 +166,15 @@ def main() -> None:
     growth = QUICK_GROWTH if args.quick else MEMORY_GROWTH
     if args.quick:
         args.minutes, args.checkpoint = 0.5, "fake:delay=0.01"
-    url = f"http://127.0.0.1:{PORT}"
+    port = free_ports(1)[0]
+    url = f"http://127.0.0.1:{port}"
     with TemporaryDirectory() as logs:
         programs = Processes(ROOT, Path(logs))
         command = [
             sys.executable,
             "app.py",
             "--port",
-            str(PORT),
+            str(port),
             *(["--checkpoint", args.checkpoint] if args.checkpoint else []),
         ]
         programs.start(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -16,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.metrics import FIRST_AUDIO
-from tests.helpers.server import Server, wait_until
+from tests.helpers.server import ROOT, Server, wait_until
 
 SERIES = {
     "requests": ("counter", {"route", "status", "via_consul"}),
@@ -94,9 +93,9 @@ def test_every_series_is_there_from_the_start(slow: Server) -> None:
 
 def test_promtool_finds_nothing_to_object_to(slow: Server) -> None:
     """Names, units and help texts are as Prometheus wants them."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("no promtool on PATH (Debian: prometheus)")
+    promtool = ROOT / ".tools" / "promtool"
+    if not promtool.exists():
+        pytest.skip("no promtool in .tools: scripts/get_prometheus.sh fetches it")
     text = requests.get(slow.url + "/metrics", timeout=10).content
     checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False, timeout=60)
     assert (checked.returncode, checked.stderr.decode()) == (0, "")
