@@ -5,7 +5,7 @@
     python -m scripts.nano.corpus --work nano-work --voice hibari --hours 2
 
 A voice of Kokoro speaks both languages, one of them with an accent. `--slice 0/2` and `--slice 1/2` share a voice
-between two processes. `corpus/VOICE-SLICE.pcm` (s16le, 24 kHz, mono) grows, with a line in `corpus/VOICE-SLICE.jsonl`
+between two processes; `--first 3000` begins further behind, so that voices do not all say the same. `corpus/VOICE-SLICE.pcm` (s16le, 24 kHz, mono) grows, with a line in `corpus/VOICE-SLICE.jsonl`
 per utterance: text, lang, ph (the teacher's phonemes), start and samples. The manifest is the truth: sound past its
 last line (an interrupted write) is cut off at the next start.
 """
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--lang", choices=("en", "zh"), help="the voice's own by default: Kokoro's z… are Mandarin")
     parser.add_argument("--hours", type=float, required=True, help="hours of speech to reach in this slice")
     parser.add_argument("--slice", default="0/1", help="K/N: every N-th sentence, from the K-th on")
+    parser.add_argument("--first", type=int, default=0, help="where in that list a new slice begins")
     args = parser.parse_args()
     part, parts = map(int, args.slice.split("/"))
     own = "zh" if args.voice.startswith("z") else "en"
@@ -122,7 +123,7 @@ def main() -> None:
     goal = int(args.hours * 3600 * RATE)
     with manifest.open("a", encoding="utf-8") as rows, sound.open("ab") as stream, tqdm(total=goal / RATE) as bar:
         bar.update(written / RATE)
-        for index in range(tried, len(sentences)):
+        for index in range(max(tried, args.first), len(sentences)):
             if written >= goal:
                 break
             phonemes, wave = speak(sentences[index], index)
