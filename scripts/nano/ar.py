@@ -25,7 +25,7 @@ from transformers import LlamaConfig
 from glmtts.models.llama import Llama
 from glmtts.text.tokenizer import Tokenizer
 from scripts.nano import phones, tokens, vocabulary
-from scripts.nano.data import Corpus, Pools, Utterance, draw_in_a_row, pools_of, weigh
+from scripts.nano.data import Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
 from scripts.nano.training import Average, Run, arguments, cosine, mixed_precision, start, with_rate
 
 POSITIONS = 1700  # of a padded batch
@@ -133,9 +133,10 @@ def collate(rows: list[Example], ids: Ids, rng: np.random.Generator, *, corrupte
     return Rows(inputs, targets, place)
 
 
-def draw(examples: Examples, pools: Pools, ids: Ids, space: list[int], rng: np.random.Generator) -> Rows:
+def draw(
+    examples: Examples, pools: Pools, weights: Weights, ids: Ids, space: list[int], rng: np.random.Generator
+) -> Rows:
     """A batch of rows of about one length."""
-    weights = weigh(pools)
     candidates: list[Example] = []
     for _ in range(CANDIDATES):
         utterances = draw_in_a_row(pools, weights, rng)
@@ -181,6 +182,7 @@ def main() -> None:
     corpus = Corpus(args.work, args.extra)
     examples = Examples(args.work, tokenizer)
     pools = pools_of(u for u in corpus.train() if tokens.path_of(args.work, u).exists())
+    weights = weigh(pools)
     tested = [u for u in corpus.test() if tokens.path_of(args.work, u).exists()]
     rng = np.random.default_rng(0)
     held_out = [
@@ -194,7 +196,7 @@ def main() -> None:
     run = Run(args.work, "ar", {"llama": llama, "average": average}, optimizer, args.steps)
     precision = mixed_precision()
     for step, rng in run:
-        rows = draw(examples, pools, ids, space, rng)
+        rows = draw(examples, pools, weights, ids, space, rng)
         with precision:
             parts, accuracy = losses(llama, rows)
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate))

@@ -3,11 +3,13 @@
     python -m scripts.nano.corpus --work nano-work --voice zf_xiaoxiao --hours 1.2
     python -m scripts.nano.corpus --work nano-work --voice zf_xiaoxiao --lang en --hours 0.4
     python -m scripts.nano.corpus --work nano-work --voice hibari --hours 2
+    python -m scripts.nano.corpus --work nano-work --voice hibari-calm --first 10000 --hours 0.3
 
 A voice of Kokoro speaks both languages, one of them with an accent. `--slice 0/2` and `--slice 1/2` share a voice
-between two processes; `--first 3000` begins further behind, so that voices do not all say the same. `corpus/VOICE-SLICE.pcm` (s16le, 24 kHz, mono) grows, with a line in `corpus/VOICE-SLICE.jsonl`
-per utterance: text, lang, ph (the teacher's phonemes), start and samples. The manifest is the truth: sound past its
-last line (an interrupted write) is cut off at the next start.
+between two processes; `--first 3000` begins further behind, so that voices do not all say the same.
+`corpus/VOICE-SLICE.pcm` (s16le, 24 kHz, mono) grows, with a line in `corpus/VOICE-SLICE.jsonl` per utterance: text,
+lang, ph (the teacher's phonemes), start and samples. The manifest is the truth: sound past its last line (an
+interrupted write) is cut off at the next start.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +28,43 @@ from scripts.nano import packages
 
 RATE = 24000
 LONGEST, SHORTEST = 8.0, 1.0
+UNVOICED, PITCHES = 40.0, (70.0, 480.0)  # Hz
 Wave = NDArray[np.float32]
 Speak = Callable[[str, int], tuple[str, Wave]]
 
 
-def hibari() -> Speak:
-    """One English voice, very fast."""
-    from hibari import Hibari
+class Manner(NamedTuple):
+    """How hibari speaks: tempo and pitch as factors of its own, and the range of the pitch around its middle."""
+
+    tempo: float = 1.0
+    pitch: float = 1.0
+    liveliness: float = 1.0
+
+    def shaped(self, f0: Wave) -> Wave:
+        """A track of F0 in Hz (frames,) in this manner; below UNVOICED it means no pitch, and stays."""
+        voiced = f0 > UNVOICED
+        if not voiced.any():
+            return f0
+        height = np.log(np.where(voiced, f0, 1.0))
+        middle = height[voiced].mean()
+        moved = np.exp(middle + self.liveliness * (height - middle)) * self.pitch
+        return np.where(voiced, moved.clip(*PITCHES), f0).astype(np.float32)
+
+
+MANNERS = {"hibari": Manner(), "hibari-calm": Manner(0.85, 0.93, 0.6), "hibari-happy": Manner(1.1, 1.15, 1.5)}
+
+
+def hibari(manner: Manner) -> Speak:
+    """One English voice, very fast, in one of its manners."""
+    from hibari import Hibari, dsp
 
     tts = Hibari(threads=1)
 
     def speak(text: str, index: int) -> tuple[str, Wave]:
         phonemes = " ".join(tts.phonemize(text))
-        return phonemes, tts.from_phonemes(phonemes, seed=index)
+        feed = {"ids": np.asarray([tts.ids(phonemes)], np.int64), "speed": np.full(1, manner.tempo, np.float32)}
+        *spectra, f0 = (out[0] for out in tts.sess.run(None, feed))
+        return phonemes, dsp.synth(*spectra, manner.shaped(f0), np.random.default_rng(index))
 
     return speak
 
@@ -102,7 +129,9 @@ def resume(manifest: Path, sound: Path) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("nano-work"))
-    parser.add_argument("--voice", required=True, help="hibari, or one of Kokoro such as zf_xiaoxiao, or a blend: a+b")
+    parser.add_argument(
+        "--voice", required=True, help="hibari, hibari-calm, hibari-happy, one of Kokoro or a blend: a+b"
+    )
     parser.add_argument("--lang", choices=("en", "zh"), help="the voice's own by default: Kokoro's z… are Mandarin")
     parser.add_argument("--hours", type=float, required=True, help="hours of speech to reach in this slice")
     parser.add_argument("--slice", default="0/1", help="K/N: every N-th sentence, from the K-th on")
@@ -111,7 +140,7 @@ def main() -> None:
     part, parts = map(int, args.slice.split("/"))
     own = "zh" if args.voice.startswith("z") else "en"
     lang = args.lang or own
-    speak = hibari() if args.voice == "hibari" else kokoro(args.work, args.voice, lang)
+    speak = hibari(MANNERS[args.voice]) if args.voice in MANNERS else kokoro(args.work, args.voice, lang)
     folder = args.work / "corpus"
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{args.voice}-{'' if lang == own else lang}{part}"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 RATE = 24000
 HOP = 480
 OTHER_LANGUAGE = 0.2
+COUNTED_SECONDS = 3600.0
 Wave = NDArray[np.float32]
 
 
@@ -76,18 +77,22 @@ class Corpus:
 
     def train(self) -> list[Utterance]:
         """All but the held-out ones."""
-        return [u for i, u in enumerate(self.utterances) if not self._held_out(i)]
+        held_out = {u.key for u in self.test()}
+        return [u for u in self.utterances if u.key not in held_out]
 
     def test(self) -> list[Utterance]:
-        """Every 50th utterance of the main voices: never trained on."""
-        return [u for i, u in enumerate(self.utterances) if self._held_out(i)]
-
-    def _held_out(self, index: int) -> bool:
-        return index % 50 == 25 and self.utterances[index].source.suffix == ".pcm"
+        """Every 50th utterance of each of the work folder's own files: never trained on."""
+        own: dict[Path, list[Utterance]] = {}
+        for utterance in self.utterances:
+            if utterance.source.suffix == ".pcm":
+                own.setdefault(utterance.source, []).append(utterance)
+        return [utterance for rows in own.values() for utterance in rows[25::50]]
 
 
 Pools = dict[tuple[str, str], list[Utterance]]
 """Utterances by voice and language."""
+Weights = NDArray[np.float64]
+"""How often each pool is drawn."""
 
 
 def pools_of(utterances: Iterable[Utterance]) -> Pools:
@@ -98,16 +103,16 @@ def pools_of(utterances: Iterable[Utterance]) -> Pools:
     return dict(sorted(pools.items()))
 
 
-def weigh(pools: Pools) -> NDArray[np.float64]:
-    """How often each pool is drawn: both languages alike, voices within one by their time."""
-    times = [sum(u.seconds for u in pool) for pool in pools.values()]
+def weigh(pools: Pools) -> Weights:
+    """Both languages alike, voices within one by their time, of which an hour counts."""
+    times = [min(sum(u.seconds for u in pool), COUNTED_SECONDS) for pool in pools.values()]
     totals: dict[str, float] = {}
     for (_, lang), time in zip(pools, times, strict=True):
         totals[lang] = totals.get(lang, 0.0) + time
     return np.array([time / totals[lang] / len(totals) for (_, lang), time in zip(pools, times, strict=True)])
 
 
-def draw_in_a_row(pools: Pools, weights: NDArray[np.float64], rng: np.random.Generator) -> Iterator[Utterance]:
+def draw_in_a_row(pools: Pools, weights: Weights, rng: np.random.Generator) -> Iterator[Utterance]:
     """Utterances of one voice without end; those before one in the voice's other language are sometimes in its own."""
     keys = list(pools)
     voice, lang = keys[int(rng.choice(len(keys), p=weights))]

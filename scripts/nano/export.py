@@ -107,8 +107,7 @@ def main() -> None:
     write_speech_tokenizer(args.work, fresh / "speech_tokenizer")
     shutil.copytree(args.work / "vocabulary", fresh / "vq32k-phoneme-tokenizer")
     write_frontend(args.work, fresh / "frontend")
-    if not (args.work / "voices").exists():
-        voices.write(args.work, args.work / "voices", GenerationConfig(**GENERATION))
+    voices.write(args.work, args.work / "voices", GenerationConfig(**GENERATION))
     shutil.copytree(args.work / "voices", fresh / "voices")
     _json(
         fresh / "model.json", {"name": "nano", "version": f"{VERSION}-{fingerprint(fresh)}", "languages": ["zh", "en"]}

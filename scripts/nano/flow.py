@@ -23,7 +23,7 @@ from glmtts.models.flow import Flow
 from glmtts.voice.features import resample
 from glmtts.voice.speaker_encoder import CampPlus
 from scripts.nano import features, packages, tokens
-from scripts.nano.data import RATE, Corpus, Pools, Utterance, draw_in_a_row, pools_of, weigh
+from scripts.nano.data import RATE, Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
 from scripts.nano.training import Average, Run, arguments, cosine, mixed_precision, start, with_rate
 
 CONFIG = FlowConfig(
@@ -112,10 +112,9 @@ def row(work: Path, utterances: Iterator[Utterance], frames: int, rng: np.random
     return torch.cat(mels)[first : first + frames], torch.cat(ids)[first : first + frames]
 
 
-def draw(work: Path, pools: Pools, speakers: dict[str, Tensor], rng: np.random.Generator) -> Rows:
+def draw(work: Path, pools: Pools, weights: Weights, speakers: dict[str, Tensor], rng: np.random.Generator) -> Rows:
     """A batch; 30 % of its rows without a prompt."""
     batch, frames = SHAPES[int(rng.integers(len(SHAPES)))]
-    weights = weigh(pools)
     pairs, vectors = [], []
     for _ in range(batch):
         utterances = draw_in_a_row(pools, weights, rng)
@@ -155,12 +154,13 @@ def main() -> None:
     optimizer = torch.optim.AdamW([*flow.parameters(), *regression.parameters()], weight_decay=0.01, fused=True)
     spoken = [u for u in Corpus(args.work, args.extra).train() if tokens.path_of(args.work, u).exists()]
     pools = pools_of(spoken)
+    weights = weigh(pools)
     speakers = speaker_vectors(args.work, spoken)
     modules = {"flow": flow, "regression": regression, "average": average}
     run = Run(args.work, "flow", modules, optimizer, args.steps)
     precision = mixed_precision()
     for step, rng in run:
-        rows = draw(args.work, pools, speakers, rng)
+        rows = draw(args.work, pools, weights, speakers, rng)
         with precision:
             parts = losses(flow, regression, rows, rng)
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate))

@@ -4,13 +4,15 @@
 
 teacher: the recordings themselves. vocoder: their mels through the vocoder. flow: their tokens through flow and
 vocoder, prompted with another utterance of the voice. All three: word error (en), toneless-syllable error (zh).
-ar: the AR model's tokens for their texts, read back by the tokenizer's CTC head: phone error.
+ar: the AR model's tokens for their texts, read back by the tokenizer's CTC head: phone error. With the extra `judges`,
+DNSMOS of what is heard as well.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from tqdm import tqdm
 
 from glmtts.config import GenerationConfig
 from glmtts.models.counter import frame_noise, stream_keys
-from scripts.judges import Recogniser, Wave, error_rate
+from scripts.judges import Recogniser, Wave, error_rate, overall_quality
 from scripts.nano import export, features, flow, tokens, vocoder
 from scripts.nano.data import RATE, Corpus, Utterance
 from scripts.nano.reading import Reading
@@ -91,20 +93,24 @@ def main() -> None:
         sounds["vocoder"], voice = vocoded(args.work)
     if "flow" in args.stages:
         sounds["flow"] = flowed(args.work, voice, corpus)
-    listening = set(args.stages) - {"ar"}
-    judge = Recogniser(args.work, args.threads) if listening else None
-    results: dict[str, dict[str, float]] = {}
+    judge = Recogniser(args.work, args.threads) if set(args.stages) - {"ar"} else None
+    rated = find_spec("speechmos") is not None
+    results: dict[str, dict[str, dict[str, float]]] = {}
     for lang in ("en", "zh"):
         rows = [u for u in held_out if u.lang == lang][: args.utterances]
         for stage in args.stages:
             if stage == "ar":
-                figure = Reading(args.work, GenerationConfig(**export.GENERATION)).error(tqdm(rows, desc="ar"))
+                figures = {"error": Reading(args.work, GenerationConfig(**export.GENERATION)).error(tqdm(rows))}
             else:
                 assert judge is not None
-                heard = [judge.hear(sounds[stage](u), RATE, lang) for u in tqdm(rows, desc=stage, mininterval=5)]
-                figure = error_rate([u.text for u in rows], heard, lang)
-            results.setdefault(stage, {})[lang] = figure
-            print(f"{stage:8} {lang} {figure:6.1%}", flush=True)
+                waves = [sounds[stage](u) for u in tqdm(rows, desc=stage, mininterval=5)]
+                heard = [judge.hear(wave, RATE, lang) for wave in waves]
+                figures = {"error": error_rate([u.text for u in rows], heard, lang)}
+                if rated:
+                    figures["dnsmos"] = float(np.mean([overall_quality(wave, RATE) for wave in waves]))
+            results.setdefault(stage, {})[lang] = figures
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            print(f"{stage:8} {lang}  {shown}", flush=True)
     file = args.work / "results" / "gates.json"
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(results), encoding="utf-8")

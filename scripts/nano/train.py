@@ -18,32 +18,54 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Amounts(NamedTuple):
-    """How much of everything: hours of speech by voice and language, steps by stage, WordNet's words."""
+class Speech(NamedTuple):
+    """Hours of a voice in a language, and the sentence that it begins with."""
 
-    hours: dict[tuple[str, str], float]
+    voice: str
+    lang: str
+    hours: float
+    first: int = 0
+
+
+class Amounts(NamedTuple):
+    """How much of everything: speech, steps by stage, WordNet's words.
+
+    From step `judged_from` on the vocoder has judges.
+    """
+
+    speech: tuple[Speech, ...]
     steps: dict[str, int]
     words: int | None
+    judged_from: int
 
 
 FULL = Amounts(
-    {("hibari", "en"): 2.5, ("zf_xiaoxiao", "zh"): 1.0, ("zf_xiaoxiao", "en"): 0.23},
+    (
+        Speech("hibari", "en", 2.5),
+        Speech("hibari-calm", "en", 0.3, 10000),
+        Speech("hibari-happy", "en", 0.3, 14000),
+        Speech("am_michael", "en", 0.15, 20000),
+        Speech("zf_xiaoxiao", "zh", 1.0),
+        Speech("zf_xiaoxiao", "en", 0.23),
+        Speech("zm_yunxi", "zh", 0.4, 3000),
+    ),
     {"tokenizer": 1500, "vocoder": 6000, "flow": 13500, "ar": 11000},
     None,
+    6000,
 )
 SMOKE = Amounts(
-    {("hibari", "en"): 0.06, ("zf_xiaoxiao", "zh"): 0.02, ("zf_xiaoxiao", "en"): 0.0},
+    (Speech("hibari", "en", 0.06), Speech("hibari-calm", "en", 0.01, 500), Speech("zf_xiaoxiao", "zh", 0.02)),
     {"tokenizer": 12, "vocoder": 3, "flow": 3, "ar": 3},
     100,
+    1,
 )
 
 
 def commands(amounts: Amounts, work: Path, to: Path) -> list[list[str]]:
     """The stages' modules and arguments, in order."""
     corpora = [
-        ["corpus", "--voice", voice, "--lang", lang, "--hours", str(hours)]
-        for (voice, lang), hours in amounts.hours.items()
-        if hours
+        ["corpus", "--voice", voice, "--lang", lang, "--hours", str(hours), "--first", str(first)]
+        for voice, lang, hours, first in amounts.speech
     ]
     trained = {stage: [stage, "--steps", str(steps)] for stage, steps in amounts.steps.items()}
     words = [] if amounts.words is None else ["--limit", str(amounts.words)]
@@ -55,7 +77,7 @@ def commands(amounts: Amounts, work: Path, to: Path) -> list[list[str]]:
         ["tokens"],
         ["lexicon", *words],
         ["vocabulary"],
-        trained["vocoder"],
+        [*trained["vocoder"], "--judged-from", str(amounts.judged_from)],
         trained["flow"],
         trained["ar"],
         ["export", "--to", str(to)],

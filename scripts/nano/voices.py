@@ -22,19 +22,30 @@ CANDIDATES, TRIED_ON = 8, 8
 
 
 class Stored(NamedTuple):
-    """Whose recording, in which language, which languages it must carry, and what is said in it if that is settled."""
+    """Whose recordings, in which language, which languages they must carry, the styles besides neutral by the corpus's
+    voice that has them, and what is said in the neutral one if that is settled.
+    """
 
     voice: str
     recorded: str
     speaks: tuple[str, ...]
+    styles: dict[str, str] = {}  # noqa: RUF012  # a NamedTuple's default; nobody changes it
     said: str = ""
 
 
 VOICES = {
     # After its English recordings this voice speaks both languages; after the Mandarin ones its English is poor.
-    "default": Stored("zf_xiaoxiao", "en", ("en", "zh"), "She finally broke herself of smoking cigarettes."),
-    "xiaoxiao": Stored("zf_xiaoxiao", "zh", ("zh",), "医生不但会打篮球，而且会拍照片。"),
-    "hibari": Stored("hibari", "en", ("en",), "He sat on the floor cross-legged and meditated."),
+    "default": Stored("zf_xiaoxiao", "en", ("en", "zh"), said="She finally broke herself of smoking cigarettes."),
+    "xiaoxiao": Stored("zf_xiaoxiao", "zh", ("zh",), said="医生不但会打篮球，而且会拍照片。"),
+    "yunxi": Stored("zm_yunxi", "zh", ("zh",)),
+    "hibari": Stored(
+        "hibari",
+        "en",
+        ("en",),
+        {"calm": "hibari-calm", "happy": "hibari-happy"},
+        "He sat on the floor cross-legged and meditated.",
+    ),
+    "michael": Stored("am_michael", "en", ("en",)),
 }
 
 
@@ -54,13 +65,19 @@ def choose(reading: Reading, held_out: list[Utterance], stored: Stored) -> Utter
 
 
 def write(work: Path, folder: Path, generation: GenerationConfig) -> None:
-    """`folder`/NAME/voice.json and neutral.flac for every voice."""
+    """`folder`/NAME/voice.json and STYLE.flac for every voice that is not there yet."""
     reading = Reading(work, generation)
     held_out = [u for u in Corpus(work).test() if tokens.path_of(work, u).exists()]
     for name, stored in VOICES.items():
-        chosen = choose(reading, held_out, stored)
-        about = {"name": name, "language": stored.speaks[-1], "transcripts": {"neutral": chosen.text}}
+        if (folder / name).exists():
+            continue
+        styles = {"neutral": stored}
+        styles |= {style: stored._replace(voice=voice, said="") for style, voice in stored.styles.items()}
+        chosen = {style: choose(reading, held_out, one) for style, one in styles.items()}
+        transcripts = {style: utterance.text for style, utterance in chosen.items()}
+        about = {"name": name, "language": stored.speaks[-1], "transcripts": transcripts, "default_style": "neutral"}
         (folder / name).mkdir(parents=True)
-        text = json.dumps({**about, "default_style": "neutral"}, indent=1, ensure_ascii=False)
+        text = json.dumps(about, indent=1, ensure_ascii=False)
         (folder / name / "voice.json").write_text(text, encoding="utf-8")
-        soundfile.write(folder / name / "neutral.flac", chosen.wave(), RATE)
+        for style, utterance in chosen.items():
+            soundfile.write(folder / name / f"{style}.flac", utterance.wave(), RATE)
