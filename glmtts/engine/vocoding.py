@@ -42,13 +42,13 @@ def speakable(speech: Speech, vocoder: Vocoder) -> int:
 def _end(speech: Speech, vocoder: Vocoder, piece: int) -> int:
     """The frame up to which the next window makes sound.
 
-    No window both begins and ends a segment if it is long enough for two: such a one could not be padded.
+    No window has both ends of a segment in it, if that is long enough for two: such a one could not be padded.
     """
     context, end = vocoder.context_frames, min(speakable(speech, vocoder), speech.voiced + piece)
     if not vocoder.exact_windows or not _ends(speech, end, vocoder) or speech.voiced > context:
         return end
     cut = speech.made - context - 1
-    return cut if cut > speech.voiced else end
+    return cut if cut > context else end
 
 
 def _ends(speech: Speech, end: int, vocoder: Vocoder) -> bool:
