@@ -38,7 +38,8 @@ TEXTS = (
     "The moon rose slowly above the sea, and nobody said a word.",
     "月亮慢慢地升起来。",
 )
-SETTLE = 3.0
+SETTLE = 10.0
+"""Seconds after which a server that rests has given back what it freed."""
 MEMORY_GROWTH, QUICK_GROWTH = 0.02, 0.3
 """Share by which memory may grow; in half a minute the allocator's arenas, one a thread, are still filling."""
 

@@ -17,22 +17,26 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 LOOK = 1.0
-"""Seconds between looks whether something is at work. Giving back takes milliseconds, and pages that are needed again
-must be mapped again: not a thing for between two words."""
+"""Seconds between looks whether anything is at work."""
+REST = 5.0
+"""Seconds without work after which memory is given back. Whoever speaks next maps the pages anew, which takes as long
+as a step or two of the flow: not a thing for between two sentences."""
 LONGEST = 60.0
-"""Seconds of work without a pause after which it is done all the same."""
+"""Seconds after which it is given back though work never rests."""
 
 
 class Tide:
-    """When to give back: once after all work, and now and then during long work. `look` is asked every LOOK seconds."""
+    """When to give back: once in every rest, and now and then in long work. `look` is asked every LOOK seconds."""
 
     def __init__(self, now: float) -> None:
-        self._last, self._worked = now, False
+        self._last = self._busy = now
+        self._worked = False
 
     def look(self, now: float, *, busy: bool) -> bool:
         """Whether it is time; `now` in seconds on a clock that only goes on."""
-        self._worked = self._worked or busy
-        due = self._worked and (not busy or now - self._last >= LONGEST)
+        if busy:
+            self._busy, self._worked = now, True
+        due = self._worked and (now - self._busy >= REST or now - self._last >= LONGEST)
         if due:
             self._last, self._worked = now, busy
         return due
