@@ -41,7 +41,7 @@ print(full - resident())
 
 @given(st.lists(st.tuples(st.integers(1, 200), st.integers(0, 200)), max_size=10))
 def test_memory_is_given_back_once_in_a_rest_and_seldom_in_long_work(stretches: list[tuple[int, int]]) -> None:
-    """After REST without work, not again while it lasts; before that only when LONGEST has passed since the last time."""
+    """After REST without work and not again while it lasts; before that only LONGEST after the last time."""
     tide, now, last, owed = Tide(0.0), 0.0, 0.0, False
     for work, rest in stretches:
         for quiet in (*[0] * work, *range(1, rest + 1)):
