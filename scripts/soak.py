@@ -6,7 +6,8 @@
 
 Listeners come in bursts; some hang up in the middle, some send what is no request. At the end, and after a pause, the
 server must be as it was after its warm-up: nothing running or waiting, no more threads, no more open files, and memory
-within 2 %; and it must still speak. A table; exit status 1 if something leaked. Linux only: it reads /proc.
+within 2 %; and it must still speak. A line a minute of the memory so far, then a table; exit status 1 if something
+leaked. Linux only: it reads /proc.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ TEXTS = (
     "The moon rose slowly above the sea, and nobody said a word.",
     "月亮慢慢地升起来。",
 )
-SETTLE = 3.0
+SETTLE = 10.0
+"""Seconds after which a server that rests has given back what it freed."""
 MEMORY_GROWTH, QUICK_GROWTH = 0.02, 0.3
 """Share by which memory may grow; in half a minute the allocator's arenas, one a thread, are still filling."""
 
@@ -127,8 +129,10 @@ def act(url: str, seed: int, seen: collections.Counter[str]) -> None:
     seen[what] += 1
 
 
-def soak(url: str, seconds: float, callers: int, *, least: int = 1) -> collections.Counter[str]:
-    """Bursts of `least` to `callers` at once, with pauses between them."""
+def soak(
+    url: str, seconds: float, callers: int, *, least: int = 1, tell: Callable[[int], None] = lambda _requests: None
+) -> collections.Counter[str]:
+    """Bursts of `least` to `callers` at once, with pauses between them. `tell` hears after each how many there were."""
     seen: collections.Counter[str] = collections.Counter()
     dice, seed, end = random.Random(1), 0, time.monotonic() + seconds
     with ThreadPoolExecutor(callers) as crowd:
@@ -138,6 +142,7 @@ def soak(url: str, seconds: float, callers: int, *, least: int = 1) -> collectio
             seed += burst
             for one in waiting:
                 one.result()
+            tell(seed)
             time.sleep(dice.uniform(0.0, 0.3))
     return seen
 
@@ -156,62 +161,91 @@ def settled(url: str, patience: float = 60.0) -> bool:
     return False
 
 
-def main() -> None:
+class Diary:
+    """Prints a process's memory against time and requests, at most one line every `period` seconds."""
+
+    def __init__(self, pid: int, period: float) -> None:
+        self._pid, self._period = pid, period
+        self._began = self._told = time.monotonic()
+
+    def __call__(self, count: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= self._period:
+            self._told = now
+            print(f"{now - self._began:6.0f} s {count:6} requests {footprint(self._pid).mib:6.0f} MiB", flush=True)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the server held after its warm-up and what at the end, and how it answered in between."""
+
+    before: Footprint
+    after: Footprint
+    seen: collections.Counter[str]
+    quiet: bool
+    speaks: bool
+
+    def checks(self, growth: float) -> dict[str, bool]:
+        """What must hold, in words; `growth` is the share by which memory may grow."""
+        before, after = self.before, self.after
+        return {
+            "nothing runs or waits": self.quiet,
+            f"threads {before.threads} → {after.threads}": after.threads <= before.threads,
+            f"open files {before.files} → {after.files}": after.files <= before.files,
+            f"memory {before.mib:.0f} → {after.mib:.0f} MiB": after.mib <= before.mib * (1 + growth),
+            "no answer 500": not any(what.endswith(" 500") for what in self.seen),
+            "it still speaks": self.speaks,
+        }
+
+
+def observe(url: str, worker: int, minutes: float, callers: int) -> Outcome:
+    """Warms the server up, soaks it, and compares."""
+    # Caches fill (few finished requests are remembered here), the allocator grows, all threads start.
+    soak(url, min(120.0, 20 * minutes), 2 * callers, least=2 * callers)
+    settled(url)
+    time.sleep(SETTLE)
+    before = footprint(worker)
+    seen = soak(url, 60 * minutes, callers, tell=Diary(worker, min(60.0, 12 * minutes)))
+    quiet = settled(url)
+    time.sleep(SETTLE)
+    after = footprint(worker)
+    speaks = requests.post(f"{url}/tts", json={"text": TEXTS[0]}, timeout=120).status_code == 200
+    return Outcome(before, after, seen, quiet, speaks)
+
+
+def start(programs: Processes, checkpoint: str) -> tuple[str, int]:
+    """A server of its own: its URL, and the process that does the work."""
+    port = free_ports(1)[0]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "app.py", "--port", str(port), *(["--checkpoint", checkpoint] if checkpoint else [])]
+    settings = {"GLMTTS_CONSUL": "off", "GLMTTS_PROPAGATION_DELAY": "0", "GLMTTS_RECORDS": "50"}
+    programs.start("server", command, {"GLMTTS_VOICES_DIR": str(VOICES), **os.environ, **settings})
+    programs.wait("server", f"{url}/ready", 300.0)
+    return url, worker_of(programs.running["server"].pid)
+
+
+def parse() -> argparse.Namespace:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--minutes", type=float, default=30.0)
     flags.add_argument("--callers", type=int, default=12, help="at most so many at once")
     flags.add_argument("--checkpoint", default="")
     flags.add_argument("--quick", action="store_true", help="half a minute, the fake engine")
     args = flags.parse_args()
-    growth = QUICK_GROWTH if args.quick else MEMORY_GROWTH
     if args.quick:
         args.minutes, args.checkpoint = 0.5, "fake:delay=0.01"
-    port = free_ports(1)[0]
-    url = f"http://127.0.0.1:{port}"
+    return args
+
+
+def main() -> None:
+    args = parse()
     with TemporaryDirectory() as logs:
         programs = Processes(ROOT, Path(logs))
-        command = [
-            sys.executable,
-            "app.py",
-            "--port",
-            str(port),
-            *(["--checkpoint", args.checkpoint] if args.checkpoint else []),
-        ]
-        programs.start(
-            "server",
-            command,
-            {
-                "GLMTTS_VOICES_DIR": str(VOICES),
-                **os.environ,
-                "GLMTTS_CONSUL": "off",
-                "GLMTTS_PROPAGATION_DELAY": "0",
-                "GLMTTS_RECORDS": "50",
-            },
-        )
         try:
-            programs.wait("server", f"{url}/ready", 300.0)
-            worker = worker_of(programs.running["server"].pid)
-            # Caches fill (few finished requests are remembered here), the allocator grows, all threads start.
-            soak(url, min(120.0, 20 * args.minutes), 2 * args.callers, least=2 * args.callers)
-            settled(url)
-            time.sleep(SETTLE)
-            before = footprint(worker)
-            seen = soak(url, 60.0 * args.minutes, args.callers)
-            quiet = settled(url)
-            time.sleep(SETTLE)
-            after = footprint(worker)
-            speaks = requests.post(f"{url}/tts", json={"text": TEXTS[0]}, timeout=120).status_code == 200
+            outcome = observe(*start(programs, args.checkpoint), args.minutes, args.callers)
         finally:
             programs.stop("server")
-    print("\n".join(f"{count:6}  {what}" for what, count in sorted(seen.items())))
-    checks = {
-        "nothing runs or waits": quiet,
-        f"threads {before.threads} → {after.threads}": after.threads <= before.threads,
-        f"open files {before.files} → {after.files}": after.files <= before.files,
-        f"memory {before.mib:.0f} → {after.mib:.0f} MiB": after.mib <= before.mib * (1 + growth),
-        "no answer 500": not any(what.endswith(" 500") for what in seen),
-        "it still speaks": speaks,
-    }
+    print("\n".join(f"{count:6}  {what}" for what, count in sorted(outcome.seen.items())))
+    checks = outcome.checks(QUICK_GROWTH if args.quick else MEMORY_GROWTH)
     for what, good in checks.items():
         print(f"{'ok' if good else 'LEAK':>6}  {what}")
     sys.exit(0 if all(checks.values()) else 1)

@@ -83,7 +83,7 @@ class Program(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """Builds the application, in the worker."""
-        from server import factory, node  # not in the master: it stays small, and forks without threads
+        from server import factory, heap, node  # not in the master: it stays small, and forks without threads
 
         try:
             services = factory.make_services(self.settings, self._load_engine, self._voices)
@@ -91,6 +91,7 @@ class Program(BaseApplication):  # type: ignore[misc]
             log.error("cannot start: %s", error)
             sys.exit(node.LOAD_FAILED)
         self.node, self.tracing = services.node, services.tracing
+        heap.keep_small(lambda: services.node.speaking > 0)
         return factory.create_app(services)
 
 

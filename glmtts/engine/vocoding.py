@@ -22,7 +22,7 @@ NOTHING: Wave = np.zeros(0, np.float32)
 
 def sound_of(vocoder: Vocoder, speeches: Sequence[Speech], piece: int) -> list[Wave]:
     """The next samples of each segment, of at most `piece` frames; none where the mel is yet too short for any."""
-    spans = [(speech, min(speakable(speech, vocoder), speech.voiced + piece)) for speech in speeches]
+    spans = [(speech, _end(speech, vocoder, piece)) for speech in speeches]
     audible = [(speech, end) for speech, end in spans if end > speech.voiced]
     windows = [_window(speech, end, vocoder) for speech, end in audible]
     results = render(vocoder, windows)
@@ -39,6 +39,24 @@ def speakable(speech: Speech, vocoder: Vocoder) -> int:
     return speech.made if over else max(speech.voiced, speech.made - vocoder.context_frames)
 
 
+def _end(speech: Speech, vocoder: Vocoder, piece: int) -> int:
+    """The frame up to which the next window makes sound.
+
+    No window has both ends of a segment in it, if that is long enough for two: such a one could not be padded.
+    """
+    context, end = vocoder.context_frames, min(speakable(speech, vocoder), speech.voiced + piece)
+    if not vocoder.exact_windows or not _ends(speech, end, vocoder) or speech.voiced > context:
+        return end
+    cut = speech.made - context - 1
+    return cut if cut > context else end
+
+
+def _ends(speech: Speech, end: int, vocoder: Vocoder) -> bool:
+    """Whether a window that makes sound up to `end` has the segment's last frame in it."""
+    last = speech.finished is not None and speech.finished.last
+    return last and end + vocoder.context_frames >= speech.made
+
+
 def forget(speech: Speech, vocoder: Vocoder) -> None:
     """Keeps no more of the mel than later sound depends on."""
     first = max(speech.first, speech.voiced - vocoder.context_frames)
@@ -48,9 +66,8 @@ def forget(speech: Speech, vocoder: Vocoder) -> None:
 def _window(speech: Speech, end: int, vocoder: Vocoder) -> Window:
     first = max(0, speech.voiced - vocoder.context_frames)
     last = min(end + vocoder.context_frames, speech.made)
-    ends = speech.finished is not None and speech.finished.last and last == speech.made
     mel_tm = speech.mel_tm[first - speech.first : last - speech.first]
-    return Window(mel_tm, speech.key, first, speech.voiced - first, speech.phase, ends)
+    return Window(mel_tm, speech.key, first, speech.voiced - first, speech.phase, _ends(speech, end, vocoder))
 
 
 def _taken(speech: Speech, end: int, window: Window, wave: Wave, phase: Tensor, vocoder: Vocoder) -> Wave:

@@ -2,7 +2,8 @@
 
 No mask is needed: a window's outermost frames are context whose sound is not used, so what is padded beside them
 changes nothing; only at an utterance's own start or end must nothing be padded. Therefore windows that end their
-utterance are aligned on the right, all others on the left, and one that does both stands alone.
+utterance are aligned on the right, all others on the left, and one that does both stands alone. Lengths are rounded up,
+as CPU libraries compile each of the vocoder's convolutions for each length and keep the result.
 Knows nothing about jobs, blocks or the flow. Dimension names: b batch, t time in mel frames, m mel bins.
 """
 
@@ -16,6 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glmtts.models.vocoder import Vocoder
+
+LENGTH_STEP = 20
+"""Frames that the length of a batch is a multiple of. A new length takes as long as its sound, and 2 MiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +54,15 @@ def _groups(vocoder: Vocoder, windows: Sequence[Window]) -> list[tuple[bool, lis
     return [*((False, [i]) for i in alone), *((right, rows) for right, rows in ((True, last), (False, other)) if rows)]
 
 
-def _batch(vocoder: Vocoder, group: Sequence[Window], right: bool) -> list[tuple[Tensor, Tensor]]:
+def _length(vocoder: Vocoder, group: Sequence[Window]) -> int:
+    """Frames of the batch, padding included."""
     longest = max(len(window.mel_tm) for window in group)
+    whole = any(window.ends and window.first == 0 for window in group)
+    return longest if whole or not vocoder.exact_windows else -(-longest // LENGTH_STEP) * LENGTH_STEP
+
+
+def _batch(vocoder: Vocoder, group: Sequence[Window], right: bool) -> list[tuple[Tensor, Tensor]]:
+    longest = _length(vocoder, group)
     gaps = [longest - len(window.mel_tm) for window in group]
     before = gaps if right else [0] * len(group)
     mel_btm = torch.stack(

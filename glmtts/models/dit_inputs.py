@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from glmtts.models.lengths import convolved
 from glmtts.models.token_trunk import clear
 
 TIME_DIM = 256
@@ -52,7 +53,8 @@ class ConvPositionEmbedding(nn.Module):
         given = x_btd.dtype
         for conv, mish in (self.conv1d[0:2], self.conv1d[2:4]):
             assert isinstance(conv, nn.Conv1d)
-            x_btd = mish(conv(clear(x_btd, valid_bt).transpose(1, 2).to(conv.weight.dtype))).transpose(1, 2)
+            x_bdt = clear(x_btd, valid_bt).transpose(1, 2).to(conv.weight.dtype)
+            x_btd = mish(convolved(conv, x_bdt)).transpose(1, 2)
         return clear(x_btd, valid_bt).to(given)
 
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glmtts.models.lengths import convolved
+
 MAX_POSITION = 4096  # later frames all get the last row of the position table
 
 
@@ -65,7 +67,7 @@ class ConvNeXtBlock(nn.Module):
         self.pwconv2 = nn.Linear(inner, dim)
 
     def forward(self, x_btd: Tensor, valid_bt: Tensor | None) -> Tensor:
-        y = self.dwconv(clear(x_btd, valid_bt).transpose(1, 2)).transpose(1, 2)
+        y = convolved(self.dwconv, clear(x_btd, valid_bt).transpose(1, 2)).transpose(1, 2)
         y = self.grn(F.gelu(self.pwconv1(self.norm(y))), valid_bt)
         out: Tensor = x_btd + self.pwconv2(y)
         return out

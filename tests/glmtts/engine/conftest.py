@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import pytest
+import torch
 
 from glmtts.checkpoint import Model, load
+from glmtts.config import HiFTConfig
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.options import Options
+from glmtts.models.hift import HiFT
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 MakeEngine: TypeAlias = Callable[..., BatchEngine]
@@ -21,6 +24,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Speaks 3 to 6 tokens a text id: it never ends by itself before."""
     ratios = {"min_ratio": 3.0, "max_ratio": 6.0}
     return load(write_tiny_checkpoint(tmp_path_factory.mktemp("engine") / "tiny", generation=ratios), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def vocoder() -> HiFT:
+    """A small random one with a pitch of about 150 Hz, for mels of 8 bins."""
+    torch.manual_seed(0)
+    hift = HiFT(HiFTConfig(in_channels=8, base_channels=16, f0_cond_channels=8)).fold_weight_norm().eval()
+    with torch.no_grad():
+        hift.f0_predictor.classifier.bias.fill_(150.0)
+        hift.f0_predictor.classifier.weight.mul_(20.0)
+    return hift
 
 
 @pytest.fixture

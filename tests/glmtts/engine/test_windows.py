@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor
 
-from glmtts.config import HiFTConfig
 from glmtts.engine.windows import Window, render
 from glmtts.models.hift import HiFT
-
-CONFIG = HiFTConfig(in_channels=8, base_channels=16, f0_cond_channels=8)
-
-
-@pytest.fixture(scope="module")
-def vocoder() -> HiFT:
-    """A small random vocoder with a pitch of about 150 Hz."""
-    torch.manual_seed(0)
-    hift = HiFT(CONFIG).fold_weight_norm().eval()
-    with torch.no_grad():
-        hift.f0_predictor.classifier.bias.fill_(150.0)
-        hift.f0_predictor.classifier.weight.mul_(20.0)
-    return hift
 
 
 def window(vocoder: HiFT, mel_tm: Tensor, seed: int, begin: int, end: int, phases_t: Tensor) -> tuple[Window, slice]:
