@@ -151,6 +151,8 @@ class Steps:
             free = [item for item in self._due() if item[0] not in self._taken]
             mine = free if self._makers == 1 else free[:1]
             self._taken.update(stream for stream, *_ in mine)
+            if mine:
+                self._scheduler.turned_to(mine[0][0], time.monotonic())
         try:
             return self._sound(mine)
         finally:

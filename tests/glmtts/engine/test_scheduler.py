@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import cast
@@ -107,6 +108,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         scheduler = self.scheduler
         scheduler.sweep(self.now)
         scheduler.admit(self.now)
+        assert not any(stream.handle.ended for stream in scheduler.streams), "within one step its slot is free"
         scheduler.freed.clear()
         if (piece := scheduler.next_prefill()) is not None:
             scheduler.prefilled(*piece)
@@ -123,6 +125,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(pace=st.sampled_from([None, 0.5, 4.0]), data=st.data())
     def sound(self, pace: float | None, data: st.DataObject) -> None:
         items = self.scheduler.sounding(self.now, pace)
+        assert not any(stream.handle in self.cancelled for stream, *_ in items), "no block is made for who has gone"
+        if items:
+            self.scheduler.turned_to(items[0][0], self.now)
         for stream, utterance, block in items[: data.draw(st.integers(1, SLOTS))]:
             outcome = data.draw(st.sampled_from(["whole", "whole", "part", "fault"]))
             if outcome == "fault":
@@ -192,3 +197,27 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 TestScheduler = SchedulerMachine.TestCase
 TestScheduler.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+def test_a_whole_job_ends_beside_listeners_who_are_always_in_need() -> None:
+    """The engine is too slow for the listeners it has, and still a step of a whole job is made now and then."""
+    machine = SchedulerMachine()
+    machine.now = time.monotonic()  # the clock on which a listener runs dry
+    machine.submit(([100], True, 1.0))
+    machine.submit(([3], False, 1.0))
+    listener, whole = machine.handles
+    while len(machine.scheduler.rows()) < 2:
+        machine.step(lambda: "token")
+    for _ in range(80):
+        for _ in range(4):  # a block's tokens, so that the listener always has one that is due
+            machine.step(lambda: "token")
+        items = machine.scheduler.sounding(machine.now, 0.5)
+        if items and not whole.ended:
+            stream, utterance, block = items[0]
+            machine.scheduler.turned_to(stream, machine.now)
+            wave = sound_of(utterance, len(machine.said_of(stream, utterance)), block.end)
+            machine.now += 0.5  # a token of sound is heard in 0.02 s
+            machine.scheduler.made(stream, utterance, wave, machine.now, whole=True)
+        machine.take(listener)
+    assert whole.ended
+    assert not listener.ended
