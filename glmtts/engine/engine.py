@@ -59,7 +59,7 @@ class BatchEngine:
             makers=max(1, threads - 1),
         )
         self._steps = Steps(model, options, sound, self._line, self._scheduler, threads)
-        self._loop = Loops(self._line, model.device, self._steps.fail_all, *self._steps.loops())
+        self._loop = Loops(self._line, model.device, self._steps.fail_all, self._scheduler.waits, *self._steps.loops())
 
     # What a caller asks for: see `glmtts.engine.job.Engine`.
 

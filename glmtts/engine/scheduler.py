@@ -90,6 +90,13 @@ class Scheduler:
         """Whether nothing more is made for now, because the reader has not taken what there is."""
         return stream.handle.unsent + stream.lead > self._limits.unsent
 
+    def waits(self) -> bool:
+        """Whether a job could go on, or begin: one that does not wait for its reader."""
+        with self._line.changed:
+            if self._free and self._line.waiting():
+                return True
+            return any(not stream.handle.ended and not self.held(stream) for stream in self.streams)
+
     def _drop(self, stream: Stream) -> None:
         if self._streams.get(stream.slot) is not stream:
             return
@@ -199,7 +206,12 @@ class Scheduler:
 
     def _let_begin(self, waiting: list[Stream], now: float, rate: float | None) -> None:
         """In the order in which they came; where one may not yet, nobody after him may."""
-        speaking = [stream for stream in self.streams if stream.speaking and stream.job.stream] if waiting else []
+        speaking = [
+            # Who does not read has long run dry by the clock, and needs nothing.
+            stream
+            for stream in self.streams
+            if waiting and stream.speaking and stream.job.stream and not self.held(stream)
+        ]
         for stream in sorted(waiting, key=lambda stream: stream.since):
             others = [(self.standing(other).due, self._pieces(other)) for other in speaking]
             if not may_begin(self._pieces(stream), others, rate, now, lead=stream.lead, makers=self._makers):

@@ -162,3 +162,18 @@ def test_a_fault_of_the_engine_itself_ends_what_runs_and_not_the_engine(
     monkeypatch.undo()
     check(model, asked, outcomes(engine, asked), {})
     assert engine.progress_age() < 60
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_work_that_nobody_does_shows_as_age(
+    make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """When every thread rests although a job could go on, the age of the last progress grows; it is 0 at the end."""
+    engine, asked = make_engine(threads=threads), jobs(model)[:1]
+    monkeypatch.setattr(engine._scheduler, "next_prefill", lambda: None)
+    handle = engine.submit(asked[0])
+    wait_until(lambda: engine.progress_age() > 0.5, "the age to grow")
+    assert not handle.ended
+    monkeypatch.undo()
+    check(model, asked, [outcome(handle)], {})
+    wait_until(lambda: engine.progress_age() == 0.0, "the engine to rest")
