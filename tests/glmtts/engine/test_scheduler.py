@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from glmtts.audio import Wave
 from glmtts.config import GenerationConfig
-from glmtts.engine.chunker import Ladder
+from glmtts.engine.chunker import Block, Ladder
 from glmtts.engine.deadlines import Expectation
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import Job
@@ -138,6 +138,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             whole = outcome == "whole"
             self.scheduler.made(stream, utterance, sound_of(utterance, done, end), self.now, whole=whole)
 
+    def make(self, stream: Stream, utterance: Utterance, block: Block) -> None:
+        """All the sound of a block."""
+        wave = sound_of(utterance, len(self.said_of(stream, utterance)), block.end)
+        self.scheduler.made(stream, utterance, wave, self.now, whole=True)
+
     def said_of(self, stream: Stream, utterance: Utterance) -> list[float]:
         """Samples of the segment so far, read or not."""
         waiting = [sample for wave in stream.handle._ready for sample in wave.tolist()]
@@ -181,9 +186,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             for handle in self.handles:
                 self.take(handle)
             self.step(lambda: "end")
-            for stream, utterance, block in self.scheduler.sounding(self.now, None):
-                wave = sound_of(utterance, len(self.said_of(stream, utterance)), block.end)
-                self.scheduler.made(stream, utterance, wave, self.now, whole=True)
+            for item in self.scheduler.sounding(self.now, None):
+                self.make(*item)
         assert self.scheduler._free == list(range(SLOTS))[::-1]
         assert self.line.empty()
         for handle in self.handles:
@@ -213,11 +217,26 @@ def test_a_whole_job_ends_beside_listeners_who_are_always_in_need() -> None:
             machine.step(lambda: "token")
         items = machine.scheduler.sounding(machine.now, 0.5)
         if items and not whole.ended:
-            stream, utterance, block = items[0]
-            machine.scheduler.turned_to(stream, machine.now)
-            wave = sound_of(utterance, len(machine.said_of(stream, utterance)), block.end)
+            machine.scheduler.turned_to(items[0][0], machine.now)
             machine.now += 0.5  # a token of sound is heard in 0.02 s
-            machine.scheduler.made(stream, utterance, wave, machine.now, whole=True)
+            machine.make(*items[0])
         machine.take(listener)
     assert whole.ended
     assert not listener.ended
+
+
+def test_who_does_not_read_keeps_nobody_from_beginning() -> None:
+    """A listener who takes nothing has run dry by the clock, and yet needs nothing: the next one may begin."""
+    machine = SchedulerMachine()
+    machine.now = time.monotonic()
+    machine.submit(([100], True, 1.0))
+    while not any(map(machine.scheduler.held, machine.scheduler.streams)):
+        machine.step(lambda: "token")
+        for item in machine.scheduler.sounding(machine.now, None):
+            machine.make(*item)
+    machine.submit(([3], True, 1.0))
+    machine.now += 60.0
+    for _ in range(20):
+        machine.step(lambda: "token")
+    machine.scheduler.sounding(machine.now, 0.5)
+    assert [stream.speaking for stream in machine.scheduler.streams] == [True, True]
