@@ -28,6 +28,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     for name in ("host", "port", "checkpoint", "device", "log_level"):
         field = setup.Settings.model_fields[name]
         parser.add_argument(f"--{name.replace('_', '-')}", help=f"{field.description} (default: {field.default!r})")
+    described = setup.Settings.model_fields["deterministic"].description
+    parser.add_argument("--deterministic", action="store_true", default=None, help=described)
     parser.add_argument("--print-settings", action="store_true", help="Show the settings in force, then exit.")
     return parser.parse_args(arguments)
 
@@ -43,9 +45,14 @@ def loader(settings: setup.Settings) -> tuple[Callable[[], Engine], Path | None]
 # Imported in the worker, when loading: the master process needs no torch.
 def _load(path: Path, settings: setup.Settings) -> Engine:
     from glmtts.engine import load_engine
+    from glmtts.engine.options import Options
 
     return load_engine(
-        path, device=settings.device, replacements=settings.g2p_replace, vocos_sha256=settings.vocos_sha256
+        path,
+        device=settings.device,
+        replacements=settings.g2p_replace,
+        vocos_sha256=settings.vocos_sha256,
+        options=Options(slots=settings.kv_slots, deterministic=settings.deterministic),
     )
 
 

@@ -15,17 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 from transformers import LlamaConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +38,7 @@ from glmtts.models.hift import HiFT  # noqa: E402
 from glmtts.models.kv_cache import KVCache  # noqa: E402
 from glmtts.models.llama import Llama  # noqa: E402
 from glmtts.models.prompt import LengthBounds, SpecialIds  # noqa: E402
+from scripts.floors import Machine, Stage, operations, table, timed  # noqa: E402
 
 OFFICIAL: dict[str, Any] = {
     "hidden_size": 2048,
@@ -57,58 +54,6 @@ EMPTY_IDS = SpecialIds(ats=3, ate=42, boa=1, eoa=2, pad=0)
 PROMPT, VOICE = 200, 125
 """Ids before a row's first token, and speech tokens of the voice before a block's."""
 SLOT = 1024
-COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop(q, k, v)}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One measurement, in ms; `floor` as the module says. `per_second`: tokens, or seconds of sound."""
-
-    stage: str
-    ms: float
-    arithmetic: float
-    reading: float
-    launches: float
-    per_second: float
-
-    @property
-    def floor(self) -> float:
-        return max(self.arithmetic, self.reading) + self.launches
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What it can do with the threads that were given: multiplications and additions a second, bytes a second."""
-
-    repeats: int
-
-    def operations(self, dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
-        a, b = (torch.rand(size, size).to(dtype) for _ in range(2))
-        return 2 * size**3 / timed(lambda: a @ b, self.repeats)
-
-    def read(self, size: int) -> float:
-        """Of a buffer of so many bytes: small ones come out of a cache. The best of a sum and of a product."""
-        rows = max(64, size // (4 * 4096))
-        matrix, vector = torch.rand(rows, 4096), torch.rand(4096)
-        return matrix.nbytes / min(timed(matrix.sum, self.repeats), timed(lambda: matrix @ vector, self.repeats))
-
-
-def timed(work: Callable[[], object], repeats: int) -> float:
-    """Median of the seconds that it takes, after one that does not count."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
-
-
-def operations(work: Callable[[], object]) -> float:
-    """Of its matrix products, convolutions and attention."""
-    with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
-        work()
-    return float(counter.get_total_flops())
 
 
 # The AR stage
@@ -245,20 +190,6 @@ def format_stages(path: Path, model: Model, machine: Machine) -> list[Stage]:
     model.flow.estimator.halve()
     blocks["bfloat16"] = flow_stages(model.flow, machine, torch.bfloat16)[2]
     return found + [Stage(f"{s.stage}, {name}", s.ms, 0, 0, 0, s.per_second) for name, s in blocks.items()]
-
-
-def table(stages: list[Stage]) -> str:
-    """As Markdown; times in ms."""
-    lines = [
-        "| stage | ms | arithmetic | reading | launches | floor | times the floor | a second |",
-        "|---|" + "---|" * 7,
-    ]
-    for one in stages:
-        ratio = f"{one.ms / one.floor:.2f}" if one.floor else ""
-        costs = (one.ms, one.arithmetic, one.reading, one.launches, one.floor)
-        numbers = " | ".join(f"{cost:.2f}" if cost else "–" for cost in costs)
-        lines.append(f"| {one.stage} | {numbers} | {ratio} | {one.per_second:.1f} |")
-    return "\n".join(lines)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -42,8 +42,14 @@ class Settings(BaseSettings):
     checkpoint: str = _setting("", "path", "Directory of the checkpoint; empty means the one that comes along.")
     device: str = _setting("auto", "torch device", "Where the model runs: auto (CUDA if there), cpu, cuda, cuda:1.")
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "level", "Least level that is logged.")
+    deterministic: bool = _setting(
+        False, "switch", "Whoever else is served, a seed draws the same tokens: float32 and fixed shapes, so slower."
+    )
 
     # The model.
+    kv_slots: int = _setting(
+        16, "requests", "Requests that are spoken at once; memory for each is taken, or refused, at the start.", ge=1
+    )
     g2p_replace: Path = _setting(REPLACEMENTS, "path", "Pronunciation overrides, JSON lines of text to phoneme tokens.")
     vocos_sha256: str | None = _setting(
         None,

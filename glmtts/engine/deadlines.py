@@ -7,6 +7,7 @@ work in tokens of sound made, see `work`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
@@ -18,6 +19,9 @@ WHOLE = 3.0
 """Sound that nobody listens to as it comes is due so long after the job's last."""
 SLACK = 0.5
 """A listener's block that must be begun within so long is before all that can wait."""
+TURN = 1.0
+"""Of the overdue jobs that nobody listens to one gets a step so often, in seconds, whoever is in need: listeners who
+come and come would else keep them waiting for ever. A step is short, so this is a small part of what there is."""
 HEADROOM = 0.7
 """Share of the engine's speed that listeners may need together."""
 HORIZON = 16
@@ -42,12 +46,14 @@ class Piece:
 @dataclass(frozen=True)
 class Standing:
     """What the policy looks at of a job. `since`: when it was let in or last got sound; `dry_at`: when its listener
-    has heard all he has, None before his first sound; `work`: of its next block."""
+    has heard all he has, None before his first sound; `work`: of its next block; `turn`: when a step was last made for
+    any of the jobs that nobody listens to."""
 
     listens: bool
     since: float
     dry_at: float | None
     work: float
+    turn: float = -math.inf
 
     @property
     def due(self) -> float:
@@ -58,12 +64,16 @@ class Standing:
 
 
 def urgency(job: Standing, rate: float | None, now: float) -> tuple[bool, float]:
-    """Sorts the most urgent first: listeners whose next block must be begun soon, then all others, by what is due.
+    """Sorts the most urgent first: those that cannot wait, then all others, by what is due.
 
+    A listener cannot wait whose next block must be begun soon, nor can a whole job that is overdue when none has had a
+    turn of late. As a listener's due goes on with what he gets, a whole job's stays, so its turn comes in any case.
     rate: work that one maker of sound does in a second, None if that is not yet known.
     """
-    begin = job.due - (job.work / rate if rate else 0.0)
-    return not (job.listens and begin < now + SLACK), job.due
+    if job.listens:
+        begin = job.due - (job.work / rate if rate else 0.0)
+        return begin >= now + SLACK, job.due
+    return now < max(job.due, job.turn + TURN), job.due
 
 
 def may_begin(

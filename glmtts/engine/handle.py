@@ -55,7 +55,7 @@ class JobHandle:
                 self._taken = time.monotonic()
                 chunk = None if self._cancelled or not self._ready else self._ready.popleft()
                 if chunk is not None:
-                    self.unsent -= len(chunk) / self.job.sample_rate
+                    self.unsent = sum(map(len, self._ready)) / self.job.sample_rate
             self._wake()
             if chunk is not None:
                 yield chunk

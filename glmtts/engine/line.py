@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from threading import Condition
+from weakref import WeakSet
 
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import Job
@@ -27,6 +28,7 @@ class Line:
         self._places = places
         self._waiting: deque[JobHandle] = deque()
         self._running: list[JobHandle] = []
+        self._known: WeakSet[JobHandle] = WeakSet()
 
     def notify(self) -> None:
         """Wakes everybody who sleeps in `sleep` or waits for `changed`."""
@@ -49,6 +51,7 @@ class Line:
                 raise BusyError(f"{len(self._waiting)} requests are waiting", retry_after=retry_after)
             handle = JobHandle(job, expected, self.notify)
             self._waiting.append(handle)
+            self._known.add(handle)
             self.notify()
             return handle
 
@@ -79,9 +82,9 @@ class Line:
             return len(self._running)
 
     def unsent(self) -> float:
-        """Seconds of sound that were made and that their readers have not taken."""
+        """Seconds of sound that were made and that their readers have not taken, be the jobs done or not."""
         with self.changed:
-            return sum(handle.unsent for handle in self._running)
+            return sum(handle.unsent for handle in self._known)
 
     def owed(self, left: Callable[[JobHandle], float] | None = None) -> float:
         """Seconds of sound that all jobs will still want made; `left` tells how much of a running one."""

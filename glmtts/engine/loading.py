@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,7 +26,6 @@ def load_engine(
     device: str = "auto",
     replacements: Path | None = None,
     vocos_sha256: str | None = None,
-    deterministic: bool = False,
     options: Options = DEFAULTS,
 ) -> BatchEngine:
     """Loads the checkpoint in `path` and its dictionaries, and speaks once so that the first caller need not wait.
@@ -35,14 +33,13 @@ def load_engine(
     Args:
         replacements: file of pronunciation overrides, see `glmtts.text.replacements.read_replacements`.
         vocos_sha256: hash that the 32 kHz vocoder's file must have; without it that vocoder is left out.
-        deterministic: float32 and, in the AR stage, fixed shapes, so that a job draws the same tokens whoever else is
-            served; it wins over `options`. Else the flow's matrices are in bfloat16 where a CPU is faster so.
+        options: with `deterministic` all is in float32. Else the flow's matrices are in bfloat16 where a CPU is faster
+            so, and a GPU's AR model is.
 
     CheckpointError as `glmtts.checkpoint.load`, or when `replacements` cannot be read; DeviceMemoryError when the
     engine's memory does not fit.
     """
     replace_words = read_replacements(replacements) if replacements is not None else {}
-    options = replace(options, deterministic=deterministic or options.deterministic)
     dtype = torch.float32 if options.deterministic else None
     model = load(path, device=pick_device(device), dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
     if model.device.type == "cpu" and not options.deterministic and bfloat16_pays():

@@ -34,10 +34,20 @@ class Loop:
 
 
 class Loops:
-    """Runs from the start until the line is closed and empty. `failed` is told of an exception that a step raised."""
+    """Runs from the start until the line is closed and empty. `failed` is told of an exception that a step raised,
+    `waits` tells whether there is work that could be done."""
 
-    def __init__(self, line: Line, device: torch.device, failed: Callable[[Exception], None], *loops: Loop) -> None:
-        self._line, self._device, self._failed = line, device, failed
+    def __init__(
+        self,
+        line: Line,
+        device: torch.device,
+        failed: Callable[[Exception], None],
+        waits: Callable[[], bool],
+        *loops: Loop,
+    ) -> None:
+        self._line, self._device, self._failed, self._waits = line, device, failed, waits
+        self._work = Pulse()
+        """Of all threads together: it beats at each step in which something was done, and rests when nothing waits."""
         self._pulses = [Pulse() for _ in loops]
         self._threads = [
             threading.Thread(target=self._run, args=pair, name=pair[0].name, daemon=True)
@@ -47,8 +57,9 @@ class Loops:
             thread.start()
 
     def age(self) -> float:
-        """Seconds since the thread that has been at a step for longest began it; 0.0 when all rest."""
-        return max(pulse.age() for pulse in self._pulses)
+        """Seconds since the thread that has been at a step for longest began it, or since something was last done
+        where work waits; 0.0 when all rest and nothing waits."""
+        return max(pulse.age() for pulse in (self._work, *self._pulses))
 
     def join(self) -> None:
         for thread in self._threads:
@@ -66,10 +77,14 @@ class Loops:
                     log.exception("A step of the engine failed")
                     self._failed(error)
                     busy = True
-                if not busy:
+                if busy:
+                    self._work.beat()
+                else:
                     pulse.rest()
+                    self._work.begin() if self._waits() else self._work.rest()
                     self._line.sleep(seen, POLL if self._line.running() else None)
         pulse.rest()
+        self._work.rest()
 
 
 def _stream(device: torch.device, own: bool) -> AbstractContextManager[object]:

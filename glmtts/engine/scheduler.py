@@ -7,8 +7,10 @@ caller holds, and nothing here takes long. Knows nothing about tensors, models, 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Literal
 
@@ -46,6 +48,7 @@ class Scheduler:
         self._free = list(range(slots))[::-1]
         self._streams: dict[int, Stream] = {}
         self._prefills: deque[Stream] = deque()
+        self._whole_turn = -math.inf
         self.freed: list[int] = []
         """Slots whose rows must be stopped before the next step; whoever steps empties it."""
 
@@ -86,6 +89,13 @@ class Scheduler:
     def held(self, stream: Stream) -> bool:
         """Whether nothing more is made for now, because the reader has not taken what there is."""
         return stream.handle.unsent + stream.lead > self._limits.unsent
+
+    def waits(self) -> bool:
+        """Whether a job could go on, or begin: one that does not wait for its reader."""
+        with self._line.changed:
+            if self._free and self._line.waiting():
+                return True
+            return any(not stream.handle.ended and not self.held(stream) for stream in self.streams)
 
     def _drop(self, stream: Stream) -> None:
         if self._streams.get(stream.slot) is not stream:
@@ -189,9 +199,19 @@ class Scheduler:
             return speaking
         return speaking + [due[i] for _, i in by_urgency if not due[i][0].speaking]
 
+    def turned_to(self, stream: Stream, now: float) -> None:
+        """A step of making sound begins, for this job before others."""
+        if not stream.job.stream:
+            self._whole_turn = now
+
     def _let_begin(self, waiting: list[Stream], now: float, rate: float | None) -> None:
         """In the order in which they came; where one may not yet, nobody after him may."""
-        speaking = [stream for stream in self.streams if stream.speaking and stream.job.stream] if waiting else []
+        speaking = [
+            # Who does not read has long run dry by the clock, and needs nothing.
+            stream
+            for stream in self.streams
+            if waiting and stream.speaking and stream.job.stream and not self.held(stream)
+        ]
         for stream in sorted(waiting, key=lambda stream: stream.since):
             others = [(self.standing(other).due, self._pieces(other)) for other in speaking]
             if not may_begin(self._pieces(stream), others, rate, now, lead=stream.lead, makers=self._makers):
@@ -237,7 +257,7 @@ class Scheduler:
         """What the policy needs to know of it."""
         block = stream.spoken[0].block if stream.spoken else None
         tokens = block.ahead - block.start if block is not None else 0
-        return Standing(stream.job.stream, stream.since, stream.handle.dry_at, work(tokens))
+        return Standing(stream.job.stream, stream.since, stream.handle.dry_at, work(tokens), self._whole_turn)
 
     def left(self, stream: Stream) -> float:
         """Seconds of sound that the job is still to become."""
@@ -267,5 +287,7 @@ class Scheduler:
             return "sound" if sounding else "draw" if drawing else None
         starved = [stream for stream in drawing if stream.spoken[0].block is None and not self.held(stream)]
         first = urgency(self.standing(sounding[0][0]), rate, now)
-        hungry = (urgency(self.standing(stream), rate, now + TOKENS_FIRST) for stream in starved)
+        # Whole jobs get no turns here: whenever a listener needs tokens, their rows are drawn along.
+        standings = (replace(self.standing(stream), turn=math.inf) for stream in starved)
+        hungry = (urgency(standing, rate, now + TOKENS_FIRST) for standing in standings)
         return "draw" if min(hungry, default=first) < first else "sound"

@@ -88,6 +88,11 @@ class Pulse:
     def beat(self) -> None:
         self._last = time.monotonic()
 
+    def begin(self) -> None:
+        """Beats if it has been at rest."""
+        if self._last is None:
+            self.beat()
+
     def rest(self) -> None:
         self._last = None
 

@@ -101,7 +101,8 @@ class Server:
             return 0
 
     def wait_ready(self) -> None:
-        wait_until(lambda: self.status("/ready") == 200 or self.process.poll() is not None, "the server to be ready")
+        up = "the server to be ready"  # which takes the longer, the more the machine has to do beside
+        wait_until(lambda: self.status("/ready") == 200 or self.process.poll() is not None, up, seconds=240)
         assert self.process.poll() is None, "".join(self.lines)
 
     def worker(self) -> int:
@@ -131,7 +132,11 @@ class Server:
             self.process.stderr.close()
 
     def __enter__(self) -> Server:
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self._kill()
+            raise
         return self
 
     def __exit__(
@@ -140,7 +145,10 @@ class Server:
         try:
             self.stop()
         finally:
-            if self.process.poll() is None:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
-            self._end()
+            self._kill()
+
+    def _kill(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self._end()

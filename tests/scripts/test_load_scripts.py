@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.server import ROOT, store_voice
+from tests.helpers.server import ROOT, Server, store_voice
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -29,12 +29,17 @@ def run(voices: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_bench_measures_what_a_listener_hears(tmp_path: Path) -> None:
-    """Every level is a row; the fake engine makes 0.1 s of sound a character, each request's whole length arrives."""
+    """Every level is a row, and one more of the server to compare with; each request's whole length arrives."""
     out = tmp_path / "bench.json"
-    done = run(tmp_path, "scripts/bench.py", "--quick", "--checkpoint", "fake:delay=0.02", "--json", str(out))
+    store_voice(tmp_path / "other", "default", {"neutral": "Hello."})
+    with Server("fake:delay=0.02", voices=tmp_path / "other") as other:
+        flags = ["--quick", "--checkpoint", "fake:delay=0.02", "--compare", other.url, "--json", str(out)]
+        done = run(tmp_path / "voices", "scripts/bench.py", *flags)
     assert done.returncode == 0, done.stderr
     rows = json.loads(out.read_text(encoding="utf-8"))["rows"]
-    assert [(row["concurrency"], row["requests"], row["refused"]) for row in rows] == [(1, 2, 0), (4, 4, 0)]
+    assert [row["server"] == other.url for row in rows] == [False, True] * 2
+    levels = [(row["concurrency"], row["requests"], row["refused"]) for row in rows]
+    assert levels == [(1, 2, 0), (1, 2, 0), (4, 4, 0), (4, 4, 0)]
     for row in rows:
         assert 0 < row["first_audio_p50"] <= row["first_audio_p95"]
         assert row["audio_per_second"] > 0
@@ -52,6 +57,25 @@ def test_the_stages_are_measured_against_their_floors(tmp_path: Path) -> None:
     assert sorted(name.split(",")[0] for name in stages) == ["AR step"] * 2 + ["flow"] * 4 + ["vocoder"] * 4
     assert all(one["ms"] > 0 and one["floor"] > 0 and one["stage"] in done.stdout for one in stages.values())
     assert stages["AR step, 4 rows"]["arithmetic"] > stages["AR step, 1 rows"]["arithmetic"]
+
+
+def test_blocks_of_both_designs_are_compared_with_the_whole(tmp_path: Path) -> None:
+    """In each language asked for: blocks lie nearer to the whole than another sentence does, and their cost is told."""
+    ratios = {"min_ratio": 1.0, "max_ratio": 1.0}
+    checkpoint, out = write_tiny_checkpoint(tmp_path / "tiny", generation=ratios), tmp_path / "blocks.json"
+    flags = ["--checkpoint", str(checkpoint), "--sentences", "2", "--seconds", "4", "--json", str(out)]
+    done = run(checkpoint / "voices", "-m", "scripts.bench_blocks", "--lang", "en", "zh", *flags)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert list(found) == ["en", "zh"]
+    for lang, figures in found.items():
+        assert figures["sentences"] == 2
+        for design in ("prompted", "remembered"):
+            assert 0 < figures[design]["mel_distance"] < figures["mel_distance_of_two_sentences"], (lang, design)
+            assert figures[design]["joins"] > 0
+            [cost] = figures[design]["costs"]
+            assert cost["audio"] > 1
+            assert cost["cpu_per_audio"] > 0
 
 
 def test_health_is_probed_while_the_server_is_busy(tmp_path: Path) -> None:

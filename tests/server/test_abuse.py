@@ -154,8 +154,10 @@ def test_a_reader_who_does_not_read_is_cut(server: Server) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(post(body, path="/tts/stream"))
-        wait_until(lambda: server.metric("glmtts_in_flight") == 1, "the job to run")
+        wait_until(lambda: server.metric("glmtts_unsent_seconds") > 1, "what he does not take to be counted")
+        assert server.metric("glmtts_in_flight") == 1
         wait_until(lambda: server.metric("glmtts_in_flight") == 0, "the reader to be cut")
+        wait_until(lambda: server.metric("glmtts_unsent_seconds") == 0, "what was made for him to be thrown away")
 
 
 def test_probes_are_answered_however_many_callers_dawdle(voices: Path) -> None:

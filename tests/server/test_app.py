@@ -7,21 +7,26 @@ from pathlib import Path
 import pytest
 
 import app
+from glmtts.engine.engine import BatchEngine
 from glmtts.errors import CheckpointError
 from server.settings import Settings
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 
 def test_the_loader_obeys_the_settings(tmp_path: Path) -> None:
-    """Checkpoint, device and pronunciations; those that the cluster shares come before the node's own."""
+    """Checkpoint, device, slots, determinism; and pronunciations, of which the cluster's come before the node's own."""
     words = tmp_path / "words.jsonl"
     words.write_text('{"弦": "<|H|><|AO3|>"}', "utf-8")  # not what a dictionary says
     write_tiny_checkpoint(tmp_path / "tiny")
-    load, voices = app.loader(Settings(checkpoint=str(tmp_path / "tiny"), device="cpu", g2p_replace=words))
+    given = {"checkpoint": str(tmp_path / "tiny"), "device": "cpu", "g2p_replace": words, "kv_slots": 3}
+    load, voices = app.loader(Settings(**given, deterministic=True))
     assert voices == tmp_path / "tiny" / "voices"
     engine = load()
     try:
         assert engine.info.device == "cpu"
+        assert engine.stats().slots_total == 3
+        assert isinstance(engine, BatchEngine)
+        assert engine._options.deterministic
 
         def ids(text: str) -> tuple[int, ...]:
             return engine.segments(text, phoneme=True)[0].ids[:2]  # without the full stop, which differs

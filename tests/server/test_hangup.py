@@ -44,5 +44,8 @@ def test_data_is_no_hangup_and_after_the_block_nothing_is_told(watch: HangupWatc
 
 def test_no_socket_is_nothing_to_watch(watch: HangupWatch) -> None:
     """Outside of gunicorn there is no socket, and all else works."""
-    with watch.watching(None, pytest.fail):
-        pass
+    ours, theirs = socket.socketpair()
+    gone = threading.Event()
+    with ours, watch.watching(None, pytest.fail), watch.watching(ours, gone.set):
+        theirs.close()
+        assert gone.wait(30)

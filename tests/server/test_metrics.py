@@ -45,6 +45,9 @@ SERIES = {
     "kv_slots": ("gauge", set()),
     "kv_slots_used": ("gauge", set()),
     "engine_reserved_bytes": ("gauge", set()),
+    "voice_memory_bytes": ("gauge", set()),
+    "voice_memory_hits": ("counter", set()),
+    "voice_memory_misses": ("counter", set()),
     "unsent_seconds": ("gauge", set()),
     "held_jobs": ("gauge", set()),
     "engine_pace_ratio": ("gauge", set()),
@@ -171,6 +174,7 @@ def test_refusals_and_failures_are_counted_by_reason(slow: Server) -> None:
     wait_until(lambda: slow.metric("glmtts_rejections_total", reason="queue_timeout") == 1, "the late one")
     wait_until(lambda: slow.metric("glmtts_finished_total", reason="error") == 3, "the failed ones")
     assert slow.metric("glmtts_broken_streams_total") == 1
+    assert slow.metric("glmtts_engine_failures_total") == 2
     wait_until(lambda: slow.metric("glmtts_finished_total", reason="cancelled") == 1, "the one that was given up")
     assert slow.metric("glmtts_requests_total", route="/tts/stream", status="400") == 1
     reasons = {sample.labels["reason"] for sample in scraped(slow)["rejections"].samples if "reason" in sample.labels}

@@ -129,6 +129,19 @@ def test_the_places_are_bounded() -> None:
     node.drain()
 
 
+def test_audio_that_is_owed_is_a_bound_too() -> None:
+    """With more of it before him than the limit a caller gets 429 and is told how much, though places are free."""
+    node = ready(Diary(), queue_seconds=0.4)
+    handle = node.engine.submit(hanging(node.engine))  # five characters, half a second
+    told = refused(node)
+    assert (told.status, told.code) == (429, "busy")
+    assert "s of audio are before you" in str(told)
+    handle.cancel()
+    with node.admitted():
+        pass
+    node.drain()
+
+
 def test_leaving_has_its_order() -> None:
     """Not ready, out of discovery, refusing, what runs is finished, closed; a second signal changes nothing."""
     diary = Diary()

@@ -223,9 +223,12 @@ def run_app(*flags: str, **env: str) -> Any:
 
 def test_print_settings_shows_what_is_in_force() -> None:
     """Flags and environment together, and nothing is started."""
-    shown = run_app("--print-settings", "--port", "8123", GLMTTS_REGION="north", CONSUL_HTTP_TOKEN="hush")
+    shown = run_app(
+        "--print-settings", "--port", "8123", "--deterministic", GLMTTS_REGION="north", CONSUL_HTTP_TOKEN="hush"
+    )
     assert shown.returncode == 0
     assert "GLMTTS_PORT=8123 " in shown.stdout
+    assert "GLMTTS_DETERMINISTIC=True " in shown.stdout
     assert "GLMTTS_REGION=north " in shown.stdout
     assert "hush" not in shown.stdout + shown.stderr
 

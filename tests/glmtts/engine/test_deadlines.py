@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmtts.engine.deadlines import FIRST, HEADROOM, SLACK, WHOLE, Expectation, Piece, Standing, may_begin, urgency
+from glmtts.engine.deadlines import (
+    FIRST,
+    HEADROOM,
+    SLACK,
+    TURN,
+    WHOLE,
+    Expectation,
+    Piece,
+    Standing,
+    may_begin,
+    urgency,
+)
 
 NOW = 100.0
 LEADS = st.floats(0.0, 60.0)
@@ -34,13 +48,52 @@ def test_newcomers_are_due_soon_and_whole_jobs_later() -> None:
     assert Standing(False, NOW, NOW, 1.0).due == NOW + WHOLE
 
 
-@given(st.floats(0.0, 1000.0), st.floats(0.0, 10.0), st.floats(1.0, 300.0), st.floats(1.0, 1000.0))
-def test_an_old_whole_job_never_passes_a_listener_in_need(age: float, lead: float, work: float, rate: float) -> None:
-    """However long a whole job has waited: who must get his block begun within the slack is before it."""
-    whole = Standing(False, NOW - age, None, work)
+@given(st.floats(0.0, 1000.0), st.floats(0.0, 0.99 * TURN), st.floats(0.0, 10.0), st.floats(1.0, 300.0), RATES)
+def test_whole_jobs_pass_a_listener_in_need_once_a_turn_at_most(
+    age: float, ago: float, lead: float, work: float, rate: float | None
+) -> None:
+    """However long a whole job has waited: while one has just had its turn, who is in need is before all of them."""
+    whole = Standing(False, NOW - age, None, work, turn=NOW - ago)
     listener = Standing(True, NOW, NOW + lead, work)
-    if NOW + lead - work / rate < NOW + SLACK:
+    if NOW + lead - (work / rate if rate else 0.0) < NOW + SLACK:
         assert urgency(listener, rate, NOW) < urgency(whole, rate, NOW)
+
+
+@given(
+    listeners=st.integers(1, 8),
+    wholes=st.integers(1, 4),
+    step=st.floats(0.02, 0.4),
+    sound=st.floats(0.05, 1.0),
+    patience=st.integers(1, 30),
+)
+def test_every_whole_job_is_served_in_the_end(
+    listeners: int, wholes: int, step: float, sound: float, patience: int
+) -> None:
+    """Listeners who are always in need, of whom the next one comes when one ends, keep no whole job waiting for ever;
+    and between two turns of whole jobs lies the time in which listeners are before them."""
+    now, turn, turns = NOW, -math.inf, []
+    dry_at: list[float | None] = [None] * listeners
+    came, got = [NOW] * listeners, [0] * listeners
+    left = dict.fromkeys(range(wholes), 5)
+    for _ in range(6000):
+        standings = [Standing(True, began, dry, 1e9) for began, dry in zip(came, dry_at, strict=True)]
+        standings += [Standing(False, NOW, None, 100.0, turn) for _ in left]
+        first = min(range(len(standings)), key=lambda i: urgency(standings[i], 1.0, now))
+        now += step
+        if first >= listeners:
+            turns.append(now - step)
+            turn, job = turns[-1], list(left)[first - listeners]
+            left[job] -= 1
+            left = {job: steps for job, steps in left.items() if steps}
+        else:
+            dry_at[first] = (dry_at[first] or now) + sound
+            got[first] += 1
+            if got[first] == patience:
+                dry_at[first], came[first], got[first] = None, now, 0
+        if not left:
+            break
+    assert not left
+    assert all(later - earlier >= TURN for earlier, later in pairwise(turns))
 
 
 @given(SPEAKING, PIECES)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from glmtts.audio import Wave
 from glmtts.checkpoint import Model
@@ -220,10 +223,36 @@ def test_tokens_do_not_depend_on_neighbours(make_engine: MakeEngine, model: Mode
     """With `deterministic`, a job draws the same tokens and makes the same sound alone and among 15 others."""
     engine = make_engine(deterministic=True, slots=16)
     asked = job(model, "今天天气很好，我们走吧。", stream=False)
-    alone = wave_of(engine, asked)
-    others = [engine.submit(job(model, TEXTS[i % 4] * (1 + i % 3), seed=100 + i, stream=False)) for i in range(15)]
-    among = wave_of(engine, asked)
+    before = engine.submit(asked)
+    alone = np.concatenate(list(before.chunks()))
+    with engine._line.changed:  # all at once
+        others = [engine.submit(job(model, TEXTS[i % 4] * (1 + i % 3), seed=100 + i, stream=False)) for i in range(15)]
+        between = engine.submit(asked)
+    among = np.concatenate(list(between.chunks()))
     for other in others:
         assert list(other.chunks())
+    assert between.report.spoken == before.report.spoken != ()
     np.testing.assert_allclose(among, alone, atol=1e-5)
     assert engine.stats().step_rows.counts[-6] > 0, "16 rows must have been in one step"
+
+
+def test_a_long_prompt_does_not_hold_up_those_who_draw(
+    make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a row draws, it gets its next token after each piece of another's prompt; no piece is longer than set."""
+    widths, extend = [], model.llm.extend
+
+    def noted(ids: Tensor, *args: Any, **options: Any) -> Tensor:
+        widths.append(ids.shape[1])
+        return extend(ids, *args, **options)
+
+    monkeypatch.setattr(model.llm, "extend", noted)
+    engine = make_engine(limits=Limits(prefill=8))
+    with engine._line.changed:  # the second one's prompt is fed while the first draws
+        first, second = engine.submit(long_job(model)), engine.submit(job(model, TEXTS[1], stream=False))
+    for handle in (first, second):
+        assert list(handle.chunks())
+    drawing = widths[widths.index(1) :]
+    assert max(widths) == 8
+    assert drawing.count(8) > 3
+    assert (8, 8) not in pairwise(drawing)

@@ -170,6 +170,24 @@ def test_owed_is_what_waits_and_what_is_left_of_what_runs() -> None:
     assert line.owed(lambda handle: 0.5) == pytest.approx(5.5)
 
 
+def test_what_a_slow_reader_of_a_finished_job_has_not_taken_still_counts() -> None:
+    """Its sound takes memory until it has been read, also when the job has long left."""
+    line = Line(1)
+    handle = line.submit(job(), 4.0)
+    assert line.take() is handle
+    handle.start()
+    for _ in range(3):
+        handle.put(seconds(0.3))
+    handle.end()
+    line.leave(handle)
+    assert line.unsent() == pytest.approx(0.9)
+    chunks = handle.chunks()
+    next(chunks)
+    assert line.unsent() == pytest.approx(0.6)
+    assert len(list(chunks)) == 2
+    assert line.unsent() == 0.0
+
+
 def test_a_closed_line_lets_jobs_finish_for_a_while() -> None:
     """Closing waits for jobs to leave, then cancels the rest; afterwards nothing is taken in."""
     line = Line(3)

@@ -12,7 +12,7 @@ from glmtts.engine import load_engine, loading
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.options import Options
 from glmtts.errors import CheckpointError, EngineError
-from glmtts.models.dit import Block
+from glmtts.models.dit_layers import Block
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -46,7 +46,7 @@ def test_the_flow_is_in_the_format_that_the_cpu_is_fast_in(
     """bfloat16 where that pays, and never where equal tokens are promised."""
     monkeypatch.setattr(loading, "bfloat16_pays", lambda: pays)
     for deterministic, want in ((False, torch.bfloat16 if pays else torch.float32), (True, torch.float32)):
-        engine = load_engine(tiny, device="cpu", deterministic=deterministic, options=Options(slots=2))
+        engine = load_engine(tiny, device="cpu", options=Options(slots=2, deterministic=deterministic))
         try:
             assert flow_dtype(engine) == want
             assert engine._model.dtype == torch.float32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import cast
@@ -13,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from glmtts.audio import Wave
 from glmtts.config import GenerationConfig
-from glmtts.engine.chunker import Ladder
+from glmtts.engine.chunker import Block, Ladder
 from glmtts.engine.deadlines import Expectation
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import Job
@@ -107,6 +108,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         scheduler = self.scheduler
         scheduler.sweep(self.now)
         scheduler.admit(self.now)
+        assert not any(stream.handle.ended for stream in scheduler.streams), "within one step its slot is free"
         scheduler.freed.clear()
         if (piece := scheduler.next_prefill()) is not None:
             scheduler.prefilled(*piece)
@@ -123,6 +125,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(pace=st.sampled_from([None, 0.5, 4.0]), data=st.data())
     def sound(self, pace: float | None, data: st.DataObject) -> None:
         items = self.scheduler.sounding(self.now, pace)
+        assert not any(stream.handle in self.cancelled for stream, *_ in items), "no block is made for who has gone"
+        if items:
+            self.scheduler.turned_to(items[0][0], self.now)
         for stream, utterance, block in items[: data.draw(st.integers(1, SLOTS))]:
             outcome = data.draw(st.sampled_from(["whole", "whole", "part", "fault"]))
             if outcome == "fault":
@@ -132,6 +137,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             end = block.end if outcome == "whole" else data.draw(st.integers(done, block.end))
             whole = outcome == "whole"
             self.scheduler.made(stream, utterance, sound_of(utterance, done, end), self.now, whole=whole)
+
+    def make(self, stream: Stream, utterance: Utterance, block: Block) -> None:
+        """All the sound of a block."""
+        wave = sound_of(utterance, len(self.said_of(stream, utterance)), block.end)
+        self.scheduler.made(stream, utterance, wave, self.now, whole=True)
 
     def said_of(self, stream: Stream, utterance: Utterance) -> list[float]:
         """Samples of the segment so far, read or not."""
@@ -176,9 +186,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             for handle in self.handles:
                 self.take(handle)
             self.step(lambda: "end")
-            for stream, utterance, block in self.scheduler.sounding(self.now, None):
-                wave = sound_of(utterance, len(self.said_of(stream, utterance)), block.end)
-                self.scheduler.made(stream, utterance, wave, self.now, whole=True)
+            for item in self.scheduler.sounding(self.now, None):
+                self.make(*item)
         assert self.scheduler._free == list(range(SLOTS))[::-1]
         assert self.line.empty()
         for handle in self.handles:
@@ -192,3 +201,42 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 TestScheduler = SchedulerMachine.TestCase
 TestScheduler.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+def test_a_whole_job_ends_beside_listeners_who_are_always_in_need() -> None:
+    """The engine is too slow for the listeners it has, and still a step of a whole job is made now and then."""
+    machine = SchedulerMachine()
+    machine.now = time.monotonic()  # the clock on which a listener runs dry
+    machine.submit(([100], True, 1.0))
+    machine.submit(([3], False, 1.0))
+    listener, whole = machine.handles
+    while len(machine.scheduler.rows()) < 2:
+        machine.step(lambda: "token")
+    for _ in range(80):
+        for _ in range(4):  # a block's tokens, so that the listener always has one that is due
+            machine.step(lambda: "token")
+        items = machine.scheduler.sounding(machine.now, 0.5)
+        if items and not whole.ended:
+            machine.scheduler.turned_to(items[0][0], machine.now)
+            machine.now += 0.5  # a token of sound is heard in 0.02 s
+            machine.make(*items[0])
+        machine.take(listener)
+    assert whole.ended
+    assert not listener.ended
+
+
+def test_who_does_not_read_keeps_nobody_from_beginning() -> None:
+    """A listener who takes nothing has run dry by the clock, and yet needs nothing: the next one may begin."""
+    machine = SchedulerMachine()
+    machine.now = time.monotonic()
+    machine.submit(([100], True, 1.0))
+    while not any(map(machine.scheduler.held, machine.scheduler.streams)):
+        machine.step(lambda: "token")
+        for item in machine.scheduler.sounding(machine.now, None):
+            machine.make(*item)
+    machine.submit(([3], True, 1.0))
+    machine.now += 60.0
+    for _ in range(20):
+        machine.step(lambda: "token")
+    machine.scheduler.sounding(machine.now, 0.5)
+    assert [stream.speaking for stream in machine.scheduler.streams] == [True, True]

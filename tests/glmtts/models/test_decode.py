@@ -211,3 +211,19 @@ def test_special_ids_beyond_the_vocabulary_are_refused() -> None:
     llama = tiny_llama(vocab_size=55)
     with pytest.raises(CheckpointError, match="55"):
         decoder(llama=llama)
+
+
+@pytest.mark.parametrize("fixed_shape", [True, False])
+def test_a_step_waits_for_nothing(fixed_shape: bool) -> None:
+    """It is drawn here on tensors that have no values, where whoever reads one fails: so the host waits for no device,
+    be it for sampling, for the rules by which a row ends, or for the masks of what it must not draw."""
+    llama = tiny_llama().to("meta")
+    cache = KVCache(llama.config, 3, 96, device="meta")
+    valueless = Decoder(llama, SPECIAL, SAMPLED, cache, fixed_shape=fixed_shape)
+    for slot in range(2):
+        valueless.admit(slot, row(slot))
+    for _ in range(3):
+        drawn = valueless.step()
+    assert drawn.shape == (3,)
+    with pytest.raises(RuntimeError):
+        drawn.tolist()

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from glmtts.config import DiTConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.dit import DiT, _rotate_first_head, block_mask, stretch
+from glmtts.models.dit import DiT, block_mask, stretch
+from glmtts.models.dit_layers import _rotate_first_head
 from tests.helpers.golden import load_case
 
 TOLERANCE = 2e-4

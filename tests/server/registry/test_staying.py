@@ -86,5 +86,8 @@ def test_a_surprise_does_not_end_the_membership(agent: Agent, port: int, join: J
             raise RuntimeError("the engine's clock broke")
         return 0.0
 
-    join(agent.address, port, age=age).start()
+    registry = join(agent.address, port, age=age)
+    registry.start()
     eventually(lambda: agent.passing() == {own(port)})
+    assert len(ages) > 1
+    assert registry.counts["failures"] >= 1

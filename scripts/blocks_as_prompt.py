@@ -1,0 +1,77 @@
+"""The other way to speak in blocks, which the engine does not take: what was said is made part of the prompt.
+
+The last tokens before a block, and their mel, stand behind the voice's prompt, and the block is decoded as if it were a
+target after them: prompt and window are computed anew with every block. Kept so that `bench_blocks` can compare it with
+what the engine does: there these frames are remembered as the solver went through them.
+Dimension names: b batch, t time in mel frames, m mel bins, n tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glmtts.audio import FRAMES_PER_TOKEN, Wave
+from glmtts.checkpoint import Model
+from glmtts.engine.chunker import Block, Chunker, Ladder
+from glmtts.engine.options import SoundLimits
+from glmtts.history import History
+from glmtts.models.counter import frame_noise, stream_keys
+from glmtts.models.decode import Decoder, Row, speak
+from glmtts.models.kv_cache import KVCache
+from glmtts.models.prompt import prompt_layout
+from glmtts.voice.voice import Voice
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What is to be said of a text's segment: `key_b` int64 (1,) decides the noise."""
+
+    tokens: tuple[int, ...]
+    key_b: Tensor
+
+
+def draw(model: Model, text: str, voice: Voice, seed: int) -> list[Segment]:
+    """The tokens of a text, as the engine and `glmtts.offline` draw them."""
+    chain = History(voice.prompt_text, voice.prompt_tokens.tolist(), model.generation, enabled=True, slot=model.slot)
+    cache = KVCache(model.llm.config, 1, model.slot, dtype=model.dtype, device=model.device)
+    decoder, found = Decoder(model.llm, model.special, model.generation, cache), []
+    for segment in model.frontend.segments(text):
+        prompt = chain.prompt(segment.ids)
+        ids = prompt_layout(prompt.text, segment.ids, prompt.speech, model.special)
+        tokens = tuple(speak(decoder, Row(ids, prompt.bounds, seed, segment.index)))
+        chain.add(segment.ids, tokens)
+        if tokens:
+            found.append(Segment(tokens, stream_keys(torch.tensor([seed]), torch.tensor([segment.index]))))
+    return found
+
+
+@torch.inference_mode()
+def sound(model: Model, segment: Segment, voice: Voice, rate: int) -> Wave:
+    """Block by block to mel; the vocoder, whose windows join exactly, takes all of it at once."""
+    mel_tm = torch.zeros(0, voice.prompt_mels[rate].shape[1])
+    for block in Chunker(Ladder()).rest(len(segment.tokens)):
+        mel_tm = torch.cat([mel_tm, _block(model, block, segment, voice, mel_tm, rate)])
+    wave: Wave = model.vocoders[rate](mel_tm.T[None], segment.key_b)[0].cpu().numpy()
+    return wave
+
+
+def _block(model: Model, block: Block, segment: Segment, voice: Voice, mel_tm: Tensor, rate: int) -> Tensor:
+    """The mel of one block, after that of all before it."""
+    kept = min(SoundLimits().prompt or 0, len(voice.prompt_tokens))
+    begin, start, end, ahead = (FRAMES_PER_TOKEN * n for n in (block.window, block.start, block.end, block.ahead))
+    tokens = torch.tensor(segment.tokens)
+    prompt_tm = voice.prompt_mels[rate][len(voice.prompt_mels[rate]) - FRAMES_PER_TOKEN * kept :]
+    voiced, bins = prompt_tm.shape
+    noises = [frame_noise(segment.key_b, *span, bins) for span in ((-voiced, voiced), (begin, ahead - begin))]
+    made_bmt: Tensor = model.flow.sample(
+        tokens[None, block.start : block.ahead],
+        torch.cat([voice.prompt_tokens[len(voice.prompt_tokens) - kept :], tokens[block.window : block.start]])[None],
+        torch.cat([prompt_tm, mel_tm[begin:start]])[None],
+        voice.speaker[None],
+        torch.cat(noises, dim=1),
+        frames=ahead - start,
+    )
+    return made_bmt[0].T[: end - start]

@@ -1,0 +1,98 @@
+"""The program with the true engine on a tiny checkpoint: its own instruments, and what it says when it starts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.helpers.otlp import Receiver, running_receiver
+from tests.helpers.server import Server, store_voice, wait_until
+from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
+
+STAGES = ("text", "voice", "prefill", "decode", "flow", "vocoder", "send")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_tiny_checkpoint(tmp_path_factory.mktemp("real") / "tiny")
+    store_voice(folder / "voices", "default", {"neutral": "Hello."})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def server(tiny: Path, receiver: Receiver) -> Iterator[Server]:
+    own = {"GLMTTS_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "100", "GLMTTS_KV_SLOTS": "4"}
+    with Server(str(tiny), env=own) as server:
+        yield server
+
+
+def say(server: Server, request_id: str) -> requests.Response:
+    body = {"text": "Hello there, old friend.", "seed": 1, "format": "pcm"}
+    return requests.post(server.url + "/tts/stream", json=body, headers={"X-Request-Id": request_id}, timeout=120)
+
+
+def test_memory_is_told_before_anything_is_served(server: Server) -> None:
+    """The log has what weights, slots and voices take, and the sum is what /metrics says."""
+    messages = [json.loads(line)["message"] for line in list(server.lines)]
+    [line] = [message for message in messages if message.startswith("Memory on cpu")]
+    assert "KV cache of 4 slots" in line
+    parts = [int(size) for size in re.findall(r"(\d+) MiB", line)]
+    assert server.metric("glmtts_engine_reserved_bytes") == pytest.approx(sum(parts) * 2**20, abs=len(parts) * 2**19)
+    assert server.metric("glmtts_kv_slots") == 4
+
+
+def test_a_request_is_counted_by_every_stage_that_it_went_through(server: Server) -> None:
+    """Each stage once; and its tokens, the rows of its steps, and what the flow knows of its voice."""
+    before = {stage: server.metric("glmtts_stage_seconds_count", stage=stage) for stage in STAGES}
+    tokens, misses = server.metric("glmtts_speech_tokens_total"), server.metric("glmtts_voice_memory_misses_total")
+    flow, steps = server.metric("glmtts_flow_step_rows_count"), server.metric("glmtts_decode_step_rows_sum")
+    answer = say(server, "first")
+    assert answer.status_code == 200
+    wait_until(lambda: server.metric("glmtts_requests_total", route="/tts/stream", status="200") == 1, "the count")
+    assert {stage: server.metric("glmtts_stage_seconds_count", stage=stage) for stage in STAGES} == {
+        stage: count + 1 for stage, count in before.items()
+    }
+    drawn = server.metric("glmtts_speech_tokens_total") - tokens
+    assert drawn == len(answer.content) / 2 / 24000 * 25
+    assert server.metric("glmtts_decode_step_rows_sum") - steps >= drawn
+    assert server.metric("glmtts_flow_step_rows_count") > flow
+    assert server.metric("glmtts_voice_memory_misses_total") == misses + 1
+    assert server.metric("glmtts_voice_memory_bytes") > 0
+    assert server.metric("glmtts_engine_pace_ratio") > 0
+    hits = server.metric("glmtts_voice_memory_hits_total")
+    assert say(server, "again").content == answer.content
+    assert server.metric("glmtts_voice_memory_hits_total") == hits + 1
+
+
+def test_a_trace_has_a_span_for_every_stage(server: Server, receiver: Receiver) -> None:
+    """Queue, text, voice, prefill, decode, flow, vocoder, send: as the engine booked them, all within the request."""
+    say(server, "traced").raise_for_status()
+    wait_until(lambda: receiver.trace("traced"), "the trace to come")
+    spans = receiver.trace("traced")
+    root = spans.pop("")
+    assert set(spans) == {"queue", *STAGES}
+    assert all(root.start - 10**6 <= span.start <= span.end <= root.end + 10**6 for span in spans.values())
+    order = [spans[stage].start for stage in ("text", "voice", "queue", "prefill", "decode", "flow", "vocoder")]
+    assert order == sorted(order)
+
+
+def test_what_does_not_fit_is_refused_at_the_start_with_the_numbers(tiny: Path) -> None:
+    """The program ends, and its log says what each part would take and what there is."""
+    server = Server(str(tiny), env={"GLMTTS_KV_SLOTS": "100000000"})
+    assert server.process.wait(240) != 0
+    server.stop()
+    [line] = server.log("Model failed to load")
+    assert re.search(
+        r"KV cache of 100000000 slots × \d+ positions \d+ MiB, .*: \d+ MiB, but cpu has \d+", line["reason"]
+    )
