@@ -38,7 +38,13 @@ def test_all_stages_from_an_empty_folder_make_a_checkpoint_that_goes_on(tmp_path
     work, made = tmp_path / "work", tmp_path / "nano"
     python("scripts.nano.train", "--work", str(work), "--to", str(made), "--smoke")
     assert load(made, device="cpu").info.languages == ("zh", "en")
-    assert {voice.name for voice in (made / "voices").iterdir()} == {"default", "hibari", "michael", "xiaoxiao", "yunxi"}
+    assert {voice.name for voice in (made / "voices").iterdir()} == {
+        "default",
+        "hibari",
+        "michael",
+        "xiaoxiao",
+        "yunxi",
+    }
     again = tmp_path / "again"
     again.mkdir()
     (again / "packages").symlink_to(work / "packages")
