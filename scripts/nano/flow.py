@@ -36,7 +36,8 @@ CONFIG = FlowConfig(
         text_emb_dim=256,
         conv_layers=4,
         text_vocab_size=features.CODES,
-    )
+    ),
+    n_timesteps=5,
 )
 MEL_MEAN, MEL_STD = -4.12, 2.24
 SHAPES = ((6, 200), (4, 300), (3, 420), (2, 640), (1, 1100))  # rows × frames: about the same work each
