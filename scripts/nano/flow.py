@@ -37,7 +37,7 @@ CONFIG = FlowConfig(
         conv_layers=4,
         text_vocab_size=features.CODES,
     ),
-    n_timesteps=5,
+    n_timesteps=4,
 )
 MEL_MEAN, MEL_STD = -4.12, 2.24
 SHAPES = ((6, 200), (4, 300), (3, 420), (2, 640), (1, 1100))  # rows × frames: about the same work each
