@@ -4,7 +4,7 @@
     python -m scripts.nano.train --work /tmp/smoke --to /tmp/nano --smoke
 
 The smoke run does the same with next to no data and steps, in minutes: its checkpoint loads, and makes noise. The full
-run takes about eight core-hours. With two cores start `corpus`, and once there are tokens `vocoder`,
+run takes about twelve core-hours. With two cores start `corpus`, and once there are tokens `vocoder`,
 `flow` and `ar`, side by side yourself. Needs the extras train and eval, and Debian's wordnet-base,
 fortunes-zh and gimp-help-zh-cn.
 """
@@ -44,12 +44,12 @@ FULL = Amounts(
         Speech("hibari", "en", 2.5),
         Speech("hibari-calm", "en", 0.3, 10000),
         Speech("hibari-happy", "en", 0.3, 14000),
-        Speech("am_michael", "en", 0.15, 20000),
+        Speech("am_michael", "en", 0.13, 20000),
         Speech("zf_xiaoxiao", "zh", 1.0),
         Speech("zf_xiaoxiao", "en", 0.23),
-        Speech("zm_yunxi", "zh", 0.4, 3000),
+        Speech("zm_yunxi", "zh", 0.25, 3000),
     ),
-    {"tokenizer": 1500, "vocoder": 6000, "flow": 13500, "ar": 11000},
+    {"tokenizer": 1500, "vocoder": 9600, "flow": 21000, "ar": 11000},
     None,
     6000,
 )
