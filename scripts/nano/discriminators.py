@@ -1,4 +1,4 @@
-"""Judges of waveforms for the vocoder's training: one looks at periods of samples, one at spectrograms.
+"""Discriminators for the vocoder's training: some look at periods of samples, some at spectrograms.
 
 Smaller than the published ones (a tenth of their channels), so that a step on one core stays near a second.
 """
@@ -17,7 +17,7 @@ PERIODS = (2, 3, 5, 7, 11)
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
 SLOPE = 0.1
 Features = list[list[Tensor]]
-"""What every layer of every judge sees; the last of each is its score, towards 1 for real sound."""
+"""What every layer of every discriminator sees; the last of each is its score, towards 1 for real sound."""
 
 
 class Layers(nn.Module):
@@ -37,7 +37,7 @@ class Layers(nn.Module):
         return seen
 
 
-class PeriodJudge(nn.Module):
+class PeriodDiscriminator(nn.Module):
     """Samples folded by a period, so that a column is every p-th sample (Kong et al. 2020, HiFi-GAN)."""
 
     def __init__(self, period: int) -> None:
@@ -45,14 +45,14 @@ class PeriodJudge(nn.Module):
         self.period = period
         widths = (1, 12, 24, 48, 96)
         folded = [nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0)) for a, b in pairwise(widths)]
-        self.judge = Layers([*folded, nn.Conv2d(96, 96, (5, 1), 1, (2, 0)), nn.Conv2d(96, 1, (3, 1), 1, (1, 0))])
+        self.layers = Layers([*folded, nn.Conv2d(96, 96, (5, 1), 1, (2, 0)), nn.Conv2d(96, 1, (3, 1), 1, (1, 0))])
 
     def forward(self, wave_bn: Tensor) -> list[Tensor]:
         wave = F.pad(wave_bn, (0, -wave_bn.shape[1] % self.period), "reflect")
-        return list(self.judge(wave.view(len(wave), 1, -1, self.period)))
+        return list(self.layers(wave.view(len(wave), 1, -1, self.period)))
 
 
-class SpectrumJudge(nn.Module):
+class SpectrumDiscriminator(nn.Module):
     """Log magnitudes at one resolution (after Jang et al. 2021, UnivNet)."""
 
     def __init__(self, n_fft: int, hop: int) -> None:
@@ -61,35 +61,37 @@ class SpectrumJudge(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         shapes = ((1, 8, (9, 3), (2, 1)), (8, 16, (9, 3), (2, 1)), (16, 16, (9, 3), (2, 1)), (16, 16, (3, 3), (1, 1)))
         looking = [nn.Conv2d(a, b, size, step, (size[0] // 2, 1)) for a, b, size, step in shapes]
-        self.judge = Layers([*looking, nn.Conv2d(16, 1, (3, 3), 1, 1)])
+        self.layers = Layers([*looking, nn.Conv2d(16, 1, (3, 3), 1, 1)])
 
     def forward(self, wave_bn: Tensor) -> list[Tensor]:
         spectrum = torch.stft(wave_bn, self.n_fft, self.hop, window=self.window, return_complex=True)
-        return list(self.judge(spectrum.abs().clamp_min(1e-5).log()[:, None]))
+        return list(self.layers(spectrum.abs().clamp_min(1e-5).log()[:, None]))
 
 
 class Discriminators(nn.Module):
-    """All judges."""
+    """All of them."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(1)
-        self.judges = nn.ModuleList([*map(PeriodJudge, PERIODS), *(SpectrumJudge(*size) for size in RESOLUTIONS)])
+        self.all = nn.ModuleList(
+            [*map(PeriodDiscriminator, PERIODS), *(SpectrumDiscriminator(*size) for size in RESOLUTIONS)]
+        )
 
     def forward(self, wave_bn: Tensor) -> Features:
-        return [judge(wave_bn) for judge in self.judges]
+        return [one(wave_bn) for one in self.all]
 
 
-def judged(discriminators: Discriminators, made: Tensor, true: Tensor) -> dict[str, Tensor]:
-    """Losses of a batch of waveforms (b, n), each a mean over the judges.
+def adversarial_losses(discriminators: Discriminators, made: Tensor, true: Tensor) -> dict[str, Tensor]:
+    """Losses of a batch of waveforms (b, n), each a mean over the discriminators.
 
-    `judge`: squared error of the scores, 1 for what is true, 0 for what is made (Mao et al. 2017); its gradient
-    reaches the judges alone. `fooled` and `alike`, the made sound's score against 1 and its distance to the true one
-    in what the layers see, relative to that: their gradients reach the maker of the sound alone.
+    `told_apart`: squared error of the scores, 1 for what is true, 0 for what is made (Mao et al. 2017); its gradient
+    reaches the discriminators alone. `fooled` and `alike`, the made sound's score against 1 and its distance to the
+    true one in what the layers see, relative to that: their gradients reach the maker of the sound alone.
     """
     both = discriminators(torch.cat([made.detach(), true]))
     n = len(made)
-    judge = [seen[-1][:n].square().mean() + (seen[-1][n:] - 1).square().mean() for seen in both]
+    told_apart = [seen[-1][:n].square().mean() + (seen[-1][n:] - 1).square().mean() for seen in both]
     frozen = {name: p.detach() for name, p in discriminators.named_parameters()}
     views: Features = functional_call(discriminators, frozen, (made,))
     fooled = [(seen[-1] - 1).square().mean() for seen in views]
@@ -99,7 +101,7 @@ def judged(discriminators: Discriminators, made: Tensor, true: Tensor) -> dict[s
         for a, b in zip(view[:-1], whole[:-1], strict=True)
     ]
     return {
-        "judge": torch.stack(judge).mean(),
+        "told_apart": torch.stack(told_apart).mean(),
         "fooled": torch.stack(fooled).mean(),
         "alike": torch.stack(alike).mean(),
     }

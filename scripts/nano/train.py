@@ -30,13 +30,13 @@ class Speech(NamedTuple):
 class Amounts(NamedTuple):
     """How much of everything: speech, steps by stage, WordNet's words.
 
-    From step `judged_from` on the vocoder has judges.
+    From step `adversarial_from` on the vocoder is trained against discriminators.
     """
 
     speech: tuple[Speech, ...]
     steps: dict[str, int]
     words: int | None
-    judged_from: int
+    adversarial_from: int
 
 
 FULL = Amounts(
@@ -77,7 +77,7 @@ def commands(amounts: Amounts, work: Path, to: Path) -> list[list[str]]:
         ["tokens"],
         ["lexicon", *words],
         ["vocabulary"],
-        [*trained["vocoder"], "--judged-from", str(amounts.judged_from)],
+        [*trained["vocoder"], "--adversarial-from", str(amounts.adversarial_from)],
         trained["flow"],
         trained["ar"],
         ["export", "--to", str(to)],

@@ -1,10 +1,10 @@
-"""Stage: the vocoder. Mel to waveform, a small HiFT: by spectral losses, then against judges as well.
+"""Stage: the vocoder. Mel to waveform, a small HiFT: by spectral losses, then against discriminators as well.
 
     python -m scripts.nano.vocoder --work nano-work
 
-Spectral losses alone leave a buzz that no recogniser minds and every listener hears. Until the judges come the source
-gets the true F0 half of the time, so that the generator does not wait for the F0 predictor; then the predicted one
-alone, as in serving.
+Spectral losses alone leave a buzz that no recogniser minds and every listener hears. Until the discriminators come the
+source gets the true F0 half of the time, so that the generator does not wait for the F0 predictor; then the predicted
+one alone, as in serving.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from glmtts.config import MEL_24K, HiFTConfig
 from glmtts.models.hift import HiFT
 from glmtts.voice.features import log_mel
 from scripts.nano.data import HOP, Corpus, Utterance, f0_track
-from scripts.nano.discriminators import Discriminators, judged
+from scripts.nano.discriminators import RESOLUTIONS, Discriminators, adversarial_losses
 from scripts.nano.training import Average, Run, arguments, cosine, start, with_rate
 
 # Two kernels instead of three, shorter source blocks: two thirds of the work at nearly the same sound. Thrice the
@@ -34,10 +34,9 @@ CONFIG = HiFTConfig(
     source_resblock_dilation_sizes=((1, 3), (1, 3), (1, 3)),
 )
 SOURCE_WEIGHT = 0.2
-MEL_WEIGHT = 8.0  # a quarter of it let the judges have their way: pleasanter, and less well understood
+MEL_WEIGHT = 8.0  # a quarter of it let the discriminators have their way: pleasanter, and less well understood
 FRAMES = 30
 BATCH = 6
-RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
 
 
 def new_vocoder() -> HiFT:
@@ -92,14 +91,14 @@ def losses(
 
 def main() -> None:
     parser = with_rate(arguments(__doc__, steps=10000), 1e-3)
-    parser.add_argument("--judged-from", type=int, default=6000, help="the step from which on judges join")
+    parser.add_argument("--adversarial-from", type=int, default=6000, help="the step from which discriminators join")
     args = parser.parse_args()
     start(args)
-    vocoder, judges = new_vocoder(), Discriminators()
+    vocoder, discriminators = new_vocoder(), Discriminators()
     average = Average(vocoder, 0.999)
-    groups = [{"params": vocoder.parameters()}, {"params": judges.parameters()}]
+    groups = [{"params": vocoder.parameters()}, {"params": discriminators.parameters()}]
     optimizer = torch.optim.AdamW(groups, betas=(0.8, 0.99), fused=True)
-    modules = {"vocoder": vocoder, "average": average, "judges": judges}
+    modules = {"vocoder": vocoder, "average": average, "discriminators": discriminators}
     corpus = Corpus(args.work, args.extra).train()
     run = Run(args.work, "vocoder", modules, optimizer, args.steps)
     languages = {lang: [u for u in corpus if u.lang == lang] for lang in ("en", "zh")}
@@ -108,10 +107,10 @@ def main() -> None:
         pools = [languages["en" if i % 2 else "zh"] for i in range(BATCH)]
         batch = [crop(pool[int(rng.integers(len(pool)))], rng) for pool in pools]
         wave, mel, f0 = (torch.stack(list(column)) for column in zip(*batch, strict=True))
-        with_judges = step >= args.judged_from
-        made, parts = losses(vocoder, wave, mel, f0, rng, told=0.0 if with_judges else 0.5)
-        if with_judges:
-            parts |= judged(judges, made, wave)
+        adversarial = step >= args.adversarial_from
+        made, parts = losses(vocoder, wave, mel, f0, rng, told=0.0 if adversarial else 0.5)
+        if adversarial:
+            parts |= adversarial_losses(discriminators, made, wave)
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate), clip=5.0)
         average.update(vocoder, step)
         run.show(**parts)
