@@ -3,7 +3,8 @@
     python -m scripts.nano.flow --work nano-work
 
 The token trunk also predicts the mel directly (L1): supervision without noise teaches it sooner than the velocity
-does. A training row is utterances of one voice in a row, its first part the prompt, as in serving.
+does. And the mel that the velocity leads to has to sound right to the ear. A training row is utterances of one voice
+in a row, its first part the prompt, as in serving.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from glmtts.voice.features import resample
 from glmtts.voice.speaker_encoder import CampPlus
 from scripts.nano import features, packages, tokens
 from scripts.nano.data import RATE, Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
+from scripts.nano.ear import Ear, heard_apart, load_trained
 from scripts.nano.training import Average, Run, arguments, cosine, mixed_precision, start, with_rate
 
 CONFIG = FlowConfig(
@@ -43,6 +45,7 @@ MEL_MEAN, MEL_STD = -4.12, 2.24
 SHAPES = ((6, 200), (4, 300), (3, 420), (2, 640), (1, 1100))  # rows × frames: about the same work each
 GUIDANCE_DROP = 0.15
 SPEAKER_SAMPLES = 24
+HEARD_WEIGHT = 1.0
 
 
 class Rows(NamedTuple):
@@ -127,8 +130,11 @@ def draw(work: Path, pools: Pools, weights: Weights, speakers: dict[str, Tensor]
     return Rows(mel, ids, torch.tensor(prompt), torch.stack(vectors))
 
 
-def losses(flow: Flow, regression: Regression, rows: Rows, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Squared error of the velocity x₁ − x₀ at x_t = (1 − t)·x₀ + t·x₁ (Lipman et al. 2023), and the trunk's L1."""
+def losses(flow: Flow, regression: Regression, ear: Ear, rows: Rows, rng: np.random.Generator) -> dict[str, Tensor]:
+    """Squared error of the velocity x₁ − x₀ at x_t = (1 − t)·x₀ + t·x₁ (Lipman et al. 2023), and the trunk's L1.
+
+    `heard`: how the mel at the velocity's end, x_t + (1 − t)·v, sounds to the ear beside the true one.
+    """
     batch, frames, _ = rows.mel.shape
     spoken = torch.arange(frames)[None] >= rows.prompt[:, None]
     kept = torch.from_numpy(rng.random(batch) >= GUIDANCE_DROP).float()[:, None]
@@ -140,10 +146,12 @@ def losses(flow: Flow, regression: Regression, rows: Rows, rng: np.random.Genera
     mixed = torch.lerp(noise, rows.mel, time[:, None, None])
     trunk = flow.estimator.text_emb_layer(rows.tokens)
     velocity = flow.estimator.velocity(mixed, trunk, condition, time, speaker)
+    reached = torch.where(spoken[..., None], mixed + (1 - time[:, None, None]) * velocity, rows.mel)
     guess = regression(trunk, rows.speaker)
     return {
         "velocity": (velocity - (rows.mel - noise))[spoken].square().mean() / MEL_STD**2,
         "trunk": (guess - (rows.mel - MEL_MEAN) / MEL_STD).abs().mean(),
+        "heard": HEARD_WEIGHT * heard_apart(ear, reached, rows.mel),
     }
 
 
@@ -156,14 +164,14 @@ def main() -> None:
     spoken = [u for u in Corpus(args.work, args.extra).train() if tokens.path_of(args.work, u).exists()]
     pools = pools_of(spoken)
     weights = weigh(pools)
-    speakers = speaker_vectors(args.work, spoken)
+    speakers, ear = speaker_vectors(args.work, spoken), load_trained(args.work)
     modules = {"flow": flow, "regression": regression, "average": average}
     run = Run(args.work, "flow", modules, optimizer, args.steps)
     precision = mixed_precision()
     for step, rng in run:
         rows = draw(args.work, pools, weights, speakers, rng)
         with precision:
-            parts = losses(flow, regression, rows, rng)
+            parts = losses(flow, regression, ear, rows, rng)
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate))
         average.update(flow, step)
         run.show(**parts)

@@ -4,8 +4,8 @@
     python -m scripts.nano.train --work /tmp/smoke --to /tmp/nano --smoke
 
 The smoke run does the same with next to no data and steps, in minutes: its checkpoint loads, and makes noise. The full
-run takes about twelve core-hours. With two cores start `corpus`, and once there are tokens `vocoder`,
-`flow` and `ar`, side by side yourself. Needs the extras train and eval, and Debian's wordnet-base,
+run takes about sixteen core-hours. With two cores start `corpus`, and once there are tokens `ar` and
+what comes before it, side by side yourself. Needs the extras train and eval, and Debian's wordnet-base,
 fortunes-zh and gimp-help-zh-cn.
 """
 
@@ -28,7 +28,7 @@ class Speech(NamedTuple):
 
 
 class Amounts(NamedTuple):
-    """How much of everything: speech, steps by stage, WordNet's words.
+    """How much of everything: speech, steps by stage, WordNet's words, utterances that the flow makes for the vocoder.
 
     From step `adversarial_from` on the vocoder is trained against discriminators.
     """
@@ -36,6 +36,7 @@ class Amounts(NamedTuple):
     speech: tuple[Speech, ...]
     steps: dict[str, int]
     words: int | None
+    remade: int
     adversarial_from: int
 
 
@@ -49,14 +50,16 @@ FULL = Amounts(
         Speech("zf_xiaoxiao", "en", 0.23),
         Speech("zm_yunxi", "zh", 0.25, 3000),
     ),
-    {"tokenizer": 1500, "vocoder": 9600, "flow": 21000, "ar": 11000},
+    {"tokenizer": 1500, "ear": 2150, "flow": 30000, "vocoder": 13000, "ar": 11000},
     None,
+    2000,
     6000,
 )
 SMOKE = Amounts(
     (Speech("hibari", "en", 0.06), Speech("hibari-calm", "en", 0.01, 500), Speech("zf_xiaoxiao", "zh", 0.02)),
-    {"tokenizer": 12, "vocoder": 3, "flow": 3, "ar": 3},
+    {"tokenizer": 12, "ear": 3, "flow": 3, "vocoder": 3, "ar": 3},
     100,
+    4,
     1,
 )
 
@@ -77,8 +80,10 @@ def commands(amounts: Amounts, work: Path, to: Path) -> list[list[str]]:
         ["tokens"],
         ["lexicon", *words],
         ["vocabulary"],
-        [*trained["vocoder"], "--adversarial-from", str(amounts.adversarial_from)],
+        trained["ear"],
         trained["flow"],
+        ["remade", "--utterances", str(amounts.remade)],
+        [*trained["vocoder"], "--adversarial-from", str(amounts.adversarial_from)],
         trained["ar"],
         ["export", "--to", str(to)],
     ]

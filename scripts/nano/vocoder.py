@@ -9,6 +9,9 @@ one alone, as in serving.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,8 +20,10 @@ from torch.nn import functional as F
 from glmtts.config import MEL_24K, HiFTConfig
 from glmtts.models.hift import HiFT
 from glmtts.voice.features import log_mel
+from scripts.nano import remade
 from scripts.nano.data import HOP, Corpus, Utterance, f0_track
 from scripts.nano.discriminators import RESOLUTIONS, Discriminators, adversarial_losses
+from scripts.nano.ear import Ear, heard_apart, load_trained
 from scripts.nano.training import Average, Run, arguments, cosine, start, with_rate
 
 # Two kernels instead of three, shorter source blocks: two thirds of the work at nearly the same sound. Thrice the
@@ -35,6 +40,7 @@ CONFIG = HiFTConfig(
 )
 SOURCE_WEIGHT = 0.2
 MEL_WEIGHT = 8.0  # a quarter of it let the discriminators have their way: pleasanter, and less well understood
+HEARD_WEIGHT = 4.0
 FRAMES = 30
 BATCH = 6
 
@@ -62,30 +68,45 @@ def spectral_loss(made: Tensor, true: Tensor) -> Tensor:
     return total / len(RESOLUTIONS)
 
 
-def crop(utterance: Utterance, rng: np.random.Generator, margin: int = 2) -> tuple[Tensor, Tensor, Tensor]:
-    """A window: waveform (FRAMES × HOP,), mel (80, FRAMES) and F0 (FRAMES,), each with its true surroundings."""
+class Crop(NamedTuple):
+    """Windows of FRAMES frames: waveform (b, FRAMES × HOP), mel and the mel that is given (b, 80, FRAMES), F0 in Hz."""
+
+    wave: Tensor
+    mel: Tensor
+    given: Tensor
+    f0: Tensor
+
+
+def crop(work: Path, utterance: Utterance, rng: np.random.Generator, margin: int = 2) -> Crop:
+    """One window (without b), each part with its true surroundings; the flow's mel is given where there is one."""
     frames = utterance.samples // HOP
     first = int(rng.integers(0, max(frames - FRAMES - 2 * margin, 1)))
     wave = utterance.wave(first * HOP, min(FRAMES + 2 * margin, frames - first) * HOP)
     wave = np.pad(wave, (0, (FRAMES + 2 * margin) * HOP - len(wave)))
     inner = slice(margin, margin + FRAMES)
     mel = log_mel(torch.from_numpy(wave)[None], MEL_24K)[0, :, inner]
+    given = mel
+    if remade.path_of(work, utterance).exists():
+        flowed = torch.from_numpy(remade.load(work, utterance)[first:][inner].T)
+        given = torch.cat([flowed, mel[:, flowed.shape[1] :]], 1)
     f0 = torch.from_numpy(f0_track(wave))[inner]
-    return torch.from_numpy(wave[margin * HOP : (margin + FRAMES) * HOP]), mel, f0
+    return Crop(torch.from_numpy(wave[margin * HOP : (margin + FRAMES) * HOP]), mel, given, f0)
 
 
 def losses(
-    vocoder: HiFT, wave: Tensor, mel: Tensor, f0: Tensor, rng: np.random.Generator, *, told: float
+    vocoder: HiFT, ear: Ear, true: Crop, rng: np.random.Generator, *, told: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The batch's sound, and its named losses. `told`: how often the source gets the true F0."""
-    guess = vocoder.f0(mel)
-    pitch = f0 if rng.random() < told else guess.detach()
-    seeds = torch.from_numpy(rng.integers(0, 2**31, len(wave)))
-    made = vocoder.decode(mel, vocoder.source(pitch, seeds)[0])
+    guess = vocoder.f0(true.given)
+    pitch = true.f0 if rng.random() < told else guess.detach()
+    seeds = torch.from_numpy(rng.integers(0, 2**31, len(true.wave)))
+    made = vocoder.decode(true.given, vocoder.source(pitch, seeds)[0])
+    mel = log_mel(made, MEL_24K)
     return made, {
-        "stft": 2.0 * spectral_loss(made, wave),
-        "mel": MEL_WEIGHT * (log_mel(made, MEL_24K) - mel).abs().mean(),
-        "f0": F.smooth_l1_loss(guess, f0, beta=10.0) / 5.0,
+        "stft": 2.0 * spectral_loss(made, true.wave),
+        "mel": MEL_WEIGHT * (mel - true.mel).abs().mean(),
+        "heard": HEARD_WEIGHT * heard_apart(ear, mel.mT, true.mel.mT),
+        "f0": F.smooth_l1_loss(guess, true.f0, beta=10.0) / 5.0,
     }
 
 
@@ -95,6 +116,7 @@ def main() -> None:
     args = parser.parse_args()
     start(args)
     vocoder, discriminators = new_vocoder(), Discriminators()
+    ear = load_trained(args.work)
     average = Average(vocoder, 0.999)
     groups = [{"params": vocoder.parameters()}, {"params": discriminators.parameters()}]
     optimizer = torch.optim.AdamW(groups, betas=(0.8, 0.99), fused=True)
@@ -102,15 +124,17 @@ def main() -> None:
     corpus = Corpus(args.work, args.extra).train()
     run = Run(args.work, "vocoder", modules, optimizer, args.steps)
     languages = {lang: [u for u in corpus if u.lang == lang] for lang in ("en", "zh")}
+    # Both languages weigh the same, however much of each has been spoken so far; as do recorded and remade mels.
+    pools = list(languages.values())
+    pools += [[u for u in pool if remade.path_of(args.work, u).exists()] or pool for pool in pools]
     for step, rng in run:
-        # Both languages weigh the same, however much of each has been spoken so far.
-        pools = [languages["en" if i % 2 else "zh"] for i in range(BATCH)]
-        batch = [crop(pool[int(rng.integers(len(pool)))], rng) for pool in pools]
-        wave, mel, f0 = (torch.stack(list(column)) for column in zip(*batch, strict=True))
+        drawn = [pools[i % len(pools)] for i in range(step % len(pools), step % len(pools) + BATCH)]
+        crops = [crop(args.work, pool[int(rng.integers(len(pool)))], rng) for pool in drawn]
+        true = Crop(*(torch.stack(list(column)) for column in zip(*crops, strict=True)))
         adversarial = step >= args.adversarial_from
-        made, parts = losses(vocoder, wave, mel, f0, rng, told=0.0 if adversarial else 0.5)
+        made, parts = losses(vocoder, ear, true, rng, told=0.0 if adversarial else 0.5)
         if adversarial:
-            parts |= adversarial_losses(discriminators, made, wave)
+            parts |= adversarial_losses(discriminators, made, true.wave)
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate), clip=5.0)
         average.update(vocoder, step)
         run.show(**parts)
