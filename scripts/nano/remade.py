@@ -2,9 +2,8 @@
 
     python -m scripts.nano.remade --work nano-work --utterances 2000
 
-What the flow makes is smoother than a recording's mel, and a vocoder that never met such mels blurs it further. The
-solver starts late, from the true mel under noise, so that pitch and tempo stay the recording's and its sound is still
-what the vocoder should make.
+What the flow makes is smoother than a recording's mel, and a vocoder that never met such mels blurs it further. From
+the recording's own tokens it is made in the same time, so the recording is still what the vocoder should sound like.
 """
 
 from __future__ import annotations
@@ -18,12 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from glmtts.models.flow import Flow, euler
 from scripts.nano import features, flow, tokens
 from scripts.nano.data import Corpus, Utterance, draw_in_a_row, pools_of, weigh
 from scripts.nano.training import arguments, averaged, start
-
-FIRST_STEP = 2  # of four: at 0.29, where mel and noise are equally loud
 
 
 def path_of(work: Path, utterance: Utterance) -> Path:
@@ -42,20 +38,6 @@ def read(work: Path, utterance: Utterance) -> tuple[Tensor, Tensor]:
         ids = torch.from_numpy(arrays["ids"].astype(np.int64))
     mel = torch.from_numpy(features.load(work, utterance)["mel"])[: 2 * len(ids)]
     return ids[None], mel[None]
-
-
-def remake(
-    model: Flow, prompt: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], speaker_bd: Tensor
-) -> NDArray[np.float32]:
-    """The mel (frames, 80) after the solver's last steps, with prompt and speaker as in serving."""
-    (prompt_ids, prompt_mel), (ids, mel) = prompt, own
-    whole = torch.cat([prompt_mel, mel], 1)
-    frames = model.frame_tokens(ids, prompt_ids, prompt_mel.shape[1], mel.shape[1])
-    conditions = model.conditions(frames, model.condition(prompt_mel, whole.shape[1]), speaker_bd)
-    times = model.times()[FIRST_STEP:]
-    begun = torch.lerp(torch.randn_like(whole), whole, times[0])
-    made = euler(lambda x, time: model.velocity(x, conditions, time.expand(1)), begun, times)
-    return made[0, prompt_mel.shape[1] :].numpy()
 
 
 @torch.inference_mode()
@@ -78,8 +60,10 @@ def main() -> None:
         if path_of(args.work, utterance).exists():
             continue
         speaker = F.normalize(speakers[utterance.voice].mean(0), dim=-1)[None]
-        mel = remake(model, read(args.work, prompt), read(args.work, utterance), speaker)
-        np.save(path_of(args.work, utterance), mel.astype(np.float16))
+        (prompt_ids, prompt_mel), (ids, mel) = read(args.work, prompt), read(args.work, utterance)
+        noise = torch.randn(1, prompt_mel.shape[1] + mel.shape[1], mel.shape[2])
+        made = model.sample(ids, prompt_ids, prompt_mel, speaker, noise, frames=mel.shape[1])
+        np.save(path_of(args.work, utterance), made[0].T.numpy().astype(np.float16))
 
 
 if __name__ == "__main__":
