@@ -3,8 +3,8 @@
     python -m scripts.nano.unpack --work nano-work --from checkpoints/nano
 
 The reverse of export. The speech tokenizer stays as it is, so that tokens keep their meaning: `tokenizer` trains its
-heads alone (they are not exported), and the other stages go on from the exported averages, with fresh optimizers. The
-stored voices, the vocabulary and the lexicon stay too.
+heads alone (they are not exported), `ear` begins anew, and the other stages go on from the exported averages, with
+fresh optimizers. The stored voices, the vocabulary and the lexicon stay too.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Spectral losses alone leave a buzz that no recogniser minds and every listener hears. Until the discriminators come the
 source gets the true F0 half of the time, so that the generator does not wait for the F0 predictor; then the predicted
-one alone, as in serving.
+one alone, as in serving. Half of the mels are the flow's, where there are such (stage remade).
 """
 
 from __future__ import annotations
