@@ -50,7 +50,7 @@ FULL = Amounts(
         Speech("zf_xiaoxiao", "en", 0.23),
         Speech("zm_yunxi", "zh", 0.25, 3000),
     ),
-    {"tokenizer": 1500, "ear": 2150, "flow": 30000, "vocoder": 13000, "ar": 11000},
+    {"tokenizer": 1500, "ear": 2150, "flow": 30400, "vocoder": 14400, "ar": 11000},
     None,
     2000,
     6000,
