@@ -87,7 +87,8 @@ def main() -> None:
     if asked.list:
         print("\n".join(f"{fault.name:8} {described(fault, make_plan(asked))}" for fault in FAULTS))
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    for interruption in (signal.SIGINT, signal.SIGTERM):  # a shell starts what runs in its background deaf to SIGINT
+        signal.signal(interruption, _interrupt)
     logging.basicConfig(level=logging.ERROR)  # what the client warns of is what is counted here
     status = run(asked, [fault for fault in FAULTS if fault.name in names or fault.name == "none"])
     sys.stdout.flush()
