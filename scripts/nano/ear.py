@@ -61,7 +61,7 @@ def heard_apart(ear: Ear, made_btm: Tensor, true_btm: Tensor) -> Tensor:
 
 
 def load_trained(work: Path) -> Ear:
-    """The ear, for good."""
+    """The trained ear, for listening alone."""
     state = torch.load(state_path(work, "ear"), weights_only=True)["modules"]["ear"]
     ear = Ear(len(state["phones.bias"]) - 1)
     ear.load_state_dict(state)
@@ -79,12 +79,13 @@ def aligned(work: Path, utterance: Utterance, inventory: dict[str, int]) -> tupl
 def main() -> None:
     args = arguments(__doc__, steps=3000).parse_args()
     start(args)
-    inventory = numbered(args.work, Corpus(args.work, args.extra))
+    corpus = Corpus(args.work, args.extra)
+    inventory = numbered(args.work, corpus)
     torch.manual_seed(0)
     ear = Ear(len(inventory))
     optimizer = torch.optim.AdamW(ear.parameters(), weight_decay=0.01, fused=True)
     run = Run(args.work, "ear", {"ear": ear}, optimizer, args.steps)
-    known = [u for u in Corpus(args.work, args.extra).train() if tokens.path_of(args.work, u).exists()]
+    known = [u for u in corpus.train() if tokens.path_of(args.work, u).exists()]
     pools = pools_of([u for u in known if u.seconds * 50 > FRAMES / 2])
     voices, weights = list(pools.values()), weigh(pools)
     for step, rng in run:

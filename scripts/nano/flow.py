@@ -26,7 +26,7 @@ from glmtts.voice.speaker_encoder import CampPlus
 from scripts.nano import features, packages, tokens
 from scripts.nano.data import RATE, Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
 from scripts.nano.ear import Ear, heard_apart, load_trained
-from scripts.nano.training import Average, Run, arguments, cosine, mixed_precision, start, with_rate
+from scripts.nano.training import Average, Run, arguments, averaged, cosine, mixed_precision, start, with_rate
 
 CONFIG = FlowConfig(
     dit=DiTConfig(
@@ -65,6 +65,13 @@ def new_flow() -> Flow:
     flow.estimator.reset_parameters()
     nn.init.constant_(flow.estimator.proj_out.bias, MEL_MEAN)
     return flow
+
+
+def finished_flow(work: Path) -> Flow:
+    """The trained one, with averaged weights, for inference."""
+    flow = new_flow()
+    flow.load_state_dict(averaged(work, "flow", flow))
+    return flow.eval()
 
 
 class Regression(nn.Module):

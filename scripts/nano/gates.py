@@ -24,7 +24,7 @@ from tqdm import tqdm
 from glmtts.config import GenerationConfig
 from glmtts.models.counter import frame_noise, stream_keys
 from scripts.judges import Recogniser, Wave, error_rate, overall_quality
-from scripts.nano import export, features, flow, tokens, vocoder
+from scripts.nano import export, features, flow, remade, tokens, vocoder
 from scripts.nano.data import RATE, Corpus, Utterance
 from scripts.nano.reading import Reading
 from scripts.nano.training import arguments, averaged, start
@@ -55,22 +55,14 @@ def vocoded(work: Path) -> tuple[Sound, Callable[[Tensor], Wave]]:
 
 def flowed(work: Path, voice: Callable[[Tensor], Wave], corpus: Corpus) -> Sound:
     """Utterance → its tokens' sound."""
-    model = flow.new_flow()
-    model.load_state_dict(averaged(work, "flow", model))
-    model.eval()
+    model = flow.finished_flow(work)
     spoken = [u for u in corpus.train() if tokens.path_of(work, u).exists()]
     speakers = flow.speaker_vectors(work, spoken)
     prompts = {(u.voice, u.lang): u for u in spoken if 3.5 < u.seconds < 5}
 
-    def ids(utterance: Utterance) -> Tensor:
-        with np.load(tokens.path_of(work, utterance)) as arrays:
-            return torch.from_numpy(arrays["ids"].astype(np.int64))[None]
-
     def sound(utterance: Utterance) -> Wave:
-        prompt = prompts[utterance.voice, utterance.lang]
-        prompt_ids = ids(prompt)
-        prompt_mel = torch.from_numpy(features.load(work, prompt)["mel"])[None, : 2 * prompt_ids.shape[1]]
-        own = ids(utterance)
+        prompt_ids, prompt_mel = remade.read(work, prompts[utterance.voice, utterance.lang])
+        own, _ = remade.read(work, utterance)
         key = stream_keys(torch.tensor([1]), torch.tensor([0]))
         noise = frame_noise(key, -prompt_mel.shape[1], prompt_mel.shape[1] + 2 * own.shape[1], 80)
         speaker = F.normalize(speakers[utterance.voice].mean(0), dim=-1)[None]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from scripts.nano import features, flow, tokens
 from scripts.nano.data import Corpus, Utterance, draw_in_a_row, pools_of, weigh
-from scripts.nano.training import arguments, averaged, start
+from scripts.nano.training import arguments, start
 
 
 def path_of(work: Path, utterance: Utterance) -> Path:
@@ -46,9 +46,7 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=2000, help="how many to have")
     args = parser.parse_args()
     start(args)
-    model = flow.new_flow()
-    model.load_state_dict(averaged(args.work, "flow", model))
-    model.eval()
+    model = flow.finished_flow(args.work)
     spoken = [u for u in Corpus(args.work, args.extra).train() if tokens.path_of(args.work, u).exists()]
     pools = pools_of(spoken)
     weights, speakers = weigh(pools), flow.speaker_vectors(args.work, spoken)
