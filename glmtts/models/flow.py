@@ -37,7 +37,8 @@ def euler(velocity: Callable[[Tensor, Tensor], Tensor], x0: Tensor, times: Tenso
 
 
 class Conditions(NamedTuple):
-    """What guides b rows: each tensor has 2b rows, first those with the condition and then those without."""
+    """What guides b rows: each tensor has 2b rows, first those with the condition and then those without; without
+    guidance b rows, the former alone."""
 
     tokens_btd: Tensor
     cond_btc: Tensor
@@ -62,6 +63,11 @@ class Flow(nn.Module):
         self.estimator = DiT(config.dit, config.spk_embed_dim)
         if not config.remove_spkr_concat_condition:
             self.spk_embed_affine_layer = nn.Linear(config.spk_embed_dim, mel_dim)
+
+    @property
+    def sides(self) -> int:
+        """Rows of the estimator for one of the flow: 2, with the condition and without it; without guidance 1."""
+        return 1 if self.config.inference_cfg_rate == 0 else 2
 
     def frames(self, tokens: int) -> int:
         """Mel frames of so many tokens as the reference counts them.
@@ -133,8 +139,9 @@ class Flow(nn.Module):
     ) -> Tensor:
         """Mel (b, t, mel) of whole sequences, prompt included; rows may be padded, and equal themselves alone.
 
-        Guided velocity (1 + w) * v(cond) - w * v(uncond), both in one batch of 2b. uncond has a zero condition, a zero
-        speaker and, with speech_token_cfg, null tokens. Padded frames keep their noise: cut them.
+        Guided velocity (1 + w) * v(cond) - w * v(uncond), both in one batch of 2b; v(cond) alone where w = 0.
+        uncond has a zero condition, a zero speaker and, with speech_token_cfg, null tokens.
+        Padded frames keep their noise: cut them.
         """
         conditions = self.conditions(tokens_bt, cond_btm, spk_bd, valid_bt=valid_bt)
 
@@ -172,6 +179,8 @@ class Flow(nn.Module):
         trunk = self.estimator.text_emb_layer
         kept = slice(tokens_bt.shape[1] - cond_btm.shape[1], None)
         embedded_btd = trunk(tokens_bt, valid_bt, places_t=places_t)[:, kept]
+        if self.sides == 1:
+            return Conditions(embedded_btd, cond_btc, spk_bd)
         unguided_btd = embedded_btd
         if self.config.speech_token_cfg:
             unguided_btd = trunk(torch.full_like(tokens_bt, NULL_TOKEN), valid_bt, places_t=places_t)[:, kept]
@@ -191,18 +200,16 @@ class Flow(nn.Module):
         attention_bias_tt: Tensor | None = None,
     ) -> Tensor:
         """Guided velocity (b, t, mel); each row may stand at a time of its own."""
-        w = self.config.inference_cfg_rate
-        v_2 = self.estimator.velocity(
-            x_btm.repeat(2, 1, 1),
+        sides_btm = self.estimator.velocity(
+            x_btm.repeat(self.sides, 1, 1),
             conditions.tokens_btd,
             conditions.cond_btc,
-            time_b.repeat(2),
+            time_b.repeat(self.sides),
             conditions.spk_bd,
-            valid_bt=None if valid_bt is None else valid_bt.repeat(2, 1),
+            valid_bt=None if valid_bt is None else valid_bt.repeat(self.sides, 1),
             attention_bias_tt=attention_bias_tt,
         )
-        with_cond, without = v_2.chunk(2)
-        return (1 + w) * with_cond - w * without
+        return self._guided(sides_btm)
 
     def following(
         self,
@@ -213,22 +220,28 @@ class Flow(nn.Module):
         *,
         valid_bt: Tensor | None = None,
     ) -> tuple[Tensor, Trace]:
-        """`velocity` of frames that follow others, and the trace (of 2b rows) that they leave for those after them.
+        """`velocity` of frames that follow others, and the trace that they leave for those after them.
 
-        `past` has 2b rows as well: frames with the condition follow such, and those without it such.
+        Trace and `past` have as many rows as the conditions: frames with the condition follow such, those without such.
         """
-        w = self.config.inference_cfg_rate
-        v_2, trace = self.estimator.following(
-            x_btm.repeat(2, 1, 1),
+        sides_btm, trace = self.estimator.following(
+            x_btm.repeat(self.sides, 1, 1),
             conditions.tokens_btd,
             conditions.cond_btc,
-            time_b.repeat(2),
+            time_b.repeat(self.sides),
             conditions.spk_bd,
             past,
-            valid_bt=None if valid_bt is None else valid_bt.repeat(2, 1),
+            valid_bt=None if valid_bt is None else valid_bt.repeat(self.sides, 1),
         )
-        with_cond, without = v_2.chunk(2)
-        return (1 + w) * with_cond - w * without, trace
+        return self._guided(sides_btm), trace
+
+    def _guided(self, sides_btm: Tensor) -> Tensor:
+        """Guided velocity (b, t, mel) of those with the condition and those without."""
+        if self.sides == 1:
+            return sides_btm
+        w = self.config.inference_cfg_rate
+        with_cond, without = sides_btm.chunk(2)
+        return (1 + w) * with_cond - w * without
 
     def _with_speaker(self, cond_btm: Tensor, spk_bd: Tensor) -> Tensor:
         """The condition as the estimator wants it: (b, t, c)."""

@@ -2,7 +2,7 @@
 the last of what was said in a stream.
 
 Knows nothing about whose frames they are nor how long they are kept.
-Dimension names: p frames of the past, h heads, d channels; the 2 rows are those with the condition and without it.
+Dimension names: p frames of the past, h heads, d channels, s sides: with the condition and, guided, without it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from glmtts.models.flow import Flow
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """For each solver step: keys and values (steps, layers, 2, h, p, d) of p frames, and the hidden states
-    (steps, 2, n, d) of the last n ≤ HALO of them. A step's are written while it is taken."""
+    """For each solver step: keys and values (steps, layers, s, h, p, d) of p frames, and the hidden states
+    (steps, s, n, d) of the last n ≤ HALO of them. A step's are written while it is taken."""
 
     keys: Tensor
     values: Tensor
@@ -45,7 +45,7 @@ class Memory:
         return self.keys.nbytes + self.values.nbytes + self.halo.nbytes
 
     def write(self, step: int, trace: Trace, kept: range) -> None:
-        """Keeps a step's trace (of the 2 rows), of some frames."""
+        """Keeps a step's trace (of all sides), of some frames."""
         self.keys[step] = trace.keys[..., kept.start : kept.stop, :]
         self.values[step] = trace.values[..., kept.start : kept.stop, :]
         self.halo[step] = trace.hidden_btd[:, kept.stop - self.halo.shape[2] : kept.stop]
@@ -88,10 +88,12 @@ NOTHING = Before()
 
 
 def past_of(rows: Sequence[tuple[Before, int]], device: torch.device) -> Past | None:
-    """The past of a batch of 2b rows; of each what it follows and its solver step. None when none follows anything."""
-    if not any(before.memories for before, _ in rows):
+    """The past of a batch of b rows, all sides; of each what it follows and its solver step. None if there is none."""
+    some = next((before.memories[0] for before, _ in rows if before.memories), None)
+    if some is None:
         return None
-    first_b = torch.tensor([before.frames for before, _ in rows] * 2, device=device)
+    sides = some.halo.shape[1]
+    first_b = torch.tensor([before.frames for before, _ in rows] * sides, device=device)
     if len(rows) == 1:
         (before, step), *_ = rows
         halo = before.memories[-1].halo[step]
@@ -100,19 +102,18 @@ def past_of(rows: Sequence[tuple[Before, int]], device: torch.device) -> Past | 
         return Past(parts, (halo, there), None, first_b)
     frames = [sum(memory.frames for memory in before.memories) for before, _ in rows]
     longest = max(frames)
-    some = next(before.memories[0] for before, _ in rows if before.memories)
     keys = _batch([[memory.keys[step] for memory in before.memories] for before, step in rows], some.keys[0], longest)
     values = _batch([[m.values[step] for m in before.memories] for before, step in rows], some.values[0], longest)
     halos = [before.memories[-1].halo[step] if before.memories else some.halo[0][:, :0] for before, step in rows]
     halo_bnd = torch.stack([F.pad(halo, (0, 0, HALO - halo.shape[1], 0)) for halo in halos], dim=1).flatten(0, 1)
-    counts = torch.tensor([halo.shape[1] for halo in halos] * 2, device=device)
-    valid_bp = torch.arange(longest, device=device) >= longest - torch.tensor(frames * 2, device=device)[:, None]
+    counts = torch.tensor([halo.shape[1] for halo in halos] * sides, device=device)
+    valid_bp = torch.arange(longest, device=device) >= longest - torch.tensor(frames * sides, device=device)[:, None]
     there_bn = torch.arange(HALO, device=device) >= HALO - counts[:, None]
     return Past([(keys, values)], (halo_bnd, there_bn), valid_bp, first_b)
 
 
 def _batch(rows: Sequence[Sequence[Tensor]], like: Tensor, longest: int) -> Tensor:
-    """Parts (layers, 2, h, p, d) of each row side by side, padded in front: (layers, 2b, h, longest, d)."""
+    """Parts (layers, s, h, p, d) of each row side by side, padded in front: (layers, s·b, h, longest, d)."""
     joined = [torch.cat([like[..., :0, :], *parts], dim=3) for parts in rows]
     return torch.stack([F.pad(x, (0, 0, longest - x.shape[3], 0)) for x in joined], dim=2).flatten(1, 2)
 
@@ -121,4 +122,4 @@ def frame_bytes(flow: Flow) -> int:
     """Memory that one frame takes, but for the halo."""
     dit, steps = flow.config.dit, flow.config.n_timesteps
     key = flow.estimator.transformer_blocks.get_parameter("0.attn.to_k.weight")
-    return steps * dit.depth * 2 * 2 * dit.heads * dit.dim_head * key.dtype.itemsize
+    return steps * dit.depth * flow.sides * 2 * dit.heads * dit.dim_head * key.dtype.itemsize

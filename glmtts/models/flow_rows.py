@@ -105,9 +105,9 @@ class FlowRows:
 
 
 def _of(trace: Trace, index: int, rows: int) -> Trace:
-    """One row's trace, with the condition and without it."""
-    both = slice(index, None, rows)
-    return Trace(trace.keys[:, both], trace.values[:, both], trace.hidden_btd[both])
+    """One row's trace, of all sides."""
+    sides = slice(index, None, rows)
+    return Trace(trace.keys[:, sides], trace.values[:, sides], trace.hidden_btd[sides])
 
 
 def _joined(rows: Sequence[FlowRow], longest: int) -> Conditions:

@@ -3,7 +3,8 @@
     python -m scripts.nano.ar --work nano-work
 
 A row is one to six utterances of one voice: `[text, text, boa, speech, speech, end]`, as a prompt or an earlier
-segment stands before a new one in serving. Where each speech token belongs in the text is known (tokens.py), and
+segment stands before a new one in serving. Sometimes the first is a stranger's: whoever the prompt is, and however
+odd its tokens, the text is to be said. Where each speech token belongs in the text is known (tokens.py), and
 two heads are pulled to look there: without it the model takes ten times as long to find out.
 """
 
@@ -26,15 +27,17 @@ from glmtts.models.llama import Llama
 from glmtts.text.tokenizer import Tokenizer
 from scripts.nano import phones, tokens, vocabulary
 from scripts.nano.data import Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
-from scripts.nano.training import Average, Run, arguments, cosine, mixed_precision, start, with_rate
+from scripts.nano.training import Average, Run, arguments, cosine, drop_out, mixed_precision, start, with_rate
 
 POSITIONS = 1700  # of a padded batch
 CANDIDATES = 48
 LONGEST = 1150  # a voice, what was said before, and a new segment
 UTTERANCES = (0.3, 0.5, 0.1, 0.05, 0.03, 0.02)  # how often a row has 1, 2, … of them; in serving a voice stands first
+STRANGER = 0.2  # how often
 GUIDED_LAYERS, GUIDED_HEADS = (1, 2), 2
 REPORT_EVERY, REPORTED = 250, 24  # steps; utterances a language
 IGNORED = -100
+DROPOUT = 0.1
 
 
 class Example(NamedTuple):
@@ -142,8 +145,10 @@ def draw(
         utterances = draw_in_a_row(pools, weights, rng)
         count = 1 + int(rng.choice(len(UTTERANCES), p=UTTERANCES))
         parts = [examples.of(utterance) for utterance in islice(utterances, count)]
+        if count > 1 and rng.random() < STRANGER:
+            parts[0] = examples.of(next(draw_in_a_row(pools, weights, rng)))
         joined = join(parts, space if rng.random() < 0.7 else [])
-        candidates.append(joined if len(joined.text) + len(joined.speech) <= LONGEST else parts[0])
+        candidates.append(joined if len(joined.text) + len(joined.speech) <= LONGEST else parts[-1])
     candidates.sort(key=lambda row: len(row.text) + len(row.speech))
     last = int(rng.integers(len(candidates)))
     longest = len(candidates[last].text) + len(candidates[last].speech)
@@ -168,7 +173,9 @@ def losses(llama: Llama, rows: Rows) -> tuple[dict[str, Tensor], Tensor]:
 @torch.inference_mode()
 def report(llama: Llama, rows: list[Rows]) -> str:
     """Cross entropy and accuracy on held-out utterances, nothing corrupted."""
+    llama.eval()
     results = [losses(llama, row) for row in rows]
+    llama.train()
     ce = sum(float(parts["ce"]) for parts, _ in results) / len(results)
     return f"held out: cross entropy {ce:.3f}, accuracy {sum(float(a) for _, a in results) / len(results):.3f}"
 
@@ -192,6 +199,8 @@ def main() -> None:
     llama = Llama(config(tokenizer.size))
     llama.init_weights()
     average = Average(llama, 0.998)
+    for layer in llama.model.blocks():
+        drop_out((layer.self_attn.o_proj, layer.mlp), DROPOUT)
     optimizer = torch.optim.AdamW(llama.parameters(), betas=(0.9, 0.98), weight_decay=0.05, fused=True)
     run = Run(args.work, "ar", {"llama": llama, "average": average}, optimizer, args.steps)
     precision = mixed_precision()

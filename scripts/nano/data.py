@@ -20,6 +20,7 @@ RATE = 24000
 HOP = 480
 OTHER_LANGUAGE = 0.2
 COUNTED_SECONDS = 3600.0
+COPY = "@"  # in the names of voices that are copies of others at another speed
 Wave = NDArray[np.float32]
 
 
@@ -81,10 +82,10 @@ class Corpus:
         return [u for u in self.utterances if u.key not in held_out]
 
     def test(self) -> list[Utterance]:
-        """Every 50th utterance of each of the work folder's own files: never trained on."""
+        """Every 50th utterance of each of the work folder's own files: never trained on, nor copied."""
         own: dict[Path, list[Utterance]] = {}
         for utterance in self.utterances:
-            if utterance.source.suffix == ".pcm":
+            if utterance.source.suffix == ".pcm" and COPY not in utterance.voice:
                 own.setdefault(utterance.source, []).append(utterance)
         return [utterance for rows in own.values() for utterance in rows[25::50]]
 
@@ -104,8 +105,11 @@ def pools_of(utterances: Iterable[Utterance]) -> Pools:
 
 
 def weigh(pools: Pools) -> Weights:
-    """Both languages alike, voices within one by their time, of which an hour counts."""
-    times = [min(sum(u.seconds for u in pool), COUNTED_SECONDS) for pool in pools.values()]
+    """Both languages alike, voices within one by their time, of which an hour counts; of a copy half of that."""
+    times = [
+        min(sum(u.seconds for u in pool), COUNTED_SECONDS) * (0.5 if COPY in voice else 1.0)
+        for (voice, _), pool in pools.items()
+    ]
     totals: dict[str, float] = {}
     for (_, lang), time in zip(pools, times, strict=True):
         totals[lang] = totals.get(lang, 0.0) + time

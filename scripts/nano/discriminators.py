@@ -1,4 +1,4 @@
-"""Discriminators for the vocoder's training: some look at periods of samples, some at spectrograms.
+"""Discriminators for training: the vocoder's look at periods of samples and at spectrograms, the flow's at mels.
 
 Smaller than the published ones (a tenth of their channels), so that a step on one core stays near a second.
 """
@@ -82,12 +82,37 @@ class Discriminators(nn.Module):
         return [one(wave_bn) for one in self.all]
 
 
-def adversarial_losses(discriminators: Discriminators, made: Tensor, true: Tensor) -> dict[str, Tensor]:
-    """Losses of a batch of waveforms (b, n), each a mean over the discriminators.
+class MelDiscriminator(nn.Module):
+    """Normalised mels (b, t, 80) as pictures; `pace` is by how much each of three layers shortens them in time."""
+
+    def __init__(self, pace: int) -> None:
+        super().__init__()
+        shapes = ((1, 16, 2, 1), (16, 32, 2, pace), (32, 48, 2, pace), (48, 64, 2, pace), (64, 64, 1, 1))
+        looking = [nn.Conv2d(a, b, (5, 3), (low, slow), (2, 1)) for a, b, low, slow in shapes]
+        self.layers = Layers([*looking, nn.Conv2d(64, 1, (5, 3), 1, (2, 1))])
+
+    def forward(self, mel_btm: Tensor) -> list[Tensor]:
+        return list(self.layers(mel_btm.mT[:, None]))
+
+
+class MelDiscriminators(nn.Module):
+    """One that sees single frames, one that sees a syllable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.all = nn.ModuleList(map(MelDiscriminator, (1, 2)))
+
+    def forward(self, mel_btm: Tensor) -> Features:
+        return [one(mel_btm) for one in self.all]
+
+
+def adversarial_losses(discriminators: nn.Module, made: Tensor, true: Tensor) -> dict[str, Tensor]:
+    """Losses of a batch of what the discriminators take, waveforms or mels, each a mean over the discriminators.
 
     `told_apart`: squared error of the scores, 1 for what is true, 0 for what is made (Mao et al. 2017); its gradient
-    reaches the discriminators alone. `fooled` and `alike`, the made sound's score against 1 and its distance to the
-    true one in what the layers see, relative to that: their gradients reach the maker of the sound alone.
+    reaches the discriminators alone. `fooled` and `alike`, the score of what is made against 1 and its distance to the
+    true one in what the layers see, relative to that: their gradients reach its maker alone.
     """
     both = discriminators(torch.cat([made.detach(), true]))
     n = len(made)

@@ -3,8 +3,9 @@
     python -m scripts.nano.flow --work nano-work
 
 The token trunk also predicts the mel directly (L1): supervision without noise teaches it sooner than the velocity
-does. And the mel that the velocity leads to has to sound right to the ear. A training row is utterances of one voice
-in a row, its first part the prompt, as in serving.
+does. And the mel that the velocity leads to has to sound right to the ear and look sharp to discriminators: the best
+guess by squared error alone is blurred in time. A training row is utterances of one voice in a row, its first part the
+prompt, as in serving.
 """
 
 from __future__ import annotations
@@ -20,18 +21,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glmtts.config import DiTConfig, FlowConfig
+from glmtts.models.dit_layers import Attention, FeedForward
 from glmtts.models.flow import Flow
 from glmtts.voice.features import resample
 from glmtts.voice.speaker_encoder import CampPlus
 from scripts.nano import features, packages, tokens
 from scripts.nano.data import RATE, Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
+from scripts.nano.discriminators import MelDiscriminators, adversarial_losses
 from scripts.nano.ear import Ear, heard_apart, load_trained
-from scripts.nano.training import Average, Run, arguments, averaged, cosine, mixed_precision, start, with_rate
+from scripts.nano.training import Average, Run, arguments, averaged, cosine, drop_out, mixed_precision, start, with_rate
 
 CONFIG = FlowConfig(
     dit=DiTConfig(
         trans_dim=256,
-        depth=6,
+        depth=8,
         heads=4,
         dim_head=64,
         ff_mult=2,
@@ -40,13 +43,14 @@ CONFIG = FlowConfig(
         text_vocab_size=features.CODES,
     ),
     n_timesteps=1,
+    inference_cfg_rate=0.0,
 )
 MEL_MEAN, MEL_STD = -4.12, 2.24
 SHAPES = ((6, 200), (4, 300), (3, 420), (2, 640), (1, 1100))  # rows × frames: about the same work each
-GUIDANCE_DROP = 0.15
 SPEAKER_SAMPLES = 24
-HEARD_WEIGHT = 1.0
-AT_THE_START = 0.75
+VELOCITY_WEIGHT, HEARD_WEIGHT, FOOLED_WEIGHT = 0.5, 1.0, 0.5
+AT_THE_START = 0.9
+DROPOUT = 0.1
 
 
 class Rows(NamedTuple):
@@ -138,49 +142,61 @@ def draw(work: Path, pools: Pools, weights: Weights, speakers: dict[str, Tensor]
     return Rows(mel, ids, torch.tensor(prompt), torch.stack(vectors))
 
 
-def losses(flow: Flow, regression: Regression, ear: Ear, rows: Rows, rng: np.random.Generator) -> dict[str, Tensor]:
+def losses(
+    flow: Flow,
+    regression: Regression,
+    ear: Ear,
+    discriminators: MelDiscriminators | None,
+    rows: Rows,
+) -> dict[str, Tensor]:
     """Squared error of the velocity x₁ − x₀ at x_t = (1 − t)·x₀ + t·x₁ (Lipman et al. 2023), and the trunk's L1.
 
-    `heard`: how the mel at the velocity's end, x_t + (1 − t)·v, sounds to the ear beside the true one.
+    `heard`: how the mel at the velocity's end, x_t + (1 − t)·v, sounds to the ear beside the true one. The
+    discriminators see of both what no row has as its prompt.
     """
     batch, frames, _ = rows.mel.shape
     spoken = torch.arange(frames)[None] >= rows.prompt[:, None]
-    kept = torch.from_numpy(rng.random(batch) >= GUIDANCE_DROP).float()[:, None]
-    speaker = rows.speaker * kept
-    condition = rows.mel * (~spoken * kept)[..., None]
+    condition = rows.mel * ~spoken[..., None]
     noise = torch.randn_like(rows.mel)
     # The density of the solver's own times, 1 − cos(u·π/2); but mostly its first, the only one of a single step.
     time = 1 - torch.cos(torch.rand(batch) * torch.pi / 2)
     time = torch.where(torch.rand(batch) < AT_THE_START, 0.0, time)
     mixed = torch.lerp(noise, rows.mel, time[:, None, None])
     trunk = flow.estimator.text_emb_layer(rows.tokens)
-    velocity = flow.estimator.velocity(mixed, trunk, condition, time, speaker)
+    velocity = flow.estimator.velocity(mixed, trunk, condition, time, rows.speaker)
     reached = torch.where(spoken[..., None], mixed + (1 - time[:, None, None]) * velocity, rows.mel)
     guess = regression(trunk, rows.speaker)
-    return {
-        "velocity": (velocity - (rows.mel - noise))[spoken].square().mean() / MEL_STD**2,
+    made, true = ((mel[:, int(rows.prompt.max()) :].float() - MEL_MEAN) / MEL_STD for mel in (reached, rows.mel))
+    seen = {} if discriminators is None else adversarial_losses(discriminators, made, true)
+    return {name: (FOOLED_WEIGHT if name == "fooled" else 1.0) * value for name, value in seen.items()} | {
+        "velocity": VELOCITY_WEIGHT * (velocity - (rows.mel - noise))[spoken].square().mean() / MEL_STD**2,
         "trunk": (guess - (rows.mel - MEL_MEAN) / MEL_STD).abs().mean(),
         "heard": HEARD_WEIGHT * heard_apart(ear, reached, rows.mel),
     }
 
 
 def main() -> None:
-    args = with_rate(arguments(__doc__, steps=15000), 8e-4).parse_args()
+    parser = with_rate(arguments(__doc__, steps=15000), 8e-4)
+    parser.add_argument("--adversarial-from", type=int, default=10000, help="the step from which discriminators join")
+    args = parser.parse_args()
     start(args)
-    flow, regression = new_flow(), Regression()
+    flow, regression, discriminators = new_flow(), Regression(), MelDiscriminators()
     average = Average(flow, 0.999)
-    optimizer = torch.optim.AdamW([*flow.parameters(), *regression.parameters()], weight_decay=0.01, fused=True)
+    drop_out((m for m in flow.estimator.modules() if isinstance(m, Attention | FeedForward)), DROPOUT)
+    groups = [{"params": [*flow.parameters(), *regression.parameters()]}, {"params": discriminators.parameters()}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.8, 0.99), weight_decay=0.01, fused=True)
     spoken = [u for u in Corpus(args.work, args.extra).train() if tokens.path_of(args.work, u).exists()]
     pools = pools_of(spoken)
     weights = weigh(pools)
     speakers, ear = speaker_vectors(args.work, spoken), load_trained(args.work)
-    modules = {"flow": flow, "regression": regression, "average": average}
+    modules = {"flow": flow, "regression": regression, "average": average, "discriminators": discriminators}
     run = Run(args.work, "flow", modules, optimizer, args.steps)
     precision = mixed_precision()
     for step, rng in run:
         rows = draw(args.work, pools, weights, speakers, rng)
         with precision:
-            parts = losses(flow, regression, ear, rows, rng)
+            judges = discriminators if step >= args.adversarial_from else None
+            parts = losses(flow, regression, ear, judges, rows)
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate))
         average.update(flow, step)
         run.show(**parts)

@@ -28,39 +28,43 @@ class Speech(NamedTuple):
 
 
 class Amounts(NamedTuple):
-    """How much of everything: speech, steps by stage, WordNet's words, utterances that the flow makes for the vocoder.
+    """How much of everything: speech, steps by stage, WordNet's words, utterances that the flow makes for the vocoder,
+    minutes that are copied of each voice.
 
-    From step `adversarial_from` on the vocoder is trained against discriminators.
+    From step `adversarial_from` of a stage on it is trained against discriminators.
     """
 
     speech: tuple[Speech, ...]
     steps: dict[str, int]
     words: int | None
     remade: int
-    adversarial_from: int
+    copied: float
+    adversarial_from: dict[str, int]
 
 
 FULL = Amounts(
     (
-        Speech("hibari", "en", 2.5),
+        Speech("hibari", "en", 4.0),
         Speech("hibari-calm", "en", 0.3, 10000),
         Speech("hibari-happy", "en", 0.3, 14000),
-        Speech("am_michael", "en", 0.13, 20000),
-        Speech("zf_xiaoxiao", "zh", 1.0),
+        Speech("am_michael", "en", 0.19, 20000),
+        Speech("zf_xiaoxiao", "zh", 1.1),
         Speech("zf_xiaoxiao", "en", 0.23),
-        Speech("zm_yunxi", "zh", 0.25, 3000),
+        Speech("zm_yunxi", "zh", 0.55, 3000),
     ),
     {"tokenizer": 1500, "ear": 2150, "flow": 30400, "vocoder": 14400, "ar": 11000},
     None,
     2000,
-    6000,
+    75.0,
+    {"flow": 20000, "vocoder": 6000},
 )
 SMOKE = Amounts(
     (Speech("hibari", "en", 0.06), Speech("hibari-calm", "en", 0.01, 500), Speech("zf_xiaoxiao", "zh", 0.02)),
     {"tokenizer": 12, "ear": 3, "flow": 3, "vocoder": 3, "ar": 3},
     100,
     4,
-    1,
+    0.2,
+    {"flow": 1, "vocoder": 1},
 )
 
 
@@ -71,10 +75,13 @@ def commands(amounts: Amounts, work: Path, to: Path) -> list[list[str]]:
         for voice, lang, hours, first in amounts.speech
     ]
     trained = {stage: [stage, "--steps", str(steps)] for stage, steps in amounts.steps.items()}
+    for stage, first in amounts.adversarial_from.items():
+        trained[stage] += ["--adversarial-from", str(first)]
     words = [] if amounts.words is None else ["--limit", str(amounts.words)]
     return [
         ["sentences"],
         *corpora,
+        ["copies", "--minutes", str(amounts.copied)],
         ["features"],
         trained["tokenizer"],
         ["tokens"],
@@ -83,7 +90,7 @@ def commands(amounts: Amounts, work: Path, to: Path) -> list[list[str]]:
         trained["ear"],
         trained["flow"],
         ["remade", "--utterances", str(amounts.remade)],
-        [*trained["vocoder"], "--adversarial-from", str(amounts.adversarial_from)],
+        trained["vocoder"],
         trained["ar"],
         ["export", "--to", str(to)],
     ]

@@ -9,7 +9,7 @@ import argparse
 import math
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,16 @@ def start(args: argparse.Namespace) -> None:
     """Threads, and no denormal numbers, which are slow."""
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
+
+
+def drop_out(parts: Iterable[nn.Module], share: float) -> None:
+    """From now on a share of what these modules put out is left out at random, while they are in training mode."""
+
+    def drop(module: nn.Module, _given: Any, out: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(out, share, module.training)
+
+    for part in parts:
+        part.register_forward_hook(drop)
 
 
 def mixed_precision() -> torch.autocast:

@@ -39,8 +39,9 @@ CONFIG = HiFTConfig(
     source_resblock_dilation_sizes=((1, 3), (1, 3), (1, 3)),
 )
 SOURCE_WEIGHT = 0.2
-MEL_WEIGHT = 8.0  # a quarter of it let the discriminators have their way: pleasanter, and less well understood
-HEARD_WEIGHT = 4.0
+MEL_WEIGHT = 4.0  # a quarter of it let the discriminators have their way: pleasanter, and less well understood
+HEARD_WEIGHT = 6.0
+ALIKE_WEIGHT = 2.0
 FRAMES = 30
 BATCH = 6
 
@@ -135,6 +136,7 @@ def main() -> None:
         made, parts = losses(vocoder, ear, true, rng, told=0.0 if adversarial else 0.5)
         if adversarial:
             parts |= adversarial_losses(discriminators, made, true.wave)
+            parts["alike"] = ALIKE_WEIGHT * parts["alike"]
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate), clip=5.0)
         average.update(vocoder, step)
         run.show(**parts)

@@ -83,13 +83,15 @@ def test_euler_on_closed_forms() -> None:
     assert errors[0] / errors[1] == pytest.approx(2, rel=0.05)
 
 
+@pytest.mark.parametrize("rate", [0.7, 0.0])
 @pytest.mark.parametrize("concat", [False, True])
 @pytest.mark.parametrize("token_cfg", [False, True])
-def test_guidance_mixes_two_passes(concat: bool, token_cfg: bool) -> None:
+def test_guidance_mixes_two_passes(concat: bool, token_cfg: bool, rate: float) -> None:
     """One step is noise + (1 + w) * v(cond) - w * v(uncond), and uncond sees no prompt, no speaker, and
-    no tokens only with speech_token_cfg."""
+    no tokens only with speech_token_cfg. With w = 0 it is not computed."""
     dit = replace(DIT, condition_dim=160 if concat else 80)
-    flow = noisy_flow(FlowConfig(dit, speech_token_cfg=token_cfg, remove_spkr_concat_condition=not concat))
+    config = FlowConfig(dit, speech_token_cfg=token_cfg, remove_spkr_concat_condition=not concat)
+    flow = noisy_flow(replace(config, inference_cfg_rate=rate))
     torch.manual_seed(2)
     tokens, cond, noise = torch.randint(1, 20, (1, 14)), torch.randn(1, 14, 80), torch.randn(1, 14, 80)
     spk, zero = torch.randn(1, 192), torch.zeros(1)
@@ -98,8 +100,11 @@ def test_guidance_mixes_two_passes(concat: bool, token_cfg: bool) -> None:
     null = torch.zeros_like(tokens) if token_cfg else tokens
     with_cond = flow.estimator(noise, tokens, full, zero, unit)
     without = flow.estimator(noise, null, torch.zeros_like(full), zero, torch.zeros_like(spk))
-    want = noise + 1.7 * with_cond - 0.7 * without
+    want = noise + (1 + rate) * with_cond - rate * without
+    rows: list[int] = []
+    flow.estimator.proj_out.register_forward_hook(lambda _module, _given, out: rows.append(len(out)))
     assert (flow.solve(tokens, cond, spk, noise, steps=1) - want).abs().max() < 1e-4
+    assert rows == [2 if rate else 1]
     assert (with_cond - without).abs().max() > 0.1
 
 

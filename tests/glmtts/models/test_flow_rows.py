@@ -18,10 +18,11 @@ DIT = DiTConfig(
 )
 
 
-@pytest.fixture(params=[True, False], ids=["token guidance", "plain"])
+@pytest.fixture(params=[(True, 0.7), (False, 0.7), (False, 0.0)], ids=["token guidance", "plain", "no guidance"])
 def flow(request: pytest.FixtureRequest) -> Flow:
     torch.manual_seed(0)
-    return Flow(FlowConfig(dit=DIT, n_timesteps=4, speech_token_cfg=request.param)).eval()
+    token_cfg, rate = request.param
+    return Flow(FlowConfig(dit=DIT, n_timesteps=4, speech_token_cfg=token_cfg, inference_cfg_rate=rate)).eval()
 
 
 def arguments(frames: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,0 +1,65 @@
+"""Copies of utterances at another speed: what they sound like, and where they may be learnt from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts.nano.copies import at_speed, chosen, write
+from scripts.nano.data import RATE, Corpus, Utterance, pools_of, weigh
+
+
+def tone(hertz: float, seconds: float) -> np.ndarray:
+    """A sine at half of full scale."""
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+def spoken(work: Path, voice: str, count: int) -> None:
+    """A voice of `count` utterances of one second."""
+    (work / "corpus").mkdir(exist_ok=True)
+    sound = np.round(tone(200, count) * 32767).astype("<i2")
+    sound.tofile(work / "corpus" / f"{voice}-0.pcm")
+    rows = [
+        {"index": i, "lang": "en", "text": f"t{i}", "ph": "a b", "start": i * RATE, "samples": RATE}
+        for i in range(count)
+    ]
+    (work / "corpus" / f"{voice}-0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+@pytest.mark.parametrize("speed", [0.89, 1.12])
+def test_a_copy_is_as_much_higher_as_it_is_shorter(speed: float) -> None:
+    played = at_speed(tone(200, 2.0), speed)
+    assert len(played) == pytest.approx(2 * RATE / speed, abs=2)
+    spectrum = np.abs(np.fft.rfft(played * np.hanning(len(played))))
+    assert spectrum.argmax() * RATE / len(played) == pytest.approx(200 * speed, abs=1.0)
+    assert np.abs(played).max() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_copies_are_learnt_from_wholly_and_nothing_held_out_is_copied(tmp_path: Path) -> None:
+    spoken(tmp_path, "anna", 100)
+    write(tmp_path / "corpus", "anna", chosen(Corpus(tmp_path).train(), 1000.0), 1.12)
+    corpus = Corpus(tmp_path)
+    held_out = {u.text for u in corpus.test()}
+    copies = [u for u in corpus.train() if u.voice == "anna@1.12"]
+    assert {u.voice for u in corpus.test()} == {"anna"}
+    assert len(held_out) == 2
+    assert len(copies) == 98
+    assert not held_out & {u.text for u in copies}
+    np.testing.assert_allclose(copies[3].wave(), at_speed(tone(200, 1.0), 1.12), atol=2e-3)
+
+
+def test_chosen_are_spread_over_all(tmp_path: Path) -> None:
+    spoken(tmp_path, "anna", 100)
+    every: list[Utterance] = Corpus(tmp_path).utterances
+    assert [u.text for u in chosen(every, 25.0)] == [f"t{4 * i}" for i in range(25)]
+    assert chosen(every, 1000.0) == every
+
+
+def test_a_copy_counts_half(tmp_path: Path) -> None:
+    spoken(tmp_path, "anna", 60)
+    spoken(tmp_path, "anna@1.12", 60)
+    pools = pools_of(Corpus(tmp_path).utterances)
+    np.testing.assert_allclose(weigh(pools), [2 / 3, 1 / 3])
