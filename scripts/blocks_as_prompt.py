@@ -17,11 +17,8 @@ from glmtts.audio import FRAMES_PER_TOKEN, Wave
 from glmtts.checkpoint import Model
 from glmtts.engine.chunker import Block, Chunker, Ladder
 from glmtts.engine.options import SoundLimits
-from glmtts.history import History
 from glmtts.models.counter import frame_noise, stream_keys
-from glmtts.models.decode import Decoder, Row, speak
-from glmtts.models.kv_cache import KVCache
-from glmtts.models.prompt import prompt_layout
+from glmtts.offline import synthesize
 from glmtts.voice.voice import Voice
 
 
@@ -34,18 +31,13 @@ class Segment:
 
 
 def draw(model: Model, text: str, voice: Voice, seed: int) -> list[Segment]:
-    """The tokens of a text, as the engine and `glmtts.offline` draw them."""
-    chain = History(voice.prompt_text, voice.prompt_tokens.tolist(), model.generation, enabled=True, slot=model.slot)
-    cache = KVCache(model.llm.config, 1, model.slot, dtype=model.dtype, device=model.device)
-    decoder, found = Decoder(model.llm, model.special, model.generation, cache), []
-    for segment in model.frontend.segments(text):
-        prompt = chain.prompt(segment.ids)
-        ids = prompt_layout(prompt.text, segment.ids, prompt.speech, model.special)
-        tokens = tuple(speak(decoder, Row(ids, prompt.bounds, seed, segment.index)))
-        chain.add(segment.ids, tokens)
-        if tokens:
-            found.append(Segment(tokens, stream_keys(torch.tensor([seed]), torch.tensor([segment.index]))))
-    return found
+    """The tokens of a text, as `glmtts.synthesize` draws them."""
+    speech = synthesize(model, text, voice, seed=seed)
+    return [
+        Segment(tokens, stream_keys(torch.tensor([seed]), torch.tensor([segment.index])))
+        for segment, tokens in zip(speech.segments, speech.tokens, strict=True)
+        if tokens
+    ]
 
 
 @torch.inference_mode()

@@ -188,9 +188,9 @@ def main() -> None:
     ids, space = special(tokenizer), tokenizer.encode(" ")
     corpus = Corpus(args.work, args.extra)
     examples = Examples(args.work, tokenizer)
-    pools = pools_of(u for u in corpus.train() if tokens.path_of(args.work, u).exists())
+    pools = pools_of(tokens.tokenised(args.work, corpus.train()))
     weights = weigh(pools)
-    tested = [u for u in corpus.test() if tokens.path_of(args.work, u).exists()]
+    tested = tokens.tokenised(args.work, corpus.test())
     rng = np.random.default_rng(0)
     held_out = [
         collate([examples.of(u) for u in tested if u.lang == lang][:REPORTED], ids, rng, corrupted=(0, 0))

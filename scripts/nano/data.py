@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 RATE = 24000
 HOP = 480
 OTHER_LANGUAGE = 0.2
+MEL_MEAN, MEL_STD = -4.12, 2.24  # of the corpus's log mels
 COUNTED_SECONDS = 3600.0
 COPY = "@"  # in the names of voices that are copies of others at another speed
 Wave = NDArray[np.float32]

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scripts.nano import features, phones, tokens
-from scripts.nano.data import Corpus, Utterance, pools_of, weigh
-from scripts.nano.tokenizer import MEL_MEAN, MEL_STD, numbered
+from scripts.nano.data import MEL_MEAN, MEL_STD, Corpus, Utterance, pools_of, weigh
+from scripts.nano.tokenizer import numbered
 from scripts.nano.training import Run, arguments, cosine, start, state_path
 
 WIDTH, LAYERS, KERNEL = 256, 4, 5
@@ -85,7 +85,7 @@ def main() -> None:
     ear = Ear(len(inventory))
     optimizer = torch.optim.AdamW(ear.parameters(), weight_decay=0.01, fused=True)
     run = Run(args.work, "ear", {"ear": ear}, optimizer, args.steps)
-    known = [u for u in corpus.train() if tokens.path_of(args.work, u).exists()]
+    known = tokens.tokenised(args.work, corpus.train())
     pools = pools_of([u for u in known if u.seconds * 50 > FRAMES / 2])
     voices, weights = list(pools.values()), weigh(pools)
     for step, rng in run:

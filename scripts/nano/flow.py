@@ -26,7 +26,7 @@ from glmtts.models.flow import Flow
 from glmtts.voice.features import resample
 from glmtts.voice.speaker_encoder import CampPlus
 from scripts.nano import features, packages, tokens
-from scripts.nano.data import RATE, Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
+from scripts.nano.data import MEL_MEAN, MEL_STD, RATE, Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
 from scripts.nano.discriminators import MelDiscriminators, adversarial_losses
 from scripts.nano.ear import Ear, heard_apart, load_trained
 from scripts.nano.training import Average, Run, arguments, averaged, cosine, drop_out, mixed_precision, start, with_rate
@@ -45,7 +45,6 @@ CONFIG = FlowConfig(
     n_timesteps=1,
     inference_cfg_rate=0.0,
 )
-MEL_MEAN, MEL_STD = -4.12, 2.24
 SHAPES = ((6, 200), (4, 300), (3, 420), (2, 640), (1, 1100))  # rows × frames: about the same work each
 SPEAKER_SAMPLES = 24
 VELOCITY_WEIGHT, HEARD_WEIGHT, FOOLED_WEIGHT = 0.5, 1.0, 0.5
@@ -185,7 +184,7 @@ def main() -> None:
     drop_out((m for m in flow.estimator.modules() if isinstance(m, Attention | FeedForward)), DROPOUT)
     groups = [{"params": [*flow.parameters(), *regression.parameters()]}, {"params": discriminators.parameters()}]
     optimizer = torch.optim.AdamW(groups, betas=(0.8, 0.99), weight_decay=0.01, fused=True)
-    spoken = [u for u in Corpus(args.work, args.extra).train() if tokens.path_of(args.work, u).exists()]
+    spoken = tokens.tokenised(args.work, Corpus(args.work, args.extra).train())
     pools = pools_of(spoken)
     weights = weigh(pools)
     speakers, ear = speaker_vectors(args.work, spoken), load_trained(args.work)

@@ -56,7 +56,7 @@ def vocoded(work: Path) -> tuple[Sound, Callable[[Tensor], Wave]]:
 def flowed(work: Path, voice: Callable[[Tensor], Wave], corpus: Corpus) -> Sound:
     """Utterance → its tokens' sound."""
     model = flow.finished_flow(work)
-    spoken = [u for u in corpus.train() if tokens.path_of(work, u).exists()]
+    spoken = tokens.tokenised(work, corpus.train())
     speakers = flow.speaker_vectors(work, spoken)
     prompts = {(u.voice, u.lang): u for u in spoken if 3.5 < u.seconds < 5}
 
@@ -79,7 +79,7 @@ def main() -> None:
     args = parser.parse_args()
     start(args)
     corpus = Corpus(args.work, args.extra)
-    held_out = [u for u in corpus.test() if tokens.path_of(args.work, u).exists()]
+    held_out = tokens.tokenised(args.work, corpus.test())
     sounds: dict[str, Sound] = {"teacher": teacher}
     if {"vocoder", "flow"} & set(args.stages):
         sounds["vocoder"], voice = vocoded(args.work)

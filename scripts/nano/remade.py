@@ -47,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     start(args)
     model = flow.finished_flow(args.work)
-    spoken = [u for u in Corpus(args.work, args.extra).train() if tokens.path_of(args.work, u).exists()]
+    spoken = tokens.tokenised(args.work, Corpus(args.work, args.extra).train())
     pools = pools_of(spoken)
     weights, speakers = weigh(pools), flow.speaker_vectors(args.work, spoken)
     (args.work / "remade").mkdir(exist_ok=True)

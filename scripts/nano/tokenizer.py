@@ -19,13 +19,12 @@ from torch.nn import functional as F
 
 from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from scripts.nano import features, packages, phones, whisper
-from scripts.nano.data import Corpus, Utterance
+from scripts.nano.data import MEL_MEAN, MEL_STD, Corpus, Utterance
 from scripts.nano.training import Run, arguments, cosine, mixed_precision, start
 
 WIDTH = 384
 BATCH = 16
 QUANTISE_FROM = 0.3
-MEL_MEAN, MEL_STD = -4.12, 2.24
 PLACED_COUNT = 10.0
 LOUD_DIMENSIONS = 1  # of Whisper's residual stream: so large that they alone would decide the nearest code
 

@@ -9,6 +9,7 @@ through the true phonemes. `results/tokens.json` has the phone error of held-out
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,11 @@ def load_trained(work: Path) -> tuple[Codes, Heads, dict[str, int]]:
 def path_of(work: Path, utterance: Utterance) -> Path:
     """Where an utterance's tokens lie."""
     return work / "tokens" / f"{utterance.key}.npz"
+
+
+def tokenised(work: Path, utterances: Iterable[Utterance]) -> list[Utterance]:
+    """Those that this stage has turned into tokens."""
+    return [utterance for utterance in utterances if path_of(work, utterance).exists()]
 
 
 def align(logp_nv: NDArray[np.float32], target: list[int]) -> NDArray[np.int16]:

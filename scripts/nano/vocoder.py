@@ -43,7 +43,7 @@ MEL_WEIGHT = 4.0  # a quarter of it let the discriminators have their way: pleas
 HEARD_WEIGHT = 6.0
 ALIKE_WEIGHT = 2.0
 FRAMES = 30
-BATCH = 6
+BATCH, JUDGED = 6, 3  # crops in a batch; so many of them are shown to the discriminators, which cost more than the rest
 
 
 def new_vocoder() -> HiFT:
@@ -135,7 +135,7 @@ def main() -> None:
         adversarial = step >= args.adversarial_from
         made, parts = losses(vocoder, ear, true, rng, told=0.0 if adversarial else 0.5)
         if adversarial:
-            parts |= adversarial_losses(discriminators, made, true.wave)
+            parts |= adversarial_losses(discriminators, made[:JUDGED], true.wave[:JUDGED])
             parts["alike"] = ALIKE_WEIGHT * parts["alike"]
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate), clip=5.0)
         average.update(vocoder, step)

@@ -67,7 +67,7 @@ def choose(reading: Reading, held_out: list[Utterance], stored: Stored) -> Utter
 def write(work: Path, folder: Path, generation: GenerationConfig) -> None:
     """`folder`/NAME/voice.json and STYLE.flac for every voice that is not there yet."""
     reading = Reading(work, generation)
-    held_out = [u for u in Corpus(work).test() if tokens.path_of(work, u).exists()]
+    held_out = tokens.tokenised(work, Corpus(work).test())
     for name, stored in VOICES.items():
         if (folder / name).exists():
             continue
