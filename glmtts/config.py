@@ -70,7 +70,10 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class HiFTConfig:
-    """HiFT vocoder; the defaults are the official 24 kHz sizes (`hift.pt` has no config beside it)."""
+    """HiFT vocoder; the defaults are the official 24 kHz sizes (`hift.pt` has no config beside it).
+
+    `mel_corrections`: how often what the generator makes is brought nearer to its mel; the official one needs none.
+    """
 
     in_channels: int = 80
     base_channels: int = 512
@@ -90,6 +93,7 @@ class HiFTConfig:
     lrelu_slope: float = 0.1
     audio_limit: float = 0.99
     f0_cond_channels: int = 512
+    mel_corrections: int = 0
 
 
 @dataclass(frozen=True)

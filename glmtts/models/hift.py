@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-from glmtts.config import HiFTConfig, from_mapping
+from glmtts.config import MEL_BY_RATE, HiFTConfig, from_mapping
 from glmtts.errors import CheckpointError
 from glmtts.models.hift_source import HarmonicSource
+from glmtts.models.mel_correction import MelCorrection
 
 _MAX_MAGNITUDE = 100.0
 _F0_LAYERS = 5
@@ -43,7 +44,9 @@ class HiFT(nn.Module):
         self.config = c = config
         self.sample_rate = c.sampling_rate
         self.hop = math.prod(c.upsample_rates) * c.istft_hop_len
-        self.context_frames = _context_frames(c)
+        self.correction = MelCorrection(MEL_BY_RATE[c.sampling_rate]) if c.mel_corrections else None
+        reach = self.correction.context_frames if self.correction is not None else 0
+        self.context_frames = _context_frames(c) + c.mel_corrections * reach
         self.f0_predictor = F0Predictor(c.in_channels, c.f0_cond_channels)
         self.m_source = HarmonicSource(c, self.hop)
         self.stft = STFT(c.istft_n_fft, c.istft_hop_len)
@@ -140,6 +143,9 @@ class HiFT(nn.Module):
         # Clipped before exp, not after: the same numbers, and no inf × 0 in the gradient.
         magnitude = torch.exp(log_magnitude.clamp(max=math.log(_MAX_MAGNITUDE)))
         wave_bs = self.stft.synthesise(magnitude, torch.sin(phase))
+        if self.correction is not None:
+            for _ in range(self.config.mel_corrections):
+                wave_bs = self.correction(wave_bs, mel_bct)
         return wave_bs.clamp(-self.config.audio_limit, self.config.audio_limit)
 
     def fold_weight_norm(self) -> HiFT:
@@ -247,7 +253,8 @@ def _source_down(spectrum: int, channels: int, rate: int) -> nn.Conv1d:
 
 
 def _check(c: HiFTConfig) -> None:
-    """Raises CheckpointError for lists that do not pair up: one entry a stage, or one a residual block."""
+    """Raises CheckpointError for lists that do not pair up (one entry a stage, or one a residual block), and for
+    corrections towards a mel that is not one of ours."""
     for names in (
         ("upsample_rates", "upsample_kernel_sizes", "source_resblock_kernel_sizes", "source_resblock_dilation_sizes"),
         ("resblock_kernel_sizes", "resblock_dilation_sizes"),
@@ -255,6 +262,11 @@ def _check(c: HiFTConfig) -> None:
         lengths = {name: len(getattr(c, name)) for name in names}
         if len(set(lengths.values())) > 1:
             raise CheckpointError(f"hift config: lists of lengths {lengths}; they must be equally long")
+    if c.mel_corrections:
+        made = c.sampling_rate, math.prod(c.upsample_rates) * c.istft_hop_len, c.in_channels
+        known = [(mel.sample_rate, mel.hop, mel.n_mels) for mel in MEL_BY_RATE.values()]
+        if made not in known:
+            raise CheckpointError(f"hift config: mel_corrections of (rate, hop, mels) {made}; wanted one of {known}")
 
 
 def _context_frames(c: HiFTConfig) -> int:

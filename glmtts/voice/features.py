@@ -47,7 +47,7 @@ def log_mel(wave_bs: Tensor, config: MelConfig) -> Tensor:
     window = _hann(config.n_fft).to(padded)
     spectrum = torch.stft(padded, config.n_fft, config.hop, window=window, center=False, return_complex=True)
     magnitude = (torch.view_as_real(spectrum).square().sum(-1) + MAGNITUDE_FLOOR).sqrt()
-    return (_slaney_bank(config).to(padded) @ magnitude).clamp_min(LOG_FLOOR).log()
+    return (slaney_bank(config).to(padded) @ magnitude).clamp_min(LOG_FLOOR).log()
 
 
 def fbank(wave_s: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def _triangles(points: Tensor, edges: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _slaney_bank(config: MelConfig) -> Tensor:
+def slaney_bank(config: MelConfig) -> Tensor:
     """(mels, n_fft/2 + 1): triangles in Hz between Slaney-mel edges, each of unit area."""
     frequencies = torch.linspace(0, config.sample_rate / 2, config.n_fft // 2 + 1, dtype=torch.float64)
     mels = torch.linspace(_slaney_mel(config.fmin), _slaney_mel(config.fmax), config.n_mels + 2, dtype=torch.float64)

@@ -37,6 +37,7 @@ CONFIG = HiFTConfig(
     resblock_dilation_sizes=((1, 3, 5), (1, 3, 5)),
     source_resblock_kernel_sizes=(7, 7, 7),
     source_resblock_dilation_sizes=((1, 3), (1, 3), (1, 3)),
+    mel_corrections=1,
 )
 SOURCE_WEIGHT = 0.2
 MEL_WEIGHT = 4.0  # a quarter of it let the discriminators have their way: pleasanter, and less well understood

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -14,6 +14,8 @@ from glmtts.models.vocoder import Vocoder
 from tests.helpers.golden import load_case
 
 TINY = HiFTConfig(in_channels=8, base_channels=16, f0_cond_channels=8)
+CORRECTED = replace(TINY, in_channels=80, mel_corrections=1)
+either = pytest.mark.parametrize("config", [TINY, CORRECTED], ids=["plain", "corrected"])
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +61,12 @@ def test_lists_that_do_not_pair_up() -> None:
         HiFT(HiFTConfig(source_resblock_kernel_sizes=(7, 7)))
 
 
+def test_corrections_want_a_mel_that_is_known() -> None:
+    """Eight bands are no mel of ours: what came and what is wanted."""
+    with pytest.raises(CheckpointError, match=r"mel_corrections of \(rate, hop, mels\) \(24000, 480, 8\); wanted"):
+        HiFT(replace(TINY, mel_corrections=1))
+
+
 def test_other_sizes() -> None:
     """Hop and length follow the config: two stages, an odd hop of 63, 5 harmonics, one kernel."""
     config = HiFTConfig(
@@ -91,12 +99,13 @@ def test_folded_equals_unfolded() -> None:
     torch.testing.assert_close(folded(x, seeds), before, rtol=0, atol=1e-6)
 
 
-def test_gradients() -> None:
+@either
+def test_gradients(config: HiFTConfig) -> None:
     """Every parameter gets a finite gradient, from the waveform or from f0, even where the magnitude is clipped."""
-    model = HiFT(TINY)
+    model = HiFT(config)
     with torch.no_grad():
         model.conv_post.bias[:3] = 200.0  # exp would be inf
-    x = mel(1, 4).float()
+    x = mel(1, 4, config.in_channels).float()
     f0 = model.f0(x)
     source, _ = model.source(f0, torch.tensor([1]))
     torch.autograd.backward([model.decode(x, source).square().mean(), f0.mean()])
@@ -135,9 +144,10 @@ def test_stft_and_inverse_are_torchs(n_fft: int, hop: int) -> None:
     torch.testing.assert_close(transform.synthesise(magnitude, phase), theirs, rtol=0, atol=1e-5)
 
 
-def test_windows_joined_are_the_whole() -> None:
+@either
+def test_windows_joined_are_the_whole(config: HiFTConfig) -> None:
     """Windows of 20 new frames with context on both sides, phase carried, are the whole utterance when joined."""
-    model, x, seeds = voiced(), mel(2, 90), torch.tensor([1, 2])
+    model, x, seeds = voiced(config), mel(2, 90, config.in_channels), torch.tensor([1, 2])
     context, step, pieces = model.context_frames, 20, []
     phase: Tensor | None = None
     for begin in range(0, 90, step):
@@ -150,9 +160,10 @@ def test_windows_joined_are_the_whole() -> None:
     torch.testing.assert_close(torch.cat(pieces, 1), model(x, seeds), rtol=0, atol=1e-5)
 
 
-def test_context_frames_is_the_reach() -> None:
+@either
+def test_context_frames_is_the_reach(config: HiFTConfig) -> None:
     """A frame's mel changes no sample `context_frames` earlier, and does change one 3 frames nearer than that."""
-    model, x, seeds = voiced(), mel(1, 60), torch.tensor([1])
+    model, x, seeds = voiced(config), mel(1, 60, config.in_channels), torch.tensor([1])
     changed = x.clone()
     changed[:, :, 40] += 3.0
     difference = (model(changed, seeds) - model(x, seeds))[0].abs()

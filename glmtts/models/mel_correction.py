@@ -1,0 +1,55 @@
+"""A waveform made nearer to the mel that it should have: the last step of a vocoder that is too small to hit it.
+
+Each frame's spectrum keeps its phases and is scaled by how far its mel is from the wanted one, as a filter bank's bands
+are set. Differentiable; nothing is learnt. Knows nothing about how the waveform was made.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glmtts.config import MelConfig
+from glmtts.voice.features import LOG_FLOOR, MAGNITUDE_FLOOR, slaney_bank
+
+LARGEST = 2.0  # nats a band may be raised or lowered by
+
+
+class MelCorrection(nn.Module):
+    """Waveform (b, t × hop) and log mel (b, mels, t) to a waveform of the same shape."""
+
+    window: Tensor
+    bank: Tensor
+    spread: Tensor
+
+    def __init__(self, config: MelConfig) -> None:
+        super().__init__()
+        self.n_fft, self.hop = config.n_fft, config.hop
+        bank_mf = slaney_bank(config)
+        # A frequency's gain lies between those of the two bands that it is in; in none of them it is 1.
+        peaked_mf = bank_mf / bank_mf.amax(1, keepdim=True)
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.register_buffer("bank", bank_mf.clone(), persistent=False)
+        self.register_buffer("spread", peaked_mf / peaked_mf.sum(0).clamp_min(1e-6), persistent=False)
+
+    @property
+    def context_frames(self) -> int:
+        """Frames on either side that a sample depends on: half a window to a frame's middle, and half a window on."""
+        return self.n_fft // self.hop
+
+    def forward(self, wave_bs: Tensor, mel_bmt: Tensor) -> Tensor:
+        frames, edge = mel_bmt.shape[2], (self.n_fft - self.hop) // 2
+        padded = F.pad(wave_bs, (edge, edge))
+        spectrum_bft = torch.stft(padded, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
+        magnitude_bft = (torch.view_as_real(spectrum_bft).square().sum(-1) + MAGNITUDE_FLOOR).sqrt()
+        made_bmt = (self.bank @ magnitude_bft).clamp_min(LOG_FLOOR).log()
+        gain_bft = (self.spread.T @ (mel_bmt - made_bmt).clamp(-LARGEST, LARGEST)).exp()
+        pieces_bnt = torch.fft.irfft(spectrum_bft * gain_bft, self.n_fft, dim=1) * self.window[:, None]
+        summed = self._overlap(pieces_bnt, padded.shape[1])
+        weight = self._overlap(self.window.square()[None, :, None].expand(1, -1, frames), padded.shape[1])
+        return (summed / weight.clamp_min(1e-6))[:, edge : edge + wave_bs.shape[1]]
+
+    def _overlap(self, pieces_bnt: Tensor, samples: int) -> Tensor:
+        """Windows (b, n_fft, t), each `hop` after the one before, added up: (b, samples)."""
+        return F.fold(pieces_bnt, (1, samples), (1, self.n_fft), stride=(1, self.hop))[:, 0, 0]
