@@ -40,8 +40,8 @@ CONFIG = HiFTConfig(
     mel_corrections=1,
 )
 SOURCE_WEIGHT = 0.2
-MEL_WEIGHT = 4.0  # a quarter of it let the discriminators have their way: pleasanter, and less well understood
-HEARD_WEIGHT = 6.0
+MEL_WEIGHT = 2.0  # what the correction leaves to be done
+HEARD_WEIGHT = 4.0
 ALIKE_WEIGHT = 2.0
 FRAMES = 30
 BATCH, JUDGED = 6, 3  # crops in a batch; so many of them are shown to the discriminators, which cost more than the rest

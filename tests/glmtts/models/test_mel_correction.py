@@ -35,11 +35,8 @@ def test_it_comes_nearer_with_each_round(config: MelConfig) -> None:
 
 @both_rates
 def test_what_has_its_mel_already_stays(config: MelConfig) -> None:
-    """But for the ends, where a mel is of the reflected waveform and here silence lies beyond."""
     wave = hiss(config, 20)
-    corrected = MelCorrection(config)(wave, log_mel(wave, config))
-    inner = slice(4 * config.hop, -4 * config.hop)
-    torch.testing.assert_close(corrected[:, inner], wave[:, inner], rtol=0, atol=1e-4)
+    torch.testing.assert_close(MelCorrection(config)(wave, log_mel(wave, config)), wave, rtol=0, atol=1e-4)
 
 
 def test_a_band_is_moved_no_further_than_the_limit_and_silence_not_at_all() -> None:
