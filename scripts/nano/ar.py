@@ -3,9 +3,10 @@
     python -m scripts.nano.ar --work nano-work
 
 A row is one to six utterances of one voice: `[text, text, boa, speech, speech, end]`, as a prompt or an earlier
-segment stands before a new one in serving. Sometimes the first is a stranger's: whoever the prompt is, and however
-odd its tokens, the text is to be said. Where each speech token belongs in the text is known (tokens.py), and
-two heads are pulled to look there: without it the model takes ten times as long to find out.
+segment stands before a new one in serving. Sometimes the first is a stranger's, or its tokens are as rough as those of
+a recording from a room: whatever the prompt is like, the text is to be said. Where each speech token belongs in the
+text is known (tokens.py), and two heads are pulled to look there: without it the model takes ten times as long to find
+out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from transformers import LlamaConfig
 
 from glmtts.models.llama import Llama
 from glmtts.text.tokenizer import Tokenizer
-from scripts.nano import phones, tokens, vocabulary
+from scripts.nano import features, phones, tokens, vocabulary
 from scripts.nano.data import Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
 from scripts.nano.training import Average, Run, arguments, cosine, drop_out, mixed_precision, start, with_rate
 
@@ -33,7 +34,8 @@ POSITIONS = 1700  # of a padded batch
 CANDIDATES = 48
 LONGEST = 1150  # a voice, what was said before, and a new segment
 UTTERANCES = (0.3, 0.5, 0.1, 0.05, 0.03, 0.02)  # how often a row has 1, 2, … of them; in serving a voice stands first
-STRANGER = 0.2  # how often
+STRANGER, ROUGH = 0.2, 0.4  # how often
+TEMPOS, NOISE = (0.75, 1.3), 0.35  # of a rough prompt: in tokens for one, and the share that is any token, at most
 GUIDED_LAYERS, GUIDED_HEADS = (1, 2), 2
 REPORT_EVERY, REPORTED = 250, 24  # steps; utterances a language
 IGNORED = -100
@@ -41,11 +43,15 @@ DROPOUT = 0.1
 
 
 class Example(NamedTuple):
-    """Text ids (n,), speech tokens (m,), and for each token the place in the text that it speaks (m,)."""
+    """Text ids (n,), speech tokens (m,), and for each token the place in the text that it speaks (m,).
+
+    The first `given` tokens are there to be followed, not to be learnt.
+    """
 
     text: list[int]
     speech: NDArray[np.int64]
     place: NDArray[np.int64]
+    given: int = 0
 
 
 class Rows(NamedTuple):
@@ -110,15 +116,24 @@ class Examples:
             return Example(ids, arrays["ids"].astype(np.int64), np.asarray(places)[arrays["phone"]])
 
 
+def rough(prompt: Example, rng: np.random.Generator) -> Example:
+    """As a recording might come whose speaker has another tempo, and of whom the tokens understand only a part."""
+    count = max(int(len(prompt.speech) * rng.uniform(*TEMPOS)), 1)
+    kept = np.linspace(0, len(prompt.speech) - 1, count).round().astype(int)
+    noise = rng.integers(0, features.CODES, count)
+    speech = np.where(rng.random(count) < rng.uniform(0, NOISE), noise, prompt.speech[kept])
+    return Example(prompt.text, speech, prompt.place[kept], given=count)
+
+
 def join(parts: list[Example], space: list[int]) -> Example:
-    """Several utterances as one: all texts, then all speech."""
+    """Several utterances as one: all texts, then all speech. Only the first may be given."""
     text: list[int] = []
     places: list[NDArray[np.int64]] = []
     for part in parts:
         places.append(part.place + len(text))
         text += part.text + space
     text = text[: len(text) - len(space)]
-    return Example(text, np.concatenate([p.speech for p in parts]), np.concatenate(places))
+    return Example(text, np.concatenate([p.speech for p in parts]), np.concatenate(places), parts[0].given)
 
 
 def collate(rows: list[Example], ids: Ids, rng: np.random.Generator, *, corrupted: tuple[float, float]) -> Rows:
@@ -127,11 +142,11 @@ def collate(rows: list[Example], ids: Ids, rng: np.random.Generator, *, corrupte
     inputs = torch.zeros(len(rows), longest, dtype=torch.int64)
     targets = torch.full_like(inputs, IGNORED)
     place = torch.full_like(inputs, -1)
-    for i, (text, speech, where) in enumerate(rows):
+    for i, (text, speech, where, given) in enumerate(rows):
         begin, end = len(text), len(text) + len(speech)
         heard = np.where(rng.random(len(speech)) < rng.uniform(*corrupted), rng.permutation(speech), speech)
         inputs[i, : end + 1] = torch.tensor([*text, ids.boa, *(heard + ids.ats).tolist()])
-        targets[i, begin : end + 1] = torch.tensor([*(speech + ids.ats).tolist(), ids.eoa])
+        targets[i, begin : end + 1] = torch.tensor([*[IGNORED] * given, *(speech[given:] + ids.ats).tolist(), ids.eoa])
         place[i, begin:end] = torch.from_numpy(where)
     return Rows(inputs, targets, place)
 
@@ -147,6 +162,8 @@ def draw(
         parts = [examples.of(utterance) for utterance in islice(utterances, count)]
         if count > 1 and rng.random() < STRANGER:
             parts[0] = examples.of(next(draw_in_a_row(pools, weights, rng)))
+        if count > 1 and rng.random() < ROUGH:
+            parts[0] = rough(parts[0], rng)
         joined = join(parts, space if rng.random() < 0.7 else [])
         candidates.append(joined if len(joined.text) + len(joined.speech) <= LONGEST else parts[-1])
     candidates.sort(key=lambda row: len(row.text) + len(row.speech))

@@ -4,7 +4,7 @@
     python -m scripts.nano.train --work /tmp/smoke --to /tmp/nano --smoke
 
 The smoke run does the same with next to no data and steps, in minutes: its checkpoint loads, and makes noise. The full
-run takes about sixteen core-hours. With two cores start `corpus`, and once there are tokens `ar` and
+run takes about nineteen core-hours. With two cores start `corpus`, and once there are tokens `ar` and
 what comes before it, side by side yourself. Needs the extras train and eval, and Debian's wordnet-base,
 fortunes-zh and gimp-help-zh-cn.
 """
@@ -52,11 +52,11 @@ FULL = Amounts(
         Speech("zf_xiaoxiao", "en", 0.23),
         Speech("zm_yunxi", "zh", 0.55, 3000),
     ),
-    {"tokenizer": 1500, "ear": 2150, "flow": 30400, "vocoder": 14400, "ar": 11000},
+    {"tokenizer": 1500, "ear": 2150, "flow": 34000, "vocoder": 16500, "ar": 14400},
     None,
     2000,
     75.0,
-    {"flow": 20000, "vocoder": 6000},
+    {"flow": 30000, "vocoder": 6000},
 )
 SMOKE = Amounts(
     (Speech("hibari", "en", 0.06), Speech("hibari-calm", "en", 0.01, 500), Speech("zf_xiaoxiao", "zh", 0.02)),
