@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glmtts.config import MelConfig
-from glmtts.voice.features import LOG_FLOOR, MAGNITUDE_FLOOR, slaney_bank
+from glmtts.voice.features import log_bands, slaney_bank
 
 LARGEST = 1.0  # nats a band may be raised or lowered by: with 2 as well understood, and not as pleasant
 
@@ -43,9 +43,8 @@ class MelCorrection(nn.Module):
         # As a mel is padded; a single frame is too short to be reflected.
         padded = F.pad(wave_bs[:, None], (edge, edge), "reflect" if wave_bs.shape[1] > edge else "constant")[:, 0]
         spectrum_bft = torch.stft(padded, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
-        magnitude_bft = (torch.view_as_real(spectrum_bft).square().sum(-1) + MAGNITUDE_FLOOR).sqrt()
-        made_bmt = (self.bank @ magnitude_bft).clamp_min(LOG_FLOOR).log()
-        gain_bft = (self.spread.T @ (mel_bmt - made_bmt).clamp(-LARGEST, LARGEST)).exp()
+        missing_bmt = mel_bmt - log_bands(spectrum_bft, self.bank)
+        gain_bft = (self.spread.T @ missing_bmt.clamp(-LARGEST, LARGEST)).exp()
         pieces_bnt = torch.fft.irfft(spectrum_bft * gain_bft, self.n_fft, dim=1) * self.window[:, None]
         summed = self._overlap(pieces_bnt, padded.shape[1])
         weight = self._overlap(self.window.square()[None, :, None].expand(1, -1, frames), padded.shape[1])

@@ -46,8 +46,13 @@ def log_mel(wave_bs: Tensor, config: MelConfig) -> Tensor:
     padded = F.pad(wave_bs.unsqueeze(1), (pad, pad), mode="reflect").squeeze(1)
     window = _hann(config.n_fft).to(padded)
     spectrum = torch.stft(padded, config.n_fft, config.hop, window=window, center=False, return_complex=True)
-    magnitude = (torch.view_as_real(spectrum).square().sum(-1) + MAGNITUDE_FLOOR).sqrt()
-    return (slaney_bank(config).to(padded) @ magnitude).clamp_min(LOG_FLOOR).log()
+    return log_bands(spectrum, slaney_bank(config).to(padded))
+
+
+def log_bands(spectrum_bft: Tensor, bank_mf: Tensor) -> Tensor:
+    """Natural-log magnitudes (b, mels, t) of a complex spectrum (b, f, t) in the bands of a filter bank (mels, f)."""
+    magnitude_bft = (torch.view_as_real(spectrum_bft).square().sum(-1) + MAGNITUDE_FLOOR).sqrt()
+    return (bank_mf @ magnitude_bft).clamp_min(LOG_FLOOR).log()
 
 
 def fbank(wave_s: Tensor) -> Tensor:

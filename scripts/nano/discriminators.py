@@ -69,17 +69,20 @@ class SpectrumDiscriminator(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """All of them."""
+    """Several that look at the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, *members: nn.Module) -> None:
         super().__init__()
-        torch.manual_seed(1)
-        self.all = nn.ModuleList(
-            [*map(PeriodDiscriminator, PERIODS), *(SpectrumDiscriminator(*size) for size in RESOLUTIONS)]
-        )
+        self.all = nn.ModuleList(members)
 
-    def forward(self, wave_bn: Tensor) -> Features:
-        return [one(wave_bn) for one in self.all]
+    def forward(self, x: Tensor) -> Features:
+        return [one(x) for one in self.all]
+
+
+def of_waves() -> Discriminators:
+    """By periods and by spectra."""
+    torch.manual_seed(1)
+    return Discriminators(*map(PeriodDiscriminator, PERIODS), *(SpectrumDiscriminator(*size) for size in RESOLUTIONS))
 
 
 class MelDiscriminator(nn.Module):
@@ -95,38 +98,34 @@ class MelDiscriminator(nn.Module):
         return list(self.layers(mel_btm.mT[:, None]))
 
 
-class MelDiscriminators(nn.Module):
+def of_mels() -> Discriminators:
     """One that sees single frames, one that sees a syllable."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.all = nn.ModuleList(map(MelDiscriminator, (1, 2)))
-
-    def forward(self, mel_btm: Tensor) -> Features:
-        return [one(mel_btm) for one in self.all]
+    torch.manual_seed(1)
+    return Discriminators(*map(MelDiscriminator, (1, 2)))
 
 
-def adversarial_losses(discriminators: nn.Module, made: Tensor, true: Tensor) -> dict[str, Tensor]:
+def adversarial_losses(
+    discriminators: Discriminators, made: Tensor, true: Tensor, *, fooled: float = 1.0, alike: float = 1.0
+) -> dict[str, Tensor]:
     """Losses of a batch of what the discriminators take, waveforms or mels, each a mean over the discriminators.
 
     `told_apart`: squared error of the scores, 1 for what is true, 0 for what is made (Mao et al. 2017); its gradient
     reaches the discriminators alone. `fooled` and `alike`, the score of what is made against 1 and its distance to the
-    true one in what the layers see, relative to that: their gradients reach its maker alone.
+    true one in what the layers see, relative to that, each by its weight: their gradients reach its maker alone.
     """
     both = discriminators(torch.cat([made.detach(), true]))
     n = len(made)
     told_apart = [seen[-1][:n].square().mean() + (seen[-1][n:] - 1).square().mean() for seen in both]
     frozen = {name: p.detach() for name, p in discriminators.named_parameters()}
     views: Features = functional_call(discriminators, frozen, (made,))
-    fooled = [(seen[-1] - 1).square().mean() for seen in views]
-    alike = [
+    fooling = [(seen[-1] - 1).square().mean() for seen in views]
+    apart = [
         (a - b[n:].detach()).abs().mean() / b[n:].detach().abs().mean().clamp_min(1e-3)
         for view, whole in zip(views, both, strict=True)
         for a, b in zip(view[:-1], whole[:-1], strict=True)
     ]
     return {
         "told_apart": torch.stack(told_apart).mean(),
-        "fooled": torch.stack(fooled).mean(),
-        "alike": torch.stack(alike).mean(),
+        "fooled": fooled * torch.stack(fooling).mean(),
+        "alike": alike * torch.stack(apart).mean(),
     }

@@ -27,7 +27,7 @@ from glmtts.voice.features import resample
 from glmtts.voice.speaker_encoder import CampPlus
 from scripts.nano import features, packages, tokens
 from scripts.nano.data import MEL_MEAN, MEL_STD, RATE, Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
-from scripts.nano.discriminators import MelDiscriminators, adversarial_losses
+from scripts.nano.discriminators import Discriminators, adversarial_losses, of_mels
 from scripts.nano.ear import Ear, heard_apart, load_trained
 from scripts.nano.training import Average, Run, arguments, averaged, cosine, drop_out, mixed_precision, start, with_rate
 
@@ -145,7 +145,7 @@ def losses(
     flow: Flow,
     regression: Regression,
     ear: Ear,
-    discriminators: MelDiscriminators | None,
+    discriminators: Discriminators | None,
     rows: Rows,
 ) -> dict[str, Tensor]:
     """Squared error of the velocity x₁ − x₀ at x_t = (1 − t)·x₀ + t·x₁ (Lipman et al. 2023), and the trunk's L1.
@@ -166,8 +166,8 @@ def losses(
     reached = torch.where(spoken[..., None], mixed + (1 - time[:, None, None]) * velocity, rows.mel)
     guess = regression(trunk, rows.speaker)
     made, true = ((mel[:, int(rows.prompt.max()) :].float() - MEL_MEAN) / MEL_STD for mel in (reached, rows.mel))
-    seen = {} if discriminators is None else adversarial_losses(discriminators, made, true)
-    return {name: (FOOLED_WEIGHT if name == "fooled" else 1.0) * value for name, value in seen.items()} | {
+    seen = {} if discriminators is None else adversarial_losses(discriminators, made, true, fooled=FOOLED_WEIGHT)
+    return seen | {
         "velocity": VELOCITY_WEIGHT * (velocity - (rows.mel - noise))[spoken].square().mean() / MEL_STD**2,
         "trunk": (guess - (rows.mel - MEL_MEAN) / MEL_STD).abs().mean(),
         "heard": HEARD_WEIGHT * heard_apart(ear, reached, rows.mel),
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--adversarial-from", type=int, default=10000, help="the step from which discriminators join")
     args = parser.parse_args()
     start(args)
-    flow, regression, discriminators = new_flow(), Regression(), MelDiscriminators()
+    flow, regression, discriminators = new_flow(), Regression(), of_mels()
     average = Average(flow, 0.999)
     drop_out((m for m in flow.estimator.modules() if isinstance(m, Attention | FeedForward)), DROPOUT)
     groups = [{"params": [*flow.parameters(), *regression.parameters()]}, {"params": discriminators.parameters()}]

@@ -22,7 +22,7 @@ from glmtts.models.hift import HiFT
 from glmtts.voice.features import log_mel
 from scripts.nano import remade
 from scripts.nano.data import HOP, Corpus, Utterance, f0_track
-from scripts.nano.discriminators import RESOLUTIONS, Discriminators, adversarial_losses
+from scripts.nano.discriminators import RESOLUTIONS, adversarial_losses, of_waves
 from scripts.nano.ear import Ear, heard_apart, load_trained
 from scripts.nano.training import Average, Run, arguments, cosine, start, with_rate
 
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--adversarial-from", type=int, default=6000, help="the step from which discriminators join")
     args = parser.parse_args()
     start(args)
-    vocoder, discriminators = new_vocoder(), Discriminators()
+    vocoder, discriminators = new_vocoder(), of_waves()
     ear = load_trained(args.work)
     average = Average(vocoder, 0.999)
     groups = [{"params": vocoder.parameters()}, {"params": discriminators.parameters()}]
@@ -136,8 +136,7 @@ def main() -> None:
         adversarial = step >= args.adversarial_from
         made, parts = losses(vocoder, ear, true, rng, told=0.0 if adversarial else 0.5)
         if adversarial:
-            parts |= adversarial_losses(discriminators, made[:JUDGED], true.wave[:JUDGED])
-            parts["alike"] = ALIKE_WEIGHT * parts["alike"]
+            parts |= adversarial_losses(discriminators, made[:JUDGED], true.wave[:JUDGED], alike=ALIKE_WEIGHT)
         run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate), clip=5.0)
         average.update(vocoder, step)
         run.show(**parts)
