@@ -5,10 +5,11 @@
     scripts/bench_stages.py --official           an AR model of the published size, random weights, bfloat16 (4 GB)
     scripts/bench_stages.py --formats            float32, bfloat16, int8 and torch.compile side by side
     scripts/bench_stages.py --checkpoint DIR --quick     few repetitions, to see that it works
+    scripts/bench_stages.py --device cuda                on a GPU, also with --official
 
 The limits are measured in the same run: matrix products a second, bytes read a second, and what it costs to launch a
 step's operations when they have nothing to do (the same model with widths of a few channels). A stage's floor is the
-greater of its arithmetic and its reading, and its launches. For CPUs. Knows nothing about servers or engines.
+greater of its arithmetic and its reading, and its launches. Knows nothing about servers or engines.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def random_llama(config: LlamaConfig, dtype: torch.dtype) -> Llama:
     """Without the minutes and the memory that an initialisation in float32 takes."""
     with torch.device("meta"):
         llama = Llama(config)
-    llama = llama.to(dtype).to_empty(device="cpu").eval().requires_grad_(False)
+    llama = llama.to(dtype).to_empty(device=torch.get_default_device()).eval().requires_grad_(False)
     for parameter in llama.parameters():
         parameter.uniform_(-0.02, 0.02)
     return llama
@@ -81,7 +82,8 @@ def empty_twin(config: LlamaConfig) -> Llama:
 
 def decoder(llama: Llama, special: SpecialIds, rows: int, prompt: int = PROMPT) -> Decoder:
     """With so many rows at work, none of which ends."""
-    cache = KVCache(llama.config, rows, SLOT, dtype=llama.lm_head.weight.dtype)
+    weight = llama.lm_head.weight
+    cache = KVCache(llama.config, rows, SLOT, dtype=weight.dtype, device=weight.device)
     made = Decoder(llama, special, GenerationConfig(), cache)
     for slot in range(rows):
         made.admit(slot, Row((special.pad,) * prompt, LengthBounds(SLOT, SLOT - prompt), seed=slot))
@@ -128,7 +130,7 @@ def flow_block(rows: FlowRows, mels: int, frames: int, context: int, before: Bef
 
 def flow_stages(flow: Flow, machine: Machine, dtype: torch.dtype = torch.float32) -> list[Stage]:
     """A block of each size of the ladder, after a voice's prompt and what was said; seconds of sound a second."""
-    rows, mels, ladder = FlowRows(flow, "cpu"), flow.config.dit.mel_dim, Ladder()
+    rows, mels, ladder = FlowRows(flow, torch.get_default_device()), flow.config.dit.mel_dim, Ladder()
     prompt, window = 2 * VOICE, 2 * ladder.window
     voice = spoken(rows, flow_block(rows, mels, prompt, 0, NOTHING, range(prompt))).memory
     said = spoken(rows, flow_block(rows, mels, window, prompt, Before(voice, None, prompt), range(window))).memory
@@ -198,6 +200,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--official", action="store_true", help="the AR stage of the published size instead")
     flags.add_argument("--formats", action="store_true", help="number formats instead; torch.compile needs a compiler")
     flags.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: %(default)s)")
     flags.add_argument("--threads", type=int, default=1, help="cores for a stage; the engine gives one on two cores")
     flags.add_argument("--quick", action="store_true", help="few repetitions")
     flags.add_argument("--json", type=Path)
@@ -208,13 +211,14 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = parser().parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_default_device(args.device)  # of all that is made up below
     machine = Machine(repeats=2 if args.quick else 10)
     if args.official:
         llama = random_llama(LlamaConfig(**OFFICIAL), torch.bfloat16)
         llama.fuse()
         stages = draw_stages(llama, OFFICIAL_IDS, machine, args.batches)
     else:
-        model = load(args.checkpoint, device="cpu")
+        model = load(args.checkpoint, device=args.device)
         if args.formats:
             stages = format_stages(args.checkpoint, model, machine)
         else:

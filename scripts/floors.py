@@ -1,4 +1,4 @@
-"""What a machine can do at best, and a measurement beside it: products, reading, time. For CPUs.
+"""What a machine can do at best, and a measurement beside it: products, reading, time; on torch's default device.
 
 Knows nothing about models.
 """
@@ -53,12 +53,15 @@ class Machine:
 
 
 def timed(work: Callable[[], object], repeats: int) -> float:
-    """Median of the seconds that it takes, after one that does not count."""
+    """Median of the seconds that it takes, the device's work included, after one that does not count."""
+    finish = torch.cuda.synchronize if torch.get_default_device().type == "cuda" else lambda: None
     work()
     seconds = []
     for _ in range(repeats):
+        finish()
         began = time.perf_counter()
         work()
+        finish()
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
 

@@ -1,0 +1,140 @@
+"""On a CUDA device: the numbers of a CPU, no waiting within a step, many at once, and the program as it is started.
+
+Skipped where there is none.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import requests
+import soundfile
+import torch
+
+import glmtts
+from glmtts.checkpoint import Model
+from glmtts.engine.engine import BatchEngine
+from glmtts.engine.job import Job
+from glmtts.engine.options import Options
+from glmtts.models.counter import stream_keys
+from glmtts.models.decode import Decoder, Row
+from glmtts.models.kv_cache import KVCache
+from glmtts.models.prompt import LengthBounds
+from glmtts.offline import tokens_to_mel
+from glmtts.voice.voice import Voice
+from tests.helpers.server import ROOT, Server
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+NANO = ROOT / "checkpoints" / "nano"
+TEXTS = (
+    "The children are singing happily on the playground.",
+    "今天天气很好，我们一起去公园散步吧。",
+    "We will meet in the conference room tomorrow afternoon.",
+    "春天来了，山上的花都开了。",
+)
+STREAMS = 16
+
+
+def voice_of(model: Model) -> Voice:
+    recording = (NANO / "voices" / "default" / "neutral.flac").read_bytes()
+    return model.voice_maker.make_voice(recording, "She finally broke herself of smoking cigarettes.")
+
+
+@pytest.fixture(scope="module")
+def exact() -> Iterator[None]:
+    """Convolutions in full float32: by default a GPU rounds their factors to 10 bits."""
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Model, Model]:
+    """The same checkpoint on the CPU and on the GPU, both in float32."""
+    return glmtts.load(NANO, device="cpu"), glmtts.load(NANO, device="cuda", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """As a server loads it."""
+    return glmtts.load(NANO, device="cuda")
+
+
+def decoder(model: Model, rows: int) -> Decoder:
+    made = Decoder(
+        model.llm,
+        model.special,
+        model.generation,
+        KVCache(model.llm.config, rows, 512, dtype=model.dtype, device=model.device),
+    )
+    for slot in range(rows):
+        made.admit(slot, Row(tuple(range(20 + slot, 60 + slot)), LengthBounds(300, 400), seed=slot))
+    return made
+
+
+@torch.inference_mode()
+def test_each_stage_computes_what_a_cpu_does(exact: None, pair: tuple[Model, Model]) -> None:
+    """A voice, scores, mel and waveform of the same input: equal but for the last digits."""
+    voices = [voice_of(model) for model in pair]
+    assert voices[0].prompt_tokens.tolist() == voices[1].prompt_tokens.tolist()
+    torch.testing.assert_close(voices[0].speaker.cpu(), voices[1].speaker.cpu(), atol=1e-3, rtol=1e-3)
+    scores = [decoder(model, 3).logits().cpu() for model in pair]
+    torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)
+    key = stream_keys(torch.tensor([5]), torch.tensor([0]))
+    tokens = tuple(voices[0].prompt_tokens.tolist())
+    mels = [tokens_to_mel(m, tokens, voices[0], 24000, key.to(m.device), 2 * len(tokens)) for m in pair]
+    torch.testing.assert_close(mels[0], mels[1].cpu(), atol=2e-3, rtol=1e-3)
+    waves = [m.vocoders[24000](mels[0].to(m.device), key.to(m.device)).cpu() for m in pair]
+    assert float((waves[0] - waves[1]).abs().mean()) < 1e-3 * float(waves[0].abs().max())
+
+
+def test_a_decode_step_never_waits_for_the_device(model: Model) -> None:
+    """Every call that would make the host wait is an error meanwhile."""
+    drawing = decoder(model, 4)
+    drawing.step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        drawn = [drawing.step() for _ in range(20)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(0 <= int(token) <= drawing.end for step in drawn for token in step)
+
+
+def spoken(engine: BatchEngine, voice: Voice, seed: int) -> np.ndarray:
+    """A stream's sound, as it came."""
+    text = TEXTS[seed % len(TEXTS)]
+    handle = engine.submit(Job(tuple(engine.segments(text)), voice, 24000, seed=seed))
+    return np.concatenate(list(handle.chunks()))
+
+
+def test_many_at_once_get_what_each_gets_alone(model: Model) -> None:
+    """All shapes fixed, so that a row's numbers cannot depend on its neighbours: the same length, the same sound."""
+    engine, voice = BatchEngine(model, Options(slots=STREAMS, deterministic=True)), voice_of(model)
+    try:
+        alone = [spoken(engine, voice, seed) for seed in range(4)]
+        with ThreadPoolExecutor(STREAMS) as pool:
+            together = list(pool.map(lambda seed: spoken(engine, voice, seed), range(STREAMS)))
+    finally:
+        engine.close()
+    for one, other in zip(alone, together, strict=False):
+        assert len(one) == len(other) > 24000 // 2
+        assert float(np.abs(one - other).mean()) < 0.01 * float(np.abs(one).max())
+    assert all(np.isfinite(wave).all() and np.abs(wave).max() > 0.05 for wave in together)
+
+
+def test_the_program_serves_from_it() -> None:
+    """Found by itself, told by /info; a wav and a stream of the same request are as long."""
+    with Server("") as server:
+        info = requests.get(server.url + "/info", timeout=10).json()
+        assert "cuda" in str(info)
+        body = {"text": TEXTS[0], "voice": "hibari", "seed": 1}
+        whole = requests.post(server.url + "/tts", json=body, timeout=120)
+        stream = requests.post(server.url + "/tts/stream", json={**body, "format": "wav"}, timeout=120)
+    waves = [soundfile.read(io.BytesIO(answer.content), dtype="float32") for answer in (whole, stream)]
+    assert [rate for _, rate in waves] == [24000, 24000]
+    assert len(waves[0][0]) == len(waves[1][0]) > 24000
