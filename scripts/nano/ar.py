@@ -3,14 +3,15 @@
     python -m scripts.nano.ar --work nano-work
 
 A row is one to six utterances of one voice: `[text, text, boa, speech, speech, end]`, as a prompt or an earlier
-segment stands before a new one in serving. Sometimes the first is a stranger's, or its tokens are as rough as those of
-a recording from a room: whatever the prompt is like, the text is to be said. Where each speech token belongs in the
-text is known (tokens.py), and two heads are pulled to look there: without it the model takes ten times as long to find
-out.
+segment stands before a new one in serving. Sometimes the first is a stranger's, or two utterances long, or its tokens
+are as rough as those of a recording from a room: whatever the prompt is like, the text is to be said. Where each speech
+token belongs in the text is known (tokens.py), and two heads are pulled to look there: without it the model takes ten
+times as long to find out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -34,7 +35,7 @@ POSITIONS = 1700  # of a padded batch
 CANDIDATES = 48
 LONGEST = 1150  # a voice, what was said before, and a new segment
 UTTERANCES = (0.3, 0.5, 0.1, 0.05, 0.03, 0.02)  # how often a row has 1, 2, … of them; in serving a voice stands first
-STRANGER, ROUGH = 0.2, 0.4  # how often
+STRANGER, LONG, ROUGH = 0.2, 0.3, 0.4  # how often
 TEMPOS, NOISE = (0.75, 1.3), 0.35  # of a rough prompt: in tokens for one, and the share that is any token, at most
 GUIDED_LAYERS, GUIDED_HEADS = (1, 2), 2
 REPORT_EVERY, REPORTED = 250, 24  # steps; utterances a language
@@ -151,6 +152,12 @@ def collate(rows: list[Example], ids: Ids, rng: np.random.Generator, *, corrupte
     return Rows(inputs, targets, place)
 
 
+def prompt(examples: Examples, voice: Iterator[Utterance], space: list[int], rng: np.random.Generator) -> Example:
+    """What stands before a row's own utterances: one or two of a voice, as they are or rough."""
+    said = join([examples.of(next(voice)) for _ in range(2 if rng.random() < LONG else 1)], space)
+    return rough(said, rng) if rng.random() < ROUGH else said
+
+
 def draw(
     examples: Examples, pools: Pools, weights: Weights, ids: Ids, space: list[int], rng: np.random.Generator
 ) -> Rows:
@@ -160,10 +167,10 @@ def draw(
         utterances = draw_in_a_row(pools, weights, rng)
         count = 1 + int(rng.choice(len(UTTERANCES), p=UTTERANCES))
         parts = [examples.of(utterance) for utterance in islice(utterances, count)]
-        if count > 1 and rng.random() < STRANGER:
-            parts[0] = examples.of(next(draw_in_a_row(pools, weights, rng)))
-        if count > 1 and rng.random() < ROUGH:
-            parts[0] = rough(parts[0], rng)
+        if count > 1:
+            stranger = rng.random() < STRANGER
+            voice = draw_in_a_row(pools, weights, rng) if stranger else utterances
+            parts[0] = prompt(examples, voice, space, rng)
         joined = join(parts, space if rng.random() < 0.7 else [])
         candidates.append(joined if len(joined.text) + len(joined.speech) <= LONGEST else parts[-1])
     candidates.sort(key=lambda row: len(row.text) + len(row.speech))
