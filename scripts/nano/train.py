@@ -4,7 +4,7 @@
     python -m scripts.nano.train --work /tmp/smoke --to /tmp/nano --smoke
 
 The smoke run does the same with next to no data and steps, in minutes: its checkpoint loads, and makes noise. The full
-run takes about nineteen core-hours. With two cores start `corpus`, and once there are tokens `ar` and
+run takes about twenty-three core-hours. With two cores start `corpus`, and once there are tokens `ar` and
 what comes before it, side by side yourself. Needs the extras train and eval, and Debian's wordnet-base,
 fortunes-zh and gimp-help-zh-cn.
 """
@@ -44,15 +44,15 @@ class Amounts(NamedTuple):
 
 FULL = Amounts(
     (
-        Speech("hibari", "en", 4.0),
-        Speech("hibari-calm", "en", 0.3, 10000),
-        Speech("hibari-happy", "en", 0.3, 14000),
-        Speech("am_michael", "en", 0.19, 20000),
-        Speech("zf_xiaoxiao", "zh", 1.1),
-        Speech("zf_xiaoxiao", "en", 0.23),
-        Speech("zm_yunxi", "zh", 0.55, 3000),
+        Speech("hibari", "en", 5.2),
+        Speech("hibari-calm", "en", 0.38, 10000),
+        Speech("hibari-happy", "en", 0.38, 14000),
+        Speech("am_michael", "en", 0.29, 20000),
+        Speech("zf_xiaoxiao", "zh", 1.52),
+        Speech("zf_xiaoxiao", "en", 0.33),
+        Speech("zm_yunxi", "zh", 0.97, 3000),
     ),
-    {"tokenizer": 1500, "ear": 2150, "flow": 34000, "vocoder": 16500, "ar": 14400},
+    {"tokenizer": 1500, "ear": 2150, "flow": 35500, "vocoder": 21100, "ar": 16400},
     None,
     2000,
     75.0,
