@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import count
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.nano.ar import IGNORED, TEMPOS, Example, Ids, collate, join, rough
+from scripts.nano.ar import IGNORED, TEMPOS, Example, Examples, Ids, collate, join, prompt, rough
+from scripts.nano.data import Utterance
 
 IDS = Ids(ats=1000, boa=5, eoa=6)
 
@@ -36,3 +41,16 @@ def test_what_is_given_is_an_input_and_no_target() -> None:
     assert rows.inputs[0].tolist() == [1, 2, 3, 9, 1, 2, 5, *speech]
     assert rows.targets[0].tolist() == [IGNORED] * 12 + [1000, 1001, 1002, 1003, 6]
     assert rows.place[0].tolist() == [-1] * 6 + [0, 0, 1, 1, 2, 2, 4, 4, 5, 5, -1]
+
+
+def test_a_prompt_is_one_or_two_utterances_in_a_row_of_one_voice() -> None:
+    """Rough ones are given as a whole, the others are learnt like the rest of their row."""
+    known = cast("Examples", SimpleNamespace(of=lambda size: example(size, 4 * size)))
+    made = []
+    for seed in range(100):
+        voice = (cast("Utterance", size) for size in count(3))
+        made.append(prompt(known, voice, [9], np.random.default_rng(seed)))
+    one, two = [1, 2, 3], [1, 2, 3, 9, 1, 2, 3, 4]
+    assert {tuple(row.text) for row in made} == {tuple(one), tuple(two)}
+    assert {row.given for row in made if row.given in (0, len(row.speech))} > {0}
+    assert all(row.given in (0, len(row.speech)) for row in made)
