@@ -38,6 +38,7 @@ from glmtts.models.flow import Flow
 from glmtts.models.hift import HiFT, hift_config_from_reference
 from glmtts.models.llama import Llama
 from glmtts.models.prompt import SpecialIds
+from glmtts.models.surprise import surprise
 from glmtts.models.vocoder import Vocoder
 from glmtts.models.vocos import load_vocos
 from glmtts.text.frontend import Frontend
@@ -93,7 +94,17 @@ class Model:
     def voice_maker(self) -> VoiceMaker:
         """Makes voices with this checkpoint's parts."""
         mels = {rate: MEL_BY_RATE[rate] for rate in self.sample_rates}
-        return VoiceMaker(self.speaker_encoder, self.speech_tokenizer, mels, self.frontend.prompt_ids)
+        return VoiceMaker(self.speaker_encoder, self.speech_tokenizer, mels, self.frontend.prompt_ids, self._follows)
+
+    def _follows(self, text: tuple[int, ...], speech: list[int]) -> bool:
+        limit = self.generation.max_surprise
+        if limit is None:
+            return True
+        nats = surprise(self.llm, self.special, text, speech)
+        if nats > limit:
+            message = "a recording gives timbre only: by its transcript it is %.1f nats a token of surprise, limit %.1f"
+            log.warning(message, nats, limit)
+        return nats <= limit
 
 
 def pick_device(name: str) -> torch.device:

@@ -101,7 +101,8 @@ class GenerationConfig:
     """How the AR model is drawn from (`llm/generation.json`); the defaults are the official constants.
 
     A segment draws at least `min_ratio` × and at most `max_ratio` × as many speech tokens as it has text ids.
-    `phoneme` is the checkpoint's default for phoneme mode.
+    `phoneme` is the checkpoint's default for phoneme mode. A recording that surprises the AR model by more than
+    `max_surprise` nats a token, given its transcript, does not prompt it (`glmtts.models.surprise`); None: all do.
     """
 
     top_p: float = 0.8
@@ -112,6 +113,7 @@ class GenerationConfig:
     min_ratio: float = 2.0
     max_ratio: float = 20.0
     phoneme: bool = False
+    max_surprise: float | None = None
 
 
 @dataclass(frozen=True)

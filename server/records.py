@@ -45,6 +45,8 @@ class Record:
     characters: int | None = None
     segments: int | None = None
     voice: str | None = None
+    prompted: bool | None = None
+    """Whether the voice's recording prompts the AR model; else it gives timbre only."""
     format: str | None = None
     sample_rate: int | None = None
     seed: int | None = None
@@ -120,6 +122,7 @@ class Record:
             "characters": self.characters,
             "segments": self.segments,
             "voice": self.voice,
+            "prompted": self.prompted,
             "format": self.format,
             "sample_rate": self.sample_rate,
             "seed": self.seed,

@@ -77,6 +77,11 @@ class FakeVoice:
     wave: Wave
     transcript: str
 
+    @property
+    def prompted(self) -> bool:
+        """As a Voice's."""
+        return bool(self.transcript)
+
 
 class FakeEngine:
     """See the module. The public names are those of `glmtts.engine.job.Engine`."""

@@ -19,6 +19,9 @@ from glmtts.voice.recording import load_recording
 from glmtts.voice.speaker_encoder import CampPlus
 from glmtts.voice.speech_tokenizer import WhisperVQ
 
+Follows = Callable[[tuple[int, ...], list[int]], bool]
+"""Whether the AR model can follow a recording: ids of its transcript, its speech tokens."""
+
 
 @dataclass(frozen=True, eq=False)
 class Voice:
@@ -27,7 +30,8 @@ class Voice:
     speaker: (192,) float32, as the encoder gives it, not normalised.
     prompt_tokens: (n,) int64 speech tokens of the recording, 25 a second.
     prompt_mels: by output rate in Hz, log-mel (2·n, 80) float32 of the same stretch.
-    prompt_text: ids of the transcript; empty without one (then the voice gives timbre only).
+    prompt_text: ids of the transcript; empty without one, and where the model cannot follow the recording by it: then
+        the voice gives timbre only.
     digest: `voice_digest` of what it was made from.
     """
 
@@ -37,6 +41,11 @@ class Voice:
     prompt_text: tuple[int, ...]
     transcript: str
     digest: str
+
+    @property
+    def prompted(self) -> bool:
+        """Whether the recording prompts the AR model; else it gives timbre only."""
+        return bool(self.prompt_text)
 
 
 def voice_digest(recording: bytes, transcript: str) -> str:
@@ -52,6 +61,7 @@ class VoiceMaker:
     speech_tokenizer: WhisperVQ
     mels: Mapping[int, MelConfig]
     prompt_ids: Callable[[str], tuple[int, ...]]
+    follows: Follows = lambda text, speech: True
 
     def make_voice(self, recording: bytes, transcript: str = "") -> Voice:
         """The voice in an encoded recording of 1–30 s. Raises AudioError (see `load_recording`) and TextError."""
@@ -64,6 +74,8 @@ class VoiceMaker:
         # A started token counts and a started frame does not, so the last token may have no frames: the flow would
         # speak that one's end of the recording again at the start of the new speech. Keep what both have.
         n = min(len(tokens), *(len(mel) // FRAMES_PER_TOKEN for mel in mels.values()))
+        if prompt_text and not self.follows(prompt_text, tokens[:n].tolist()):
+            prompt_text = ()
         return Voice(
             speaker=self.speaker_encoder.embed(speech),
             prompt_tokens=tokens[:n],

@@ -20,6 +20,7 @@ from glmtts.checkpoint import Model, load, pick_device
 from glmtts.config import GenerationConfig, HiFTConfig
 from glmtts.errors import CheckpointError
 from glmtts.model_info import fingerprint
+from glmtts.models.surprise import surprise
 from tests.helpers.tiny_checkpoint import CODES, DIT, write_tiny_checkpoint
 
 
@@ -91,6 +92,18 @@ def test_what_the_files_say_is_in_the_model(model: Model) -> None:
     assert model.slot == 2048
     assert model.dtype == torch.float32
     assert model.frontend.segments("hello", phoneme=True)[0].ids != model.frontend.segments("hello")[0].ids
+
+
+def test_a_checkpoint_may_be_choosy_about_prompts(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`max_surprise` decides, by what the model makes of the tokens; without it every recording is followed."""
+    text, speech = (3, 4, 5), [1, 2, 3, 4]
+    model = load(own, device="cpu")
+    assert model.voice_maker.follows(text, speech)
+    nats = surprise(model.llm, model.special, text, speech)
+    for limit, followed in ((nats + 0.1, True), (nats - 0.1, False)):
+        generation = replace(model.generation, max_surprise=limit)
+        assert replace(model, generation=generation).voice_maker.follows(text, speech) is followed
+    assert f"{nats:.1f} nats" in caplog.text
 
 
 @pytest.mark.parametrize("variant", ["sharded", "bare_flow", "own_flow_config", "onnx"])

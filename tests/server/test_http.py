@@ -86,6 +86,7 @@ def test_what_a_request_came_to_is_remembered(server: Server) -> None:
     wait_until(finished, "the request's end")
     assert known["audio_seconds"] == pytest.approx(SECONDS)
     assert (known["finish_reason"], known["seed"], known["voice"], known["segments"]) == ("stop", 5, "default", 2)
+    assert known["prompted"] is True
     assert known["via_consul"] is True
     assert known["trace_id"] == "ab" * 16
     assert known["first_audio_seconds"] <= known["total_seconds"]

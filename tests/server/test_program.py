@@ -207,7 +207,7 @@ def test_every_line_of_the_log_is_json(voices: Path) -> None:
     lines = server.log("request")
     assert [line["status"] for line in lines] == [200, 400]
     wanted = (
-        "time level request_id via_consul route status characters segments voice queue_seconds "
+        "time level request_id via_consul route status characters segments voice prompted queue_seconds "
         "first_audio_seconds total_seconds audio_seconds rtf finish_reason"
     )
     assert set(wanted.split()) <= set(lines[0])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,26 @@ def test_the_mel_is_that_of_the_recording(maker: VoiceMaker) -> None:
 def test_without_a_transcript_there_is_no_prompt_text(maker: VoiceMaker) -> None:
     """An empty or blank transcript gives no ids, and the front end is not asked."""
     assert maker.make_voice(recording(16000, 16000), " \n").prompt_text == ()
+
+
+def test_a_recording_that_cannot_be_followed_gives_timbre_only(maker: VoiceMaker) -> None:
+    """The model is asked about the transcript's ids and the tokens; after a no the rest of the voice is as it was."""
+    asked: list[tuple[tuple[int, ...], list[int]]] = []
+
+    def follows(text: tuple[int, ...], speech: list[int]) -> bool:
+        asked.append((text, speech))
+        return text == code_points("你好")
+
+    choosy = replace(maker, follows=follows)
+    data = recording(16000, 16000)
+    followed, strange = choosy.make_voice(data, "你好"), choosy.make_voice(data, "再见")
+    assert asked[0] == (code_points("你好"), followed.prompt_tokens.tolist())
+    assert (followed.prompt_text, followed.prompted) == (code_points("你好"), True)
+    assert (strange.prompt_text, strange.prompted, strange.transcript) == ((), False, "再见")
+    assert torch.equal(strange.prompt_tokens, followed.prompt_tokens)
+    assert strange.digest == voice_digest(data, "再见")
+    assert not choosy.make_voice(data).prompted
+    assert len(asked) == 2
 
 
 def test_the_digest_names_recording_and_transcript(maker: VoiceMaker) -> None:
