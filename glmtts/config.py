@@ -37,7 +37,11 @@ def _freeze(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class DiTConfig:
-    """The flow's estimator. Names are those of the published config."""
+    """The flow's estimator. Names are those of the published config.
+
+    `time_dim`: width of the embedded solver time; None is the published one, `trans_dim`, which makes it most of what
+    modulates the blocks. With few solver steps there is less to tell.
+    """
 
     trans_dim: int
     depth: int
@@ -51,6 +55,7 @@ class DiTConfig:
     condition_dim: int = 80
     spkr_emb_adaLN: bool = True  # noqa: N815 - the checkpoint's own spelling
     wav_lm_emb: bool = False
+    time_dim: int | None = None
 
 
 @dataclass(frozen=True)

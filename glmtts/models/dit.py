@@ -52,8 +52,9 @@ class DiT(nn.Module):
         if config.wav_lm_emb:
             raise CheckpointError("wav_lm_emb: true came, but only false is known")
         self.config = config
-        cond_dim = config.trans_dim + (spk_dim if config.spkr_emb_adaLN else 0)
-        self.time_embed = TimeEmbedding(config.trans_dim)
+        time_dim = config.trans_dim if config.time_dim is None else config.time_dim
+        cond_dim = time_dim + (spk_dim if config.spkr_emb_adaLN else 0)
+        self.time_embed = TimeEmbedding(time_dim)
         self.text_emb_layer = TokenTrunk(config.text_vocab_size, config.text_emb_dim, config.conv_layers)
         features = config.mel_dim + config.condition_dim + config.text_emb_dim
         self.emb_concator = InputEmbedding(features, config.trans_dim)

@@ -41,12 +41,14 @@ CONFIG = FlowConfig(
         text_emb_dim=256,
         conv_layers=4,
         text_vocab_size=features.CODES,
+        time_dim=32,
     ),
     n_timesteps=1,
     inference_cfg_rate=0.0,
 )
 SHAPES = ((6, 200), (4, 300), (3, 420), (2, 640), (1, 1100))  # rows × frames: about the same work each
 SPEAKER_SAMPLES = 24
+COUNTED_SECONDS = 400.0  # of a voice: it is in the prompt that a voice is to be found, so many voices count
 VELOCITY_WEIGHT, HEARD_WEIGHT, FOOLED_WEIGHT = 0.5, 1.0, 0.5
 AT_THE_START = 0.9
 DROPOUT = 0.1
@@ -184,9 +186,9 @@ def main() -> None:
     drop_out((m for m in flow.estimator.modules() if isinstance(m, Attention | FeedForward)), DROPOUT)
     groups = [{"params": [*flow.parameters(), *regression.parameters()]}, {"params": discriminators.parameters()}]
     optimizer = torch.optim.AdamW(groups, betas=(0.8, 0.99), weight_decay=0.01, fused=True)
-    spoken = tokens.tokenised(args.work, Corpus(args.work, args.extra).train())
+    spoken = tokens.tokenised(args.work, Corpus(args.work, args.extra).train(rooms=True))
     pools = pools_of(spoken)
-    weights = weigh(pools)
+    weights = weigh(pools, COUNTED_SECONDS)
     speakers, ear = speaker_vectors(args.work, spoken), load_trained(args.work)
     modules = {"flow": flow, "regression": regression, "average": average, "discriminators": discriminators}
     run = Run(args.work, "flow", modules, optimizer, args.steps)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -37,6 +38,14 @@ def inputs(rows: int, frames: int, config: DiTConfig = TINY) -> tuple[Tensor, ..
         torch.rand(rows, generator=generator),
         torch.randn(rows, 192, generator=generator),
     )
+
+
+def test_time_may_be_told_in_fewer_numbers() -> None:
+    """With `time_dim` the blocks are modulated by so many and the speaker's; time still tells."""
+    dit = noisy_dit(replace(TINY, time_dim=4))
+    assert {tuple(block.attn_norm.linear.weight.shape) for block in dit.transformer_blocks} == {(6 * 32, 4 + 192)}
+    x, tokens, cond, time, speaker = inputs(2, 12)
+    assert not torch.allclose(dit(x, tokens, cond, time, speaker), dit(x, tokens, cond, time + 0.5, speaker))
 
 
 def golden_estimator(name: str) -> tuple[DiT, list[Tensor], dict[str, Tensor], dict[str, object]]:
