@@ -21,7 +21,8 @@ HOP = 480
 OTHER_LANGUAGE = 0.2
 MEL_MEAN, MEL_STD = -4.12, 2.24  # of the corpus's log mels
 COUNTED_SECONDS = 3600.0
-COPY = "@"  # in the names of voices that are copies of others at another speed
+COPY = "@"  # in the names of voices that are copies of others
+ROOM = COPY + "room"  # of copies that sound as if recorded in a room
 Wave = NDArray[np.float32]
 
 
@@ -77,10 +78,10 @@ class Corpus:
                     found.append(Utterance(row["id"], row["spk"], row["lang"], row["text"], row["ph"], *place))
         return found
 
-    def train(self) -> list[Utterance]:
-        """All but the held-out ones."""
+    def train(self, *, rooms: bool = False) -> list[Utterance]:
+        """All but the held-out ones; copies in rooms only for a stage that is to make such sound too."""
         held_out = {u.key for u in self.test()}
-        return [u for u in self.utterances if u.key not in held_out]
+        return [u for u in self.utterances if u.key not in held_out and (rooms or not u.voice.endswith(ROOM))]
 
     def test(self) -> list[Utterance]:
         """Every 50th utterance of each of the work folder's own files: never trained on, nor copied."""
@@ -105,10 +106,10 @@ def pools_of(utterances: Iterable[Utterance]) -> Pools:
     return dict(sorted(pools.items()))
 
 
-def weigh(pools: Pools) -> Weights:
-    """Both languages alike, voices within one by their time, of which an hour counts; of a copy half of that."""
+def weigh(pools: Pools, counted: float = COUNTED_SECONDS) -> Weights:
+    """Both languages alike, voices within one by their time, at most `counted` seconds; a copy by half of that."""
     times = [
-        min(sum(u.seconds for u in pool), COUNTED_SECONDS) * (0.5 if COPY in voice else 1.0)
+        min(sum(u.seconds for u in pool), counted) * (0.5 if COPY in voice else 1.0)
         for (voice, _), pool in pools.items()
     ]
     totals: dict[str, float] = {}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scripts.nano.copies import at_speed, chosen, write
+from scripts.nano.copies import HIGHEST, ROOM_SPEEDS, Room, at_speed, chosen, write
 from scripts.nano.data import RATE, Corpus, Utterance, pools_of, weigh
 
 
@@ -40,7 +41,8 @@ def test_a_copy_is_as_much_higher_as_it_is_shorter(speed: float) -> None:
 
 def test_copies_are_learnt_from_wholly_and_nothing_held_out_is_copied(tmp_path: Path) -> None:
     spoken(tmp_path, "anna", 100)
-    write(tmp_path / "corpus", "anna", chosen(Corpus(tmp_path).train(), 1000.0), 1.12)
+    rows = chosen(Corpus(tmp_path).train(), 1000.0)
+    write(tmp_path / "corpus" / "anna@1.12-0", rows, partial(at_speed, speed=1.12))
     corpus = Corpus(tmp_path)
     held_out = {u.text for u in corpus.test()}
     copies = [u for u in corpus.train() if u.voice == "anna@1.12"]
@@ -49,6 +51,26 @@ def test_copies_are_learnt_from_wholly_and_nothing_held_out_is_copied(tmp_path: 
     assert len(copies) == 98
     assert not held_out & {u.text for u in copies}
     np.testing.assert_allclose(copies[3].wave(), at_speed(tone(200, 1.0), 1.12), atol=2e-3)
+
+
+def test_a_room_takes_the_treble_and_keeps_the_voice() -> None:
+    """The same seed is the same room; one of 4 kHz leaves next to nothing above, and the tone stands out as before."""
+    seed = next(s for s in range(100) if Room(s).highest == HIGHEST[0])
+    sounds = Room(seed)(tone(200, 2.0))
+    np.testing.assert_array_equal(sounds, Room(seed)(tone(200, 2.0)))
+    assert np.abs(sounds).max() == pytest.approx(0.5, abs=1e-3)
+    power = np.abs(np.fft.rfft(sounds * np.hanning(len(sounds)))) ** 2
+    hertz = np.fft.rfftfreq(len(sounds), 1 / RATE)
+    assert power[hertz > 1.3 * HIGHEST[0]].sum() < 1e-6 * power.sum()
+    assert 200 * ROOM_SPEEDS[0] - 1 < hertz[power.argmax()] < 200 * ROOM_SPEEDS[1] + 1
+
+
+def test_rooms_are_for_those_who_ask(tmp_path: Path) -> None:
+    spoken(tmp_path, "anna", 10)
+    write(tmp_path / "corpus" / "anna@room-0", Corpus(tmp_path).train(), Room(0))
+    corpus = Corpus(tmp_path)
+    assert {u.voice for u in corpus.train()} == {"anna"}
+    assert {u.voice for u in corpus.train(rooms=True)} == {"anna", "anna@room"}
 
 
 def test_chosen_are_spread_over_all(tmp_path: Path) -> None:
