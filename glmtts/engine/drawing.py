@@ -31,7 +31,9 @@ class Drawing(Generic[T]):
         cache = KVCache(model.llm.config, slots, model.slot, dtype=model.dtype, device=model.device)
         self._decoder = Decoder(model.llm, model.special, model.generation, cache, fixed_shape=fixed_shape)
         self._slots, self._fixed_shape = slots, fixed_shape
-        self._late = model.device.type == "cuda" if late is None else late
+        on_gpu = model.device.type == "cuda"
+        self._late = on_gpu if late is None else late
+        self._rounded = on_gpu
         self._unread: tuple[Tensor, dict[int, T]] | None = None
         self.retries = Retries("A decode step")
 
@@ -67,7 +69,12 @@ class Drawing(Generic[T]):
         return (self._read(*before) if before is not None else []) + found
 
     def _shape(self, rows: Mapping[int, T]) -> slice:
-        return slice(0, self._slots if self._fixed_shape else max(rows) + 1)
+        used = max(rows) + 1
+        if self._fixed_shape:
+            used = self._slots
+        elif self._rounded:  # each number is a recording of its own, and rows are nearly free
+            used = min(1 << (used - 1).bit_length(), self._slots)
+        return slice(0, used)
 
     def _read(self, drawn: Tensor, rows: dict[int, T]) -> list[tuple[T, int | Exception | None]]:
         tokens = drawn.tolist()

@@ -19,10 +19,14 @@ from glmtts.models.counter import stream_keys, uniforms
 from glmtts.models.kv_cache import KVCache
 from glmtts.models.llama import Llama
 from glmtts.models.prompt import LengthBounds, SpecialIds
+from glmtts.models.recorded import Recorded
 from glmtts.models.sampling import NO_TOKEN, ras_sample
 
 READ_STEP = 16
 """Attention looks at a multiple of this many positions: fewer shapes, and rows of a mask that stay aligned."""
+
+RECORDED_LENGTH = 256
+"""Where steps are recorded, it looks at this many, or twice, four times … as many: each shape is a recording."""
 
 IDLE, BROKEN = -1, -2
 """What a step gives instead of a token: for a slot that draws nothing, and for a row whose scores are not numbers."""
@@ -105,6 +109,7 @@ class Decoder:
             idle=torch.ones(slots, dtype=torch.bool, device=device),
         )
         self._fixed_shape = fixed_shape
+        self._recorded = Recorded(device)
         # On the host: an upper bound of the position of each slot that is in use, so that nobody has to ask the device.
         self._reach: dict[int, int] = {}
 
@@ -160,8 +165,13 @@ class Decoder:
         Feeding the same ids to the same positions again changes nothing, so this may be called before `step`.
         """
         rows = self._rows(rows)
+        return self._scores(rows, self._reached(rows))
+
+    def _reached(self, rows: slice) -> int:
+        return self._readable(1 + max((at for slot, at in self._reach.items() if slot < rows.stop), default=0))
+
+    def _scores(self, rows: slice, length: int) -> Tensor:
         state = self._state.of(rows)
-        length = self._readable(1 + max((at for slot, at in self._reach.items() if slot < rows.stop), default=0))
         hidden = self.llama.extend(state.next_ids[:, None], state.positions, self.cache, length=length, rows=rows)[:, 0]
         scores = torch.cat([F.linear(hidden, self._speech_head), F.linear(hidden, self._end_head)], dim=1).float()
         scores[:, -1].masked_fill_(state.drawn < state.minimum, float("-inf"))
@@ -174,8 +184,15 @@ class Decoder:
         The others' state stays as it is; and all of it does when this raises, so it may be tried again.
         """
         rows = self._rows(rows)
+        length = self._reached(rows)
+        drawn = self._recorded((rows.start, rows.stop, length), lambda: self._draw(rows, length))
+        for slot in self._reach.keys() & set(range(self.cache.slots)[rows]):
+            self._reach[slot] = min(self._reach[slot] + 1, self._parked)
+        return drawn
+
+    def _draw(self, rows: slice, length: int) -> Tensor:
         state = self._state.of(rows)
-        scores = self.logits(rows)
+        scores = self._scores(rows, length)
         tokens = ras_sample(scores, state.recent, uniforms(state.keys, state.drawn), self.generation)
         sane = scores[:, 0].isfinite()  # one NaN in a hidden state is a NaN in every score
         drawn = torch.where(sane, tokens, BROKEN).masked_fill_(state.idle, IDLE)
@@ -186,8 +203,6 @@ class Decoder:
         state.idle.copy_(~speaks | (state.drawn >= state.maximum))
         # A row that has ended stays where it is: it must not walk out of its slot while the host has not noticed.
         state.positions.add_(~state.idle)
-        for slot in self._reach.keys() & set(range(self.cache.slots)[rows]):
-            self._reach[slot] = min(self._reach[slot] + 1, self._parked)
         return drawn
 
     def _rows(self, rows: slice | None) -> slice:
@@ -196,6 +211,8 @@ class Decoder:
     def _readable(self, length: int) -> int:
         if self._fixed_shape:
             return self.cache.length
+        if self._recorded.recording:
+            return min(max(1 << (length - 1).bit_length(), RECORDED_LENGTH), self.cache.length)
         return min(-(-length // READ_STEP) * READ_STEP, self.cache.length)
 
 

@@ -1,0 +1,33 @@
+"""Steps by their shape where nothing is recorded; `tests/test_cuda.py` has the rest."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from glmtts.models.recorded import Recorded
+
+
+def test_a_cpu_runs_every_step() -> None:
+    """Each call does its work and gives what it made; a shape that was met before is no exception."""
+    recorded, total = Recorded(torch.device("cpu")), torch.zeros(2)
+
+    def step() -> Tensor:
+        total.add_(1)
+        return total.clone()
+
+    assert [recorded(1, step).tolist() for _ in range(4)] == [[1, 1], [2, 2], [3, 3], [4, 4]]
+    assert not recorded.recording
+
+
+def test_what_a_step_raises_comes_out() -> None:
+    """And the next one is run as if nothing had been."""
+
+    def failing() -> Tensor:
+        raise RuntimeError("no memory")
+
+    recorded = Recorded(torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="no memory"):
+        recorded(1, failing)
+    assert recorded(1, lambda: torch.ones(1)).tolist() == [1]
