@@ -6,6 +6,7 @@ What is measured here is whether speech arrives at all; `scripts/evaluate.py` ha
 from __future__ import annotations
 
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -78,6 +79,26 @@ def test_each_language_has_a_stored_voice(server: Server, judge: Recogniser, lan
     record = requests.get(f"{server.url}/requests/{answers[0].headers['X-Request-Id']}", timeout=10).json()
     wave, rate = soundfile.read(io.BytesIO(answers[0].content))
     assert record["audio_seconds"] == pytest.approx(len(wave) / rate, abs=0.001)
+
+
+def test_a_transcript_of_something_else_does_no_harm(server: Server, judge: Recogniser) -> None:
+    """A recording that does not say what it is said to gives timbre alone; with its own transcript it prompts."""
+    voice = ROOT / "checkpoints" / "nano" / "voices" / "hibari"
+    own = json.loads((voice / "voice.json").read_text(encoding="utf-8"))["transcripts"]["neutral"]
+    recording = (voice / "neutral.flac").read_bytes()
+    for transcript, prompted in ((own, True), ("My aunt has sold the old boat to her neighbours.", False)):
+        answers = [
+            requests.post(
+                server.url + "/tts",
+                data={"text": text, "seed": "1", "reference_text": transcript},
+                files={"reference_audio": recording},
+                timeout=120,
+            )
+            for text in SENTENCES["en"]
+        ]
+        assert error(judge, answers, "en") < UNDERSTOOD
+        record = requests.get(f"{server.url}/requests/{answers[0].headers['X-Request-Id']}", timeout=10).json()
+        assert record["prompted"] is prompted
 
 
 def test_the_same_seed_gives_the_same_audio(server: Server) -> None:

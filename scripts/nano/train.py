@@ -4,7 +4,7 @@
     python -m scripts.nano.train --work /tmp/smoke --to /tmp/nano --smoke
 
 The smoke run does the same with next to no data and steps, in minutes: its checkpoint loads, and makes noise. The full
-run takes about twenty-three core-hours. With two cores start `corpus`, and once there are tokens `ar` and
+run takes about twenty-five core-hours. With two cores start `corpus`, and once there are tokens `ar` and
 what comes before it, side by side yourself. Needs the extras train and eval, and Debian's wordnet-base,
 fortunes-zh and gimp-help-zh-cn.
 """
@@ -52,7 +52,7 @@ FULL = Amounts(
         Speech("zf_xiaoxiao", "en", 0.33),
         Speech("zm_yunxi", "zh", 0.97, 3000),
     ),
-    {"tokenizer": 1500, "ear": 2150, "flow": 35500, "vocoder": 21100, "ar": 16400},
+    {"tokenizer": 1500, "ear": 2150, "flow": 40700, "vocoder": 21100, "ar": 16400},
     None,
     2000,
     75.0,
