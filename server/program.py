@@ -53,6 +53,7 @@ class Program(BaseApplication):  # type: ignore[misc]
     def run(self) -> None:
         # The master measures a drain by the wall clock: one that is set meanwhile would cut what still runs.
         arbiter.time = SimpleNamespace(**{**vars(time), "time": time.monotonic})
+        logging.captureWarnings(True)  # lines of the log like all others
         super().run()
 
     def load_config(self) -> None:

@@ -6,13 +6,11 @@ and sixty take as long; as a CUDA graph they are launched together. Knows nothin
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
-
-log = logging.getLogger(__name__)
 
 
 class Recorded:
@@ -41,14 +39,14 @@ class Recorded:
 
     def _record(self, shape: Hashable, step: Callable[[], Tensor]) -> bool:
         """Notes the launches without running them; after a failure there is no further try."""
-        graph = torch.cuda.CUDAGraph()
-        pool = next((other.pool() for other, _ in self._graphs.values()), None)
         try:
+            graph = torch.cuda.CUDAGraph()
+            pool = next((other.pool() for other, _ in self._graphs.values()), None)
             # Other threads go on using the device meanwhile; only this one's calls are recorded.
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 made = step()
-        except RuntimeError:
-            log.warning("steps are launched one by one: recording failed", exc_info=True)
+        except RuntimeError as error:
+            warnings.warn(f"steps are launched one by one, for recording one failed: {error}", stacklevel=2)
             self.recording = False
             return False
         self._graphs[shape] = graph, made

@@ -21,6 +21,24 @@ def test_a_cpu_runs_every_step() -> None:
     assert not recorded.recording
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="recording works here")
+def test_where_recording_fails_steps_go_on() -> None:
+    """The second call tries it, says why not, and runs the step; there is no third try."""
+    recorded, calls = Recorded(torch.device("cpu")), []
+    recorded.recording = True
+
+    def step() -> Tensor:
+        calls.append(len(calls))
+        return torch.zeros(1)
+
+    recorded(1, step)
+    with pytest.warns(UserWarning, match="launched one by one"):
+        recorded(1, step)
+    assert not recorded.recording
+    recorded(1, step)
+    assert calls == [0, 1, 2]
+
+
 def test_what_a_step_raises_comes_out() -> None:
     """And the next one is run as if nothing had been."""
 
