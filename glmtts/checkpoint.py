@@ -102,8 +102,7 @@ class Model:
             return True
         nats = surprise(self.llm, self.special, text, speech)
         if nats > limit:
-            message = "a recording gives timbre only: by its transcript it is %.1f nats a token of surprise, limit %.1f"
-            log.warning(message, nats, limit)
+            log.warning("a recording gives timbre only: %.1f nats a token by its transcript, limit %.1f", nats, limit)
         return nats <= limit
 
 

@@ -16,6 +16,7 @@ from glmtts.engine.faults import Retries, as_ours
 from glmtts.errors import EngineError
 from glmtts.models.decode import BROKEN, IDLE, Decoder, Row
 from glmtts.models.kv_cache import KVCache
+from glmtts.models.recorded import recordable
 
 T = TypeVar("T")
 
@@ -31,9 +32,7 @@ class Drawing(Generic[T]):
         cache = KVCache(model.llm.config, slots, model.slot, dtype=model.dtype, device=model.device)
         self._decoder = Decoder(model.llm, model.special, model.generation, cache, fixed_shape=fixed_shape)
         self._slots, self._fixed_shape = slots, fixed_shape
-        on_gpu = model.device.type == "cuda"
-        self._late = on_gpu if late is None else late
-        self._rounded = on_gpu
+        self._late = model.device.type == "cuda" if late is None else late
         self._unread: tuple[Tensor, dict[int, T]] | None = None
         self.retries = Retries("A decode step")
 
@@ -69,12 +68,10 @@ class Drawing(Generic[T]):
         return (self._read(*before) if before is not None else []) + found
 
     def _shape(self, rows: Mapping[int, T]) -> slice:
-        used = max(rows) + 1
         if self._fixed_shape:
-            used = self._slots
-        elif self._rounded:  # each number is a recording of its own, and rows are nearly free
-            used = min(1 << (used - 1).bit_length(), self._slots)
-        return slice(0, used)
+            return slice(0, self._slots)
+        used = max(rows) + 1
+        return slice(0, recordable(used, 1, self._slots) if self._decoder.recording else used)
 
     def _read(self, drawn: Tensor, rows: dict[int, T]) -> list[tuple[T, int | Exception | None]]:
         tokens = drawn.tolist()

@@ -19,7 +19,7 @@ from glmtts.models.counter import stream_keys, uniforms
 from glmtts.models.kv_cache import KVCache
 from glmtts.models.llama import Llama
 from glmtts.models.prompt import LengthBounds, SpecialIds
-from glmtts.models.recorded import Recorded
+from glmtts.models.recorded import Recorded, recordable
 from glmtts.models.sampling import NO_TOKEN, ras_sample
 
 READ_STEP = 16
@@ -205,14 +205,19 @@ class Decoder:
         state.positions.add_(~state.idle)
         return drawn
 
+    @property
+    def recording(self) -> bool:
+        """Whether steps are recorded, each shape of them on its own."""
+        return self._recorded.recording
+
     def _rows(self, rows: slice | None) -> slice:
         return rows if rows is not None else slice(0, self.cache.slots)
 
     def _readable(self, length: int) -> int:
         if self._fixed_shape:
             return self.cache.length
-        if self._recorded.recording:
-            return min(max(1 << (length - 1).bit_length(), RECORDED_LENGTH), self.cache.length)
+        if self.recording:
+            return recordable(length, RECORDED_LENGTH, self.cache.length)
         return min(-(-length // READ_STEP) * READ_STEP, self.cache.length)
 
 

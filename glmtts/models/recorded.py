@@ -13,6 +13,11 @@ import torch
 from torch import Tensor
 
 
+def recordable(size: int, least: int, most: int) -> int:
+    """The next power of two, between `least` and `most`: each shape is a recording of its own, so they shall be few."""
+    return min(max(1 << (size - 1).bit_length(), least), most)
+
+
 class Recorded:
     """Repeats steps by their shape: each is run as it is at first, then recorded. Elsewhere than on CUDA all are run.
 

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from glmtts.voice.features import resample
@@ -26,10 +27,14 @@ from scripts.nano.training import arguments, start
 SPEEDS = (0.89, 1.12)
 
 
+def as_loud(sound: NDArray[np.floating], wave: Wave) -> Wave:
+    """`sound` with the peak of `wave`."""
+    return np.asarray(sound * (np.abs(wave).max() / max(float(np.abs(sound).max()), 1e-6)), np.float32)
+
+
 def at_speed(wave: Wave, speed: float) -> Wave:
     """The samples of `wave` played `speed` times as fast, at the same rate and peak."""
-    played = resample(wave, round(RATE * speed), RATE)
-    return np.asarray(played * (np.abs(wave).max() / max(float(np.abs(played).max()), 1e-6)), np.float32)
+    return as_loud(resample(wave, round(RATE * speed), RATE), wave)
 
 
 ROOM_SPEEDS = (0.85, 1.18)
@@ -66,7 +71,7 @@ class Room:
         gain = 10 ** (np.interp(np.log(frequency.clip(min=1.0)), np.log(knots), self._colour) / 20)
         gain /= 1 + (frequency / self.highest) ** 40 if self.highest < RATE / 2 else 1.0
         sound = np.fft.irfft(np.fft.rfft(sound) * gain, len(sound))
-        return np.asarray(sound * (np.abs(wave).max() / max(float(np.abs(sound).max()), 1e-6)), np.float32)
+        return as_loud(sound, wave)
 
 
 def chosen(utterances: list[Utterance], seconds: float) -> list[Utterance]:

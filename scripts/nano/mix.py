@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scripts.nano.training import state_path
+from scripts.nano.training import state_path, write_state
 
 
 def mixed(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -38,8 +38,7 @@ def main() -> None:
     state, before = (torch.load(file, weights_only=True) for file in (now, now.with_name(args.before)))
     modules = state["modules"]
     modules["average"] = mixed(before["modules"]["average"], modules["average"], args.share)
-    torch.save(state, now.with_suffix(".partial"))
-    now.with_suffix(".partial").rename(now)
+    write_state(now, state)
 
 
 if __name__ == "__main__":

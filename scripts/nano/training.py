@@ -52,6 +52,11 @@ def save_state(
         "modules": {name: module.state_dict() for name, module in modules.items()},
         "optimizer": None if optimizer is None else optimizer.state_dict(),
     }
+    write_state(path, state)
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """A state as it was loaded, or made, in one go: whoever reads meanwhile gets the one before."""
     torch.save(state, path.with_suffix(".partial"))
     path.with_suffix(".partial").rename(path)
 

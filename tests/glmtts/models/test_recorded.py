@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmtts.models.recorded import Recorded
+from glmtts.models.recorded import Recorded, recordable
 
 
 def test_a_cpu_runs_every_step() -> None:
@@ -49,3 +49,8 @@ def test_what_a_step_raises_comes_out() -> None:
     with pytest.raises(RuntimeError, match="no memory"):
         recorded(1, failing)
     assert recorded(1, lambda: torch.ones(1)).tolist() == [1]
+
+
+def test_shapes_are_few() -> None:
+    assert [recordable(size, 1, 12) for size in (1, 2, 3, 4, 5, 8, 9, 12)] == [1, 2, 4, 4, 8, 8, 12, 12]
+    assert [recordable(size, 256, 2048) for size in (1, 256, 257, 1500)] == [256, 256, 512, 2048]
