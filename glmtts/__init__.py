@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glmtts.audio import Wave, to_int16
-    from glmtts.checkpoint import Model, load
+    from glmtts.checkpoint.loader import Model, load
+    from glmtts.dsp.audio import Wave, to_int16
     from glmtts.engine.job import Engine, EngineInfo, Handle, Job, Report
     from glmtts.errors import (
         AudioDecodeError,
@@ -63,10 +63,10 @@ __all__ = [
 
 _ERRORS = "glmtts.errors"
 _HOMES = {
-    "Wave": "glmtts.audio",
-    "to_int16": "glmtts.audio",
-    "Model": "glmtts.checkpoint",
-    "load": "glmtts.checkpoint",
+    "Wave": "glmtts.dsp.audio",
+    "to_int16": "glmtts.dsp.audio",
+    "Model": "glmtts.checkpoint.loader",
+    "load": "glmtts.checkpoint.loader",
     **dict.fromkeys(("Engine", "EngineInfo", "Handle", "Job", "Report"), "glmtts.engine.job"),
     "Speech": "glmtts.offline",
     "synthesize": "glmtts.offline",

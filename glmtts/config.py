@@ -2,7 +2,7 @@
 
 Our own configs reject unknown keys: a misspelt key that is silently ignored is a wrong model.
 Hugging Face configs (Llama, Whisper) may carry more keys than we read; transformers parses those.
-Knows nothing about files: `glmtts.checkpoint` reads them.
+Knows nothing about files: `glmtts.checkpoint.loader` reads them.
 """
 
 from __future__ import annotations

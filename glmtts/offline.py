@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmtts.audio import Wave, frames_for_tokens
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
+from glmtts.dsp.audio import Wave, frames_for_tokens
 from glmtts.engine.job import Report
 from glmtts.errors import InputError, UnsupportedError
 from glmtts.history import History

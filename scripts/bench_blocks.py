@@ -26,16 +26,16 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from glmtts.audio import TOKEN_RATE, Wave
-from glmtts.checkpoint import Model, load
+from glmtts.checkpoint.loader import Model, load
 from glmtts.config import MEL_BY_RATE
+from glmtts.dsp.audio import TOKEN_RATE, Wave
+from glmtts.dsp.features import log_mel
 from glmtts.engine.chunker import Chunker, Ladder
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
 from glmtts.engine.options import Options
 from glmtts.engine.streams import Limits
 from glmtts.offline import synthesize
-from glmtts.voice.features import log_mel
 from glmtts.voice.voice import Voice
 from scripts import blocks_as_prompt
 from scripts.evaluate import prompts_of

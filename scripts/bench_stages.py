@@ -28,7 +28,7 @@ from transformers import LlamaConfig
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, it does not see its own package
 
-from glmtts.checkpoint import Model, load, load_llm  # noqa: E402  # the line above comes first
+from glmtts.checkpoint.loader import Model, load, load_llm  # noqa: E402  # the line above comes first
 from glmtts.config import GenerationConfig  # noqa: E402
 from glmtts.engine.chunker import Ladder  # noqa: E402
 from glmtts.models.decode import Decoder, Row  # noqa: E402

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glmtts.audio import FRAMES_PER_TOKEN, Wave
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
+from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
 from glmtts.engine.chunker import Block, Chunker, Ladder
 from glmtts.engine.options import SoundLimits
 from glmtts.models.counter import frame_noise, stream_keys

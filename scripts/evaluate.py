@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import glmtts
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
 from scripts.judges import Likeness, Recogniser, Wave, error_rate, overall_quality
 from scripts.nano.sentences import held_out
 

@@ -15,8 +15,8 @@ import numpy as np
 from faster_whisper import WhisperModel
 from numpy.typing import NDArray
 
+from glmtts.dsp.features import resample
 from glmtts.text import normalize
-from glmtts.voice.features import resample
 from scripts.nano import packages
 
 Wave = NDArray[np.float32]

@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from glmtts.audio import Wave, to_int16
+from glmtts.dsp.audio import Wave, to_int16
 
 Format = Literal["wav", "pcm", "flac"]
 FORMATS: tuple[Format, ...] = ("wav", "pcm", "flac")

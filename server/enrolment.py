@@ -16,7 +16,7 @@ from flask import Request
 
 from glmtts.errors import InputError
 from glmtts.text.characters import is_hanzi
-from glmtts.voice.recording import load_recording
+from glmtts.voice.reference_audio import load_recording
 from server import bodies
 from server.errors import ApiError
 from server.schema import VOICE_NAME

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from glmtts.audio import Wave
+from glmtts.dsp.audio import Wave
 
 
 class Playback:

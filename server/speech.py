@@ -25,7 +25,7 @@ from server.services import Services
 from server.stream import SpeechStream, collect
 
 if TYPE_CHECKING:  # they import torch, which this package does without
-    from glmtts.audio import Wave
+    from glmtts.dsp.audio import Wave
     from glmtts.engine.job import Engine, Handle, Job
     from glmtts.voice.voice import Voice
 

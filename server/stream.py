@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from glmtts.audio import Wave
+from glmtts.dsp.audio import Wave
 from glmtts.errors import CancelledError, EngineError
 from server.encoding import Encoder, Resampler
 

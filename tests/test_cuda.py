@@ -17,7 +17,7 @@ import soundfile
 import torch
 
 import glmtts
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
 from glmtts.engine.options import Options

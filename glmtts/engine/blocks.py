@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glmtts.audio import frames_for_tokens
+from glmtts.dsp.audio import frames_for_tokens
 from glmtts.engine.options import SoundLimits
 from glmtts.engine.speech import Item, Speech, frame_tokens, new_speech
 from glmtts.engine.streams import Stream, Utterance

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
 from glmtts.engine.faults import Retries, as_ours
 from glmtts.errors import EngineError
 from glmtts.models.decode import BROKEN, IDLE, Decoder, Row

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from glmtts.audio import FRAME_RATE, TOKEN_RATE
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
+from glmtts.dsp.audio import FRAME_RATE, TOKEN_RATE
 from glmtts.engine.deadlines import Expectation
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import EngineInfo, Job
@@ -34,7 +34,7 @@ CPU_THREADS, GPU_THREADS = 3, 2
 
 
 class BatchEngine:
-    """See the module. `model` is what `glmtts.checkpoint.load` gives; DeviceMemoryError when the slots do not fit."""
+    """See the module. `model` is what `glmtts.checkpoint.loader.load` gives; DeviceMemoryError when the slots do not fit."""
 
     def __init__(self, model: Model, options: Options = DEFAULTS) -> None:
         self._model, self._options = model, options

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from glmtts.audio import TOKEN_RATE, Wave
 from glmtts.config import GenerationConfig
+from glmtts.dsp.audio import TOKEN_RATE, Wave
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import EngineInfo, Job
 from glmtts.engine.line import Line
@@ -24,7 +24,7 @@ from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pulse
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
 from glmtts.history import History, Prompt, check_spoken
 from glmtts.text.frontend import Segment
-from glmtts.voice.recording import load_recording
+from glmtts.voice.reference_audio import load_recording
 
 if TYPE_CHECKING:  # it imports torch, which a fake starts faster without
     from glmtts.voice.voice import Voice

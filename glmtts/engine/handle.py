@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Condition
 
-from glmtts.audio import Wave
+from glmtts.dsp.audio import Wave
 from glmtts.engine.job import FinishReason, Job, Report
 from glmtts.errors import CancelledError, DeadlineError
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from glmtts.audio import Wave
+from glmtts.dsp.audio import Wave
 from glmtts.history import Spoken
 
 if TYPE_CHECKING:  # annotations only: the fake engine and the server need no torch

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from glmtts.audio import FRAMES_PER_TOKEN
-from glmtts.checkpoint import Model, load, pick_device
+from glmtts.checkpoint.loader import Model, load, pick_device
+from glmtts.checkpoint.precision import bfloat16_pays
+from glmtts.dsp.audio import FRAMES_PER_TOKEN
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
 from glmtts.engine.options import DEFAULTS, Options
-from glmtts.precision import bfloat16_pays
 from glmtts.text.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
@@ -36,7 +36,7 @@ def load_engine(
         options: with `deterministic` all is in float32. Else the flow's matrices are in bfloat16 where a CPU is faster
             so, and a GPU's AR model is.
 
-    CheckpointError as `glmtts.checkpoint.load`, or when `replacements` cannot be read; DeviceMemoryError when the
+    CheckpointError as `glmtts.checkpoint.loader.load`, or when `replacements` cannot be read; DeviceMemoryError when the
     engine's memory does not fit.
     """
     replace_words = read_replacements(replacements) if replacements is not None else {}

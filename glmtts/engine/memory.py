@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from glmtts.audio import frames_for_tokens
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
+from glmtts.dsp.audio import frames_for_tokens
 from glmtts.engine.options import Options, SoundLimits
 from glmtts.errors import DeviceMemoryError
 from glmtts.models.flow_memory import frame_bytes

@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Literal
 
-from glmtts.audio import TOKEN_RATE, Wave
+from glmtts.dsp.audio import TOKEN_RATE, Wave
 from glmtts.engine.chunker import WHOLE, Block, Chunker, Ladder
 from glmtts.engine.deadlines import Expectation, Piece, Standing, may_begin, urgency, work
 from glmtts.engine.job import Job

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import torch
 
-from glmtts.audio import Wave
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
+from glmtts.dsp.audio import Wave
 from glmtts.engine.blocks import FlowBlocks
 from glmtts.engine.faults import Retries, as_ours
 from glmtts.engine.options import SoundLimits

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glmtts.audio import FRAMES_PER_TOKEN, Wave
+from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
 from glmtts.engine.chunker import Block
 from glmtts.engine.streams import Stream, Utterance
 from glmtts.models.counter import stream_keys

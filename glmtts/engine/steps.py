@@ -12,7 +12,7 @@ import time
 
 import torch
 
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
 from glmtts.engine.deadlines import work
 from glmtts.engine.drawing import Drawing
 from glmtts.engine.faults import as_ours

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from glmtts.audio import Wave
+from glmtts.dsp.audio import Wave
 from glmtts.engine.chunker import Block, Chunker, Ladder
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import Job

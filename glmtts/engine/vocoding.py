@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from glmtts.audio import Wave, cross_fade
+from glmtts.dsp.audio import Wave, cross_fade
 from glmtts.engine.speech import Speech
 from glmtts.engine.windows import Window, render
 from glmtts.models.vocoder import Vocoder

@@ -13,7 +13,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from glmtts.audio import FRAMES_PER_TOKEN
+from glmtts.dsp.audio import FRAMES_PER_TOKEN
 from glmtts.models.counter import frame_noise
 from glmtts.models.dit import stretch
 from glmtts.models.flow_memory import Memory

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glmtts.config import MelConfig
-from glmtts.voice.features import log_bands, slaney_bank
+from glmtts.dsp.features import log_bands, slaney_bank
 
 LARGEST = 1.0  # nats a band may be raised or lowered by: with 2 as well understood, and not as pleasant
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glmtts.voice.features import FBANK_BINS, fbank
+from glmtts.dsp.features import FBANK_BINS, fbank
 
 EMBEDDING = 192
 HEAD_CHANNELS = 32

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glmtts.audio import FRAMES_PER_TOKEN, VOICE_RATE, Wave
 from glmtts.config import MelConfig
-from glmtts.voice.features import log_mel, resample
-from glmtts.voice.recording import load_recording
+from glmtts.dsp.audio import FRAMES_PER_TOKEN, VOICE_RATE, Wave
+from glmtts.dsp.features import log_mel, resample
+from glmtts.voice.reference_audio import load_recording
 from glmtts.voice.speaker_encoder import CampPlus
 from glmtts.voice.speech_tokenizer import WhisperVQ
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from glmtts.voice.features import resample
+from glmtts.dsp.features import resample
 from scripts.nano.corpus import RATE, Wave, kokoro, trim
 
 LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox")

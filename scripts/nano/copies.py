@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from glmtts.voice.features import resample
+from glmtts.dsp.features import resample
 from scripts.nano.data import COPY, RATE, ROOM, Corpus, Utterance, Wave
 from scripts.nano.training import arguments, start
 

@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import WhisperFeatureExtractor
 
+from glmtts.checkpoint.model_info import fingerprint
 from glmtts.config import GenerationConfig
-from glmtts.model_info import fingerprint
 from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from scripts.nano import ar, features, flow, packages, tokens, vocabulary, vocoder, voices, whisper
 from scripts.nano.training import averaged

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from glmtts.config import MEL_24K
-from glmtts.voice.features import log_mel, resample
+from glmtts.dsp.features import log_mel, resample
 from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from scripts.nano import packages, whisper
 from scripts.nano.data import RATE, Corpus, Utterance, f0_track

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glmtts.config import MEL_24K, HiFTConfig
+from glmtts.dsp.features import log_mel
 from glmtts.models.hift import HiFT
-from glmtts.voice.features import log_mel
 from scripts.nano import remade
 from scripts.nano.data import HOP, Corpus, Utterance, f0_track
 from scripts.nano.discriminators import RESOLUTIONS, adversarial_losses, of_waves

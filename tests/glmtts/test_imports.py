@@ -82,7 +82,9 @@ def test_the_check_sees_a_breach(tmp_path: Path) -> None:
     assert breaches([source], frozenset({"flask", "torch"})) == ["layer.py: flask.json"]
 
 
-@pytest.mark.parametrize("module", ["glmtts", "glmtts.errors", "glmtts.audio", "glmtts.config", "glmtts.text.frontend"])
+@pytest.mark.parametrize(
+    "module", ["glmtts", "glmtts.errors", "glmtts.dsp.audio", "glmtts.config", "glmtts.text.frontend"]
+)
 def test_light_modules_do_not_load_torch(module: str) -> None:
     """Errors, configurations and the text front end can be imported without loading torch."""
     check = f"import sys, {module}; sys.exit('torch' in sys.modules)"

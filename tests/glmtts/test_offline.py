@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from glmtts.checkpoint import Model, load
+from glmtts.checkpoint.loader import Model, load
 from glmtts.errors import InputError, TextError, UnsupportedError
 from glmtts.offline import Speech, synthesize, tokens_to_mel
 from glmtts.voice.voice import Voice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
 from glmtts.config import MEL_BY_RATE
 from glmtts.voice.voice import Voice
 

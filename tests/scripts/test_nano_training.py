@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glmtts.checkpoint import load
+from glmtts.checkpoint.loader import load
 from scripts.nano.sentences import FORTUNES, GIMP_HELP, WORDNET
 from tests.helpers.server import ROOT
 

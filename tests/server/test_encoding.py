@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from glmtts.audio import Wave
+from glmtts.dsp.audio import Wave
 from server.encoding import ENDLESS, FORMATS, Format, Resampler, encode_whole, make_encoder, native_rate
 
 RATE = 24000

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmtts.audio import Wave
+from glmtts.dsp.audio import Wave
 from server.playback import Playback, timed
 
 Chunk = tuple[float, float, float]

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from glmtts.audio import Wave
+from glmtts.dsp.audio import Wave
 from glmtts.engine.job import Report
 from glmtts.errors import CancelledError, DeviceMemoryError, EngineError
 from server.encoding import Resampler, make_encoder

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pytest
 import torch
 
-from glmtts.checkpoint import Model, load
+from glmtts.checkpoint.loader import Model, load
 from glmtts.config import HiFTConfig
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.options import Options

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from glmtts.audio import Wave
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
+from glmtts.dsp.audio import Wave
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
 from glmtts.errors import InputError

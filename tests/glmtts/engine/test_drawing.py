@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
 from glmtts.engine.drawing import Drawing
 from glmtts.errors import EngineError
 from glmtts.models.decode import Row

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from glmtts.audio import Wave
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
+from glmtts.dsp.audio import Wave
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
 from glmtts.engine.options import Options

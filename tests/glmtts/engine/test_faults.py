@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import Job

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from glmtts.audio import Wave
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
 from glmtts.config import MEL_32K
+from glmtts.dsp.audio import Wave
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
 from glmtts.models.vocos import Vocos

@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from glmtts.audio import Wave
 from glmtts.config import GenerationConfig
+from glmtts.dsp.audio import Wave
 from glmtts.engine.chunker import Block, Ladder
 from glmtts.engine.deadlines import Expectation
 from glmtts.engine.handle import JobHandle

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmtts.audio import FRAMES_PER_TOKEN, Wave
+from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
 from glmtts.engine.chunker import Block
 from glmtts.engine.speech import Speech
 from glmtts.engine.vocoding import forget, sound_of, speakable

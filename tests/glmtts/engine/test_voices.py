@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmtts.checkpoint import Model
+from glmtts.checkpoint.loader import Model
 from glmtts.engine.voices import VoiceMemories, condition, rehearse
 from glmtts.models.flow_memory import Memory
 from glmtts.models.flow_rows import FlowRows

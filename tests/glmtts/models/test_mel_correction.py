@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from glmtts.config import MEL_24K, MEL_32K, MelConfig
+from glmtts.dsp.features import log_mel
 from glmtts.models.mel_correction import LARGEST, MelCorrection
-from glmtts.voice.features import log_mel
 
 both_rates = pytest.mark.parametrize("config", [MEL_24K, MEL_32K], ids=["24 kHz", "32 kHz"])
 

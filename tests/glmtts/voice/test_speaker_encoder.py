@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from glmtts.voice.onnx_weights import read_onnx
+from glmtts.checkpoint.onnx_weights import read_onnx
+from glmtts.checkpoint.weights import load_strict, read_torch
 from glmtts.voice.speaker_encoder import EMBEDDING, CampPlus
-from glmtts.weights import load_strict, read_torch
 from tests.helpers.golden import load_case
 
 TOLERANCE = 2e-4

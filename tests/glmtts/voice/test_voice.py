@@ -9,8 +9,8 @@ import soundfile
 import torch
 
 from glmtts.config import MEL_BY_RATE
+from glmtts.dsp.features import log_mel
 from glmtts.errors import AudioError
-from glmtts.voice.features import log_mel
 from glmtts.voice.speaker_encoder import CampPlus
 from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from glmtts.voice.voice import VoiceMaker, voice_digest

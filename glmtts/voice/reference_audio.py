@@ -10,7 +10,7 @@ import io
 import numpy as np
 import soundfile
 
-from glmtts.audio import Wave
+from glmtts.dsp.audio import Wave
 from glmtts.errors import AudioDecodeError, AudioError
 
 MIN_SECONDS = 1.0

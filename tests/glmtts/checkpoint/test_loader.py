@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from glmtts.checkpoint import Model, load, pick_device
+from glmtts.checkpoint.loader import Model, load, pick_device
+from glmtts.checkpoint.model_info import fingerprint
 from glmtts.config import GenerationConfig, HiFTConfig
 from glmtts.errors import CheckpointError
-from glmtts.model_info import fingerprint
 from glmtts.models.surprise import surprise
 from tests.helpers.tiny_checkpoint import CODES, DIT, write_tiny_checkpoint
 

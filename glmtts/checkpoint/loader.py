@@ -29,11 +29,21 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, WhisperFeatureExtractor
 
+from glmtts.checkpoint.flow_config import read_flow_config
+from glmtts.checkpoint.model_info import ModelInfo, read_info
+from glmtts.checkpoint.onnx_weights import read_onnx
+from glmtts.checkpoint.weights import (
+    build,
+    load_strict,
+    read_json,
+    read_json_object,
+    read_safetensors,
+    read_torch,
+    without,
+)
 from glmtts.config import MEL_BY_RATE, GenerationConfig, HiFTConfig, from_mapping
 from glmtts.errors import CheckpointError
-from glmtts.flow_config import read_flow_config
 from glmtts.history import SLOT
-from glmtts.model_info import ModelInfo, read_info
 from glmtts.models.flow import Flow
 from glmtts.models.hift import HiFT, hift_config_from_reference
 from glmtts.models.llama import Llama
@@ -43,11 +53,9 @@ from glmtts.models.vocoder import Vocoder
 from glmtts.models.vocos import load_vocos
 from glmtts.text.frontend import Frontend
 from glmtts.text.tokenizer import Tokenizer
-from glmtts.voice.onnx_weights import read_onnx
 from glmtts.voice.speaker_encoder import CampPlus
 from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig, encoder_weights
 from glmtts.voice.voice import VoiceMaker
-from glmtts.weights import build, load_strict, read_json, read_json_object, read_safetensors, read_torch, without
 
 log = logging.getLogger(__name__)
 

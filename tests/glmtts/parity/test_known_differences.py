@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glmtts.text.differences import DIFFERENT, EQUAL, FIELDS, ON_PURPOSE, parity_lines, reason
+from glmtts.parity.known_differences import DIFFERENT, EQUAL, FIELDS, ON_PURPOSE, parity_lines, reason
 from tests.helpers.golden import load_case, needs_reference, reference_data
 
 

@@ -1,7 +1,7 @@
 """Weight files to state dicts, and state dicts into modules: nothing missing, nothing left over.
 
 Pickled files are read with `weights_only=True`: tensors and plain containers, never code.
-Knows nothing about which component a file belongs to: `glmtts.checkpoint` does.
+Knows nothing about which component a file belongs to: `glmtts.checkpoint.loader` does.
 """
 
 from __future__ import annotations

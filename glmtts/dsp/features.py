@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glmtts.audio import VOICE_RATE, Wave
 from glmtts.config import MelConfig
+from glmtts.dsp.audio import VOICE_RATE, Wave
 
 MAGNITUDE_FLOOR = 1e-9
 LOG_FLOOR = 1e-5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from glmtts.checkpoint.flow_config import flow_config, parse_yaml
 from glmtts.errors import CheckpointError
-from glmtts.flow_config import flow_config, parse_yaml
 
 PUBLISHED = """
 __set_seed: !apply:random.seed [1]

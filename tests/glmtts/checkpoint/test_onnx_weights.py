@@ -8,8 +8,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from glmtts.checkpoint.onnx_weights import read_onnx
 from glmtts.errors import CheckpointError
-from glmtts.voice.onnx_weights import read_onnx
 from glmtts.voice.speaker_encoder import CampPlus
 
 

@@ -1,7 +1,7 @@
 """What each kind of golden case compares, and how far it may be off.
 
 A kind is known by the beginning of a case's name. Everything about sizes comes from the case itself.
-Knows nothing about folders, tables or exit codes: `glmtts.parity` does.
+Knows nothing about folders, tables or exit codes: `glmtts.parity.__main__` does.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig
 
-from glmtts.audio import hop_length
-from glmtts.checkpoint import read_speaker_encoder
+from glmtts.checkpoint.loader import read_speaker_encoder
+from glmtts.checkpoint.weights import load_strict
 from glmtts.config import DiTConfig, FlowConfig, GenerationConfig, MelConfig, from_mapping
+from glmtts.dsp.audio import hop_length
+from glmtts.dsp.features import fbank, log_mel
 from glmtts.errors import CheckpointError
 from glmtts.models.decode import Decoder, speak
 from glmtts.models.decode import Row as DecoderRow
@@ -28,10 +30,8 @@ from glmtts.models.kv_cache import KVCache
 from glmtts.models.llama import Llama
 from glmtts.models.prompt import LengthBounds, SpecialIds, length_bounds, prompt_layout
 from glmtts.models.sampling import NO_TOKEN, ras_sample
-from glmtts.text.differences import DIFFERENT, FIELDS, ON_PURPOSE, parity_lines
-from glmtts.voice.features import fbank, log_mel
+from glmtts.parity.known_differences import DIFFERENT, FIELDS, ON_PURPOSE, parity_lines
 from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
-from glmtts.weights import load_strict
 
 TOLERANCE = 2e-4
 STANDARD_ERRORS = 4.0

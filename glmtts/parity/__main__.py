@@ -1,8 +1,8 @@
-"""Compares this implementation with golden cases: `python -m glmtts.parity DIR`.
+"""Compares this implementation with golden cases: `python -m glmtts.parity.__main__ DIR`.
 
 A case is NAME.json (what it is, how the model was configured) and NAME.safetensors (weights under `state.`, inputs,
 outputs); the beginning of NAME says of which kind it is. Sizes are read from the case. Prints one row a comparison
-and exits with 1 if one is over its limit. Knows nothing about how a case is computed: `glmtts.parity_cases` does.
+and exits with 1 if one is over its limit. Knows nothing about how a case is computed: `glmtts.parity.cases` does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from glmtts.errors import GlmTtsError
-from glmtts.parity_cases import KINDS, Case, Row, Sources
+from glmtts.parity.cases import KINDS, Case, Row, Sources
 
 CAMPPLUS_VARIABLE = "GLMTTS_CAMPPLUS"
 CAMPPLUS_DEFAULTS = ("checkpoints/nano/frontend/campplus.onnx", "checkpoints/nano/frontend/campplus.pt")
@@ -94,7 +94,9 @@ def _campplus(option: Path | None) -> Path | None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status: 0 all within limits, 1 one is over, 2 nothing to compare."""
-    parser = argparse.ArgumentParser(prog="python -m glmtts.parity", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m glmtts.parity.__main__", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("folder", type=Path, help="folder of golden cases")
     parser.add_argument(
         "--campplus",

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import LlamaConfig
 
+from glmtts.checkpoint.weights import build, load_strict, read_safetensors, read_torch
 from glmtts.errors import CheckpointError
 from glmtts.models.llama import Llama
-from glmtts.weights import build, load_strict, read_safetensors, read_torch
 from tests.helpers.tiny_checkpoint import LLAMA
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from glmtts.audio import Wave
+from glmtts.dsp.audio import Wave
 from glmtts.errors import AudioDecodeError, AudioError
-from glmtts.voice.recording import load_recording
+from glmtts.voice.reference_audio import load_recording
 
 RATE = 24000
 FORMATS = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]

@@ -9,9 +9,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from glmtts.checkpoint.weights import read_json_object
 from glmtts.config import from_mapping
 from glmtts.errors import CheckpointError
-from glmtts.weights import read_json_object
 
 FILE = "model.json"
 PARTS = ("llm", "flow", "hift", "vocos2d", "speech_tokenizer", "vq32k-phoneme-tokenizer", "frontend")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from glmtts.config import MEL_24K, MelConfig
-from glmtts.parity_cases import fbank_difference
-from glmtts.voice.features import fbank, log_mel, resample
+from glmtts.dsp.features import fbank, log_mel, resample
+from glmtts.parity.cases import fbank_difference
 from tests.helpers.golden import load_case
 
 TOLERANCE = 2e-4

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from glmtts.parity import main, read_case, run, table
-from glmtts.parity_cases import Row, Sources
+from glmtts.parity.__main__ import main, read_case, run, table
+from glmtts.parity.cases import Row, Sources
 from tests.helpers.golden import golden_dir, needs_reference, reference_data
 
 REFERENCE = reference_data()
