@@ -20,11 +20,11 @@ from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import Wave, frames_for_tokens
 from glmtts.engine.job import Report
 from glmtts.errors import InputError, UnsupportedError
-from glmtts.history import History
-from glmtts.models.counter import frame_noise, stream_keys
-from glmtts.models.decode import Decoder, Row, speak
-from glmtts.models.kv_cache import KVCache
-from glmtts.models.prompt import prompt_layout
+from glmtts.models.llm.decoder import Decoder, Row, speak
+from glmtts.models.llm.history import History
+from glmtts.models.llm.kv_cache import KVCache
+from glmtts.models.llm.prompt import prompt_layout
+from glmtts.models.rng import frame_noise, stream_keys
 from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice
 

@@ -31,14 +31,14 @@ sys.path.insert(0, str(ROOT))  # run as a file, it does not see its own package
 from glmtts.checkpoint.loader import Model, load, load_llm  # noqa: E402  # the line above comes first
 from glmtts.config import GenerationConfig  # noqa: E402
 from glmtts.engine.chunker import Ladder  # noqa: E402
-from glmtts.models.decode import Decoder, Row  # noqa: E402
-from glmtts.models.flow import Flow  # noqa: E402
-from glmtts.models.flow_memory import NOTHING, Before  # noqa: E402
-from glmtts.models.flow_rows import FlowRow, FlowRows  # noqa: E402
-from glmtts.models.hift import HiFT  # noqa: E402
-from glmtts.models.kv_cache import KVCache  # noqa: E402
-from glmtts.models.llama import Llama  # noqa: E402
-from glmtts.models.prompt import LengthBounds, SpecialIds  # noqa: E402
+from glmtts.models.flow.flow import Flow  # noqa: E402
+from glmtts.models.flow.flow_batch import FlowRow, FlowRows  # noqa: E402
+from glmtts.models.flow.flow_cache import NOTHING, Before  # noqa: E402
+from glmtts.models.llm.decoder import Decoder, Row  # noqa: E402
+from glmtts.models.llm.kv_cache import KVCache  # noqa: E402
+from glmtts.models.llm.llama import Llama  # noqa: E402
+from glmtts.models.llm.prompt import LengthBounds, SpecialIds  # noqa: E402
+from glmtts.models.vocoder.hift import HiFT  # noqa: E402
 from scripts.floors import Machine, Stage, operations, table, timed  # noqa: E402
 
 OFFICIAL: dict[str, Any] = {

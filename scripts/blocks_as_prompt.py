@@ -17,7 +17,7 @@ from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
 from glmtts.engine.chunker import Block, Chunker, Ladder
 from glmtts.engine.options import SoundLimits
-from glmtts.models.counter import frame_noise, stream_keys
+from glmtts.models.rng import frame_noise, stream_keys
 from glmtts.offline import synthesize
 from glmtts.voice.voice import Voice
 

@@ -21,7 +21,7 @@ from server.errors import ApiError
 
 if TYPE_CHECKING:  # the engine's package imports torch, which this package does without
     from glmtts.engine.job import EngineInfo
-    from glmtts.history import Spoken
+    from glmtts.models.llm.history import Spoken
 
 FORMAT = b"\x01"
 TAG, MAC = 6, 16

@@ -21,11 +21,11 @@ from glmtts.checkpoint.loader import Model
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
 from glmtts.engine.options import Options
-from glmtts.models.counter import stream_keys
-from glmtts.models.decode import Decoder, Row
-from glmtts.models.kv_cache import KVCache
-from glmtts.models.prompt import LengthBounds
-from glmtts.models.surprise import surprise
+from glmtts.models.llm.decoder import Decoder, Row
+from glmtts.models.llm.kv_cache import KVCache
+from glmtts.models.llm.prompt import LengthBounds
+from glmtts.models.llm.prompt_score import surprise
+from glmtts.models.rng import stream_keys
 from glmtts.offline import tokens_to_mel
 from glmtts.voice.voice import Voice
 from tests.helpers.server import ROOT, Server

@@ -43,18 +43,18 @@ from glmtts.checkpoint.weights import (
 )
 from glmtts.config import MEL_BY_RATE, GenerationConfig, HiFTConfig, from_mapping
 from glmtts.errors import CheckpointError
-from glmtts.history import SLOT
-from glmtts.models.flow import Flow
-from glmtts.models.hift import HiFT, hift_config_from_reference
-from glmtts.models.llama import Llama
-from glmtts.models.prompt import SpecialIds
-from glmtts.models.surprise import surprise
-from glmtts.models.vocoder import Vocoder
-from glmtts.models.vocos import load_vocos
+from glmtts.models.encoders.speaker_encoder import CampPlus
+from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig, encoder_weights
+from glmtts.models.flow.flow import Flow
+from glmtts.models.llm.history import SLOT
+from glmtts.models.llm.llama import Llama
+from glmtts.models.llm.prompt import SpecialIds
+from glmtts.models.llm.prompt_score import surprise
+from glmtts.models.vocoder.hift import HiFT, hift_config_from_reference
+from glmtts.models.vocoder.interface import Vocoder
+from glmtts.models.vocoder.vocos import load_vocos
 from glmtts.text.frontend import Frontend
 from glmtts.text.tokenizer import Tokenizer
-from glmtts.voice.speaker_encoder import CampPlus
-from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig, encoder_weights
 from glmtts.voice.voice import VoiceMaker
 
 log = logging.getLogger(__name__)

@@ -22,11 +22,11 @@ from glmtts.engine.options import SoundLimits
 from glmtts.engine.speech import Item, Speech, frame_tokens, new_speech
 from glmtts.engine.streams import Stream, Utterance
 from glmtts.engine.voices import Conditioning, Key, VoiceMemories, condition, rehearse
-from glmtts.models.counter import frame_noise
-from glmtts.models.dit import stretch
-from glmtts.models.flow import Flow
-from glmtts.models.flow_memory import Before
-from glmtts.models.flow_rows import FlowRow, FlowRows
+from glmtts.models.flow.dit import stretch
+from glmtts.models.flow.flow import Flow
+from glmtts.models.flow.flow_batch import FlowRow, FlowRows
+from glmtts.models.flow.flow_cache import Before
+from glmtts.models.rng import frame_noise
 
 
 class FlowBlocks:

@@ -14,9 +14,9 @@ from torch import Tensor
 from glmtts.checkpoint.loader import Model
 from glmtts.engine.faults import Retries, as_ours
 from glmtts.errors import EngineError
-from glmtts.models.decode import BROKEN, IDLE, Decoder, Row
-from glmtts.models.kv_cache import KVCache
-from glmtts.models.recorded import recordable
+from glmtts.models.llm.cuda_graphs import recordable
+from glmtts.models.llm.decoder import BROKEN, IDLE, Decoder, Row
+from glmtts.models.llm.kv_cache import KVCache
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from glmtts.engine.options import DEFAULTS, Options, SoundLimits
 from glmtts.engine.scheduler import Scheduler
 from glmtts.engine.stats import EngineStats
 from glmtts.engine.steps import Steps
-from glmtts.history import History, check_spoken
+from glmtts.models.llm.history import History, check_spoken
 from glmtts.offline import check
 from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice

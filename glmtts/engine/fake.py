@@ -22,7 +22,7 @@ from glmtts.engine.job import EngineInfo, Job
 from glmtts.engine.line import Line
 from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pulse
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
-from glmtts.history import History, Prompt, check_spoken
+from glmtts.models.llm.history import History, Prompt, check_spoken
 from glmtts.text.frontend import Segment
 from glmtts.voice.reference_audio import load_recording
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from glmtts.dsp.audio import Wave
-from glmtts.history import Spoken
+from glmtts.models.llm.history import Spoken
 
 if TYPE_CHECKING:  # annotations only: the fake engine and the server need no torch
     from glmtts.engine.stats import EngineStats

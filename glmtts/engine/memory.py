@@ -15,8 +15,8 @@ from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import frames_for_tokens
 from glmtts.engine.options import Options, SoundLimits
 from glmtts.errors import DeviceMemoryError
-from glmtts.models.flow_memory import frame_bytes
-from glmtts.models.kv_cache import KVCache
+from glmtts.models.flow.flow_cache import frame_bytes
+from glmtts.models.llm.kv_cache import KVCache
 
 log = logging.getLogger(__name__)
 

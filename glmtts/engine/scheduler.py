@@ -21,7 +21,7 @@ from glmtts.engine.job import Job
 from glmtts.engine.line import Line
 from glmtts.engine.streams import Limits, Stream, Utterance
 from glmtts.errors import GlmTtsError
-from glmtts.history import History
+from glmtts.models.llm.history import History
 
 TOKENS_FIRST = 0.2
 """A block's tokens are due so long before its sound."""

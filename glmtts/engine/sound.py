@@ -19,7 +19,7 @@ from glmtts.engine.options import SoundLimits
 from glmtts.engine.speech import Item
 from glmtts.engine.streams import Stream
 from glmtts.engine.vocoding import NOTHING, forget, sound_of, speakable
-from glmtts.models.flow_rows import FlowRow
+from glmtts.models.flow.flow_batch import FlowRow
 
 
 class Made(NamedTuple):

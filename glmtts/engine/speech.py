@@ -13,9 +13,9 @@ from torch import Tensor
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
 from glmtts.engine.chunker import Block
 from glmtts.engine.streams import Stream, Utterance
-from glmtts.models.counter import stream_keys
-from glmtts.models.flow_memory import NOTHING, Before
-from glmtts.models.flow_rows import FlowRow
+from glmtts.models.flow.flow_batch import FlowRow
+from glmtts.models.flow.flow_cache import NOTHING, Before
+from glmtts.models.rng import stream_keys
 
 Item = tuple[Stream, Utterance, Block]
 

@@ -24,8 +24,8 @@ from glmtts.engine.sound import Sound
 from glmtts.engine.speech import Item
 from glmtts.engine.stats import ROWS, SECONDS, Counter, Pace
 from glmtts.engine.streams import Stream, Utterance
-from glmtts.models.decode import Row
-from glmtts.models.prompt import prompt_layout
+from glmtts.models.llm.decoder import Row
+from glmtts.models.llm.prompt import prompt_layout
 
 Drawn = tuple[Stream, Utterance]
 

@@ -12,7 +12,7 @@ from glmtts.dsp.audio import Wave
 from glmtts.engine.chunker import Block, Chunker, Ladder
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import Job
-from glmtts.history import History, Prompt, Spoken
+from glmtts.models.llm.history import History, Prompt, Spoken
 from glmtts.text.frontend import Segment
 
 

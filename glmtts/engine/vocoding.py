@@ -15,7 +15,7 @@ from torch import Tensor
 from glmtts.dsp.audio import Wave, cross_fade
 from glmtts.engine.speech import Speech
 from glmtts.engine.windows import Window, render
-from glmtts.models.vocoder import Vocoder
+from glmtts.models.vocoder.interface import Vocoder
 
 NOTHING: Wave = np.zeros(0, np.float32)
 

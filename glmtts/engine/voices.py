@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
-from glmtts.models.counter import frame_noise
-from glmtts.models.dit import stretch
-from glmtts.models.flow_memory import Memory
-from glmtts.models.flow_rows import FlowRow, FlowRows
+from glmtts.models.flow.dit import stretch
+from glmtts.models.flow.flow_batch import FlowRow, FlowRows
+from glmtts.models.flow.flow_cache import Memory
+from glmtts.models.rng import frame_noise
 from glmtts.voice.voice import Voice
 
 Key = tuple[str, int, int]

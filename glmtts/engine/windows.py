@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glmtts.models.vocoder import Vocoder
+from glmtts.models.vocoder.interface import Vocoder
 
 LENGTH_STEP = 20
 """Frames that the length of a batch is a multiple of. A new length takes as long as its sound, and 2 MiB."""

@@ -21,17 +21,17 @@ from glmtts.config import DiTConfig, FlowConfig, GenerationConfig, MelConfig, fr
 from glmtts.dsp.audio import hop_length
 from glmtts.dsp.features import fbank, log_mel
 from glmtts.errors import CheckpointError
-from glmtts.models.decode import Decoder, speak
-from glmtts.models.decode import Row as DecoderRow
-from glmtts.models.dit import block_mask
-from glmtts.models.flow import Flow
-from glmtts.models.hift import HiFT, hift_config_from_reference
-from glmtts.models.kv_cache import KVCache
-from glmtts.models.llama import Llama
-from glmtts.models.prompt import LengthBounds, SpecialIds, length_bounds, prompt_layout
-from glmtts.models.sampling import NO_TOKEN, ras_sample
+from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
+from glmtts.models.flow.dit import block_mask
+from glmtts.models.flow.flow import Flow
+from glmtts.models.llm.decoder import Decoder, speak
+from glmtts.models.llm.decoder import Row as DecoderRow
+from glmtts.models.llm.kv_cache import KVCache
+from glmtts.models.llm.llama import Llama
+from glmtts.models.llm.prompt import LengthBounds, SpecialIds, length_bounds, prompt_layout
+from glmtts.models.llm.sampling import NO_TOKEN, ras_sample
+from glmtts.models.vocoder.hift import HiFT, hift_config_from_reference
 from glmtts.parity.known_differences import DIFFERENT, FIELDS, ON_PURPOSE, parity_lines
-from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
 
 TOLERANCE = 2e-4
 STANDARD_ERRORS = 4.0

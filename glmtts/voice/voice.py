@@ -15,9 +15,9 @@ from torch import Tensor
 from glmtts.config import MelConfig
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, VOICE_RATE, Wave
 from glmtts.dsp.features import log_mel, resample
+from glmtts.models.encoders.speaker_encoder import CampPlus
+from glmtts.models.encoders.speech_tokenizer import WhisperVQ
 from glmtts.voice.reference_audio import load_recording
-from glmtts.voice.speaker_encoder import CampPlus
-from glmtts.voice.speech_tokenizer import WhisperVQ
 
 Follows = Callable[[tuple[int, ...], list[int]], bool]
 """Whether the AR model can follow a recording: ids of its transcript, its speech tokens."""

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import LlamaConfig
 
-from glmtts.models.llama import Llama
+from glmtts.models.llm.llama import Llama
 from glmtts.text.tokenizer import Tokenizer
 from scripts.nano import features, phones, tokens, vocabulary
 from scripts.nano.data import Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh

@@ -24,7 +24,7 @@ from transformers import WhisperFeatureExtractor
 
 from glmtts.checkpoint.model_info import fingerprint
 from glmtts.config import GenerationConfig
-from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
+from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from scripts.nano import ar, features, flow, packages, tokens, vocabulary, vocoder, voices, whisper
 from scripts.nano.training import averaged
 

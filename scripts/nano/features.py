@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from glmtts.config import MEL_24K
 from glmtts.dsp.features import log_mel, resample
-from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
+from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from scripts.nano import packages, whisper
 from scripts.nano.data import RATE, Corpus, Utterance, f0_track
 from scripts.nano.training import arguments, start

@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from glmtts.config import DiTConfig, FlowConfig
 from glmtts.dsp.features import resample
-from glmtts.models.dit_layers import Attention, FeedForward
-from glmtts.models.flow import Flow
-from glmtts.voice.speaker_encoder import CampPlus
+from glmtts.models.encoders.speaker_encoder import CampPlus
+from glmtts.models.flow.dit_layers import Attention, FeedForward
+from glmtts.models.flow.flow import Flow
 from scripts.nano import features, packages, tokens
 from scripts.nano.data import MEL_MEAN, MEL_STD, RATE, Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
 from scripts.nano.discriminators import Discriminators, adversarial_losses, of_mels

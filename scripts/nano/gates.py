@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from glmtts.config import GenerationConfig
-from glmtts.models.counter import frame_noise, stream_keys
+from glmtts.models.rng import frame_noise, stream_keys
 from scripts.judges import Recogniser, Wave, error_rate, overall_quality
 from scripts.nano import export, features, flow, remade, tokens, vocoder
 from scripts.nano.data import RATE, Corpus, Utterance

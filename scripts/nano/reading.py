@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from glmtts.config import GenerationConfig
-from glmtts.models.decode import Decoder, Row, speak
-from glmtts.models.kv_cache import KVCache
-from glmtts.models.llama import Llama
-from glmtts.models.prompt import SpecialIds, length_bounds, prompt_layout
+from glmtts.models.llm.decoder import Decoder, Row, speak
+from glmtts.models.llm.kv_cache import KVCache
+from glmtts.models.llm.llama import Llama
+from glmtts.models.llm.prompt import SpecialIds, length_bounds, prompt_layout
 from scripts.nano import ar, features, phones, tokens, vocabulary
 from scripts.nano.data import Utterance
 from scripts.nano.training import averaged

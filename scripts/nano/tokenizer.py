@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
+from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from scripts.nano import features, packages, phones, whisper
 from scripts.nano.data import MEL_MEAN, MEL_STD, Corpus, Utterance
 from scripts.nano.training import Run, arguments, cosine, mixed_precision, start

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from glmtts.config import MEL_24K, HiFTConfig
 from glmtts.dsp.features import log_mel
-from glmtts.models.hift import HiFT
+from glmtts.models.vocoder.hift import HiFT
 from scripts.nano import remade
 from scripts.nano.data import HOP, Corpus, Utterance, f0_track
 from scripts.nano.discriminators import RESOLUTIONS, adversarial_losses, of_waves

@@ -56,7 +56,7 @@ def _variables(stream: BinaryIO) -> dict[str, Tensor]:
 
 
 def encoder(model: Path) -> dict[str, Tensor]:
-    """Weights of all encoder layers, named as `glmtts.voice.speech_tokenizer.WhisperVQ` names its own."""
+    """Weights of all encoder layers, named as `glmtts.models.encoders.speech_tokenizer.WhisperVQ` names its own."""
     with model.open("rb") as stream:
         variables = _variables(stream)
     state = {ours: variables[f"encoder/{theirs}"] for theirs, ours in _TOP.items()}

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, WhisperFeatureExtractor
 
 from glmtts.config import DiTConfig, FlowConfig, HiFTConfig
-from glmtts.models.flow import Flow
-from glmtts.models.hift import HiFT
-from glmtts.models.llama import Llama
+from glmtts.models.encoders.speaker_encoder import CampPlus
+from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
+from glmtts.models.flow.flow import Flow
+from glmtts.models.llm.llama import Llama
+from glmtts.models.vocoder.hift import HiFT
 from glmtts.text.tokenizer import byte_ranks, write
-from glmtts.voice.speaker_encoder import CampPlus
-from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
 
 CODES = 40
 PHONEMES = ["<|N|>", "<|I3|>", "<|H|>", "<|AO3|>", "<|X|>", "<|IAN2|>", "<|ZH|>", "<|III1|>"]

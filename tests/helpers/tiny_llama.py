@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig
 
-from glmtts.models.llama import Llama
+from glmtts.models.llm.llama import Llama
 
 
 def tiny_config(**changes: Any) -> LlamaConfig:

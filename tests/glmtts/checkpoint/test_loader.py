@@ -20,7 +20,7 @@ from glmtts.checkpoint.loader import Model, load, pick_device
 from glmtts.checkpoint.model_info import fingerprint
 from glmtts.config import GenerationConfig, HiFTConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.surprise import surprise
+from glmtts.models.llm.prompt_score import surprise
 from tests.helpers.tiny_checkpoint import CODES, DIT, write_tiny_checkpoint
 
 

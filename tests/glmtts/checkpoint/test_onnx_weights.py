@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from glmtts.checkpoint.onnx_weights import read_onnx
 from glmtts.errors import CheckpointError
-from glmtts.voice.speaker_encoder import CampPlus
+from glmtts.models.encoders.speaker_encoder import CampPlus
 
 
 def small() -> nn.Sequential:

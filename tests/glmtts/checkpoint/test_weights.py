@@ -14,7 +14,7 @@ from transformers import LlamaConfig
 
 from glmtts.checkpoint.weights import build, load_strict, read_safetensors, read_torch
 from glmtts.errors import CheckpointError
-from glmtts.models.llama import Llama
+from glmtts.models.llm.llama import Llama
 from tests.helpers.tiny_checkpoint import LLAMA
 
 

@@ -13,7 +13,7 @@ from glmtts.checkpoint.loader import Model, load
 from glmtts.config import HiFTConfig
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.options import Options
-from glmtts.models.hift import HiFT
+from glmtts.models.vocoder.hift import HiFT
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 MakeEngine: TypeAlias = Callable[..., BatchEngine]

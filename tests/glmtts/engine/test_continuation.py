@@ -12,7 +12,7 @@ from glmtts.dsp.audio import Wave
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
 from glmtts.errors import InputError
-from glmtts.history import Spoken
+from glmtts.models.llm.history import Spoken
 from glmtts.text.frontend import Segment
 from tests.helpers.voices import made_up_voice
 

@@ -7,8 +7,8 @@ import pytest
 from glmtts.checkpoint.loader import Model
 from glmtts.engine.drawing import Drawing
 from glmtts.errors import EngineError
-from glmtts.models.decode import Row
-from glmtts.models.prompt import LengthBounds
+from glmtts.models.llm.decoder import Row
+from glmtts.models.llm.prompt import LengthBounds
 
 STEPS = 12
 

@@ -15,7 +15,7 @@ from glmtts.engine.engine import BatchEngine
 from glmtts.engine.handle import JobHandle
 from glmtts.engine.job import Job
 from glmtts.errors import DeviceMemoryError, EngineError, GlmTtsError
-from glmtts.models.flow import Conditions
+from glmtts.models.flow.flow import Conditions
 from glmtts.offline import synthesize
 from glmtts.text.frontend import Segment
 from tests.helpers.server import wait_until

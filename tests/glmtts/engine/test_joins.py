@@ -16,7 +16,7 @@ from glmtts.config import MEL_32K
 from glmtts.dsp.audio import Wave
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.job import Job
-from glmtts.models.vocos import Vocos
+from glmtts.models.vocoder.vocos import Vocos
 from glmtts.text.frontend import Segment
 from tests.helpers.voices import made_up_voice
 

@@ -12,7 +12,7 @@ from glmtts.engine import load_engine, loading
 from glmtts.engine.engine import BatchEngine
 from glmtts.engine.options import Options
 from glmtts.errors import CheckpointError, EngineError
-from glmtts.models.dit_layers import Block
+from glmtts.models.flow.dit_layers import Block
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 

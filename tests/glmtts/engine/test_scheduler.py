@@ -22,7 +22,7 @@ from glmtts.engine.line import Line
 from glmtts.engine.scheduler import Scheduler
 from glmtts.engine.streams import Limits, Stream, Utterance
 from glmtts.errors import BusyError, CancelledError, DeadlineError, EngineError
-from glmtts.history import History
+from glmtts.models.llm.history import History
 from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice
 

@@ -14,7 +14,7 @@ from glmtts.engine.chunker import Block
 from glmtts.engine.speech import Speech
 from glmtts.engine.vocoding import forget, sound_of, speakable
 from glmtts.engine.windows import LENGTH_STEP
-from glmtts.models.hift import HiFT
+from glmtts.models.vocoder.hift import HiFT
 
 PIECE = 60
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from glmtts.checkpoint.loader import Model
 from glmtts.engine.voices import VoiceMemories, condition, rehearse
-from glmtts.models.flow_memory import Memory
-from glmtts.models.flow_rows import FlowRows
+from glmtts.models.flow.flow_batch import FlowRows
+from glmtts.models.flow.flow_cache import Memory
 from tests.helpers.voices import made_up_voice
 
 CPU = torch.device("cpu")

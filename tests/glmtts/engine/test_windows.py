@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from glmtts.engine.windows import Window, render
-from glmtts.models.hift import HiFT
+from glmtts.models.vocoder.hift import HiFT
 
 
 def window(vocoder: HiFT, mel_tm: Tensor, seed: int, begin: int, end: int, phases_t: Tensor) -> tuple[Window, slice]:

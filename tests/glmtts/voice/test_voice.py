@@ -11,8 +11,8 @@ import torch
 from glmtts.config import MEL_BY_RATE
 from glmtts.dsp.features import log_mel
 from glmtts.errors import AudioError
-from glmtts.voice.speaker_encoder import CampPlus
-from glmtts.voice.speech_tokenizer import WhisperVQ, WhisperVQConfig
+from glmtts.models.encoders.speaker_encoder import CampPlus
+from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from glmtts.voice.voice import VoiceMaker, voice_digest
 
 TOKENIZER = WhisperVQConfig(

@@ -1,0 +1,262 @@
+"""The AR transformer: Llama, for training over whole sequences and for decoding with a cache (model.md §1).
+
+Written anew instead of taken from transformers because rows of one batch stand at different positions, and because
+at this size a step is launch overhead: one projection for q, k and v, one for gate and up, one cache write per layer.
+State-dict names are those of transformers' LlamaForCausalLM. Knows nothing about tokens' meaning, sampling or stopping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glmtts.errors import CheckpointError
+from glmtts.models.llm.kv_cache import KVCache, head_dim, kv_heads
+from glmtts.models.llm.rotary import Rotary, RotaryTable, rope_theta
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
+
+
+class LlamaOutput(NamedTuple):
+    """What a whole-sequence pass gives. `attention[layer]`: float32 (b, heads, n, n), rows sum to 1."""
+
+    logits: Tensor
+    hidden: Tensor
+    attention: dict[int, Tensor]
+
+
+class Fused:
+    """Linears of one input as one matrix product. Their parameters become views of the one matrix, so the memory is
+    not doubled and the state dict keeps its names and shapes. In float32 on the CPU the matrix lies input channel by
+    input channel: products with few rows, as decoding has, read it a third faster so (in bfloat16 much slower)."""
+
+    def __init__(self, *layers: nn.Linear) -> None:
+        weight = torch.cat([layer.weight.detach() for layer in layers])
+        by_input = weight.device.type == "cpu" and weight.dtype == torch.float32
+        self.weight = weight.t().contiguous().t() if by_input else weight
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        self.bias = torch.cat(biases) if biases else None
+        start = 0
+        for layer in layers:
+            end = start + layer.out_features
+            layer.weight = nn.Parameter(self.weight[start:end], requires_grad=False)
+            if self.bias is not None:
+                layer.bias = nn.Parameter(self.bias[start:end], requires_grad=False)
+            start = end
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions in the half-split layout of the hub's Llama weights."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.heads: int = config.num_attention_heads
+        self.kv_heads = kv_heads(config)
+        self.head_dim = head_dim(config)
+        bias = bool(config.attention_bias)
+        self.q_proj = nn.Linear(config.hidden_size, self.heads * self.head_dim, bias=bias)
+        self.k_proj = nn.Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
+        self.v_proj = nn.Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
+        self.o_proj = nn.Linear(self.heads * self.head_dim, config.hidden_size, bias=bias)
+        self.fused: Fused | None = None
+
+    def fuse(self) -> None:
+        self.fused = Fused(self.q_proj, self.k_proj, self.v_proj)
+        Fused(self.o_proj)  # for the layout
+
+    def project(self, x_bnd: Tensor, rotary: Rotary) -> Tensor:
+        """Queries, keys and values side by side: (b, n, heads + 2 × kv_heads, head_dim); the first two turned."""
+        parts = (self.q_proj, self.k_proj, self.v_proj)
+        qkv = self.fused(x_bnd) if self.fused is not None else torch.cat([part(x_bnd) for part in parts], dim=-1)
+        qkv = qkv.view(*x_bnd.shape[:2], -1, self.head_dim)
+        rotary.turn_(qkv[:, :, : self.heads + self.kv_heads])
+        return qkv
+
+    def forward(self, x_bnd: Tensor, rotary: Rotary, mask: Tensor | None, want_probs: bool) -> tuple[Tensor, Tensor]:
+        """Attends within the sequence itself. `mask` (b, 1, n, n) is true where seen; None means causal.
+
+        Returns the output and, if wanted, the attention weights (b, heads, n, n), else an empty tensor.
+        """
+        sizes = [self.heads, self.kv_heads, self.kv_heads]
+        q, k, v = torch.split(self.project(x_bnd, rotary).transpose(1, 2), sizes, dim=1)
+        if want_probs:
+            n = x_bnd.shape[1]
+            seen = torch.ones(n, n, dtype=torch.bool, device=x_bnd.device).tril() if mask is None else mask
+            k, v = (x.repeat_interleave(self.heads // self.kv_heads, dim=1) for x in (k, v))
+            scores = (q @ k.transpose(-1, -2) * self.head_dim**-0.5).masked_fill(~seen, float("-inf"))
+            probs = scores.softmax(dim=-1, dtype=torch.float32)
+            out = probs.to(v.dtype) @ v
+        else:
+            probs = x_bnd.new_empty(0)
+            out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=True)
+        return self.o_proj(out.transpose(1, 2).flatten(2)), probs
+
+    def extend(self, x_bnd: Tensor, step: Step, layer: int) -> Tensor:
+        """Attends to what the cache holds and to the new positions themselves, which it writes there first."""
+        b, n, _ = x_bnd.shape
+        qkv = self.project(x_bnd, step.rotary)
+        step.cache.write(layer, step.rows, step.positions, qkv[:, :, self.heads :])
+        k, v = step.cache.read(layer, step.rows, step.length)
+        # The heads that share a key head stand as further queries of it: nothing is repeated.
+        q = qkv[:, :, : self.heads].transpose(1, 2).reshape(b, self.kv_heads, -1, self.head_dim)
+        out = F.scaled_dot_product_attention(q, k, v, step.mask)
+        out = out.reshape(b, self.heads, n, self.head_dim).transpose(1, 2).reshape(b, n, -1)
+        projected: Tensor = self.o_proj(out)
+        return projected
+
+
+class MLP(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        bias = bool(config.mlp_bias)
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=bias)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=bias)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=bias)
+        self.fused: Fused | None = None
+
+    def fuse(self) -> None:
+        self.fused = Fused(self.gate_proj, self.up_proj)
+        Fused(self.down_proj)  # for the layout
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.fused(x).chunk(2, dim=-1) if self.fused is not None else (self.gate_proj(x), self.up_proj(x))
+        out: Tensor = self.down_proj(F.silu(gate) * up)
+        return out
+
+
+class Layer(nn.Module):
+    """Pre-norm block."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.self_attn = Attention(config)
+        self.mlp = MLP(config)
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+class Trunk(nn.Module):
+    """Everything below the head: the part that checkpoints call `model`."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList([Layer(config) for _ in range(config.num_hidden_layers)])
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def blocks(self) -> list[Layer]:
+        """The layers, by their type."""
+        return cast("list[Layer]", list(self.layers))
+
+
+class Step(NamedTuple):
+    """What the layers of one cached pass share. `mask` (b, 1, group × n, length) is added to the scores."""
+
+    cache: KVCache
+    rows: slice
+    positions: Tensor
+    length: int
+    rotary: Rotary
+    mask: Tensor
+
+
+class Llama(nn.Module):
+    """LlamaForCausalLM. `config` is transformers' LlamaConfig; CheckpointError if it asks for what we lack.
+
+    Tied embeddings: `lm_head.weight` is the embedding itself, and both names are in the state dict.
+    """
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._rotary = RotaryTable(head_dim(config), rope_theta(config))
+        if config.hidden_act != "silu":
+            raise CheckpointError(f"llm/config.json: hidden_act is {config.hidden_act!r}, only 'silu' is supported")
+        self.model = Trunk(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Fresh weights for training: normal with the config's `initializer_range`; biases 0, norms 1."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=self.config.initializer_range)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def fuse(self) -> None:
+        """For serving: merges q, k, v and gate, up. Call it last, after loading and moving; it freezes the weights."""
+        for layer in self.model.blocks():
+            layer.self_attn.fuse()
+            layer.mlp.fuse()
+
+    def forward(
+        self, ids_bn: Tensor, valid_bn: Tensor | None = None, *, attention_of: Collection[int] = ()
+    ) -> LlamaOutput:
+        """Whole sequences, causal, positions from 0; differentiable.
+
+        Args:
+            ids_bn: token ids (b, n).
+            valid_bn: bool (b, n), false at padding, which nobody else attends to; None when right padding is the
+                only padding and its outputs are ignored (the causal mask then suffices).
+            attention_of: layers whose attention weights are wanted (a guided-attention loss).
+        """
+        n = ids_bn.shape[1]
+        x = self.model.embed_tokens(ids_bn)
+        rotary = self._rotary.at(torch.arange(n, device=x.device)[None], n, dtype=x.dtype)
+        mask = None
+        if valid_bn is not None:
+            mask = torch.ones(n, n, dtype=torch.bool, device=x.device).tril() & valid_bn[:, None, None, :]
+            # A padded query sees at least itself: a row of nothing would be NaN, and so would its gradient.
+            mask = mask | torch.eye(n, dtype=torch.bool, device=x.device)
+        attention = {}
+        for index, layer in enumerate(self.model.blocks()):
+            out, probs = layer.self_attn(layer.input_layernorm(x), rotary, mask, index in attention_of)
+            if index in attention_of:
+                attention[index] = probs
+            x = x + out
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+        hidden = self.model.norm(x)
+        return LlamaOutput(self.lm_head(hidden), hidden, attention)
+
+    def extend(
+        self, ids_bn: Tensor, positions_b: Tensor, cache: KVCache, *, length: int, rows: slice | None = None
+    ) -> Tensor:
+        """Prefill and decode alike: feeds n more ids to each row, which stands at its own position. No sync.
+
+        Args:
+            ids_bn: (b, n). A row with fewer new ids is padded on the right: what the padding writes is hidden
+                from every later query until it is overwritten.
+            positions_b: int64 (b,), the position of each row's first new id.
+            cache: rows `rows` of it (default the first b) are read and written.
+            length: host int, at least max(positions_b) + n of the rows that matter: how much of a slot is looked at.
+
+        Returns: normed hidden states (b, n, hidden), input of `lm_head`.
+        """
+        assert length <= cache.length, f"{length} positions do not fit a slot of {cache.length}"
+        b, n = ids_bn.shape
+        x = self.model.embed_tokens(ids_bn)
+        positions = positions_b[:, None] + torch.arange(n, device=x.device)
+        hidden_keys = torch.arange(length, device=x.device) > positions[:, :, None]
+        mask = x.new_zeros(b, n, length).masked_fill_(hidden_keys, float("-inf"))
+        group = self.config.num_attention_heads // kv_heads(self.config)
+        mask = mask.repeat(1, group, 1)[:, None]
+        rotary = self._rotary.at(positions, cache.length, dtype=x.dtype)
+        step = Step(cache, slice(0, b) if rows is None else rows, positions, length, rotary, mask)
+        for index, layer in enumerate(self.model.blocks()):
+            x = x + layer.self_attn.extend(layer.input_layernorm(x), step, index)
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+        hidden: Tensor = self.model.norm(x)
+        return hidden
