@@ -16,7 +16,7 @@ from server import settings as setup
 from server.program import Program
 
 if TYPE_CHECKING:
-    from glmtts.engine.job import Engine
+    from glmtts.engine.api import Engine
 
 NANO = Path(__file__).parent / "checkpoints" / "nano"
 FAKE = "fake:"
@@ -45,7 +45,7 @@ def loader(settings: setup.Settings) -> tuple[Callable[[], Engine], Path | None]
 # Imported in the worker, when loading: the master process needs no torch.
 def _load(path: Path, settings: setup.Settings) -> Engine:
     from glmtts.engine import load_engine
-    from glmtts.engine.options import Options
+    from glmtts.engine.config import Options
 
     return load_engine(
         path,
@@ -57,7 +57,7 @@ def _load(path: Path, settings: setup.Settings) -> Engine:
 
 
 def _load_fake(options: str) -> Engine:
-    from glmtts.engine.fake import FakeEngine, FakeOptions
+    from glmtts.engine.runtime.fake import FakeEngine, FakeOptions
 
     return FakeEngine.load(FakeOptions.parse(options))
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from glmtts.checkpoint.loader import Model, load
     from glmtts.dsp.audio import Wave, to_int16
-    from glmtts.engine.job import Engine, EngineInfo, Handle, Job, Report
+    from glmtts.engine.api import Engine, EngineInfo, Handle, Job, Report
+    from glmtts.engine.runtime.offline import Speech, synthesize
     from glmtts.errors import (
         AudioDecodeError,
         AudioError,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
         TextError,
         UnsupportedError,
     )
-    from glmtts.offline import Speech, synthesize
     from glmtts.text.frontend import Segment
     from glmtts.text.replacements import read_replacements
     from glmtts.voice.voice import Voice, voice_digest
@@ -67,9 +67,9 @@ _HOMES = {
     "to_int16": "glmtts.dsp.audio",
     "Model": "glmtts.checkpoint.loader",
     "load": "glmtts.checkpoint.loader",
-    **dict.fromkeys(("Engine", "EngineInfo", "Handle", "Job", "Report"), "glmtts.engine.job"),
-    "Speech": "glmtts.offline",
-    "synthesize": "glmtts.offline",
+    **dict.fromkeys(("Engine", "EngineInfo", "Handle", "Job", "Report"), "glmtts.engine.api"),
+    "Speech": "glmtts.engine.runtime.offline",
+    "synthesize": "glmtts.engine.runtime.offline",
     "Segment": "glmtts.text.frontend",
     "read_replacements": "glmtts.text.replacements",
     "Voice": "glmtts.voice.voice",

@@ -30,12 +30,12 @@ from glmtts.checkpoint.loader import Model, load
 from glmtts.config import MEL_BY_RATE
 from glmtts.dsp.audio import TOKEN_RATE, Wave
 from glmtts.dsp.features import log_mel
-from glmtts.engine.chunker import Chunker, Ladder
-from glmtts.engine.engine import BatchEngine
-from glmtts.engine.job import Job
-from glmtts.engine.options import Options
-from glmtts.engine.streams import Limits
-from glmtts.offline import synthesize
+from glmtts.engine.api import Job
+from glmtts.engine.config import Options
+from glmtts.engine.runtime.engine import BatchEngine
+from glmtts.engine.runtime.offline import synthesize
+from glmtts.engine.scheduling.active_job import Limits
+from glmtts.engine.scheduling.chunking import Chunker, Ladder
 from glmtts.voice.voice import Voice
 from scripts import blocks_as_prompt
 from scripts.evaluate import prompts_of

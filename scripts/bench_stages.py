@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))  # run as a file, it does not see its own package
 
 from glmtts.checkpoint.loader import Model, load, load_llm  # noqa: E402  # the line above comes first
 from glmtts.config import GenerationConfig  # noqa: E402
-from glmtts.engine.chunker import Ladder  # noqa: E402
+from glmtts.engine.scheduling.chunking import Ladder  # noqa: E402
 from glmtts.models.flow.flow import Flow  # noqa: E402
 from glmtts.models.flow.flow_batch import FlowRow, FlowRows  # noqa: E402
 from glmtts.models.flow.flow_cache import NOTHING, Before  # noqa: E402

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
-from glmtts.engine.chunker import Block, Chunker, Ladder
-from glmtts.engine.options import SoundLimits
+from glmtts.engine.config import SoundLimits
+from glmtts.engine.runtime.offline import synthesize
+from glmtts.engine.scheduling.chunking import Block, Chunker, Ladder
 from glmtts.models.rng import frame_noise, stream_keys
-from glmtts.offline import synthesize
 from glmtts.voice.voice import Voice
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from server.errors import ApiError
 
 if TYPE_CHECKING:  # the engine's package imports torch, which this package does without
-    from glmtts.engine.job import EngineInfo
+    from glmtts.engine.api import EngineInfo
     from glmtts.models.llm.history import Spoken
 
 FORMAT = b"\x01"

@@ -23,7 +23,7 @@ from server.schema import VOICE_NAME
 from server.services import Services
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.job import Engine
+    from glmtts.engine.api import Engine
 
 _OURS = {"reference_audio": "recording", "reference_text": "transcript"}
 """Fields that glmtts names as /tts does, by the names that they have here."""

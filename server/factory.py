@@ -35,7 +35,7 @@ from server.voice_cache import VoiceCache
 from server.voices import VoiceStore
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.job import Engine
+    from glmtts.engine.api import Engine
 
 log = logging.getLogger("server.requests")
 

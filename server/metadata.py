@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the id is needed before anything heavy is imported
-    from glmtts.engine.job import EngineInfo
+    from glmtts.engine.api import EngineInfo
     from server.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from server.settings import Settings
 from server.shared import Limits
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.job import Engine, EngineInfo
+    from glmtts.engine.api import Engine, EngineInfo
 
 log = logging.getLogger(__name__)
 

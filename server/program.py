@@ -25,7 +25,7 @@ from server.worker import Worker
 if TYPE_CHECKING:  # the master process imports neither Flask nor the engine
     from flask import Flask
 
-    from glmtts.engine.job import Engine
+    from glmtts.engine.api import Engine
     from server.node import Node
     from server.tracing import Tracing
 

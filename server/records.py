@@ -22,7 +22,7 @@ from werkzeug.datastructures import Headers
 from server.playback import Playback
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.job import Report
+    from glmtts.engine.api import Report
 
 Cancellation = Literal["hangup", "unread", "shutdown"]
 """The caller closed the connection; he took no more of the answer; the node was leaving."""

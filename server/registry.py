@@ -21,7 +21,7 @@ from server.consul_client import AgentClient, ConsulError, Entry, Listing
 from server.settings import Settings
 
 if TYPE_CHECKING:  # remove_own runs before anything heavy is imported
-    from glmtts.engine.job import EngineInfo
+    from glmtts.engine.api import EngineInfo
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from server.stream import SpeechStream, collect
 
 if TYPE_CHECKING:  # they import torch, which this package does without
     from glmtts.dsp.audio import Wave
-    from glmtts.engine.job import Engine, Handle, Job
+    from glmtts.engine.api import Engine, Handle, Job
     from glmtts.voice.voice import Voice
 
 SERVER_TIMING = ("queue", "text", "voice", "ar", "flow", "vocoder")
@@ -65,7 +65,7 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
 
 
 def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: bytes | None, stream: bool) -> Job:
-    from glmtts.engine.job import Job  # has been imported with the engine; at the top it would import torch
+    from glmtts.engine.api import Job  # has been imported with the engine; at the top it would import torch
 
     began = time.monotonic()
     before = continuation.read(asked.continuation, engine.info) if asked.continuation is not None else Continuation()

@@ -18,7 +18,7 @@ from glmtts.errors import CancelledError, EngineError
 from server.encoding import Encoder, Resampler
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.job import Handle
+    from glmtts.engine.api import Handle
 
 _NOTHING: Wave = np.zeros(0, np.float32)
 

@@ -18,15 +18,15 @@ import torch
 
 import glmtts
 from glmtts.checkpoint.loader import Model
-from glmtts.engine.engine import BatchEngine
-from glmtts.engine.job import Job
-from glmtts.engine.options import Options
+from glmtts.engine.api import Job
+from glmtts.engine.config import Options
+from glmtts.engine.runtime.engine import BatchEngine
+from glmtts.engine.runtime.offline import tokens_to_mel
 from glmtts.models.llm.decoder import Decoder, Row
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.prompt import LengthBounds
 from glmtts.models.llm.prompt_score import surprise
 from glmtts.models.rng import stream_keys
-from glmtts.offline import tokens_to_mel
 from glmtts.voice.voice import Voice
 from tests.helpers.server import ROOT, Server
 

@@ -13,7 +13,7 @@ from typing import cast
 from flask import Flask
 
 import app
-from glmtts.engine.fake import FakeOptions
+from glmtts.engine.runtime.fake import FakeOptions
 from server.routes import make_routes
 from server.schema import SpeechRequest
 from server.services import Services

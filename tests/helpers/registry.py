@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from glmtts.engine.job import EngineInfo
+from glmtts.engine.api import EngineInfo
 from server.registry import Registry
 from server.settings import Settings
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import app
-from glmtts.engine.engine import BatchEngine
+from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.errors import CheckpointError
 from server.settings import Settings
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from glmtts.engine.job import EngineInfo
+from glmtts.engine.api import EngineInfo
 from server.consul_client import AgentClient, ConsulError, parse_address
 from server.registry import Registry
 from server.settings import Settings

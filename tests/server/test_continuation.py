@@ -13,7 +13,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmtts.engine.job import EngineInfo
+from glmtts.engine.api import EngineInfo
 from server import continuation
 from server.continuation import Continuation
 from server.errors import ApiError

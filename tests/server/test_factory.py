@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from glmtts.engine.fake import FakeEngine, FakeOptions
+from glmtts.engine.runtime.fake import FakeEngine, FakeOptions
 from glmtts.voice.voice import Voice
 from server.factory import create_app, make_services
 from server.settings import Settings

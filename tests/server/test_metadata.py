@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from glmtts.engine.job import EngineInfo
+from glmtts.engine.api import EngineInfo
 from server.metadata import (
     check_advertised,
     health_url,

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from glmtts.engine.fake import FakeEngine, FakeOptions
-from glmtts.engine.job import Engine, EngineInfo, Handle, Job
+from glmtts.engine.api import Engine, EngineInfo, Handle, Job
+from glmtts.engine.runtime.fake import FakeEngine, FakeOptions
 from glmtts.errors import CancelledError, CheckpointError
 from server.errors import ApiError
 from server.node import Node

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from glmtts.dsp.audio import Wave
-from glmtts.engine.job import Report
+from glmtts.engine.api import Report
 from glmtts.errors import CancelledError, DeviceMemoryError, EngineError
 from server.encoding import Resampler, make_encoder
 from server.stream import SpeechStream, collect

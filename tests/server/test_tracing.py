@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from werkzeug.datastructures import Headers
 
-from glmtts.engine.job import Report
+from glmtts.engine.api import Report
 from server.records import Record
 from server.settings import Settings
 from server.tracing import OtlpTracing, make_tracing

@@ -11,8 +11,8 @@ import torch
 
 from glmtts.checkpoint.loader import Model, load
 from glmtts.config import HiFTConfig
-from glmtts.engine.engine import BatchEngine
-from glmtts.engine.options import Options
+from glmtts.engine.config import Options
+from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.models.vocoder.hift import HiFT
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 

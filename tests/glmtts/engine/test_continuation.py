@@ -9,8 +9,8 @@ import pytest
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import Wave
-from glmtts.engine.engine import BatchEngine
-from glmtts.engine.job import Job
+from glmtts.engine.api import Job
+from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.errors import InputError
 from glmtts.models.llm.history import Spoken
 from glmtts.text.frontend import Segment

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import Wave
-from glmtts.engine.engine import BatchEngine
-from glmtts.engine.job import Job
-from glmtts.engine.options import Options
-from glmtts.engine.streams import Limits
+from glmtts.engine.api import Job
+from glmtts.engine.config import Options
+from glmtts.engine.runtime.engine import BatchEngine
+from glmtts.engine.runtime.offline import Speech, synthesize
+from glmtts.engine.scheduling.active_job import Limits
 from glmtts.errors import (
     BusyError,
     CancelledError,
@@ -27,7 +28,6 @@ from glmtts.errors import (
     TextError,
     UnsupportedError,
 )
-from glmtts.offline import Speech, synthesize
 from glmtts.text.frontend import Segment
 from tests.helpers.server import wait_until
 from tests.helpers.voices import made_up_voice

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from glmtts.engine.fake import FakeEngine, FakeOptions
-from glmtts.engine.job import Engine, Job
+from glmtts.engine.api import Engine, Job
+from glmtts.engine.runtime.fake import FakeEngine, FakeOptions
 from glmtts.errors import (
     AudioDecodeError,
     BusyError,

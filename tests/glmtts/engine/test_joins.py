@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from glmtts.checkpoint.loader import Model
 from glmtts.config import MEL_32K
 from glmtts.dsp.audio import Wave
-from glmtts.engine.engine import BatchEngine
-from glmtts.engine.job import Job
+from glmtts.engine.api import Job
+from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.models.vocoder.vocos import Vocos
 from glmtts.text.frontend import Segment
 from tests.helpers.voices import made_up_voice

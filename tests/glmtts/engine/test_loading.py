@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from glmtts.engine import load_engine, loading
-from glmtts.engine.engine import BatchEngine
-from glmtts.engine.options import Options
+from glmtts.engine import load_engine
+from glmtts.engine.config import Options
+from glmtts.engine.runtime import loading
+from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.errors import CheckpointError, EngineError
 from glmtts.models.flow.dit_layers import Block
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
-from glmtts.engine.engine import BatchEngine
-from glmtts.engine.handle import JobHandle
-from glmtts.engine.job import Job
+from glmtts.engine.api import Job
+from glmtts.engine.runtime.engine import BatchEngine
+from glmtts.engine.runtime.offline import synthesize
+from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.errors import DeviceMemoryError, EngineError, GlmTtsError
 from glmtts.models.flow.flow import Conditions
-from glmtts.offline import synthesize
 from glmtts.text.frontend import Segment
 from tests.helpers.server import wait_until
 from tests.helpers.voices import made_up_voice

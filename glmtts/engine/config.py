@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from glmtts.engine.chunker import Ladder
-from glmtts.engine.streams import Limits
+from glmtts.engine.scheduling.active_job import Limits
+from glmtts.engine.scheduling.chunking import Ladder
 
 
 @dataclass(frozen=True)

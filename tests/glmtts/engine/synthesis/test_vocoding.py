@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
-from glmtts.engine.chunker import Block
-from glmtts.engine.speech import Speech
-from glmtts.engine.vocoding import forget, sound_of, speakable
-from glmtts.engine.windows import LENGTH_STEP
+from glmtts.engine.scheduling.chunking import Block
+from glmtts.engine.synthesis.segment_audio import Speech
+from glmtts.engine.synthesis.vocoder_batch import LENGTH_STEP
+from glmtts.engine.synthesis.vocoding import forget, sound_of, speakable
 from glmtts.models.vocoder.hift import HiFT
 
 PIECE = 60

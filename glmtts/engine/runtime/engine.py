@@ -11,18 +11,18 @@ from collections.abc import Mapping
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import FRAME_RATE, TOKEN_RATE
-from glmtts.engine.deadlines import Expectation
-from glmtts.engine.handle import JobHandle
-from glmtts.engine.job import EngineInfo, Job
-from glmtts.engine.line import Line
-from glmtts.engine.loops import Loops
-from glmtts.engine.memory import reserve
-from glmtts.engine.options import DEFAULTS, Options, SoundLimits
-from glmtts.engine.scheduler import Scheduler
+from glmtts.engine.api import EngineInfo, Job
+from glmtts.engine.config import DEFAULTS, Options, SoundLimits
+from glmtts.engine.runtime.loop import Steps
+from glmtts.engine.runtime.memory_budget import reserve
+from glmtts.engine.runtime.offline import check
+from glmtts.engine.runtime.threads import Loops
+from glmtts.engine.scheduling.job_handle import JobHandle
+from glmtts.engine.scheduling.job_queue import Line
+from glmtts.engine.scheduling.priority import Expectation
+from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import EngineStats
-from glmtts.engine.steps import Steps
 from glmtts.models.llm.history import History, check_spoken
-from glmtts.offline import check
 from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice
 
@@ -61,7 +61,7 @@ class BatchEngine:
         self._steps = Steps(model, options, sound, self._line, self._scheduler, threads)
         self._loop = Loops(self._line, model.device, self._steps.fail_all, self._scheduler.waits, *self._steps.loops())
 
-    # What a caller asks for: see `glmtts.engine.job.Engine`.
+    # What a caller asks for: see `glmtts.engine.api.Engine`.
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
         self._frontend = self._model.frontend.replacing(words)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from threading import Condition
 from weakref import WeakSet
 
-from glmtts.engine.handle import JobHandle
-from glmtts.engine.job import Job
+from glmtts.engine.api import Job
+from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.errors import BusyError, EngineError
 
 

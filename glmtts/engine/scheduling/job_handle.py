@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from threading import Condition
 
 from glmtts.dsp.audio import Wave
-from glmtts.engine.job import FinishReason, Job, Report
+from glmtts.engine.api import FinishReason, Job, Report
 from glmtts.errors import CancelledError, DeadlineError
 
 
@@ -47,7 +47,7 @@ class JobHandle:
     # The request thread's side.
 
     def chunks(self) -> Iterator[Wave]:
-        """See `glmtts.engine.job.Handle`."""
+        """See `glmtts.engine.api.Handle`."""
         while True:
             with self._changed:
                 self._wait_in_line()
@@ -71,7 +71,7 @@ class JobHandle:
             self._finish("error", DeadlineError("the request waited in line until its deadline"))
 
     def cancel(self) -> None:
-        """See `glmtts.engine.job.Handle`."""
+        """See `glmtts.engine.api.Handle`."""
         self._give_up(CancelledError("the caller went away"))
 
     # The engine's side.

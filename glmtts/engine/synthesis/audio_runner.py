@@ -13,12 +13,12 @@ import torch
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import Wave
-from glmtts.engine.blocks import FlowBlocks
-from glmtts.engine.faults import Retries, as_ours
-from glmtts.engine.options import SoundLimits
-from glmtts.engine.speech import Item
-from glmtts.engine.streams import Stream
-from glmtts.engine.vocoding import NOTHING, forget, sound_of, speakable
+from glmtts.engine.config import SoundLimits
+from glmtts.engine.scheduling.active_job import Stream
+from glmtts.engine.synthesis.flow_chunks import FlowBlocks
+from glmtts.engine.synthesis.retries import Retries, as_ours
+from glmtts.engine.synthesis.segment_audio import Item
+from glmtts.engine.synthesis.vocoding import NOTHING, forget, sound_of, speakable
 from glmtts.models.flow.flow_batch import FlowRow
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glmtts.engine.windows import Window, render
+from glmtts.engine.synthesis.vocoder_batch import Window, render
 from glmtts.models.vocoder.hift import HiFT
 
 

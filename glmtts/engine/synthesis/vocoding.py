@@ -13,8 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from glmtts.dsp.audio import Wave, cross_fade
-from glmtts.engine.speech import Speech
-from glmtts.engine.windows import Window, render
+from glmtts.engine.synthesis.segment_audio import Speech
+from glmtts.engine.synthesis.vocoder_batch import Window, render
 from glmtts.models.vocoder.interface import Vocoder
 
 NOTHING: Wave = np.zeros(0, np.float32)

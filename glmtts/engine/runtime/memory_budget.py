@@ -13,7 +13,7 @@ import torch
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import frames_for_tokens
-from glmtts.engine.options import Options, SoundLimits
+from glmtts.engine.config import Options, SoundLimits
 from glmtts.errors import DeviceMemoryError
 from glmtts.models.flow.flow_cache import frame_bytes
 from glmtts.models.llm.kv_cache import KVCache

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
-from glmtts.engine.chunker import Block
-from glmtts.engine.streams import Stream, Utterance
+from glmtts.engine.scheduling.active_job import Stream, Utterance
+from glmtts.engine.scheduling.chunking import Block
 from glmtts.models.flow.flow_batch import FlowRow
 from glmtts.models.flow.flow_cache import NOTHING, Before
 from glmtts.models.rng import stream_keys

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
-from glmtts.engine.faults import Retries, as_ours
+from glmtts.engine.synthesis.retries import Retries, as_ours
 from glmtts.errors import EngineError
 from glmtts.models.llm.cuda_graphs import recordable
 from glmtts.models.llm.decoder import BROKEN, IDLE, Decoder, Row

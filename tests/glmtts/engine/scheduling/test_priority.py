@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmtts.engine.deadlines import (
+from glmtts.engine.scheduling.priority import (
     FIRST,
     HEADROOM,
     SLACK,

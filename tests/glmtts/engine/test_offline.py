@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 from glmtts.checkpoint.loader import Model, load
+from glmtts.engine.runtime.offline import Speech, synthesize, tokens_to_mel
 from glmtts.errors import InputError, TextError, UnsupportedError
-from glmtts.offline import Speech, synthesize, tokens_to_mel
 from glmtts.voice.voice import Voice
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 

@@ -2,7 +2,7 @@
 
 A block follows what was said: the frames of the voice's prompt and the last ones before it are not made again but
 remembered, as the solver went through them. So a block costs the same wherever it stands, and little more than its own
-frames. A job that nobody listens to as it comes is made segment by segment, prompt and all, as `glmtts.offline` does.
+frames. A job that nobody listens to as it comes is made segment by segment, prompt and all, as `glmtts.engine.runtime.offline` does.
 Knows nothing about slots, deadlines, waveforms. Dimension names: t time in mel frames, m mel bins, n tokens.
 """
 
@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glmtts.dsp.audio import frames_for_tokens
-from glmtts.engine.options import SoundLimits
-from glmtts.engine.speech import Item, Speech, frame_tokens, new_speech
-from glmtts.engine.streams import Stream, Utterance
-from glmtts.engine.voices import Conditioning, Key, VoiceMemories, condition, rehearse
+from glmtts.engine.config import SoundLimits
+from glmtts.engine.scheduling.active_job import Stream, Utterance
+from glmtts.engine.synthesis.segment_audio import Item, Speech, frame_tokens, new_speech
+from glmtts.engine.synthesis.voice_prompt_cache import Conditioning, Key, VoiceMemories, condition, rehearse
 from glmtts.models.flow.dit import stretch
 from glmtts.models.flow.flow import Flow
 from glmtts.models.flow.flow_batch import FlowRow, FlowRows
@@ -148,7 +148,7 @@ class FlowBlocks:
         )
 
     def _whole(self, item: Item, speech: Speech) -> FlowRow:
-        """A segment as one piece, with the prompt in it: see `glmtts.offline.tokens_to_mel`."""
+        """A segment as one piece, with the prompt in it: see `glmtts.engine.runtime.offline.tokens_to_mel`."""
         stream, utterance, _ = item
         voice, frames = self._voice(stream), frames_for_tokens(len(utterance.tokens), stream.job.speed)
         tokens_n: Tensor = torch.tensor(utterance.tokens, device=self._device)

@@ -13,17 +13,17 @@ import time
 import torch
 
 from glmtts.checkpoint.loader import Model
-from glmtts.engine.deadlines import work
-from glmtts.engine.drawing import Drawing
-from glmtts.engine.faults import as_ours
-from glmtts.engine.line import Line
-from glmtts.engine.loops import Loop
-from glmtts.engine.options import Options, SoundLimits
-from glmtts.engine.scheduler import Scheduler
-from glmtts.engine.sound import Sound
-from glmtts.engine.speech import Item
+from glmtts.engine.config import Options, SoundLimits
+from glmtts.engine.runtime.threads import Loop
+from glmtts.engine.scheduling.active_job import Stream, Utterance
+from glmtts.engine.scheduling.job_queue import Line
+from glmtts.engine.scheduling.priority import work
+from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import ROWS, SECONDS, Counter, Pace
-from glmtts.engine.streams import Stream, Utterance
+from glmtts.engine.synthesis.audio_runner import Sound
+from glmtts.engine.synthesis.decode_runner import Drawing
+from glmtts.engine.synthesis.retries import as_ours
+from glmtts.engine.synthesis.segment_audio import Item
 from glmtts.models.llm.decoder import Row
 from glmtts.models.llm.prompt import prompt_layout
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glmtts.checkpoint.loader import Model
-from glmtts.engine.drawing import Drawing
+from glmtts.engine.synthesis.decode_runner import Drawing
 from glmtts.errors import EngineError
 from glmtts.models.llm.decoder import Row
 from glmtts.models.llm.prompt import LengthBounds

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from glmtts.engine.line import Line
+from glmtts.engine.scheduling.job_queue import Line
 from glmtts.engine.stats import Pulse
 
 log = logging.getLogger(__name__)

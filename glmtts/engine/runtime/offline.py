@@ -18,7 +18,7 @@ from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import Wave, frames_for_tokens
-from glmtts.engine.job import Report
+from glmtts.engine.api import Report
 from glmtts.errors import InputError, UnsupportedError
 from glmtts.models.llm.decoder import Decoder, Row, speak
 from glmtts.models.llm.history import History

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmtts.engine.chunker import Block, Chunker, Ladder
+from glmtts.engine.scheduling.chunking import Block, Chunker, Ladder
 
 LADDERS = st.builds(
     Ladder,

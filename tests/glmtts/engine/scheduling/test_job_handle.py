@@ -9,9 +9,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from glmtts.engine.handle import JobHandle
-from glmtts.engine.job import Job
-from glmtts.engine.line import Line
+from glmtts.engine.api import Job
+from glmtts.engine.scheduling.job_handle import JobHandle
+from glmtts.engine.scheduling.job_queue import Line
 from glmtts.errors import BusyError, CancelledError, DeadlineError, EngineError
 from glmtts.voice.voice import Voice
 

@@ -9,9 +9,9 @@ import torch
 from glmtts.checkpoint.loader import Model, load, pick_device
 from glmtts.checkpoint.precision import bfloat16_pays
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
-from glmtts.engine.engine import BatchEngine
-from glmtts.engine.job import Job
-from glmtts.engine.options import DEFAULTS, Options
+from glmtts.engine.api import Job
+from glmtts.engine.config import DEFAULTS, Options
+from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.text.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice

@@ -17,9 +17,9 @@ import numpy as np
 
 from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import TOKEN_RATE, Wave
-from glmtts.engine.handle import JobHandle
-from glmtts.engine.job import EngineInfo, Job
-from glmtts.engine.line import Line
+from glmtts.engine.api import EngineInfo, Job
+from glmtts.engine.scheduling.job_handle import JobHandle
+from glmtts.engine.scheduling.job_queue import Line
 from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pulse
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
 from glmtts.models.llm.history import History, Prompt, check_spoken
@@ -84,7 +84,7 @@ class FakeVoice:
 
 
 class FakeEngine:
-    """See the module. The public names are those of `glmtts.engine.job.Engine`."""
+    """See the module. The public names are those of `glmtts.engine.api.Engine`."""
 
     def __init__(self, options: FakeOptions = FakeOptions()) -> None:
         self.info = EngineInfo("fake", options.version, ("zh", "en"), RATES, ("emotion", "streaming"), "cpu", 1)

@@ -15,11 +15,11 @@ from itertools import chain
 from typing import Literal
 
 from glmtts.dsp.audio import TOKEN_RATE, Wave
-from glmtts.engine.chunker import WHOLE, Block, Chunker, Ladder
-from glmtts.engine.deadlines import Expectation, Piece, Standing, may_begin, urgency, work
-from glmtts.engine.job import Job
-from glmtts.engine.line import Line
-from glmtts.engine.streams import Limits, Stream, Utterance
+from glmtts.engine.api import Job
+from glmtts.engine.scheduling.active_job import Limits, Stream, Utterance
+from glmtts.engine.scheduling.chunking import WHOLE, Block, Chunker, Ladder
+from glmtts.engine.scheduling.job_queue import Line
+from glmtts.engine.scheduling.priority import Expectation, Piece, Standing, may_begin, urgency, work
 from glmtts.errors import GlmTtsError
 from glmtts.models.llm.history import History
 

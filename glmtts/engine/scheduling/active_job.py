@@ -9,9 +9,9 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from glmtts.dsp.audio import Wave
-from glmtts.engine.chunker import Block, Chunker, Ladder
-from glmtts.engine.handle import JobHandle
-from glmtts.engine.job import Job
+from glmtts.engine.api import Job
+from glmtts.engine.scheduling.chunking import Block, Chunker, Ladder
+from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.models.llm.history import History, Prompt, Spoken
 from glmtts.text.frontend import Segment
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmtts.checkpoint.loader import Model
-from glmtts.engine.voices import VoiceMemories, condition, rehearse
+from glmtts.engine.synthesis.voice_prompt_cache import VoiceMemories, condition, rehearse
 from glmtts.models.flow.flow_batch import FlowRows
 from glmtts.models.flow.flow_cache import Memory
 from tests.helpers.voices import made_up_voice

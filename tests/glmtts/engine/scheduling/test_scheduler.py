@@ -14,13 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import Wave
-from glmtts.engine.chunker import Block, Ladder
-from glmtts.engine.deadlines import Expectation
-from glmtts.engine.handle import JobHandle
-from glmtts.engine.job import Job
-from glmtts.engine.line import Line
-from glmtts.engine.scheduler import Scheduler
-from glmtts.engine.streams import Limits, Stream, Utterance
+from glmtts.engine.api import Job
+from glmtts.engine.scheduling.active_job import Limits, Stream, Utterance
+from glmtts.engine.scheduling.chunking import Block, Ladder
+from glmtts.engine.scheduling.job_handle import JobHandle
+from glmtts.engine.scheduling.job_queue import Line
+from glmtts.engine.scheduling.priority import Expectation
+from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.errors import BusyError, CancelledError, DeadlineError, EngineError
 from glmtts.models.llm.history import History
 from glmtts.text.frontend import Segment
