@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server import settings as setup
-from server.program import Program
+from server.wsgi.gunicorn_app import Program
 
 if TYPE_CHECKING:
     from glmtts.engine.api import Engine

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from glmtts.errors import CancelledError, EngineError
+from server.cluster_config import Limits
 from server.errors import ApiError
 from server.settings import Settings
-from server.shared import Limits
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
     from glmtts.engine.api import Engine, EngineInfo

@@ -12,7 +12,7 @@ ALLOWED = {
     # A date is all that Retry-After may have; the chooser bounds what comes of it, and our server sends seconds.
     ("client/glmtts_client/api.py", "_retry_after"),
     # A span has a date; it is made of a monotonic moment when it is sent.
-    ("server/tracing.py", "_epoch"),
+    ("server/observability/tracing.py", "_epoch"),
 }
 """Where it is read all the same."""
 

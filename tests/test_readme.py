@@ -14,9 +14,9 @@ from flask import Flask
 
 import app
 from glmtts.engine.runtime.fake import FakeOptions
-from server.routes import make_routes
-from server.schema import SpeechRequest
-from server.services import Services
+from server.http.context import Services
+from server.http.routes import make_routes
+from server.http.schemas import SpeechRequest
 from server.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

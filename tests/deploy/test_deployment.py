@@ -18,17 +18,17 @@ import hcl2
 import pytest
 import yaml
 from flask import Flask
+from tests.server.test_metrics import SERIES
 
 import app
 from server import settings as setup
-from server.program import Program
-from server.routes import make_routes
-from server.services import Services
+from server.http.context import Services
+from server.http.routes import make_routes
 from server.settings import Settings
-from server.worker import Worker
+from server.wsgi.gunicorn_app import Program
+from server.wsgi.worker import Worker
 from tests.helpers.promql import series
 from tests.helpers.server import ROOT, Server
-from tests.server.test_metrics import SERIES
 
 FOLDER = ROOT / "deploy"
 KUBERNETES = sorted((FOLDER / "kubernetes").glob("*.yaml"))

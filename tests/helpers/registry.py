@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from glmtts.engine.api import EngineInfo
-from server.registry import Registry
+from server.discovery.registration import Registry
 from server.settings import Settings
 
 INFO = EngineInfo("nano", "0.3", ("zh", "en"), (24000,), ("streaming",), "cpu", 1)

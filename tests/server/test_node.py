@@ -9,10 +9,10 @@ import pytest
 from glmtts.engine.api import Engine, EngineInfo, Handle, Job
 from glmtts.engine.runtime.fake import FakeEngine, FakeOptions
 from glmtts.errors import CancelledError, CheckpointError
+from server.cluster_config import SharedConfig
 from server.errors import ApiError
 from server.node import Node
 from server.settings import Settings
-from server.shared import SharedConfig
 from tests.helpers.server import recording, wait_until
 
 

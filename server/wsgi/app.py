@@ -1,0 +1,176 @@
+"""Puts the application together from what is passed in; nothing happens at import.
+
+Knows nothing about gunicorn, and of the engine only its interface.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response, g, request
+
+from glmtts.errors import GlmTtsError
+from server import errors
+from server.cluster_config import SharedConfig
+from server.discovery.config_watcher import RemoteConfig
+from server.discovery.metadata import metadata
+from server.discovery.registration import Registry
+from server.errors import ApiError
+from server.http.auth import ApiKeys
+from server.http.context import Services
+from server.http.disconnect import HangupWatch
+from server.http.enrolment import prepare_default
+from server.http.routes import OPEN, make_routes
+from server.node import Node
+from server.observability import collectors
+from server.observability.metrics import Metrics
+from server.observability.request_log import Record, Records
+from server.observability.tracing import make_tracing
+from server.settings import Settings
+from server.voices.cache import VoiceCache
+from server.voices.store import VoiceStore
+
+if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
+    from glmtts.engine.api import Engine
+
+log = logging.getLogger("server.requests")
+
+KV_PATIENCE = 2.0
+"""Seconds that a node which has loaded waits for the shared configuration before it goes on without."""
+
+
+def make_services(settings: Settings, load_engine: Callable[[], Engine], voices: Path | None) -> Services:
+    """This process's node, and everything that the routes need beside it.
+
+    `voices` is the folder of the checkpoint's own voices. OSError: no file of API keys.
+    """
+    metrics = Metrics()
+    shared = SharedConfig(settings)
+    registry = Registry(settings, None, lambda: 0.0, settings.port)
+    remote = RemoteConfig(settings, shared, metrics.config_changed) if settings.consul else None
+    began = time.monotonic()
+
+    def loaded(engine: Engine) -> None:
+        shared.set_replacements = engine.set_replacements
+        if remote is not None:
+            remote.start(KV_PATIENCE)
+        _warm(services, engine)
+        metrics.loaded(engine.info, time.monotonic() - began)
+
+    node = Node(
+        settings,
+        load_engine,
+        registry,
+        limits=lambda: shared.limits,
+        loaded=loaded,
+        cut=metrics.cut.inc,
+        die=os._exit,
+    )
+    services = Services(
+        settings=settings,
+        shared=shared,
+        node=node,
+        voices=make_store(settings, voices),
+        cache=VoiceCache(items=settings.voice_cache_items, size=settings.voice_cache_bytes),
+        metrics=metrics,
+        records=Records(settings.records),
+        hangups=HangupWatch(),
+        keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
+        tracing=make_tracing(settings),
+        metadata=lambda: metadata(node.engine.info, settings),
+    )
+    _watch(services, registry, remote)
+    return services
+
+
+def make_store(settings: Settings, own: Path | None) -> VoiceStore:
+    """The stored voices: those of the settings' folder, then `own`, the checkpoint's."""
+    folders = [folder for folder in (settings.voices_dir, own) if folder is not None]
+    writable = settings.voices_dir or (own if settings.write_checkpoint_voices else None)
+    return VoiceStore(folders, writable, limit=settings.max_voices)
+
+
+def _watch(services: Services, registry: Registry, remote: RemoteConfig | None) -> None:
+    """What is asked at every scrape."""
+    metrics, node = services.metrics, services.node
+
+    def of_engine(read: Callable[[Engine], float]) -> Callable[[], float]:
+        return lambda: read(node.engine) if node.info else 0.0
+
+    metrics.watch("glmtts_ready", "1 when new work is welcome.", lambda: float(node.trouble() is None))
+    metrics.watch("glmtts_in_flight", "Speech requests inside.", lambda: float(node.speaking))
+    metrics.watch("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.waiting()))
+    metrics.watch("glmtts_owed_seconds", "Seconds of audio owed.", of_engine(lambda engine: engine.owed_seconds()))
+    metrics.watch(
+        "glmtts_engine_step_age_seconds",
+        "Seconds since the engine last made progress; 0 while it is idle.",
+        of_engine(lambda engine: engine.progress_age()),
+    )
+    metrics.watch(
+        "glmtts_shared_config_failures",
+        "Failed KV queries in a row.",
+        lambda: float(remote.failures) if remote else 0.0,
+    )
+    metrics.ask(
+        collectors.Discovery(registry.state, lambda: registry.counts),
+        collectors.VoicesKept(services.cache.usage),
+        collectors.Steps(lambda: node.engine.stats() if node.info else None),
+    )
+
+
+def _warm(services: Services, engine: Engine) -> None:
+    """Without a usable default voice the node still serves: requests may bring their own."""
+    try:
+        prepare_default(services, engine)
+    except (ApiError, GlmTtsError, OSError) as error:
+        log.warning("the default voice is not ready: %s", error)
+
+
+def create_app(services: Services) -> Flask:
+    """The WSGI application."""
+    app = Flask("server", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
+    # A recording may come as a form's text; the body as a whole is bounded already.
+    app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body
+    app.config["MAX_FORM_PARTS"] = errors.MAX_PARTS
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.before_request(_begin)
+    app.after_request(lambda response: _end(services, response))
+    errors.install(app)
+    app.register_blueprint(make_routes(services))
+    return app
+
+
+def _begin() -> None:
+    # The rule, not the path: what is counted must be a bounded set.
+    g.record = Record.of(request.headers, str(request.url_rule) if request.url_rule else "other")
+
+
+def _end(services: Services, response: Response) -> Response:
+    record: Record = g.record
+    record.status = response.status_code
+    response.headers["X-Request-Id"] = record.request_id
+    info = services.node.info
+    if info is not None:
+        response.headers["X-Model-Version"] = info.model_version
+    sending, method = time.monotonic(), request.method
+    # Runs when the body has been sent or given up, not before.
+    response.call_on_close(lambda: _close(services, record, method, sending))
+    return response
+
+
+def _close(services: Services, record: Record, method: str, sending: float) -> None:
+    if record.total is not None:
+        return
+    record.spans["send"] = (sending, time.monotonic())
+    record.total = record.elapsed()
+    if services.tracing is not None and record.route not in OPEN:
+        services.tracing.trace(record, method)
+    services.metrics.count(record)
+    level = logging.DEBUG if record.route in OPEN else logging.INFO
+    log.log(level, "request", extra={"facts": record.facts()})

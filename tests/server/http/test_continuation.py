@@ -1,0 +1,140 @@
+"""Going on where another node stopped: the token itself, and a chain of requests over real HTTP."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glmtts.engine.api import EngineInfo
+from server.errors import ApiError
+from server.http import continuation
+from server.http.continuation import Continuation
+from tests.helpers.server import Server
+
+INFO = EngineInfo("glm-tts", "0123456789ab", ("zh",), (24000,), (), "cpu", 1)
+TEXT = "Hello there. How are you today? Fine, thank you."
+
+IDS = st.lists(st.integers(0, 2**32 - 1), max_size=60).map(tuple)
+CONTINUATIONS = st.builds(Continuation, st.integers(0, 2**31 - 1), st.lists(st.tuples(IDS, IDS), max_size=5).map(tuple))
+
+
+@given(CONTINUATIONS)
+def test_a_token_brings_back_what_was_spoken(spoken: Continuation) -> None:
+    """Whatever the ids, they come back, in a text that fits into a header and into JSON."""
+    token = continuation.write(spoken, INFO)
+    assert continuation.read(token, INFO) == spoken
+    assert set(token) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+def test_a_second_of_speech_takes_about_fifty_bytes() -> None:
+    """25 tokens of 15 bits; a token says little beside them."""
+    spoken = Continuation(3, ((tuple(range(60000, 60100)), tuple(range(32000, 32750))),))
+    packed = len(continuation.write(spoken, INFO)) * 3 // 4
+    assert packed < 50 * 30 + 3 * 100 + 40
+
+
+@pytest.mark.parametrize("other", [{"model_version": "ba9876543210"}, {"model": "nano"}])
+def test_a_token_of_another_checkpoint_is_refused(other: dict[str, Any]) -> None:
+    """The message says what this node speaks; where a checkpoint was loaded, and on what, does not matter."""
+    token = continuation.write(Continuation(1, (((1, 2), (3,)),)), INFO)
+    with pytest.raises(ApiError, match="another checkpoint") as caught:
+        continuation.read(token, replace(INFO, **other))
+    assert (caught.value.status, caught.value.field) == (400, "continuation")
+    assert continuation.read(token, replace(INFO, device="cuda:0", max_streams=16)).segments == 1
+
+
+@given(CONTINUATIONS, st.data())
+def test_a_damaged_token_is_refused(spoken: Continuation, data: st.DataObject) -> None:
+    """Any other byte anywhere, or any byte less, and it is no token."""
+    token = continuation.write(spoken, INFO)
+    whole = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    place = data.draw(st.integers(0, len(whole) - 1))
+    bent = bytes([*whole[:place], whole[place] ^ data.draw(st.integers(1, 255)), *whole[place + 1 :]])
+    for damaged in (bent, whole[:place]):
+        with pytest.raises(ApiError):
+            continuation.read(base64.urlsafe_b64encode(damaged).decode().rstrip("="), INFO)
+
+
+@given(st.binary(max_size=80))
+def test_a_forged_token_is_refused_or_read(body: bytes) -> None:
+    """Whoever knows the key can write any bytes, and gets lists of ids or a refusal, never a fault of ours."""
+    key, tag = continuation._key(INFO)
+    mac = hmac.digest(key, body, "sha256")[: continuation.MAC]
+    token = base64.urlsafe_b64encode(continuation.FORMAT + tag + mac + body).decode().rstrip("=")
+    with contextlib.suppress(ApiError):
+        assert all(len(segment) == 2 for segment in continuation.read(token, INFO).spoken)
+
+
+def say(server: Server, path: str = "/tts", **fields: Any) -> requests.Response:
+    return requests.post(server.url + path, json={"text": TEXT, "format": "pcm", "seed": 4, **fields}, timeout=60)
+
+
+def segments(server: Server) -> list[str]:
+    found = requests.post(server.url + "/segments", json={"text": TEXT}, timeout=10).json()["segments"]
+    return [segment["text"] for segment in found]
+
+
+def token_of(server: Server, answer: requests.Response) -> str:
+    facts = requests.get(f"{server.url}/requests/{answer.headers['X-Request-Id']}", timeout=10).json()
+    return str(facts["continuation"])
+
+
+@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
+def test_a_chain_of_segments_sounds_as_the_whole(server: Server, path: str, history: bool) -> None:
+    """Segment by segment, each with the token of the one before, gives the samples of one request, and as many."""
+    texts = segments(server)
+    assert len(texts) == 3
+    audio, token = b"", None
+    for text in texts:
+        answer = say(server, path, text=text, segmented=True, continuation=token, history=history)
+        assert answer.status_code == 200, answer.text
+        audio, token = audio + answer.content, token_of(server, answer)
+        if path == "/tts":
+            assert answer.headers["X-Continuation"] == token
+    whole = say(server, path, history=history)
+    assert audio == whole.content
+    assert token == token_of(server, whole)
+
+
+def test_what_was_spoken_before_is_heard(server: Server) -> None:
+    """Without its continuation, a segment sounds as the first of its chain: otherwise than it should."""
+    first, second, _ = segments(server)
+    token = say(server, text=first).headers["X-Continuation"]
+    assert say(server, text=second, continuation=token).content != say(server, text=second).content
+    numbered = say(server, text=second, continuation=token, history=False).content
+    assert numbered not in (say(server, text=second).content, say(server, text=second, continuation=token).content)
+
+
+def test_a_segment_is_spoken_as_it_is(server: Server) -> None:
+    """`segmented` text is not cut again."""
+    answer = say(server, text="One. Two.", segmented=True)
+    assert requests.get(f"{server.url}/requests/{answer.headers['X-Request-Id']}", timeout=10).json()["segments"] == 1
+    assert requests.post(server.url + "/tts", json={"text": "🙂", "segmented": True}, timeout=10).status_code == 400
+
+
+def test_a_bad_token_is_a_400(server: Server) -> None:
+    """No token, one of another checkpoint, and ids that the model has not: each names the field."""
+    alien = continuation.write(Continuation(1), INFO)
+    fake = EngineInfo("fake", "fake-1", (), (), (), "cpu", 1)
+    beyond = continuation.write(Continuation(1, (((1,), (40000,)),)), fake)
+    for token, want in ((alien, "fake-1"), ("x", "unchanged"), ("a b", "unchanged"), (beyond, "32767"), ("", "token")):
+        answer = say(server, continuation=token)
+        assert answer.status_code == 400
+        problem = answer.json()["error"]
+        assert problem["field"] == "continuation"
+        assert want in problem["message"]
+
+
+def test_a_token_is_in_no_log_line(server: Server) -> None:
+    """A text could be read back from it."""
+    token = say(server).headers["X-Continuation"]
+    assert not [line for line in server.lines if token[:40] in line or "continuation" in line]

@@ -1,0 +1,99 @@
+"""Formats and resampling: what leaves in pieces is what leaves whole."""
+
+import io
+import shutil
+import subprocess
+import wave as wavefile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from glmtts.dsp.audio import Wave
+from server.http.encoding import ENDLESS, FORMATS, Format, Resampler, encode_whole, make_encoder, native_rate
+
+RATE = 24000
+SPEECH: Wave = (0.5 * np.sin(np.arange(RATE * 2) * 0.05)).astype(np.float32)
+
+
+def streamed(fmt: Format, size: int = 3001) -> bytes:
+    encoder = make_encoder(fmt, RATE, None)
+    pieces = [encoder.encode(SPEECH[start : start + size]) for start in range(0, len(SPEECH), size)]
+    return b"".join(pieces) + encoder.flush()
+
+
+@pytest.mark.parametrize("fmt", ["wav", "flac"])
+def test_a_whole_file_has_every_sample_and_its_length(fmt: Format) -> None:
+    """A finished file says how long it is and decodes to the 16-bit rounding of the waveform."""
+    data, _ = encode_whole(fmt, SPEECH, RATE)
+    decoded, rate = soundfile.read(io.BytesIO(data), dtype="int16")
+    assert rate == RATE
+    assert soundfile.info(io.BytesIO(data)).frames == len(SPEECH)
+    assert np.array_equal(decoded, np.round(SPEECH * 32767).astype(np.int16))
+
+
+@pytest.mark.parametrize("fmt", ["wav", "pcm"])
+def test_pieces_join_to_the_whole(fmt: Format) -> None:
+    """The samples of a streamed file are those of the whole one; only a WAV's two length fields differ."""
+    whole, _ = encode_whole(fmt, SPEECH, RATE)
+    head = 44 if fmt == "wav" else 0
+    assert streamed(fmt)[head:] == whole[head:]
+    assert len(streamed(fmt)) == len(whole)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_audio_leaves_before_the_end(fmt: Format) -> None:
+    """A second of audio makes bytes at once, in every format."""
+    assert len(make_encoder(fmt, RATE, None).encode(SPEECH[:RATE])) > 1000
+
+
+def test_a_streamed_wav_is_read_by_soundfile_and_by_pythons_wave(tmp_path: Path) -> None:
+    """The header's largest length makes common readers read to the end of the file."""
+    path = str(tmp_path / "streamed.wav")
+    Path(path).write_bytes(streamed("wav"))
+    assert soundfile.read(path)[0].shape == SPEECH.shape
+    with wavefile.open(path) as reader:
+        assert reader.getframerate() == RATE
+        assert len(reader.readframes(reader.getnframes())) == 2 * len(SPEECH)
+
+
+@pytest.mark.parametrize("fmt", ["wav", "flac"])
+def test_a_streamed_file_is_read_by_ffmpeg_from_a_pipe(fmt: Format) -> None:
+    """ffmpeg reads a streamed file to its end; where there is none, the lengths in the header are checked instead."""
+    data = streamed(fmt)
+    if shutil.which("ffmpeg") is None:
+        assert fmt == "flac" or data[40:44] == ENDLESS.to_bytes(4, "little")
+        return
+    command = ["ffmpeg", "-v", "error", "-i", "pipe:0", "-f", "s16le", "-"]
+    decoded = subprocess.run(command, input=data, capture_output=True, check=True).stdout
+    assert decoded == encode_whole("pcm", SPEECH, RATE)[0]
+
+
+def test_the_endless_length_fits_its_fields() -> None:
+    """Data length and RIFF length both fit into 32 bits, and the data is whole samples."""
+    assert ENDLESS % 2 == 0
+    assert 2**32 - 3 <= ENDLESS + 36 + 2 <= 2**32
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 24000, 32000, 44100, 48000])
+def test_resampling_in_pieces_is_resampling_the_whole(rate: int) -> None:
+    """The resampler carries its state: no sample differs, and two seconds stay two seconds."""
+    whole = Resampler(RATE, rate).feed(SPEECH, last=True)
+    pieces = Resampler(RATE, rate)
+    parts = [pieces.feed(SPEECH[start : start + 777]) for start in range(0, len(SPEECH), 777)]
+    joined = np.concatenate([*parts, pieces.feed(np.zeros(0, np.float32), last=True)])
+    assert len(whole) == 2 * rate
+    assert np.array_equal(joined, whole)
+
+
+def test_loud_samples_are_clipped_not_wrapped() -> None:
+    """What lies outside [-1, 1] becomes full scale of its own sign."""
+    data, _ = encode_whole("pcm", np.array([1.5, -1.5], np.float32), RATE)
+    assert np.frombuffer(data, "<i2").tolist() == [32767, -32767]
+
+
+@pytest.mark.parametrize(("wanted", "native"), [(8000, 24000), (24000, 24000), (32000, 32000), (48000, 32000)])
+def test_a_rate_is_made_from_the_least_native_rate_that_has_its_band(wanted: int, native: int) -> None:
+    """Below or at a native rate nothing of the band is lost; above all of them the highest serves."""
+    assert native_rate(wanted, (32000, 24000)) == native

@@ -1,0 +1,121 @@
+"""Bodies to requests: what is taken, and what the refusal of the rest says."""
+
+import base64
+import io
+
+import pytest
+from werkzeug.datastructures import FileStorage, MultiDict
+
+from server.errors import ApiError
+from server.http.schemas import SpeechRequest, decode_recording, from_form, from_json_body
+
+
+def parse(body: bytes) -> SpeechRequest:
+    return from_json_body(SpeechRequest, body)
+
+
+def test_only_the_text_is_required() -> None:
+    """Every other field has the default of the API's table."""
+    asked = parse('{"text": "你好"}'.encode())
+    assert (asked.text, asked.format, asked.history, asked.reference_text) == ("你好", "wav", True, "")
+    assert (asked.voice, asked.seed, asked.sample_rate, asked.phoneme, asked.timeout, asked.speed) == (None,) * 6
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"{}", "text"),
+        (b'{"text": 5}', "text"),
+        (b'{"text": ["a"]}', "text"),
+        (b'{"text": null}', "text"),
+        (b'{"text": ""}', "text"),
+        (b'{"text": "a\\u0000b"}', "text"),
+        (b'{"text": "%s"}' % (b"x" * 5001), "text"),
+        (b'{"text": "a", "speed": 0.49}', "speed"),
+        (b'{"text": "a", "speed": 2.01}', "speed"),
+        (b'{"text": "a", "speed": true}', "speed"),
+        (b'{"text": "a", "speed": "1"}', "speed"),
+        (b'{"text": "a", "sample_rate": 11025}', "sample_rate"),
+        (b'{"text": "a", "format": "mp3"}', "format"),
+        (b'{"text": "a", "seed": 1.5}', "seed"),
+        (b'{"text": "a", "seed": -1}', "seed"),
+        (b'{"text": "a", "seed": 99999999999999999999}', "seed"),
+        (b'{"text": "a", "history": 1}', "history"),
+        (b'{"text": "a", "timeout": 0}', "timeout"),
+        (b'{"text": "a", "timeout": 601}', "timeout"),
+        (b'{"text": "a", "voice": "../../etc"}', "voice"),
+        (b'{"text": "a", "style": "calm", "emotion": "happy"}', "emotion"),
+        (b'{"text": "a", "continuation": 1}', "continuation"),
+        (b'{"text": "a", "colour": "x"}', "colour"),
+    ],
+)
+def test_a_refusal_names_the_field_what_came_and_what_is_wanted(body: bytes, field: str) -> None:
+    """Wrong type, out of range, unknown: 400, with the field in the error and in its message."""
+    with pytest.raises(ApiError) as caught:
+        parse(body)
+    assert (caught.value.status, caught.value.field) == (400, field)
+    assert str(caught.value).startswith(f"{field}: ")
+    assert "want" in str(caught.value) or "required" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b'{"tex', b"[]", b'"text"', b"nul", b"\xff\xfe", b'{"text": "\xc3\x28"}', b'{"text": "\\ud800"}',
+     b'{"text": "a", "speed": NaN}', b"[" * 100_000, b'{"a":' * 100_000],
+)  # fmt: skip
+def test_what_is_no_json_object_is_malformed(body: bytes) -> None:
+    """Half a JSON, broken UTF-8, lone surrogates, NaN and endless nesting are all a plain 400."""
+    with pytest.raises(ApiError) as caught:
+        parse(body)
+    assert (caught.value.status, caught.value.code) == (400, "malformed_json")
+
+
+def test_a_refused_text_is_not_repeated() -> None:
+    """The message tells a long value's length only: texts do not belong into answers and logs."""
+    with pytest.raises(ApiError, match="40 characters") as caught:
+        parse(b'{"text": "a", "voice": "%s"}' % (b"secret !" * 5))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_form_reads_numbers_and_switches_from_text() -> None:
+    """A multipart form can say all that JSON can."""
+    form = MultiDict({"text": "a", "speed": "1.5", "seed": "7", "history": "false", "sample_rate": "8000"})
+    upload = MultiDict({"reference_audio": FileStorage(io.BytesIO(b"RIFF"))})
+    asked, recording = from_form(SpeechRequest, form, upload, "reference_audio")
+    assert (asked.speed, asked.seed, asked.history, asked.sample_rate, recording) == (1.5, 7, False, 8000, b"RIFF")
+
+
+@pytest.mark.parametrize(
+    ("form", "files", "field"),
+    [
+        ([("text", "a"), ("seed", "x")], [], "seed"),
+        ([("text", "a"), ("text", "b")], [], "text"),
+        ([("text", "a\ufffd")], [], "text"),
+        ([("text", "a")], ["other"], "other"),
+        ([("text", "a")], ["reference_audio", "reference_audio"], "reference_audio"),
+        ([("text", "a"), ("reference_audio", "eA==")], ["reference_audio"], "reference_audio"),
+    ],
+)
+def test_a_form_is_refused_like_json(form: list[tuple[str, str]], files: list[str], field: str) -> None:
+    """Wrong, repeated and unknown parts of a form are named; text that was no UTF-8 is refused."""
+    uploads = MultiDict([(name, FileStorage(io.BytesIO(b"x"))) for name in files])
+    with pytest.raises(ApiError) as caught:
+        from_form(SpeechRequest, MultiDict(form), uploads, "reference_audio")
+    assert (caught.value.status, caught.value.field) == (400, field)
+
+
+def test_a_recording_comes_as_base64_or_as_a_data_uri() -> None:
+    """Both give the same bytes; line breaks inside base64 do no harm."""
+    data = bytes(range(256))
+    encoded = base64.b64encode(data).decode()
+    assert decode_recording(encoded, "reference_audio") == data
+    assert decode_recording(f"{encoded[:50]}\n{encoded[50:]}", "reference_audio") == data
+    assert decode_recording(f"data:audio/wav;base64,{encoded}", "reference_audio") == data
+
+
+@pytest.mark.parametrize("value", ["http://example.org/a.wav", "file:///etc/passwd", "data:audio/wav,abc", "a", "é==="])
+def test_addresses_and_broken_base64_are_refused(value: str) -> None:
+    """Nothing is fetched for a caller; what is no base64 is a 400 on its field."""
+    with pytest.raises(ApiError) as caught:
+        decode_recording(value, "reference_audio")
+    assert (caught.value.status, caught.value.field) == (400, "reference_audio")

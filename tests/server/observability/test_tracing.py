@@ -1,0 +1,221 @@
+"""Traces, as a collector gets them from a running program."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from werkzeug.datastructures import Headers
+
+from glmtts.engine.api import Report
+from server.observability.request_log import Record
+from server.observability.tracing import OtlpTracing, make_tracing
+from server.settings import Settings
+from tests.helpers.otlp import Receiver, Span, running_receiver
+from tests.helpers.server import ROOT, Server, free_port, wait_until
+
+TRACE, CALLER = "ab" * 16, "cd" * 8
+SOON = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def traced(receiver: Receiver, voices: Path) -> Iterator[Server]:
+    own = {"GLMTTS_OTLP_ENDPOINT": receiver.url, "GLMTTS_NODE_NAME": "here", **SOON}
+    with Server("fake:delay=0.02", voices=voices, env=own) as server:
+        yield server
+
+
+def say(server: Server, request_id: str, text: str = "Tell nobody.", path: str = "/tts/stream", **headers: str) -> None:
+    headers |= {"X-Request-Id": request_id, "via_consul": "true"}
+    requests.post(server.url + path, json={"text": text, "seed": 1, "format": "pcm"}, headers=headers, timeout=60)
+
+
+def came(receiver: Receiver, request_id: str) -> dict[str, Span]:
+    wait_until(lambda: receiver.trace(request_id), "the trace to come")
+    return receiver.trace(request_id)
+
+
+def logged(server: Server, request_id: str) -> dict[str, object]:
+    [line] = [line for line in server.log("request") if line["request_id"] == request_id]
+    return line
+
+
+@pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
+def test_a_request_is_one_trace_with_a_span_a_stage(traced: Server, receiver: Receiver, path: str) -> None:
+    """It continues the caller's trace; the stages lie within the request, and their order is that of the work."""
+    request_id = f"whole{path.replace('/', '-')}"
+    say(traced, request_id, path=path, traceparent=f"00-{TRACE}-{CALLER}-01")
+    spans = came(receiver, request_id)
+    root = spans.pop("")
+    assert (root.name, root.trace, root.parent) == (f"POST {path}", TRACE, CALLER)
+    assert set(spans) == {"text", "voice", "queue", "decode", "send"}
+    assert all(root.start - 10**6 <= span.start <= span.end <= root.end + 10**6 for span in spans.values())
+    assert spans["text"].end <= spans["voice"].start <= spans["queue"].start <= spans["decode"].start
+    assert abs(time.time_ns() - root.end) < 60 * 10**9
+    assert spans["decode"].attributes["glmtts.busy_seconds"] > 0
+    assert logged(traced, request_id)["trace_id"] == TRACE
+
+
+def test_a_trace_says_what_the_log_line_says(traced: Server, receiver: Receiver) -> None:
+    """Which node, what was asked for and what came of it; never the text."""
+    say(traced, "facts")
+    root = came(receiver, "facts")[""]
+    assert root.resource["service.name"] == "glm-tts"
+    assert root.resource["service.instance.id"] == f"glm-tts-here-{traced.port}"
+    wanted = {
+        "http.request.method": "POST",
+        "http.route": "/tts/stream",
+        "http.response.status_code": 200,
+        "glmtts.via_consul": True,
+        "glmtts.characters": 12,
+        "glmtts.voice": "default",
+        "glmtts.audio_seconds": pytest.approx(1.2),
+        "glmtts.finish_reason": "stop",
+    }
+    assert wanted.items() <= root.attributes.items()
+    assert "nobody" not in str(receiver.spans)
+    assert not root.failed
+
+
+def test_without_a_caller_to_continue_a_trace_is_begun(traced: Server, receiver: Receiver) -> None:
+    """Its id is in the log line; a traceparent that is none is no reason to fail."""
+    for request_id, headers in (("new", {}), ("broken", {"traceparent": f"00-{'0' * 32}-{CALLER}-01"})):
+        say(traced, request_id, **headers)
+        root = came(receiver, request_id)[""]
+        assert root.parent == ""
+        assert logged(traced, request_id)["trace_id"] == root.trace != "0" * 32
+
+
+def test_the_caller_decides_whether_a_trace_is_kept(traced: Server, receiver: Receiver) -> None:
+    """What he does not sample is not sent; the log line has his id all the same."""
+    say(traced, "unsampled", traceparent=f"00-{'12' * 16}-{CALLER}-00")
+    say(traced, "after")
+    came(receiver, "after")
+    assert not receiver.trace("unsampled")
+    assert logged(traced, "unsampled")["trace_id"] == "12" * 16
+
+
+@pytest.mark.parametrize(("text", "status"), [("FAULT-ENGINE.", 500), ("A LATE FAULT-MEMORY, after a chunk.", 200)])
+def test_a_failure_is_marked(traced: Server, receiver: Receiver, text: str, status: int) -> None:
+    """Before the first byte and after it alike, with its code and nothing of the inside."""
+    try:
+        say(traced, f"failed-{status}", text)
+    except requests.exceptions.ChunkedEncodingError:
+        assert status == 200
+    root = came(receiver, f"failed-{status}")[""]
+    assert root.failed
+    assert root.attributes["error.type"] == ("internal" if status == 500 else "device_memory")
+    assert "secret" not in str(root)
+
+
+def test_a_refusal_of_the_callers_own_fault_is_no_failure(traced: Server, receiver: Receiver) -> None:
+    """A 400 has its code and its trace, and nobody is called out of bed for it."""
+    say(traced, "refused", text="")
+    root = came(receiver, "refused")[""]
+    assert (root.attributes["http.response.status_code"], root.failed) == (400, False)
+
+
+def test_probes_leave_no_traces(traced: Server, receiver: Receiver) -> None:
+    """Thousands of them a day would bury the rest."""
+    say(traced, "beside-probes")
+    came(receiver, "beside-probes")
+    routes = {span.attributes.get("http.route") for span in receiver.spans}
+    assert not {"/health", "/ready", "/metrics"} & routes, "the fixture alone has asked for /ready many times"
+
+
+def test_the_last_traces_get_out_and_the_standard_variables_do(voices: Path) -> None:
+    """A drain sends what is queued, long before the queue's own time; OpenTelemetry's variables configure all of it."""
+    with running_receiver() as receiver:
+        own = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+            "OTEL_SERVICE_NAME": "speech",
+            "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=test",
+            "OTEL_BSP_SCHEDULE_DELAY": "600000",
+        }
+        with Server(voices=voices, env=own) as server:
+            say(server, "last")
+            assert not receiver.spans
+            assert server.stop() == 0
+        root = receiver.trace("last")[""]
+        assert root.resource["service.name"] == "speech"
+        assert root.resource["deployment.environment"] == "test"
+
+
+def test_a_dead_collector_costs_no_request_and_no_exit(voices: Path) -> None:
+    """Speech is served, the log says that traces are lost, and SIGTERM is obeyed in time."""
+    own = {"GLMTTS_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", **SOON}
+    with Server(voices=voices, env=own) as server:
+        answer = requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60)
+        assert answer.status_code == 200
+        os.kill(server.process.pid, signal.SIGTERM)
+        assert server.process.wait(30) == 0
+    loggers = {json.loads(line)["logger"] for line in server.lines}
+    assert any(name.startswith("opentelemetry") for name in loggers)
+
+
+def test_without_an_endpoint_nothing_is_loaded() -> None:
+    """Not one module of OpenTelemetry, however much of it is installed."""
+    code = (
+        "import sys; from server import factory, tracing; from server.settings import Settings\n"
+        "assert tracing.make_tracing(Settings(), {}) is None\n"
+        "print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    )
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "GLMTTS_"))}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=own, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_missing_extra_is_said_and_survived(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An endpoint for all programs of a cluster may reach one that was installed without the extra."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    assert make_tracing(Settings(otlp_endpoint="http://127.0.0.1:4318"), {}) is None
+    assert "extra otel" in caplog.text
+
+
+@pytest.mark.parametrize("off", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
+def test_the_standard_switches_are_obeyed(off: dict[str, str]) -> None:
+    """An endpoint that serves metrics or logs of others does not turn ours on."""
+    assert make_tracing(Settings(), {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", **off}) is None
+
+
+def test_every_stage_of_an_engine_is_a_span() -> None:
+    """Queue, prefill, decode, flow, vocoder as the engine books them: from the first begin to the last end, with what
+    of it was work; the time in between may have been another request's."""
+    record = Record.of(Headers(), "/tts/stream")
+    record.status, record.report = 200, Report()
+    for stage, begin, end in [("prefill", 0.5, 0.6), ("decode", 0.6, 1.0), ("flow", 1.0, 1.5), ("vocoder", 1.5, 1.6),
+                              ("decode", 1.2, 1.4), ("flow", 2.0, 2.5)]:  # fmt: skip
+        record.report.spend(stage, record.started + begin, record.started + end)
+    record.total = 3.0
+    provider, kept = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    OtlpTracing(provider).trace(record, "POST")
+    *stages, root = kept.get_finished_spans()
+    assert [span.name for span in stages] == ["prefill", "decode", "flow", "vocoder"]
+    lengths = {span.name: (span.end_time - span.start_time) / 1e9 for span in [*stages, root]}  # type: ignore[operator]
+    assert lengths["decode"] == pytest.approx(0.8, abs=1e-3)
+    assert lengths["flow"] == pytest.approx(1.5, abs=1e-3)
+    assert lengths["POST /tts/stream"] == pytest.approx(3.0, abs=1e-3)
+    busy = {span.name: dict(span.attributes or {})["glmtts.busy_seconds"] for span in stages}
+    assert busy["decode"] == pytest.approx(0.6)
+    assert busy["flow"] == pytest.approx(1.0)
+    assert all(span.parent is not None and span.parent.span_id == root.context.span_id for span in stages)

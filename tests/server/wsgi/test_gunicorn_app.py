@@ -1,0 +1,248 @@
+"""The program as a whole: starting, failing to start, leaving, being killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from server.wsgi.gunicorn_app import KEEPALIVE
+from tests.helpers.server import ROOT, Server, wait_until
+
+SLOW = "fake:delay=0.05"
+
+
+def started(server: Server) -> requests.Response:
+    """A running stream of about 2.5 s of work."""
+    return requests.post(server.url + "/tts/stream", json={"text": "a" * 100, "format": "pcm"}, stream=True, timeout=60)
+
+
+def test_while_loading_only_health_says_yes(voices: Path) -> None:
+    """/health answers at once, /ready and speech say 503 until the model is there, and then the log says so."""
+    server = Server("fake:load=2", voices=voices)
+    try:
+        wait_until(lambda: server.status("/health") == 200, "the first answer")
+        answer = requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=10)
+        ready = requests.get(server.url + "/ready", timeout=10)
+        assert not server.log("Model loaded successfully"), "the machine was too slow for this test's load time"
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "loading")
+        assert "Retry-After" in answer.headers
+        assert (ready.status_code, ready.json()["reason"]) == (503, "loading")
+        server.wait_ready()
+        assert server.log("Model loaded successfully")
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_load_that_fails_ends_the_program() -> None:
+    """Non-zero, and without trying again and again."""
+    server = Server("fake:fail")
+    assert server.process.wait(60) != 0
+    server.stop()
+    [line] = server.log("Model failed to load")
+    assert line["reason"] == "the fake engine was told to fail"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("API_KEYS_FILE", "/nonexistent/keys"), ("CONSUL_ADDR", "unix:///run/x"), ("ADVERTISE", "0.0.0.0")],
+)
+def test_a_setting_that_cannot_work_ends_the_program(name: str, value: str) -> None:
+    """One line says which and why; there is no traceback, and no second try."""
+    server = Server(env={f"GLMTTS_{name}": value, "GLMTTS_CONSUL": "on"})
+    assert server.process.wait(60) != 0
+    server.stop()
+    [line] = [line for line in map(json.loads, server.lines) if line["message"].startswith("cannot start: ")]
+    assert value in line["message"]
+    assert "Traceback" not in "".join(server.lines)
+    assert len([line for line in server.lines if "Booting worker" in line]) == 1
+
+
+def test_sigterm_serves_on_then_refuses_then_finishes_what_runs(voices: Path) -> None:
+    """From outside: not ready; new work served; new work refused; what runs is finished; exit 0."""
+    with Server(SLOW, voices=voices, env={"GLMTTS_PROPAGATION_DELAY": "2", "GLMTTS_DRAIN_GRACE": "60"}) as server:
+        os.kill(server.process.pid, signal.SIGTERM)
+        wait_until(lambda: server.status("/ready") == 503, "/ready to say no")
+        assert server.status("/health") == 200
+        with started(server) as stream:
+            assert stream.status_code == 200
+            pieces = stream.iter_content(9600)
+            length = len(next(pieces))
+            wait_until(lambda: server.log("Draining: no new work"), "the end of the delay")
+            refused = requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=10)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
+            assert "Retry-After" in refused.headers
+            assert server.status("/health") == 200
+            assert server.status("/metrics") == 200
+            length += sum(map(len, pieces))
+        assert length == 10 * 24000 * 2
+        assert server.process.wait(60) == 0
+
+
+def test_a_silent_connection_does_not_hold_up_the_exit(voices: Path) -> None:
+    """Somebody who has connected and says nothing is not waited for as long as the server would while it lives."""
+    with Server(voices=voices) as server, socket.create_connection(("127.0.0.1", server.port)):
+        os.kill(server.process.pid, signal.SIGTERM)
+        assert server.process.wait(KEEPALIVE - 3) == 0
+
+
+def test_more_sigterms_change_nothing(voices: Path) -> None:
+    """To the program or to its worker: what runs is still finished."""
+    with Server(SLOW, voices=voices) as server, started(server) as stream:
+        os.kill(server.process.pid, signal.SIGTERM)
+        wait_until(lambda: server.log("Draining: no new work"), "the drain")
+        for process in (server.process.pid, server.wsgi.worker(), server.process.pid):
+            os.kill(process, signal.SIGTERM)
+        assert len(stream.content) == 10 * 24000 * 2
+        assert server.process.wait(60) == 0
+        assert len(server.log("Draining: leaving discovery")) == 1
+
+
+def test_a_clock_that_is_set_does_not_end_a_drain(voices: Path, tmp_path: Path) -> None:
+    """A day ahead in the middle of it: what runs is finished all the same."""
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    off = {"CHAOS_CLOCK": str(clock), "PYTHONPATH": str(ROOT / "scripts" / "faults" / "off")}
+    with Server(SLOW, voices=voices, env=off) as server:
+        with started(server) as answer:
+            os.kill(server.process.pid, signal.SIGTERM)
+            wait_until(lambda: server.log("Draining: no new work"), "the drain")
+            clock.write_text("86400")
+            assert len(answer.content) == 2 * 24000 * 10
+        assert server.process.wait(30) == 0
+        [line] = server.log("Drained")
+    assert line["cut"] == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT])
+def test_a_drain_can_be_cut_short(voices: Path, how: signal.Signals) -> None:
+    """SIGQUIT after SIGTERM does not wait for the delay, nor for what runs."""
+    slow_leaving = {"GLMTTS_PROPAGATION_DELAY": "500", "GLMTTS_DRAIN_GRACE": "500"}
+    with Server("fake:delay=0.5", voices=voices, env=slow_leaving) as server, started(server):
+        os.kill(server.process.pid, signal.SIGTERM)
+        wait_until(lambda: server.status("/ready") == 503, "/ready to say no")
+        assert server.stop(how) == 0
+        assert server.log("Leaving at once")[0]["cut"] == 1
+
+
+@pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
+def test_the_graces_end_sends_who_waits_elsewhere(voices: Path, path: str) -> None:
+    """A request that has no audio yet is not told that it hung up: 503, to be tried on another node."""
+    told: list[requests.Response] = []
+
+    def ask() -> None:
+        told.append(requests.post(server.url + path, json={"text": "HANG."}, timeout=60))
+
+    with Server(voices=voices, env={"GLMTTS_DRAIN_GRACE": "1"}) as server:
+        asking = threading.Thread(target=ask)
+        asking.start()
+        wait_until(lambda: server.metric("glmtts_in_flight") == 1, "the request to be inside")
+        os.kill(server.process.pid, signal.SIGTERM)
+        asking.join(60)
+        assert server.process.wait(60) == 0
+        [line] = server.log("request")
+    assert (told[0].status_code, told[0].json()["error"]["code"]) == (503, "draining")
+    assert "Retry-After" in told[0].headers
+    assert (line["status"], line["error"]) == (503, "draining")
+
+
+def test_the_graces_end_cuts_a_stream_off(voices: Path) -> None:
+    """What outlasts the grace breaks off without a clean end, and the exit is still 0."""
+    with Server("fake:delay=0.5", voices=voices, env={"GLMTTS_DRAIN_GRACE": "1"}) as server, started(server) as stream:
+        os.kill(server.process.pid, signal.SIGTERM)
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            list(stream.iter_content(9600))
+        assert server.process.wait(60) == 0
+        assert server.log("Drained")[0]["cut"] == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT])
+def test_sigquit_leaves_at_once(voices: Path, how: signal.Signals) -> None:
+    """Neither the delay nor running streams hold it up."""
+    slow_leaving = {"GLMTTS_PROPAGATION_DELAY": "500", "GLMTTS_DRAIN_GRACE": "500"}
+    with Server("fake:delay=0.5", voices=voices, env=slow_leaving) as server, started(server):
+        assert server.stop(how) == 0
+
+
+def test_a_killed_worker_is_replaced(voices: Path) -> None:
+    """The successor loads and serves; the port was answered meanwhile by nobody else."""
+    with Server(voices=voices) as server:
+        first = server.wsgi.worker()
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: len(server.log("Model loaded successfully")) == 2, "the successor")
+        assert server.wsgi.worker() != first
+        assert requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60).status_code == 200
+
+
+def test_a_worker_does_not_outlive_the_program(voices: Path) -> None:
+    """When the master is killed the port becomes free."""
+    with Server(voices=voices) as server:
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait(60)
+        wait_until(lambda: server.status("/health") == 0, "the port to be free")
+
+
+def test_sighup_starts_no_second_worker(voices: Path) -> None:
+    """Two workers would be two nodes with one id."""
+    with Server(voices=voices) as server:
+        first = server.wsgi.worker()
+        os.kill(server.process.pid, signal.SIGHUP)
+        assert requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60).status_code == 200
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+        assert children.split() == [str(first)]
+
+
+def test_every_line_of_the_log_is_json(voices: Path) -> None:
+    """From the first line to the last, in a run with requests and a refusal."""
+    with Server(voices=voices) as server:
+        for text in ("Hello.", ""):
+            requests.post(server.url + "/tts", json={"text": text}, timeout=60)
+    lines = server.log("request")
+    assert [line["status"] for line in lines] == [200, 400]
+    wanted = (
+        "time level request_id via_consul route status characters segments voice prompted queue_seconds "
+        "first_audio_seconds total_seconds audio_seconds rtf finish_reason"
+    )
+    assert set(wanted.split()) <= set(lines[0])
+    assert lines[1]["error"] == "invalid_field"
+
+
+def run_app(*flags: str, **env: str) -> Any:
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("GLMTTS_", "CONSUL_"))}
+    return subprocess.run(
+        [sys.executable, "app.py", *flags], cwd=ROOT, env={**own, **env}, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_print_settings_shows_what_is_in_force() -> None:
+    """Flags and environment together, and nothing is started."""
+    shown = run_app(
+        "--print-settings", "--port", "8123", "--deterministic", GLMTTS_REGION="north", CONSUL_HTTP_TOKEN="hush"
+    )
+    assert shown.returncode == 0
+    assert "GLMTTS_PORT=8123 " in shown.stdout
+    assert "GLMTTS_DETERMINISTIC=True " in shown.stdout
+    assert "GLMTTS_REGION=north " in shown.stdout
+    assert "hush" not in shown.stdout + shown.stderr
+
+
+def test_a_wrong_setting_is_named_before_anything_starts() -> None:
+    """One line that says which, and a non-zero exit."""
+    wrong = run_app("--port", "high")
+    assert wrong.returncode != 0
+    assert "port" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
+def test_the_master_process_loads_neither_flask_nor_torch() -> None:
+    """It forks workers for as long as it lives: it stays small."""
+    code = "import app, sys; print([name for name in ('torch', 'flask', 'consul') if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"

@@ -1,0 +1,71 @@
+"""Memory that was freed goes back to the operating system."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.wsgi.malloc_trim import LONGEST, LOOK, REST, Tide
+from tests.helpers.server import ROOT, Server, wait_until
+
+glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this C library is not glibc")
+
+FRAGMENTS = """
+import re, time
+from pathlib import Path
+from server.wsgi import malloc_trim
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+
+working = True
+malloc_trim.keep_small(lambda: working)
+pieces = [bytes(4000) for _ in range(50000)]
+kept = pieces[::50]
+del pieces
+time.sleep(3 * malloc_trim.LOOK)
+full, working = resident(), False
+end = time.monotonic() + 60
+while resident() > full - 100 and time.monotonic() < end:
+    time.sleep(0.1)
+print(full - resident())
+"""
+
+
+@given(st.lists(st.tuples(st.integers(1, 200), st.integers(0, 200)), max_size=10))
+def test_memory_is_given_back_once_in_a_rest_and_seldom_in_long_work(stretches: list[tuple[int, int]]) -> None:
+    """After REST without work and not again while it lasts; before that only LONGEST after the last time."""
+    tide, now, last, owed = Tide(0.0), 0.0, 0.0, False
+    for work, rest in stretches:
+        for quiet in (*[0] * work, *range(1, rest + 1)):
+            now += LOOK
+            owed = owed or not quiet
+            gave = tide.look(now, busy=not quiet)
+            assert gave == (owed and (quiet * LOOK >= REST or now - last >= LONGEST))
+            if gave:
+                last, owed = now, not quiet
+
+
+@glibc
+def test_what_lies_between_pieces_in_use_is_given_back() -> None:
+    """Of 200 MiB in small pieces, every fiftieth of which stays in use, most is gone once nothing is at work."""
+    done = subprocess.run([sys.executable, "-c", FRAGMENTS], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100
+
+
+@glibc
+def test_the_server_gives_back_when_it_has_spoken(voices: Path) -> None:
+    """The worker does so by itself, after its first request."""
+    with Server("fake:delay=0.05", voices=voices, env={"GLMTTS_LOG_LEVEL": "debug"}) as server:
+        assert not server.log("Freed memory given back")
+        answer = requests.post(server.url + "/tts", json={"text": "a" * 100}, timeout=60)
+        assert answer.status_code == 200
+        wait_until(lambda: server.log("Freed memory given back"), "memory to be given back")
