@@ -1,5 +1,5 @@
 """`python -m glmtts_client` is the command `glmtts`."""
 
-from glmtts_client.cli import main
+from glmtts_client.cli.main import main
 
 main()

@@ -22,13 +22,13 @@ from typing import Any
 import requests
 
 from glmtts_client.api import Api, speaking_time
-from glmtts_client.chooser import DEFAULT, Ask, Chooser, InRegion, Preference
+from glmtts_client.balancer import DEFAULT, Ask, Chooser, InRegion, Preference
 from glmtts_client.consul import ConsulAddress
-from glmtts_client.directory import CACHE, ConsulDirectory, Directory, FixedDirectory
+from glmtts_client.discovery import CACHE, ConsulDirectory, Directory, FixedDirectory
 from glmtts_client.errors import NodeError
+from glmtts_client.failover_stream import Relay
 from glmtts_client.node import ANY, Node, Query
 from glmtts_client.pool import Pool
-from glmtts_client.relay import Relay
 from glmtts_client.retry import Clock, RetryPolicy
 from glmtts_client.speech import PLAIN, Options, Speech
 from glmtts_client.stream import AHEAD, SpeechStream

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from glmtts_client.api import Api
-from glmtts_client.chooser import Ask, Chooser
-from glmtts_client.directory import Directory
+from glmtts_client.balancer import Ask, Chooser
+from glmtts_client.discovery import Directory
 from glmtts_client.errors import NodeError
 from glmtts_client.node import Node, Query
 from glmtts_client.retry import Clock, RetryPolicy

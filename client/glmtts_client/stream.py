@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
-from glmtts_client.relay import Relay, SegmentReport
+from glmtts_client.failover_stream import Relay, SegmentReport
 
 AHEAD = 30.0
 """Seconds of sound that may wait for the listener before the next segment is asked for."""

@@ -15,8 +15,8 @@ from typing import Any
 from glmtts_client import Cluster, Options
 from glmtts_client.batch import PATIENT, run_batch
 from glmtts_client.consul import ConsulAddress
+from glmtts_client.failover_stream import SegmentReport
 from glmtts_client.items import read_items
-from glmtts_client.relay import SegmentReport
 from glmtts_client.results import RESULTS
 from glmtts_client.stream import SpeechStream
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from glmtts_client import ClientError
-from glmtts_client.cli import cli, main
+from glmtts_client.cli.main import cli, main
 
 from tests.client.conftest import HERD
 from tests.helpers.consul import ROOT, Agent, free_ports
@@ -121,11 +121,11 @@ def test_without_a_loudspeaker_play_says_so(
 def test_the_package_is_light() -> None:
     """Neither torch nor flask nor the server's packages are loaded, whatever is used of it."""
     check = (
-        "import sys, glmtts_client.cli, glmtts_client.batch;"
+        "import sys, glmtts_client.cli.main, glmtts_client.batch;"
         "sys.exit(str(sorted({'torch', 'flask', 'glmtts', 'server', 'soundfile', 'consul'} & set(sys.modules))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", check], cwd=ROOT / "client", capture_output=True, text=True, check=False
     )
     assert done.stderr.strip() == "[]"
-    assert main.__module__ == "glmtts_client.cli"
+    assert main.__module__ == "glmtts_client.cli.main"

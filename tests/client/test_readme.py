@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
-from glmtts_client.cli import cli
+from glmtts_client.cli.main import cli
 
 from tests.helpers.consul import ROOT, Agent, eventually
 from tests.helpers.server import Server

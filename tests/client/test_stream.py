@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from glmtts_client import Cluster, GaveUpError, Node, Options, Query, RetryPolicy, SpeechStream
 from glmtts_client.api import Api
-from glmtts_client.join import RESERVE
+from glmtts_client.splice import RESERVE
 
 from tests.client.conftest import HERD, SLOW, Start, kill, patient
 from tests.helpers.consul import Agent, eventually

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from glmtts_client.join import Join
-from glmtts_client.relay import SegmentReport
+from glmtts_client.failover_stream import SegmentReport
+from glmtts_client.splice import Join
 
 from scripts.chaos import QUICK_FAULTS, parser
 from scripts.faults import network

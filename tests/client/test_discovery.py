@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from glmtts_client import Cluster, ConsulAddress, DiscoveryError
-from glmtts_client.directory import ConsulDirectory, FixedDirectory
+from glmtts_client.discovery import ConsulDirectory, FixedDirectory
 
 from tests.helpers.consul import Agent, eventually, free_ports, running_agent
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from glmtts_client.join import REACH, RESERVE, Samples, Splice, cross_fade, loudness, nearest_silence
+from glmtts_client.splice import REACH, RESERVE, Samples, Splice, cross_fade, loudness, nearest_silence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from glmtts_client import progress, speaker, tables
+from glmtts_client import output
 from glmtts_client.batch import PATIENT
+from glmtts_client.cli import progress, tables
 from glmtts_client.cluster import Cluster
 from glmtts_client.errors import ClientError
 from glmtts_client.node import ANY, Query
@@ -122,7 +123,7 @@ def say(connection: Connection, /, text: str, output: Path | None, play: bool, *
     with connection.cluster(query, RetryPolicy(deadline=SAY_DEADLINE)) as cluster:
         progress.announce(cluster, errors)
         trace = os.environ.get("TRACEPARENT")
-        errors.print(speaker.say(cluster, text, options, output=output, play=play, traceparent=trace), soft_wrap=True)
+        errors.print(output.say(cluster, text, options, output=output, play=play, traceparent=trace), soft_wrap=True)
 
 
 @cli.command()

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from glmtts_client.cluster import Cluster
-from glmtts_client.survey import Sight, look
-from glmtts_client.survey import voices as all_voices
+from glmtts_client.status import Sight, look
+from glmtts_client.status import voices as all_voices
 
 UNBOUNDED = 10_000
 

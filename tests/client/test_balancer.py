@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from glmtts_client import Ask, InRegion, NativeRate, Node, NoNodeError, Preference, TierByLength
-from glmtts_client.chooser import Chooser
+from glmtts_client.balancer import Chooser
 from hypothesis import given
 from hypothesis import strategies as st
 

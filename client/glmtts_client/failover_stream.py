@@ -16,13 +16,13 @@ from typing import Any
 import requests
 
 from glmtts_client.api import abandon, pieces
-from glmtts_client.chooser import Ask
+from glmtts_client.balancer import Ask
 from glmtts_client.errors import AnswerError, ClientError, NodeError
-from glmtts_client.join import Join, Splice
 from glmtts_client.node import Node, Query
 from glmtts_client.pool import Pool
 from glmtts_client.retry import Clock
 from glmtts_client.speech import Options
+from glmtts_client.splice import Join, Splice
 
 log = logging.getLogger(__name__)
 
