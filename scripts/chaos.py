@@ -31,11 +31,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "client")]  # run as a file, it does not see its own packages
 
 from scripts.cluster import ClusterError, tool  # noqa: E402  # the line above comes first
-from scripts.faults.callers import Callers, Heard, Work  # noqa: E402
 from scripts.faults.catalogue import FAULTS, Fault, nothing  # noqa: E402
-from scripts.faults.herd import Herd, Node, herd  # noqa: E402
-from scripts.faults.verdict import Row, Times, judge, table  # noqa: E402
-from scripts.faults.watch import Discovery, Requests  # noqa: E402
+from scripts.faults.cluster import Herd, Node, herd  # noqa: E402
+from scripts.faults.load import Callers, Heard, Work  # noqa: E402
+from scripts.faults.observers import Discovery, Requests  # noqa: E402
+from scripts.faults.report import Row, Times, judge, table  # noqa: E402
 from scripts.processes import ProcessError  # noqa: E402
 
 Compare = Callable[[Sequence[Heard], Mapping[int, Heard]], list[str]]
@@ -136,7 +136,7 @@ def ears(work: Path | None) -> Compare:
     """Who listens to the streams: a recogniser, or nobody."""
     if work is None:
         return lambda stories, calm: []
-    from scripts.faults.ears import Ears  # its packages are those of an extra
+    from scripts.faults.asr_compare import Ears  # its packages are those of an extra
 
     return Ears(work).compare
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import glmtts
 from glmtts.checkpoint.loader import Model
-from scripts.judges import Likeness, Recogniser, Wave, error_rate, overall_quality
+from scripts.benchmarks.speech_metrics import Likeness, Recogniser, Wave, error_rate, overall_quality
 from scripts.nano.sentences import held_out
 
 SILENT_RMS, CLIPPED = 0.003, 0.985

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.nano import packages
+from scripts.nano import pretrained
 
 
 def main() -> None:
     """Into `.tools/`, checked by sha256."""
-    print(packages.campplus(Path(".tools")).resolve())
+    print(pretrained.campplus(Path(".tools")).resolve())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m scripts.samples --prompts nano-work/clones --to docs/samples
 
-The cloned ones need recordings in the layout of stored voices (`python -m scripts.nano.clones`).
+The cloned ones need recordings in the layout of stored voices (`python -m scripts.nano.eval_prompts`).
 """
 
 from __future__ import annotations

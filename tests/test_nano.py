@@ -18,7 +18,7 @@ import pytest
 import requests
 import soundfile
 
-from scripts.judges import Recogniser, error_rate
+from scripts.benchmarks.speech_metrics import Recogniser, error_rate
 from tests.helpers.server import ROOT, Server
 
 SENTENCES = {

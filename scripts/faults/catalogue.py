@@ -14,7 +14,7 @@ import requests
 
 from scripts.faults import network
 from scripts.faults.agents import leader
-from scripts.faults.herd import NODE_RULES, Herd, Node
+from scripts.faults.cluster import NODE_RULES, Herd, Node
 
 Act = Callable[[Herd, Node], None]
 DAY = 86400

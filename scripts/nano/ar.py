@@ -27,7 +27,7 @@ from transformers import LlamaConfig
 
 from glmtts.models.llm.llama import Llama
 from glmtts.text.tokenizer import Tokenizer
-from scripts.nano import features, phones, tokens, vocabulary
+from scripts.nano import features, phonemes, tokens, vocabulary
 from scripts.nano.data import Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
 from scripts.nano.training import Average, Run, arguments, cosine, drop_out, mixed_precision, start, with_rate
 
@@ -112,7 +112,7 @@ class Examples:
         return ids, places
 
     def _read(self, utterance: Utterance) -> Example:
-        ids, places = self.text_ids(phones.of(utterance))
+        ids, places = self.text_ids(phonemes.of(utterance))
         with np.load(tokens.path_of(self._work, utterance)) as arrays:
             return Example(ids, arrays["ids"].astype(np.int64), np.asarray(places)[arrays["phone"]])
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from scripts.nano import packages
+from scripts.nano import pretrained
 
 RATE = 24000
 LONGEST, SHORTEST = 8.0, 1.0
@@ -88,9 +88,9 @@ def kokoro(work: Path, voice: str, lang: str) -> Speak:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(packages.kokoro_model(work)), options)
-    styles = packages.kokoro_styles(work, voice)
-    vocabulary = json.loads(packages.kokoro_vocabulary(work))["vocab"]
+    session = onnxruntime.InferenceSession(str(pretrained.kokoro_model(work)), options)
+    styles = pretrained.kokoro_styles(work, voice)
+    vocabulary = json.loads(pretrained.kokoro_vocabulary(work))["vocab"]
     phonemize = phonemizer(lang)
 
     def speak(text: str, index: int) -> tuple[str, Wave]:

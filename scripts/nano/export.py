@@ -25,7 +25,7 @@ from transformers import WhisperFeatureExtractor
 from glmtts.checkpoint.model_info import fingerprint
 from glmtts.config import GenerationConfig
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
-from scripts.nano import ar, features, flow, packages, tokens, vocabulary, vocoder, voices, whisper
+from scripts.nano import ar, features, flow, pretrained, tokens, vocabulary, vocoder, voices, whisper
 from scripts.nano.training import averaged
 
 VERSION = "0.1"
@@ -84,7 +84,7 @@ def write_speech_tokenizer(work: Path, folder: Path) -> None:
     WhisperFeatureExtractor(feature_size=features.TOKENIZER["num_mel_bins"]).save_pretrained(folder)
     codes, _, _ = tokens.load_trained(work)
     encoder = WhisperVQ(WhisperVQConfig.from_hf(features.TOKENIZER))
-    whole = whisper.encoder(packages.whisper_base(work) / "model.bin")
+    whole = whisper.encoder(pretrained.whisper_base(work) / "model.bin")
     own = encoder.state_dict()
     top = f"layers.{features.FROZEN_LAYERS}."
     trained_layer = {top + name: value for name, value in codes.layer.state_dict().items()}
@@ -97,7 +97,7 @@ def write_speech_tokenizer(work: Path, folder: Path) -> None:
 def write_frontend(work: Path, folder: Path) -> None:
     """The speaker encoder and the English lexicon. No character is left as it is: the model reads phonemes alone."""
     folder.mkdir(parents=True)
-    shutil.copy(packages.campplus(work), folder / "campplus.pt")  # as published: the golden cases compare with it
+    shutil.copy(pretrained.campplus(work), folder / "campplus.pt")  # as published: the golden cases compare with it
     _json(folder / "able.json", [])
     lexicon = (work / "lexicon_en.json").read_bytes()
     (folder / "lexicon_en.json.gz").write_bytes(gzip.compress(lexicon, mtime=0))

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from glmtts.config import MEL_24K
 from glmtts.dsp.features import log_mel, resample
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
-from scripts.nano import packages, whisper
+from scripts.nano import pretrained, whisper
 from scripts.nano.data import RATE, Corpus, Utterance, f0_track
 from scripts.nano.training import arguments, start
 
@@ -44,7 +44,7 @@ def below_quantiser(work: Path) -> WhisperVQ:
     """Whisper's convolutions and first layers, pooled to 25 Hz."""
     config = {**TOKENIZER, "quantize_position": FROZEN_LAYERS}
     model = WhisperVQ(WhisperVQConfig.from_hf(config)).eval()
-    state = whisper.encoder(packages.whisper_base(work) / "model.bin")
+    state = whisper.encoder(pretrained.whisper_base(work) / "model.bin")
     own = model.state_dict()
     model.load_state_dict({name: state.get(name, own[name]) for name in own})  # no codebook here
     return model

@@ -25,10 +25,10 @@ from glmtts.dsp.features import resample
 from glmtts.models.encoders.speaker_encoder import CampPlus
 from glmtts.models.flow.dit_layers import Attention, FeedForward
 from glmtts.models.flow.flow import Flow
-from scripts.nano import features, packages, tokens
+from scripts.nano import features, pretrained, tokens
 from scripts.nano.data import MEL_MEAN, MEL_STD, RATE, Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
 from scripts.nano.discriminators import Discriminators, adversarial_losses, of_mels
-from scripts.nano.ear import Ear, heard_apart, load_trained
+from scripts.nano.phone_perceptual import Ear, heard_apart, load_trained
 from scripts.nano.training import Average, Run, arguments, averaged, cosine, drop_out, mixed_precision, start, with_rate
 
 CONFIG = FlowConfig(
@@ -104,7 +104,7 @@ def speaker_vectors(work: Path, utterances: list[Utterance]) -> dict[str, Tensor
     missing = sorted(set(pools) - set(known))
     if missing:
         encoder = CampPlus().eval()
-        encoder.load_state_dict(torch.load(packages.campplus(work), weights_only=True))
+        encoder.load_state_dict(torch.load(pretrained.campplus(work), weights_only=True))
         for voice in missing:
             rows = pools[voice][:: max(len(pools[voice]) // SPEAKER_SAMPLES, 1)]
             waves = [torch.from_numpy(resample(u.wave(), RATE, 16000)) for u in rows]

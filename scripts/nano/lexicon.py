@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from scripts.nano import phones
+from scripts.nano import phonemes
 from scripts.nano.sentences import WORDNET, held_out
 
 WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
@@ -62,7 +62,7 @@ def main() -> None:
     wanted = set(WORD.findall(texts)) | set(string.ascii_lowercase) | set(sorted(wordnet_words())[: args.limit])
     for word in tqdm(sorted(wanted - set(known)), desc="words", mininterval=5):
         known[word] = " ".join(teacher.phonemize(word))
-    lexicon = {word: phones.english(spoken) for word, spoken in sorted(known.items())}
+    lexicon = {word: phonemes.english(spoken) for word, spoken in sorted(known.items())}
     spoken = {word: tokens for word, tokens in lexicon.items() if tokens.startswith("<|")}
     (args.work / "lexicon_en.json").write_text(json.dumps(spoken, ensure_ascii=False), encoding="utf-8")
     print(f"{len(spoken)} words")

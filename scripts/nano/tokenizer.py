@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
-from scripts.nano import features, packages, phones, whisper
+from scripts.nano import features, phonemes, pretrained, whisper
 from scripts.nano.data import MEL_MEAN, MEL_STD, Corpus, Utterance
 from scripts.nano.training import Run, arguments, cosine, mixed_precision, start
 
@@ -77,7 +77,7 @@ class Codes(nn.Module):
     def __init__(self, work: Path) -> None:
         super().__init__()
         tokenizer = WhisperVQ(WhisperVQConfig.from_hf(features.TOKENIZER))
-        state = whisper.encoder(packages.whisper_base(work) / "model.bin")
+        state = whisper.encoder(pretrained.whisper_base(work) / "model.bin")
         self.layer = tokenizer.layers[-1]
         prefix = f"layers.{features.FROZEN_LAYERS}."
         self.layer.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
@@ -144,7 +144,7 @@ def collate(work: Path, rows: list[Utterance], speakers: dict[str, int], invento
         return torch.from_numpy(np.stack(padded))
 
     lengths = torch.tensor([len(a["hidden"]) for a in loaded])
-    ids = [torch.tensor([inventory[p] for p in phones.plain(phones.of(u))]) for u in rows]
+    ids = [torch.tensor([inventory[p] for p in phonemes.plain(phonemes.of(u))]) for u in rows]
     speaker = torch.tensor([speakers[u.voice] for u in rows])
     mask = torch.arange(longest) < lengths[:, None]
     return Batch(pad("hidden", longest), mask, pad("mel", 2 * longest), pad("f0", 2 * longest), speaker, ids)
@@ -171,7 +171,7 @@ def losses(heads: Heads, codes_bnd: Tensor, batch: Batch) -> dict[str, Tensor]:
 
 def inventory_of(corpus: list[Utterance]) -> dict[str, int]:
     """Phones in a fixed order, from 1."""
-    names = sorted({p for u in corpus for p in phones.plain(phones.of(u))})
+    names = sorted({p for u in corpus for p in phonemes.plain(phonemes.of(u))})
     return {name: i for i, name in enumerate(names, 1)}
 
 
@@ -208,7 +208,7 @@ def main() -> None:
     start(args)
     corpus = Corpus(args.work, args.extra)
     inventory = numbered(args.work, corpus)
-    known = [u for u in corpus.train() if all(p in inventory for p in phones.plain(phones.of(u)))]
+    known = [u for u in corpus.train() if all(p in inventory for p in phonemes.plain(phonemes.of(u)))]
     speakers = {name: i for i, name in enumerate(sorted({u.voice for u in corpus.utterances}))}
     codes, heads = Codes(args.work).requires_grad_(not args.keep_codes), Heads(512, len(inventory), 64)
     groups = [{"params": codes.parameters(), "scale": 0.2}, {"params": heads.parameters()}]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from scripts.nano import features, phones
+from scripts.nano import features, phonemes
 from scripts.nano.data import Corpus, Utterance
 from scripts.nano.tokenizer import Codes, Heads, available
 from scripts.nano.training import arguments, start, state_path
@@ -102,7 +102,7 @@ def main() -> None:
             continue
         hidden = torch.from_numpy(features.load(args.work, utterance)["hidden"])[None]
         ids = codes.nearest(codes(hidden, torch.ones(hidden.shape[:2], dtype=torch.bool))[0])
-        truth = [inventory.get(p, 0) for p in phones.plain(phones.of(utterance))]
+        truth = [inventory.get(p, 0) for p in phonemes.plain(phonemes.of(utterance))]
         if utterance.key in held_out:
             wrong[utterance.lang] += edit_distance(read_phones(heads, codes, ids), truth)
             total[utterance.lang] += len(truth)

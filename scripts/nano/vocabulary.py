@@ -14,7 +14,7 @@ from pathlib import Path
 
 from glmtts.text.g2p import is_hanzi
 from glmtts.text.tokenizer import Tokenizer, byte_ranks, write
-from scripts.nano import phones
+from scripts.nano import phonemes
 from scripts.nano.data import Corpus
 from scripts.nano.features import CODES
 from scripts.nano.training import arguments
@@ -38,13 +38,13 @@ def mandarin() -> set[str]:
     from pypinyin.constants import PINYIN_DICT
 
     hanzi = [chr(code) for code in PINYIN_DICT if is_hanzi(chr(code)) and code < 0x9FFF]
-    found = set(re.findall(r"<\|[^|]+\|>", " ".join(phones.phonemes_zh(char) for char in hanzi)))
+    found = set(re.findall(r"<\|[^|]+\|>", " ".join(phonemes.phonemes_zh(char) for char in hanzi)))
     return {re.sub(r"[1-5](?=\|)", tone, name) for name in found for tone in "12345"}
 
 
 def english(strings: Iterable[str]) -> set[str]:
     """All phones of teacher strings."""
-    return {token for text in strings for token in re.findall(r"<\|[^|]+\|>", phones.english(text))}
+    return {token for text in strings for token in re.findall(r"<\|[^|]+\|>", phonemes.english(text))}
 
 
 def load(work: Path) -> Tokenizer:

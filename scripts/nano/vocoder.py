@@ -4,7 +4,7 @@
 
 Spectral losses alone leave a buzz that no recogniser minds and every listener hears. Until the discriminators come the
 source gets the true F0 half of the time, so that the generator does not wait for the F0 predictor; then the predicted
-one alone, as in serving. Half of the mels are the flow's, where there are such (stage remade).
+one alone, as in serving. Half of the mels are the flow's, where there are such (stage resynthesised_mels).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from glmtts.config import MEL_24K, HiFTConfig
 from glmtts.dsp.features import log_mel
 from glmtts.models.vocoder.hift import HiFT
-from scripts.nano import remade
+from scripts.nano import resynthesised_mels
 from scripts.nano.data import HOP, Corpus, Utterance, f0_track
 from scripts.nano.discriminators import RESOLUTIONS, adversarial_losses, of_waves
-from scripts.nano.ear import Ear, heard_apart, load_trained
+from scripts.nano.phone_perceptual import Ear, heard_apart, load_trained
 from scripts.nano.training import Average, Run, arguments, cosine, start, with_rate
 
 # Two kernels instead of three, shorter source blocks: two thirds of the work at nearly the same sound. Thrice the
@@ -88,8 +88,8 @@ def crop(work: Path, utterance: Utterance, rng: np.random.Generator, margin: int
     inner = slice(margin, margin + FRAMES)
     mel = log_mel(torch.from_numpy(wave)[None], MEL_24K)[0, :, inner]
     given = mel
-    if remade.path_of(work, utterance).exists():
-        flowed = torch.from_numpy(remade.load(work, utterance)[first:][inner].T)
+    if resynthesised_mels.path_of(work, utterance).exists():
+        flowed = torch.from_numpy(resynthesised_mels.load(work, utterance)[first:][inner].T)
         given = torch.cat([flowed, mel[:, flowed.shape[1] :]], 1)
     f0 = torch.from_numpy(f0_track(wave))[inner]
     return Crop(torch.from_numpy(wave[margin * HOP : (margin + FRAMES) * HOP]), mel, given, f0)
@@ -128,7 +128,7 @@ def main() -> None:
     languages = {lang: [u for u in corpus if u.lang == lang] for lang in ("en", "zh")}
     # Both languages weigh the same, however much of each has been spoken so far; as do recorded and remade mels.
     pools = list(languages.values())
-    pools += [[u for u in pool if remade.path_of(args.work, u).exists()] or pool for pool in pools]
+    pools += [[u for u in pool if resynthesised_mels.path_of(args.work, u).exists()] or pool for pool in pools]
     for step, rng in run:
         drawn = [pools[i % len(pools)] for i in range(step % len(pools), step % len(pools) + BATCH)]
         crops = [crop(args.work, pool[int(rng.integers(len(pool)))], rng) for pool in drawn]

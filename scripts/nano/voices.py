@@ -15,7 +15,7 @@ import soundfile
 from glmtts.config import GenerationConfig
 from scripts.nano import tokens
 from scripts.nano.data import RATE, Corpus, Utterance
-from scripts.nano.reading import Reading
+from scripts.nano.prompt_eval import Reading
 
 SECONDS = (2.2, 6.0)
 CANDIDATES, TRIED_ON = 8, 8

@@ -20,9 +20,9 @@ from glmtts_client.splice import Join
 
 from scripts.chaos import QUICK_FAULTS, parser
 from scripts.faults import network
-from scripts.faults.callers import Heard, Work
 from scripts.faults.catalogue import FAULTS
-from scripts.faults.verdict import Row, Times, judge, table
+from scripts.faults.load import Heard, Work
+from scripts.faults.report import Row, Times, judge, table
 from tests.helpers.server import ROOT, wait_until
 
 RATE = 24000

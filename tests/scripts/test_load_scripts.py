@@ -51,7 +51,7 @@ def test_the_stages_are_measured_against_their_floors(tmp_path: Path) -> None:
     """Every stage of a checkpoint has its time and a floor, and a step of more rows has more operations in it."""
     checkpoint, out = write_tiny_checkpoint(tmp_path / "tiny"), tmp_path / "stages.json"
     flags = ["--quick", "--checkpoint", str(checkpoint), "--batches", "1", "4", "--json", str(out)]
-    done = run(tmp_path / "voices", "scripts/bench_stages.py", *flags)
+    done = run(tmp_path / "voices", "scripts/benchmarks/stages.py", *flags)
     assert done.returncode == 0, done.stderr
     stages = {one["stage"]: one for one in json.loads(out.read_text(encoding="utf-8"))["stages"]}
     assert sorted(name.split(",")[0] for name in stages) == ["AR step"] * 2 + ["flow"] * 4 + ["vocoder"] * 4
@@ -64,7 +64,7 @@ def test_blocks_of_both_designs_are_compared_with_the_whole(tmp_path: Path) -> N
     ratios = {"min_ratio": 1.0, "max_ratio": 1.0}
     checkpoint, out = write_tiny_checkpoint(tmp_path / "tiny", generation=ratios), tmp_path / "blocks.json"
     flags = ["--checkpoint", str(checkpoint), "--sentences", "2", "--seconds", "4", "--json", str(out)]
-    done = run(checkpoint / "voices", "-m", "scripts.bench_blocks", "--lang", "en", "zh", *flags)
+    done = run(checkpoint / "voices", "-m", "scripts.benchmarks.chunks", "--lang", "en", "zh", *flags)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text(encoding="utf-8"))
     assert list(found) == ["en", "zh"]
@@ -82,7 +82,7 @@ def test_health_is_probed_while_the_server_is_busy(tmp_path: Path) -> None:
     """Idle connections stay open and streams run while the probes are answered; the slowest is told."""
     out = tmp_path / "health.json"
     flags = ["--checkpoint", "fake:delay=0.02", "--streams", "2", "--idle", "20", "--seconds", "1", "--json", str(out)]
-    done = run(tmp_path, "scripts/bench_health.py", *flags)
+    done = run(tmp_path, "scripts/benchmarks/health.py", *flags)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text(encoding="utf-8"))
     assert 0 < found["p50"] <= found["p99"] <= found["max"]

@@ -48,7 +48,7 @@ def test_all_stages_from_an_empty_folder_make_a_checkpoint_that_goes_on(tmp_path
     again = tmp_path / "again"
     again.mkdir()
     (again / "packages").symlink_to(work / "packages")
-    python("scripts.nano.unpack", "--work", str(again), "--from", str(made))
+    python("scripts.nano.import_checkpoint", "--work", str(again), "--from", str(made))
     for stage, name in (("ar", "average"), ("flow", "average"), ("vocoder", "average")):
         old, new = (torch.load(w / "states" / f"{stage}.pt", weights_only=True)["modules"] for w in (work, again))
         for key, value in old[name].items():

@@ -15,7 +15,7 @@ from typing import Any
 import requests
 
 from scripts.faults.agents import Agent
-from scripts.faults.herd import SERVICE
+from scripts.faults.cluster import SERVICE
 
 CALLERS = ("batch", "speech-stream")
 """How the client's threads are named that ask nodes for speech."""

@@ -1,6 +1,6 @@
 """How far each stage has come, judged on held-out utterances: what the later stages can reach at best.
 
-    python -m scripts.nano.gates --work nano-work --stages teacher vocoder flow ar
+    python -m scripts.nano.stage_eval --work nano-work --stages teacher vocoder flow ar
 
 teacher: the recordings themselves. vocoder: their mels through the vocoder. flow: their tokens through flow and
 vocoder, prompted with another utterance of the voice. All three: word error (en), toneless-syllable error (zh).
@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from glmtts.config import GenerationConfig
 from glmtts.models.rng import frame_noise, stream_keys
-from scripts.judges import Recogniser, Wave, error_rate, overall_quality
-from scripts.nano import export, features, flow, remade, tokens, vocoder
+from scripts.benchmarks.speech_metrics import Recogniser, Wave, error_rate, overall_quality
+from scripts.nano import export, features, flow, resynthesised_mels, tokens, vocoder
 from scripts.nano.data import RATE, Corpus, Utterance
-from scripts.nano.reading import Reading
+from scripts.nano.prompt_eval import Reading
 from scripts.nano.training import arguments, averaged, start
 
 Sound = Callable[[Utterance], Wave]
@@ -61,8 +61,8 @@ def flowed(work: Path, voice: Callable[[Tensor], Wave], corpus: Corpus) -> Sound
     prompts = {(u.voice, u.lang): u for u in spoken if 3.5 < u.seconds < 5}
 
     def sound(utterance: Utterance) -> Wave:
-        prompt_ids, prompt_mel = remade.read(work, prompts[utterance.voice, utterance.lang])
-        own, _ = remade.read(work, utterance)
+        prompt_ids, prompt_mel = resynthesised_mels.read(work, prompts[utterance.voice, utterance.lang])
+        own, _ = resynthesised_mels.read(work, utterance)
         key = stream_keys(torch.tensor([1]), torch.tensor([0]))
         noise = frame_noise(key, -prompt_mel.shape[1], prompt_mel.shape[1] + 2 * own.shape[1], 80)
         speaker = F.normalize(speakers[utterance.voice].mean(0), dim=-1)[None]

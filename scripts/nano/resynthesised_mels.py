@@ -1,6 +1,6 @@
 """Stage: recordings' mels as the flow makes them, half of what the vocoder then learns from.
 
-    python -m scripts.nano.remade --work nano-work --utterances 2000
+    python -m scripts.nano.resynthesised_mels --work nano-work --utterances 2000
 
 What the flow makes is smoother than a recording's mel, and a vocoder that never met such mels blurs it further. From
 the recording's own tokens it is made in the same time, so the recording is still what the vocoder should sound like.

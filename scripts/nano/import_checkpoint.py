@@ -1,6 +1,6 @@
 """Stage, optional: a checkpoint as the stages' first states, so that training goes on where it was exported.
 
-    python -m scripts.nano.unpack --work nano-work --from checkpoints/nano
+    python -m scripts.nano.import_checkpoint --work nano-work --from checkpoints/nano
 
 The reverse of export. The speech tokenizer stays as it is, so that tokens keep their meaning: `tokenizer` trains its
 heads alone (they are not exported), `ear` begins anew, and the other stages go on from the exported averages, with

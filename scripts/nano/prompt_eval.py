@@ -15,7 +15,7 @@ from glmtts.models.llm.decoder import Decoder, Row, speak
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import SpecialIds, length_bounds, prompt_layout
-from scripts.nano import ar, features, phones, tokens, vocabulary
+from scripts.nano import ar, features, phonemes, tokens, vocabulary
 from scripts.nano.data import Utterance
 from scripts.nano.training import averaged
 
@@ -52,7 +52,7 @@ class Reading:
             heard = () if before is None else tuple(before.speech.tolist())
             row = Row(prompt_layout(said, text, heard, self._special), length_bounds(len(text), self._generation), 0)
             drawn = list(speak(self._decoder, row))
-            truth = [self._inventory.get(phone, 0) for phone in phones.plain(phones.of(utterance))]
+            truth = [self._inventory.get(phone, 0) for phone in phonemes.plain(phonemes.of(utterance))]
             read = tokens.read_phones(self._heads, self._codes, torch.tensor(drawn)) if drawn else []
             wrong, total = wrong + tokens.edit_distance(read, truth), total + len(truth)
         return wrong / total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.judges import error_rate
+from scripts.benchmarks.speech_metrics import error_rate
 
 
 def test_errors_are_edits_per_word_or_syllable() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.faults.callers import Heard, Work
+from scripts.faults.load import Heard, Work
 
 LENGTH = 0.25
 """By how much a story's length may differ from the undisturbed one where nodes do not draw the same tokens twice."""

@@ -1,11 +1,11 @@
 """What it costs to speak in blocks instead of whole: likeness, joins, understanding; and what length costs.
 
-    python -m scripts.bench_blocks                    mel and joins over held-out sentences, cost at 10 to 120 s
-    python -m scripts.bench_blocks --hear             a recogniser listens as well
-    python -m scripts.bench_blocks --lang zh          one language only
+    python -m scripts.benchmarks.chunks                    mel and joins over held-out sentences, cost at 10 to 120 s
+    python -m scripts.benchmarks.chunks --hear             a recogniser listens as well
+    python -m scripts.benchmarks.chunks --lang zh          one language only
 
 Every sentence is spoken with one seed as a whole and in blocks of two designs: `prompted`, where what was said extends
-the prompt (scripts/blocks_as_prompt.py), and `remembered`, as the engine streams. The tokens are the same, so what
+the prompt (scripts/benchmarks/chunks_as_prompt.py), and `remembered`, as the engine streams. The tokens are the same, so what
 differs is the blocks. All in float32 on one core's threads; costs are CPU seconds of the process, so other programs
 hardly change them. Knows nothing about servers.
 """
@@ -37,9 +37,9 @@ from glmtts.engine.runtime.offline import synthesize
 from glmtts.engine.scheduling.active_job import Limits
 from glmtts.engine.scheduling.chunking import Chunker, Ladder
 from glmtts.voice.voice import Voice
-from scripts import blocks_as_prompt
+from scripts.benchmarks import chunks_as_prompt
+from scripts.benchmarks.speech_metrics import Recogniser, error_rate
 from scripts.evaluate import prompts_of
-from scripts.judges import Recogniser, error_rate
 from scripts.nano.sentences import held_out
 
 SPAN = 120
@@ -66,8 +66,8 @@ def designs(model: Model, engine: BatchEngine, voice: Voice) -> dict[str, Speak]
     rate = engine.info.sample_rates[0]
 
     def prompted(text: str, seed: int) -> Wave:
-        segments = blocks_as_prompt.draw(model, text, voice, seed)
-        return np.concatenate([blocks_as_prompt.sound(model, segment, voice, rate) for segment in segments])
+        segments = chunks_as_prompt.draw(model, text, voice, seed)
+        return np.concatenate([chunks_as_prompt.sound(model, segment, voice, rate) for segment in segments])
 
     def remembered(text: str, seed: int) -> Wave:
         job = Job(tuple(engine.segments(text)), voice, rate, seed=seed)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How soon /health answers while a server is as busy as can be: streams at work, and connections that say nothing.
 
-    scripts/bench_health.py                                  16 streams, 500 idle connections, 30 s
-    scripts/bench_health.py --url http://a:7860 --seconds 60
+    scripts/benchmarks/health.py                                  16 streams, 500 idle connections, 30 s
+    scripts/benchmarks/health.py --url http://a:7860 --seconds 60
 
 One probe after the other, each on a connection of its own, as a Consul agent does. A line and JSON (--json). Knows
 nothing about the server but its HTTP interface.

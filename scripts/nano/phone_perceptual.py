@@ -1,6 +1,6 @@
 """Stage: the ear. A small reader of phones in mels; what its layers hear pulls the flow and the vocoder.
 
-    python -m scripts.nano.ear --work nano-work
+    python -m scripts.nano.phone_perceptual --work nano-work
 
 A mel can be near to the true one by its mean error and still turn one consonant into another. So both stages are also
 asked to sound alike to a listener that was taught what tells phones apart. It is dropped at export.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scripts.nano import features, phones, tokens
+from scripts.nano import features, phonemes, tokens
 from scripts.nano.data import MEL_MEAN, MEL_STD, Corpus, Utterance, pools_of, weigh
 from scripts.nano.tokenizer import numbered
 from scripts.nano.training import Run, arguments, cosine, start, state_path
@@ -70,7 +70,7 @@ def load_trained(work: Path) -> Ear:
 
 def aligned(work: Path, utterance: Utterance, inventory: dict[str, int]) -> tuple[Tensor, Tensor]:
     """Mel (frames, 80) and the phone's number in each frame (frames,)."""
-    numbers = np.array([inventory.get(p, 0) for p in phones.plain(phones.of(utterance))])
+    numbers = np.array([inventory.get(p, 0) for p in phonemes.plain(phonemes.of(utterance))])
     with np.load(tokens.path_of(work, utterance)) as arrays:
         spoken = torch.from_numpy(numbers[arrays["phone"]]).repeat_interleave(2)
     return torch.from_numpy(features.load(work, utterance)["mel"])[: len(spoken)], spoken

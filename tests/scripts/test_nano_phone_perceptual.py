@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from scripts.nano.data import MEL_MEAN, MEL_STD
-from scripts.nano.ear import Ear, heard_apart
+from scripts.nano.phone_perceptual import Ear, heard_apart
 
 
 def test_the_same_mel_is_not_heard_apart_and_a_rougher_one_further() -> None:

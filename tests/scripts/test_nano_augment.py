@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.nano.copies import HIGHEST, ROOM_SPEEDS, Room, at_speed, chosen, write
+from scripts.nano.augment import HIGHEST, ROOM_SPEEDS, Room, at_speed, chosen, write
 from scripts.nano.data import RATE, Corpus, Utterance, pools_of, weigh
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from scripts.nano import mix
+from scripts.nano import interpolate_weights
 from scripts.nano.training import Average, save_state, state_path
 
 
@@ -26,7 +26,7 @@ def test_the_average_is_mixed_and_nothing_else(tmp_path: Path, monkeypatch: pyte
         save_state(file, {"flow": layer(value), "average": Average(layer(value), 0.0)}, step=7)
     argv = ["mix", "--work", str(tmp_path), "--stage", "flow", "--before", "old.pt", "--share", "0.75"]
     monkeypatch.setattr("sys.argv", argv)
-    mix.main()
+    interpolate_weights.main()
     state = torch.load(path, weights_only=True)
     assert state["step"] == 7
     assert state["modules"]["flow"]["weight"].tolist() == [[4.0, 4.0]]
@@ -38,4 +38,4 @@ def test_the_average_is_mixed_and_nothing_else(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("other", [{"b": torch.zeros(2)}, {"a": torch.zeros(3)}])
 def test_other_models_are_refused(other: dict[str, torch.Tensor]) -> None:
     with pytest.raises(ValueError, match="different models"):
-        mix.mixed(other, {"a": torch.zeros(2)}, 0.5)
+        interpolate_weights.mixed(other, {"a": torch.zeros(2)}, 0.5)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from glmtts.dsp.features import resample
 from glmtts.text import normalize
-from scripts.nano import packages
+from scripts.nano import pretrained
 
 Wave = NDArray[np.float32]
 WHISPER_RATE = 16000
@@ -51,7 +51,7 @@ class Recogniser:
     """Whisper base, on the CPU. `work` is where its files are kept; fetched when missing."""
 
     def __init__(self, work: Path, threads: int = 1) -> None:
-        folder = packages.whisper_base(work)
+        folder = pretrained.whisper_base(work)
         self._model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)
 
     def hear(self, wave: Wave, rate: int, lang: str) -> str:

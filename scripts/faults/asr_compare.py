@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.faults.callers import STORIES, Heard
-from scripts.judges import Recogniser, error_rate
+from scripts.benchmarks.speech_metrics import Recogniser, error_rate
+from scripts.faults.load import STORIES, Heard
 
 
 class Ears:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What each stage of the model takes, against what it would take at the machine's own limits.
 
-    scripts/bench_stages.py                      checkpoints/nano: AR steps, blocks of the flow, windows of the vocoder
-    scripts/bench_stages.py --official           an AR model of the published size, random weights, bfloat16 (4 GB)
-    scripts/bench_stages.py --formats            float32, bfloat16, int8 and torch.compile side by side
-    scripts/bench_stages.py --checkpoint DIR --quick     few repetitions, to see that it works
-    scripts/bench_stages.py --device cuda                on a GPU, also with --official
+    scripts/benchmarks/stages.py                      checkpoints/nano: AR steps, blocks of the flow, windows of the vocoder
+    scripts/benchmarks/stages.py --official           an AR model of the published size, random weights, bfloat16 (4 GB)
+    scripts/benchmarks/stages.py --formats            float32, bfloat16, int8 and torch.compile side by side
+    scripts/benchmarks/stages.py --checkpoint DIR --quick     few repetitions, to see that it works
+    scripts/benchmarks/stages.py --device cuda                on a GPU, also with --official
 
 The limits are measured in the same run: matrix products a second, bytes read a second, and what it costs to launch a
 step's operations when they have nothing to do (the same model with widths of a few channels). A stage's floor is the
@@ -39,7 +39,7 @@ from glmtts.models.llm.kv_cache import KVCache  # noqa: E402
 from glmtts.models.llm.llama import Llama  # noqa: E402
 from glmtts.models.llm.prompt import LengthBounds, SpecialIds  # noqa: E402
 from glmtts.models.vocoder.hift import HiFT  # noqa: E402
-from scripts.floors import Machine, Stage, operations, table, timed  # noqa: E402
+from scripts.benchmarks.roofline import Machine, Stage, operations, table, timed  # noqa: E402
 
 OFFICIAL: dict[str, Any] = {
     "hidden_size": 2048,

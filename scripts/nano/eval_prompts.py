@@ -1,6 +1,6 @@
 """Recordings of people that no stage was trained on, for evaluating what a clone is like.
 
-    python -m scripts.nano.clones --work nano-work
+    python -m scripts.nano.eval_prompts --work nano-work
     python -m scripts.evaluate --prompts nano-work/clones
 
 writes `clones/` in the layout of stored voices: the teacher's blends of two voices, and, where Debian's

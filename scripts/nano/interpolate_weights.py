@@ -1,7 +1,7 @@
 """Stage, optional: a stage's averaged weights, mixed with what they were at another time.
 
     cp nano-work/states/flow.pt nano-work/states/flow.before.pt           # and train on something else, then
-    python -m scripts.nano.mix --work nano-work --stage flow --before flow.before.pt --share 0.75
+    python -m scripts.nano.interpolate_weights --work nano-work --stage flow --before flow.before.pt --share 0.75
 
 Weights of which the one were trained on from the other lie near enough that their mean is a model too (Wortsman et al.
 2022, WiSE-FT): it has something of what the new speech taught, and of what the old had. Only the average is mixed,

@@ -1,6 +1,6 @@
 """Stage: copies of utterances at another speed, so with another pitch and vocal tract: new voices for next to nothing.
 
-    python -m scripts.nano.copies --work nano-work --extra ../corpus --voices hibari zf_xiaoxiao --minutes 20
+    python -m scripts.nano.augment --work nano-work --extra ../corpus --voices hibari zf_xiaoxiao --minutes 20
 
 Without `--voices` every one is copied. `corpus/VOICE@SPEED-0` has the utterances of a voice that are trained on, evenly
 chosen, played SPEED times as fast; `corpus/VOICE@room-0` has them as if recorded in some room with some microphone, at
