@@ -107,7 +107,8 @@ class GenerationConfig:
 
     A segment draws at least `min_ratio` × and at most `max_ratio` × as many speech tokens as it has text ids.
     `phoneme` is the checkpoint's default for phoneme mode. A recording that surprises the AR model by more than
-    `max_surprise` nats a token, given its transcript, does not prompt it (`glmtts.models.llm.prompt_score`); None: all do.
+    `max_surprise` nats a token, given its transcript, does not prompt it (`glmtts.models.llm.prompt_score`);
+    None: all do.
     """
 
     top_p: float = 0.8

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Reads a checkpoint folder into a model."""

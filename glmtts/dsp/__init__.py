@@ -1,1 +1,1 @@
-"""TODO."""
+"""Waveforms and mel spectrograms."""

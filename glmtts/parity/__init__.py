@@ -1,1 +1,1 @@
-"""TODO."""
+"""Compares this implementation with numbers computed by the published code."""

@@ -1,4 +1,4 @@
-"""Compares this implementation with golden cases: `python -m glmtts.parity.__main__ DIR`.
+"""Compares this implementation with golden cases: `python -m glmtts.parity DIR`.
 
 A case is NAME.json (what it is, how the model was configured) and NAME.safetensors (weights under `state.`, inputs,
 outputs); the beginning of NAME says of which kind it is. Sizes are read from the case. Prints one row a comparison
@@ -88,15 +88,13 @@ def _padded(text: str, width: int) -> str:
 def _campplus(option: Path | None) -> Path | None:
     """The speaker encoder's weights: the option, else the environment, else the first default that exists."""
     given = option or (Path(value) if (value := os.environ.get(CAMPPLUS_VARIABLE)) else None)
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     return given or next((root / name for name in CAMPPLUS_DEFAULTS if (root / name).exists()), None)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status: 0 all within limits, 1 one is over, 2 nothing to compare."""
-    parser = argparse.ArgumentParser(
-        prog="python -m glmtts.parity.__main__", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m glmtts.parity", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder of golden cases")
     parser.add_argument(
         "--campplus",

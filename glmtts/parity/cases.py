@@ -1,7 +1,7 @@
 """What each kind of golden case compares, and how far it may be off.
 
 A kind is known by the beginning of a case's name. Everything about sizes comes from the case itself.
-Knows nothing about folders, tables or exit codes: `glmtts.parity.__main__` does.
+Knows nothing about folders, tables or exit codes: `glmtts.parity` does.
 """
 
 from __future__ import annotations

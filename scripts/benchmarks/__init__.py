@@ -1,1 +1,1 @@
-"""TODO."""
+"""What the benchmarks share, and those of single parts."""

@@ -5,9 +5,9 @@
     python -m scripts.benchmarks.chunks --lang zh          one language only
 
 Every sentence is spoken with one seed as a whole and in blocks of two designs: `prompted`, where what was said extends
-the prompt (scripts/benchmarks/chunks_as_prompt.py), and `remembered`, as the engine streams. The tokens are the same, so what
-differs is the blocks. All in float32 on one core's threads; costs are CPU seconds of the process, so other programs
-hardly change them. Knows nothing about servers.
+the prompt (scripts/benchmarks/chunks_as_prompt.py), and `remembered`, as the engine streams. The tokens are the
+same, so what differs is the blocks. All in float32 on one core's threads; costs are CPU seconds of the process, so
+other programs hardly change them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # run as a file, it does not see its own package
 
 from scripts.bench import TEXTS, listen, server  # noqa: E402  # the line above comes first

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What each stage of the model takes, against what it would take at the machine's own limits.
 
-    scripts/benchmarks/stages.py                      checkpoints/nano: AR steps, blocks of the flow, windows of the vocoder
+    scripts/benchmarks/stages.py                      checkpoints/nano: AR steps, flow blocks, vocoder windows
     scripts/benchmarks/stages.py --official           an AR model of the published size, random weights, bfloat16 (4 GB)
     scripts/benchmarks/stages.py --formats            float32, bfloat16, int8 and torch.compile side by side
     scripts/benchmarks/stages.py --checkpoint DIR --quick     few repetitions, to see that it works
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # run as a file, it does not see its own package
 
 from glmtts.checkpoint.loader import Model, load, load_llm  # noqa: E402  # the line above comes first

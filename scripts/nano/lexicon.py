@@ -38,9 +38,9 @@ def wordnet_words() -> set[str]:
 def spoken_in(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The most frequent phonemes of each word in (text, phonemes); rows that do not match word by word are left."""
     seen: dict[str, Counter[str]] = defaultdict(Counter)
-    for text, phonemes in rows:
+    for text, spoken in rows:
         words = re.sub(r"[^a-z' ]", " ", text.lower()).split()
-        parts = re.sub(r"[.,?!;:]", " ", phonemes).split()
+        parts = re.sub(r"[.,?!;:]", " ", spoken).split()
         if len(words) == len(parts):
             for word, part in zip(words, parts, strict=True):
                 seen[word][part] += 1

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Consul: its client, the registration, the configuration in its key-value store."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Routes, request and response bodies, streaming."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Metrics, traces, logs and the history of requests."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Stored voices, and the cache of prepared ones."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The program: the Flask app, gunicorn and its worker."""

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from glmtts_client import output
+from glmtts_client import output as audio_output
 from glmtts_client.batch import PATIENT
 from glmtts_client.cli import progress, tables
 from glmtts_client.cluster import Cluster
@@ -123,7 +123,8 @@ def say(connection: Connection, /, text: str, output: Path | None, play: bool, *
     with connection.cluster(query, RetryPolicy(deadline=SAY_DEADLINE)) as cluster:
         progress.announce(cluster, errors)
         trace = os.environ.get("TRACEPARENT")
-        errors.print(output.say(cluster, text, options, output=output, play=play, traceparent=trace), soft_wrap=True)
+        outcome = audio_output.say(cluster, text, options, output=output, play=play, traceparent=trace)
+        errors.print(outcome, soft_wrap=True)
 
 
 @cli.command()

@@ -34,7 +34,7 @@ CPU_THREADS, GPU_THREADS = 3, 2
 
 
 class BatchEngine:
-    """See the module. `model` is what `glmtts.checkpoint.loader.load` gives; DeviceMemoryError when the slots do not fit."""
+    """`model` comes from `glmtts.checkpoint.loader.load`. DeviceMemoryError when the slots do not fit."""
 
     def __init__(self, model: Model, options: Options = DEFAULTS) -> None:
         self._model, self._options = model, options

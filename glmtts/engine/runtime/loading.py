@@ -36,8 +36,8 @@ def load_engine(
         options: with `deterministic` all is in float32. Else the flow's matrices are in bfloat16 where a CPU is faster
             so, and a GPU's AR model is.
 
-    CheckpointError as `glmtts.checkpoint.loader.load`, or when `replacements` cannot be read; DeviceMemoryError when the
-    engine's memory does not fit.
+    CheckpointError as `glmtts.checkpoint.loader.load`, or when `replacements` cannot be read; DeviceMemoryError
+    when the engine's memory does not fit.
     """
     replace_words = read_replacements(replacements) if replacements is not None else {}
     dtype = torch.float32 if options.deterministic else None

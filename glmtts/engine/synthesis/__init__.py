@@ -1,1 +1,1 @@
-"""TODO."""
+"""What a scheduled step computes: decode steps, flow chunks, vocoder windows."""

@@ -2,7 +2,8 @@
 
 A block follows what was said: the frames of the voice's prompt and the last ones before it are not made again but
 remembered, as the solver went through them. So a block costs the same wherever it stands, and little more than its own
-frames. A job that nobody listens to as it comes is made segment by segment, prompt and all, as `glmtts.engine.runtime.offline` does.
+frames. A job that nobody listens to as it comes is made segment by segment, prompt and all, as
+`glmtts.engine.runtime.offline` does.
 Knows nothing about slots, deadlines, waveforms. Dimension names: t time in mel frames, m mel bins, n tokens.
 """
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What reads a reference recording: the speaker encoder and the speech tokenizer."""

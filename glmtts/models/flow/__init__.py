@@ -1,1 +1,1 @@
-"""TODO."""
+"""The flow-matching decoder: speech tokens to a mel spectrogram."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The autoregressive language model: text ids to speech tokens."""

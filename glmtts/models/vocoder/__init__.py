@@ -1,1 +1,1 @@
-"""TODO."""
+"""The vocoders: a mel spectrogram to a waveform."""

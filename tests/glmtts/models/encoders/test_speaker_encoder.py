@@ -16,7 +16,7 @@ TOLERANCE = 2e-4
 
 def weights() -> Path:
     """The published weights: GLMTTS_CAMPPLUS (a torch file or ONNX), or those of the nano checkpoint."""
-    nano = Path(__file__).resolve().parents[3] / "checkpoints" / "nano" / "frontend" / "campplus.pt"
+    nano = Path(__file__).resolve().parents[4] / "checkpoints" / "nano" / "frontend" / "campplus.pt"
     path = Path(os.environ.get("GLMTTS_CAMPPLUS") or nano)
     if not path.is_file():
         raise FileNotFoundError(f"no CAM++ weights at {path}: set GLMTTS_CAMPPLUS to the file that holds them")
