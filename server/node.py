@@ -117,7 +117,7 @@ class Node:
         if self._engine is None:
             return "loading"
         age = self._engine.progress_age()
-        return f"engine stalled: no progress for {age:.0f} s" if age > self._settings.progress_limit else None
+        return f"engine stalled: no progress for {age:.0f} s" if age > self._settings.stall_timeout else None
 
     @contextmanager
     def admitted(self) -> Iterator[Engine]:
@@ -127,7 +127,7 @@ class Node:
                 raise _draining()
             engine, limits = self.engine, self._limits()
             owed = engine.owed_seconds()
-            if self._speaking >= limits.max_streams or owed > limits.queue_seconds:
+            if self._speaking >= limits.max_concurrent_requests or owed > limits.max_backlog_seconds:
                 raise ApiError(
                     429,
                     "busy",
@@ -164,7 +164,7 @@ class Node:
         with self._changed:
             self._refusing = True
             log.info("Draining: no new work", extra={"facts": {"running": self._speaking}})
-            self._changed.wait_for(lambda: self._speaking == 0, timeout=self._settings.drain_grace)
+            self._changed.wait_for(lambda: self._speaking == 0, timeout=self._settings.drain_timeout)
             left = self._speaking
             self._cutting = True
         self._cut(left)

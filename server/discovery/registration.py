@@ -78,7 +78,7 @@ class Registry:
         self._port = port
         self._on_change = on_change
         self.service_id = metadata.service_id(settings.consul_service, settings.node_name or socket.gethostname(), port)
-        self.counts = {"registrations": 0, "beats": 0, "failures": 0}
+        self.counts = {"registrations": 0, "heartbeats": 0, "failures": 0}
         self._advertise = metadata.check_advertised(settings.advertise or "", allow_loopback=settings.loopback_cluster)
         if self._advertise and metadata.is_loopback(settings.host) and not metadata.is_loopback(self._advertise):
             log.warning("bound to %s, which nobody reaches at the advertised %s", settings.host, self._advertise)
@@ -150,8 +150,8 @@ class Registry:
 
     def _try(self, info: EngineInfo, failures: int) -> tuple[int, float]:
         """One visit. Takes and gives the failures in a row; gives how long to wait (s)."""
-        beats = self.counts["beats"]
-        delay = min(LONGEST_BEAT, 0.6 * self._settings.ttl) * random.uniform(0.5, 1.0)
+        beats = self.counts["heartbeats"]
+        delay = min(LONGEST_BEAT, 0.6 * self._settings.consul_ttl) * random.uniform(0.5, 1.0)
         try:
             self._visit(info)
             return 0, delay
@@ -168,7 +168,7 @@ class Registry:
             log.debug("while talking to Consul", exc_info=True)
         self.counts["failures"] += 1
         backoff = max(0.1, random.uniform(0.0, min(BACKOFF_CAP, 2.0**failures)))
-        if self.counts["beats"] > beats:  # the agent is there, and counts on the next beat
+        if self.counts["heartbeats"] > beats:  # the agent is there, and counts on the next beat
             backoff = min(backoff, delay)
         return min(failures + 1, 16), backoff
 
@@ -225,14 +225,14 @@ class Registry:
     def _beat(self, info: EngineInfo, address: str) -> str:
         """Reports the engine's progress, or its lack. Gives why the engine counts as stalled, or ""."""
         age = self._progress_age()
-        stalled = "" if age < self._settings.progress_limit else f"the engine has made no progress for {age:.0f} s"
+        stalled = "" if age < self._settings.stall_timeout else f"the engine has made no progress for {age:.0f} s"
         check = metadata.progress_check(self.service_id)
         note = stalled or "the engine makes progress"
         if not self._client.report(check, passing=not stalled, note=note):
             self._register(info, address)  # the agent has forgotten the check since we looked
             if not self._client.report(check, passing=not stalled, note=note):
                 raise ConsulError("failed", f"the agent does not know {check}, which it just took")
-        self.counts["beats"] += 1
+        self.counts["heartbeats"] += 1
         return stalled
 
     def _confirm(self, place: _Place, fresh: bool) -> None:

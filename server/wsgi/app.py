@@ -78,7 +78,7 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         voices=make_store(settings, voices),
         cache=VoiceCache(items=settings.voice_cache_items, size=settings.voice_cache_bytes),
         metrics=metrics,
-        records=Records(settings.records),
+        records=Records(settings.request_history_size),
         hangups=HangupWatch(),
         keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
         tracing=make_tracing(settings),
@@ -105,7 +105,9 @@ def _watch(services: Services, registry: Registry, remote: RemoteConfig | None) 
     metrics.watch("glmtts_ready", "1 when new work is welcome.", lambda: float(node.trouble() is None))
     metrics.watch("glmtts_in_flight", "Speech requests inside.", lambda: float(node.speaking))
     metrics.watch("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.waiting()))
-    metrics.watch("glmtts_owed_seconds", "Seconds of audio owed.", of_engine(lambda engine: engine.owed_seconds()))
+    metrics.watch(
+        "glmtts_backlog_seconds", "Seconds of audio still to be made.", of_engine(lambda engine: engine.owed_seconds())
+    )
     metrics.watch(
         "glmtts_engine_step_age_seconds",
         "Seconds since the engine last made progress; 0 while it is idle.",
@@ -134,9 +136,9 @@ def _warm(services: Services, engine: Engine) -> None:
 def create_app(services: Services) -> Flask:
     """The WSGI application."""
     app = Flask("server", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     # A recording may come as a form's text; the body as a whole is bounded already.
-    app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body
+    app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = errors.MAX_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.before_request(_begin)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from tests.server.test_metrics import SERIES
+from tests.server.observability.test_metrics import SERIES
 
 from tests.helpers.local_cluster import LocalCluster
 from tests.helpers.promql import series

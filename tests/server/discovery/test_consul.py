@@ -92,8 +92,8 @@ def test_tokens_come_from_a_file_and_change_there(
         file.write_text(second)
         eventually(lambda: registry.counts["registrations"] > made)
         file.unlink()
-        beats = registry.counts["beats"]
-        eventually(lambda: registry.counts["beats"] > beats + 1)
+        beats = registry.counts["heartbeats"]
+        eventually(lambda: registry.counts["heartbeats"] > beats + 1)
         assert registry.state() == "registered", "a file that is being replaced keeps the last token"
     finally:
         assert registry.deregister()
@@ -117,7 +117,7 @@ def test_a_catalogue_that_hides_us_is_told(guarded: Agent) -> None:
     try:
         registry.start()
         eventually(lambda: registry.state() == "retrying")
-        eventually(lambda: registry.counts["beats"] >= 3)
+        eventually(lambda: registry.counts["heartbeats"] >= 3)
         assert registry.counts["registrations"] == 1, "again and again would restart the HTTP check before it ran"
         assert "node:read" in reasons[0]
     finally:
@@ -125,7 +125,7 @@ def test_a_catalogue_that_hides_us_is_told(guarded: Agent) -> None:
 
 
 def agent_settings(agent: Agent, **more: Any) -> Settings:
-    return Settings(consul_addr=agent.address, loopback_cluster=True, node_name="here", ttl=2, **more)
+    return Settings(consul_addr=agent.address, loopback_cluster=True, node_name="here", consul_ttl=2, **more)
 
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "naïve"])
