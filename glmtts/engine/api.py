@@ -79,7 +79,7 @@ class Handle(Protocol):
     def chunks(self) -> Iterator[Wave]:
         """Yields float32 waveforms (samples,) in order; raises the job's one exception; ends after the last.
 
-        BusyError never comes from here (submit raises it); DeadlineError, CancelledError, DeviceMemoryError
+        QueueFullError never comes from here (submit raises it); QueueTimeoutError, CancelledError, DeviceMemoryError
         and EngineError do.
         """
         ...
@@ -126,7 +126,7 @@ class Engine(Protocol):
         ...
 
     def submit(self, job: Job) -> Handle:
-        """Puts the job in line; BusyError when the line is full, EngineError once closed.
+        """Puts the job in line; QueueFullError when the line is full, EngineError once closed.
 
         InputError (field "continuation") when `job.earlier` has ids that the model has not.
         """
