@@ -18,7 +18,6 @@ import hcl2
 import pytest
 import yaml
 from flask import Flask
-from tests.server.observability.test_metrics import SERIES
 
 import app
 from server import settings as setup
@@ -29,6 +28,7 @@ from server.wsgi.gunicorn_app import Program
 from server.wsgi.worker import Worker
 from tests.helpers.promql import series
 from tests.helpers.server import ROOT, Server
+from tests.server.observability.test_metrics import SERIES
 
 FOLDER = ROOT / "deploy"
 KUBERNETES = sorted((FOLDER / "kubernetes").glob("*.yaml"))

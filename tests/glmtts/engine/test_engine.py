@@ -19,12 +19,12 @@ from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.engine.runtime.offline import Speech, synthesize
 from glmtts.engine.scheduling.active_job import Limits
 from glmtts.errors import (
-    BusyError,
     CancelledError,
-    DeadlineError,
     DeviceMemoryError,
     EngineError,
     InputError,
+    QueueFullError,
+    QueueTimeoutError,
     TextError,
     UnsupportedError,
 )
@@ -151,7 +151,7 @@ def test_a_deadline_holds_in_line_and_no_longer(make_engine: MakeEngine, model: 
     soon = time.monotonic() + 0.2
     first = engine.submit(long_job(model, stream=False, deadline=soon))
     late = engine.submit(job(model, deadline=soon))
-    with pytest.raises(DeadlineError):
+    with pytest.raises(QueueTimeoutError):
         list(late.chunks())
     assert list(first.chunks())
 
@@ -163,7 +163,7 @@ def test_the_line_is_bounded(make_engine: MakeEngine, model: Model) -> None:
     wait_until(lambda: engine.waiting() == 0, "the first job to run")
     waiting = engine.submit(job(model))
     assert engine.owed_seconds() > 0
-    with pytest.raises(BusyError) as caught:
+    with pytest.raises(QueueFullError) as caught:
         engine.submit(job(model))
     assert caught.value.retry_after >= 1.0
     running.cancel()
@@ -240,13 +240,13 @@ def test_a_long_prompt_does_not_hold_up_those_who_draw(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once a row draws, it gets its next token after each piece of another's prompt; no piece is longer than set."""
-    widths, extend = [], model.llm.extend
+    widths, extend = [], model.llm.forward_cached
 
     def noted(ids: Tensor, *args: Any, **options: Any) -> Tensor:
         widths.append(ids.shape[1])
         return extend(ids, *args, **options)
 
-    monkeypatch.setattr(model.llm, "extend", noted)
+    monkeypatch.setattr(model.llm, "forward_cached", noted)
     engine = make_engine(limits=Limits(prefill=8))
     with engine._line.changed:  # the second one's prompt is fed while the first draws
         first, second = engine.submit(long_job(model)), engine.submit(job(model, TEXTS[1], stream=False))
