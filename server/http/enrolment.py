@@ -9,11 +9,11 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import soundfile
 from flask import Request
 
+from glmtts.engine.api import Engine
 from glmtts.errors import InputError
 from glmtts.text.characters import is_hanzi
 from glmtts.voice.reference_audio import load_recording
@@ -21,9 +21,6 @@ from server.errors import ApiError
 from server.http import parsing
 from server.http.context import Services
 from server.http.schemas import VOICE_NAME
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Engine
 
 _OURS = {"reference_audio": "recording", "reference_text": "transcript"}
 """Fields that glmtts names as /tts does, by the names that they have here."""

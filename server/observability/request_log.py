@@ -15,14 +15,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from werkzeug.datastructures import Headers
 
+from glmtts.engine.api import Report
 from server.observability.playout import Playback
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Report
 
 Cancellation = Literal["hangup", "unread", "shutdown"]
 """The caller closed the connection; he took no more of the answer; the node was leaving."""

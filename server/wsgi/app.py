@@ -10,10 +10,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
 
+from glmtts.engine.api import Engine
 from glmtts.errors import GlmTtsError
 from server import errors
 from server.cluster_config import SharedConfig
@@ -34,9 +34,6 @@ from server.observability.tracing import make_tracing
 from server.settings import Settings
 from server.voices.cache import VoiceCache
 from server.voices.store import VoiceStore
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Engine
 
 log = logging.getLogger("server.requests")
 
@@ -104,12 +101,12 @@ def _watch(services: Services, registry: Registry, remote: RemoteConfig | None) 
 
     metrics.watch("glmtts_ready", "1 when new work is welcome.", lambda: float(node.trouble() is None))
     metrics.watch("glmtts_in_flight", "Speech requests inside.", lambda: float(node.speaking))
-    metrics.watch("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.waiting()))
-    metrics.watch("glmtts_owed_seconds", "Seconds of audio owed.", of_engine(lambda engine: engine.owed_seconds()))
+    metrics.watch("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.num_waiting()))
+    metrics.watch("glmtts_owed_seconds", "Seconds of audio owed.", of_engine(lambda engine: engine.backlog_seconds()))
     metrics.watch(
         "glmtts_engine_step_age_seconds",
         "Seconds since the engine last made progress; 0 while it is idle.",
-        of_engine(lambda engine: engine.progress_age()),
+        of_engine(lambda engine: engine.stalled_seconds()),
     )
     metrics.watch(
         "glmtts_shared_config_failures",
