@@ -42,7 +42,7 @@ class Job:
     stream: bool = True
     """Whether to return chunks as early as possible; otherwise each segment is one chunk."""
     deadline: float | None = None
-    """When a job that is still queued fails with DeadlineError, on `time.monotonic`'s clock."""
+    """When a job that is still queued fails with QueueTimeoutError, on `time.monotonic`'s clock."""
     history: tuple[Spoken, ...] = ()
     """Segments of the job that this one continues, oldest first. The indices of `segments` go on from there."""
 
@@ -81,7 +81,7 @@ class Handle(Protocol):
     def chunks(self) -> Iterator[Wave]:
         """Yields float32 waveforms (samples,) in order.
 
-        Raises DeadlineError, CancelledError, DeviceMemoryError or EngineError after the last chunk if the job failed.
+        Raises QueueTimeoutError, CancelledError, DeviceMemoryError or EngineError after the last chunk if the job failed.
         """
         ...
 
@@ -134,7 +134,7 @@ class Engine(Protocol):
     def submit(self, job: Job) -> Handle:
         """Queues the job.
 
-        Raises BusyError when the queue is full, EngineError after `close`, and InputError (field "continuation") when
+        Raises QueueFullError when the queue is full, EngineError after `close`, and InputError (field "continuation") when
         `job.history` has ids outside the model's vocabulary.
         """
         ...

@@ -19,12 +19,12 @@ from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.engine.runtime.offline import Speech, synthesize
 from glmtts.engine.scheduling.active_job import Limits
 from glmtts.errors import (
-    BusyError,
     CancelledError,
-    DeadlineError,
     DeviceMemoryError,
     EngineError,
     InputError,
+    QueueFullError,
+    QueueTimeoutError,
     TextError,
     UnsupportedError,
 )
@@ -156,7 +156,7 @@ def test_a_deadline_holds_in_line_and_no_longer(make_engine: MakeEngine, model: 
     soon = time.monotonic() + 0.2
     first = engine.submit(long_job(model, stream=False, deadline=soon))
     late = engine.submit(job(model, deadline=soon))
-    with pytest.raises(DeadlineError):
+    with pytest.raises(QueueTimeoutError):
         list(late.chunks())
     assert list(first.chunks())
 
@@ -168,7 +168,7 @@ def test_the_line_is_bounded(make_engine: MakeEngine, model: Model) -> None:
     wait_until(lambda: engine.num_waiting() == 0, "the first job to run")
     waiting = engine.submit(job(model))
     assert engine.backlog_seconds() > 0
-    with pytest.raises(BusyError) as caught:
+    with pytest.raises(QueueFullError) as caught:
         engine.submit(job(model))
     assert caught.value.retry_after >= 1.0
     running.cancel()

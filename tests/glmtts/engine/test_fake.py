@@ -11,12 +11,12 @@ from glmtts.engine.api import Engine, Job
 from glmtts.engine.runtime.fake import FakeEngine, FakeOptions
 from glmtts.errors import (
     AudioDecodeError,
-    BusyError,
     CancelledError,
     CheckpointError,
-    DeadlineError,
     DeviceMemoryError,
     EngineError,
+    QueueFullError,
+    QueueTimeoutError,
     TextError,
 )
 from tests.helpers.server import recording, wait_until
@@ -95,15 +95,15 @@ def test_faults_come_when_asked_for_and_the_next_job_works(
 
 
 def test_the_line_is_bounded_and_deadlines_hold_in_it(engine: FakeEngine) -> None:
-    """Past the last place BusyError; a job that waits too long DeadlineError; owed audio is told."""
+    """Past the last place QueueFullError; a job that waits too long QueueTimeoutError; owed audio is told."""
     hanging = engine.submit(job(engine, "HANG."))
     wait_until(lambda: engine.num_waiting() == 0, "the first job to run")
     waiting = [engine.submit(job(engine, "Hello.", deadline=time.monotonic() + 0.1)) for _ in range(2)]
     assert engine.num_waiting() == 2
     assert engine.backlog_seconds() == pytest.approx(0.5 + 2 * 0.6)
-    with pytest.raises(BusyError):
+    with pytest.raises(QueueFullError):
         engine.submit(job(engine, "Hello."))
-    with pytest.raises(DeadlineError):
+    with pytest.raises(QueueTimeoutError):
         list(waiting[0].chunks())
     hanging.cancel()
     hanging.cancel()

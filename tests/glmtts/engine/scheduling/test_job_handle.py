@@ -12,7 +12,7 @@ import pytest
 from glmtts.engine.api import Job
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import Line
-from glmtts.errors import BusyError, CancelledError, DeadlineError, EngineError
+from glmtts.errors import CancelledError, EngineError, QueueFullError, QueueTimeoutError
 from glmtts.voice.voice import Voice
 
 RATE = 10
@@ -124,9 +124,9 @@ def test_playout_ends_after_all_that_was_made() -> None:
 
 
 def test_a_deadline_holds_in_line_only() -> None:
-    """Past it, a job that waits raises DeadlineError and never starts; one that has started goes on."""
+    """Past it, a job that waits raises QueueTimeoutError and never starts; one that has started goes on."""
     late = JobHandle(job(deadline=time.monotonic()))
-    with pytest.raises(DeadlineError):
+    with pytest.raises(QueueTimeoutError):
         list(late.chunks())
     assert not late.start()
     assert late.report.finish_reason == "error"
@@ -138,10 +138,10 @@ def test_a_deadline_holds_in_line_only() -> None:
 
 
 def test_first_come_first_served() -> None:
-    """Jobs are taken in order, but for those that have ended in line; past the last place BusyError says when."""
+    """Jobs are taken in order, but for those that have ended in line; past the last place QueueFullError says when."""
     line = Line(3)
     first, second, third = (line.submit(job(), 1.0) for _ in range(3))
-    with pytest.raises(BusyError) as caught:
+    with pytest.raises(QueueFullError) as caught:
         line.submit(job(), 1.0, retry_after=7.0)
     assert caught.value.retry_after == 7.0
     second.cancel()
