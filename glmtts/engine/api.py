@@ -81,7 +81,7 @@ class Handle(Protocol):
     def chunks(self) -> Iterator[Wave]:
         """Yields float32 waveforms (samples,) in order.
 
-        Raises QueueTimeoutError, CancelledError, DeviceMemoryError or EngineError after the last chunk if the job failed.
+        Raises QueueTimeoutError, CancelledError, DeviceMemoryError or EngineError when the job failed.
         """
         ...
 
@@ -134,8 +134,8 @@ class Engine(Protocol):
     def submit(self, job: Job) -> Handle:
         """Queues the job.
 
-        Raises QueueFullError when the queue is full, EngineError after `close`, and InputError (field "continuation") when
-        `job.history` has ids outside the model's vocabulary.
+        Raises QueueFullError when the queue is full, EngineError after `close`, and InputError (field "continuation")
+        when `job.history` has ids outside the model's vocabulary.
         """
         ...
 
