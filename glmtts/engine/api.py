@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from glmtts.dsp.audio import Wave
-from glmtts.models.llm.history import Spoken
+from glmtts.models.llm.history import SpokenSegment
 
 if TYPE_CHECKING:
     from glmtts.engine.stats import EngineStats
@@ -43,7 +43,7 @@ class Job:
     """Whether to return chunks as early as possible; otherwise each segment is one chunk."""
     deadline: float | None = None
     """When a job that is still queued fails with QueueTimeoutError, on `time.monotonic`'s clock."""
-    history: tuple[Spoken, ...] = ()
+    history: tuple[SpokenSegment, ...] = ()
     """Segments of the job that this one continues, oldest first. The indices of `segments` go on from there."""
 
 
@@ -56,7 +56,7 @@ class Report:
     speech_tokens: int = 0
     audio_seconds: float = 0.0
     segments_done: int = 0
-    history: tuple[Spoken, ...] = ()
+    history: tuple[SpokenSegment, ...] = ()
     """The `Job.history` of a job that continues this one."""
     first_audio_seconds: float | None = None
     """Seconds from submission to the first chunk."""
