@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
 
 import soundfile
 from flask import Request
 
+from glmtts.engine.api import Engine
 from glmtts.text.characters import is_hanzi
 from glmtts.voice.reference_audio import load_recording
 from server.errors import ApiError
 from server.http import parsing
 from server.http.context import Services
 from server.voices.store import VOICE_NAME
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Engine
 
 
 def enrol(services: Services, request: Request, name: str) -> bool:

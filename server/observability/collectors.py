@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from glmtts.engine.stats import EngineStats, Tally
 from server.discovery.registration import State
 from server.observability import device
 from server.voices.cache import CacheStats
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.stats import EngineStats, Tally
 
 log = logging.getLogger(__name__)
 

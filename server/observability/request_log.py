@@ -15,14 +15,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from werkzeug.datastructures import Headers
 
+from glmtts.engine.api import Report
 from server.observability.playout import UnderrunMeter
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Report
 
 Cancellation = Literal["disconnected", "slow_reader", "shutdown"]
 """The client closed the connection; it stopped reading the response; the node was shutting down."""

@@ -10,10 +10,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
 
+from glmtts.engine.api import Engine
 from glmtts.errors import GlmTtsError
 from server import errors
 from server.cluster_config import ClusterConfig
@@ -34,9 +34,6 @@ from server.observability.tracing import make_tracing
 from server.settings import Settings
 from server.voices.cache import VoiceCache
 from server.voices.store import VoiceStore
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Engine
 
 log = logging.getLogger("server.requests")
 
@@ -104,14 +101,16 @@ def _watch(services: Services, registry: ConsulRegistration, remote: ConfigWatch
 
     metrics.add_gauge("glmtts_ready", "1 when new work is welcome.", lambda: float(node.not_ready_reason() is None))
     metrics.add_gauge("glmtts_in_flight", "Speech requests inside.", lambda: float(node.in_flight))
-    metrics.add_gauge("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.waiting()))
+    metrics.add_gauge("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.num_waiting()))
     metrics.add_gauge(
-        "glmtts_backlog_seconds", "Seconds of audio still to be made.", of_engine(lambda engine: engine.owed_seconds())
+        "glmtts_backlog_seconds",
+        "Seconds of audio still to be made.",
+        of_engine(lambda engine: engine.backlog_seconds()),
     )
     metrics.add_gauge(
         "glmtts_engine_step_age_seconds",
         "Seconds since the engine last made progress; 0 while it is idle.",
-        of_engine(lambda engine: engine.progress_age()),
+        of_engine(lambda engine: engine.stalled_seconds()),
     )
     metrics.add_gauge(
         "glmtts_shared_config_failures",

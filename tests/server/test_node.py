@@ -155,7 +155,7 @@ def test_leaving_has_its_order() -> None:
         assert node.not_ready_reason() == "draining"
         assert node.drain() is False
         assert drain.is_alive()
-        assert engine.progress_age() == 0.0
+        assert engine.stalled_seconds() == 0.0
     drain.join(30)
     assert diary.lines[-2:] == ["deregister within 3 s, draining", "cut 0"]
 

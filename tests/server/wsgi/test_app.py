@@ -53,11 +53,11 @@ def test_the_record_of_who_hangs_up_keeps_no_ids(tmp_path: Path) -> None:
     assert record is not None
     assert record.report is not None
     body = answer.iter_encoded()
-    while not record.report.spoken:
+    while not record.report.history:
         next(body)
     answer.close()
-    wait_until(lambda: engine.running() == 0, "the job to be over")
+    wait_until(lambda: engine.num_running() == 0, "the job to be over")
     assert record.report.finish_reason == "cancelled"
-    assert record.report.spoken == ()
+    assert record.report.history == ()
     services.node.drain()
     services.hangups.close()
