@@ -1,8 +1,8 @@
 """Another design for streaming in chunks, which the engine does not use: earlier speech becomes part of the prompt.
 
 The last tokens before a chunk, and their mel, are appended to the voice's prompt, and the chunk is decoded as the
-target after them, so prompt and left context are computed again for every chunk. The engine instead caches these frames' keys
-and values at every solver step. `scripts/benchmarks/chunks.py` compares the two.
+target after them, so prompt and left context are computed again for every chunk. The engine instead caches the keys and
+values of these frames at every solver step. `scripts/benchmarks/chunks.py` compares the two.
 Dimension names: b batch, t time in mel frames, m mel bins, n tokens.
 """
 
