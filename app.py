@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server import settings as setup
-from server.wsgi.gunicorn_app import Program
+from server.wsgi.gunicorn_app import GunicornApp
 
 if TYPE_CHECKING:
     from glmtts.engine.api import Engine
@@ -72,7 +72,7 @@ def main() -> None:
     if show:
         print(setup.describe(settings))
         return
-    Program(settings, *loader(settings)).run()
+    GunicornApp(settings, *loader(settings)).run()
 
 
 if __name__ == "__main__":

@@ -178,7 +178,9 @@ NODES = [
     Panel("Builds", "short", {"": "glmtts_build_info{@}"}, kind="table"),
     Panel("Ready", "short", {"{{node}}": "glmtts_ready{@}"}),
     Panel("State of discovery", "short", {"{{state}} {{node}}": "glmtts_consul_state{@} == 1"}),
-    Panel("Consul", "short", {"{{event}} {{node}}": "increase(glmtts_consul_events_total{@, event!=\"beats\"}[5m])"}),
+    Panel(
+        "Consul", "short", {"{{event}} {{node}}": "increase(glmtts_consul_events_total{@, event!=\"heartbeats\"}[5m])"}
+    ),
     Panel("Consul agents", "short", {"{{agent}}": 'up{job="consul", datacenter=~"$datacenter"}'}),
     Panel(
         "Shared configuration",

@@ -69,7 +69,7 @@ class Limits:
 Document = TypeVar("Document", bound=BaseModel)
 
 
-class SharedConfig:
+class ClusterConfig:
     """The configuration in force. `style` and `limits` are replaced whole: read each once a request.
 
     `set_replacements` takes the pronunciations to where they are used; it raises InputError for those that cannot be.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from glmtts.dsp.audio import Wave
-from glmtts.models.llm.history import Spoken
+from glmtts.models.llm.history import SpokenSegment
 
 if TYPE_CHECKING:  # annotations only: the fake engine and the server need no torch
     from glmtts.engine.stats import EngineStats
@@ -40,7 +40,7 @@ class Job:
     history: bool = True
     stream: bool = True
     deadline: float | None = None
-    earlier: tuple[Spoken, ...] = ()
+    earlier: tuple[SpokenSegment, ...] = ()
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Report:
     speech_tokens: int = 0
     audio_seconds: float = 0.0
     segments_done: int = 0
-    spoken: tuple[Spoken, ...] = ()
+    spoken: tuple[SpokenSegment, ...] = ()
     """What a next segment would be prompted with beside the voice: `Job.earlier` of a job that continues this one."""
     first_audio: float | None = None
     """Seconds from submission to the first chunk."""

@@ -34,7 +34,7 @@ from glmtts.engine.scheduling.chunking import Ladder  # noqa: E402
 from glmtts.models.flow.flow import Flow  # noqa: E402
 from glmtts.models.flow.flow_batch import FlowRow, FlowRows  # noqa: E402
 from glmtts.models.flow.flow_cache import NOTHING, Before  # noqa: E402
-from glmtts.models.llm.decoder import Decoder, Row  # noqa: E402
+from glmtts.models.llm.decoder import Decoder, DecodeRequest  # noqa: E402
 from glmtts.models.llm.kv_cache import KVCache  # noqa: E402
 from glmtts.models.llm.llama import Llama  # noqa: E402
 from glmtts.models.llm.prompt import LengthBounds, SpecialIds  # noqa: E402
@@ -86,7 +86,7 @@ def decoder(llama: Llama, special: SpecialIds, rows: int, prompt: int = PROMPT) 
     cache = KVCache(llama.config, rows, SLOT, dtype=weight.dtype, device=weight.device)
     made = Decoder(llama, special, GenerationConfig(), cache)
     for slot in range(rows):
-        made.admit(slot, Row((special.pad,) * prompt, LengthBounds(SLOT, SLOT - prompt), seed=slot))
+        made.add(slot, DecodeRequest((special.pad,) * prompt, LengthBounds(SLOT, SLOT - prompt), seed=slot))
     return made
 
 
@@ -177,7 +177,7 @@ def format_stages(path: Path, model: Model, machine: Machine) -> list[Stage]:
     half.fuse()
     compiled = load_llm(path / "llm", torch.float32).eval()
     compiled.fuse()
-    compiled.extend = torch.compile(compiled.extend)  # type: ignore[method-assign]
+    compiled.forward_cached = torch.compile(compiled.forward_cached)  # type: ignore[method-assign]
     models = {"float32": model.llm, "bfloat16": half, "int8": quantised, "compiled": compiled}
     found = []
     for name, llama in models.items():

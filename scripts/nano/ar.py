@@ -176,7 +176,7 @@ def main() -> None:
     llama = Llama(config(tokenizer.size))
     llama.init_weights()
     average = Average(llama, 0.998)
-    for layer in llama.model.blocks():
+    for layer in llama.model.decoder_layers():
         drop_out((layer.self_attn.o_proj, layer.mlp), DROPOUT)
     optimizer = torch.optim.AdamW(llama.parameters(), betas=(0.9, 0.98), weight_decay=0.05, fused=True)
     run = Run(args.work, "ar", {"llama": llama, "average": average}, optimizer, args.steps)

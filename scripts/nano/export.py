@@ -37,7 +37,7 @@ GENERATION: dict[str, Any] = {
     "tau_r": 0.5,
     # Synthetic speech surprises it by 0.7 to 1.9 nats a token, and it follows; people's recordings by 3.5, and it loses
     # its place in the text; by a transcript of something else 5.6 and more.
-    "max_surprise": 2.5,
+    "max_prompt_nll": 2.5,
 }
 """Colder than the published constants, and patient with repetition: a small model strays when it draws widely."""
 

@@ -20,7 +20,7 @@ from glmtts.voice.reference_audio import load_recording
 from server.errors import ApiError
 from server.http import parsing
 from server.http.context import Services
-from server.http.schemas import VOICE_NAME
+from server.voices.store import VOICE_NAME
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
     from glmtts.engine.api import Engine
@@ -33,7 +33,7 @@ def enrol(services: Services, request: Request, name: str) -> bool:
     """Stores the style that the body brings under `name`; True when it is new. It has been tried on the engine."""
     _check_name(name)
     # Making a voice is work for the device, as speech is.
-    with services.node.admitted() as engine:
+    with services.node.admit() as engine:
         services.voices.check_writable(name)
         asked, recording = parsing.read_voice(request, services.settings)
         with _fields_named_as_here():
@@ -49,12 +49,12 @@ def enrol(services: Services, request: Request, name: str) -> bool:
 def dismiss(services: Services, name: str, style: str | None) -> None:
     """Removes a stored voice, or one style of it."""
     _check_name(name)
-    services.voices.remove(name, style)
+    services.voices.delete(name, style)
 
 
 def prepare_default(services: Services, engine: Engine) -> None:
     """Makes the default voice ready, to stay so. Raises what the store and the engine raise."""
-    recording, transcript, _ = services.voices.prompt(
+    recording, transcript, _ = services.voices.reference(
         services.settings.default_voice, None, services.shared.style.emotion
     )
     services.cache.get(engine.make_voice, recording, transcript, pin=True)

@@ -49,7 +49,7 @@ def _check_key(services: Services) -> None:
 
 
 def _ready(services: Services) -> Response:
-    reason = services.node.trouble()
+    reason = services.node.not_ready_reason()
     response = jsonify(status="ready") if reason is None else jsonify(status="not ready", reason=reason)
     response.status_code = 200 if reason is None else 503
     return response
@@ -118,4 +118,4 @@ def _request(services: Services, request_id: str) -> dict[str, Any]:
     if record is None:
         raise ApiError(404, "unknown_request", f"request: came {request_id:.64}; it is not among those remembered")
     token = {} if record.continuation is None else {"continuation": record.continuation}
-    return {"state": "running" if record.total is None else "finished", **record.facts(), **token}
+    return {"state": "running" if record.total is None else "finished", **record.as_dict(), **token}

@@ -17,8 +17,8 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from server.errors import ApiError
 from server.http.continuation import LONGEST
 from server.http.encoding import SAMPLE_RATES, Format
+from server.voices.store import VOICE_NAME
 
-VOICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 MAX_TEXT = 5000
 
 

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from server.discovery.registration import State
 from server.observability import device
-from server.voices.cache import Usage
+from server.voices.cache import CacheStats
 
 if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
     from glmtts.engine.stats import EngineStats, Tally
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does withou
 log = logging.getLogger(__name__)
 
 
-class Discovery(Collector):
+class DiscoveryCollector(Collector):
     """The state that holds is 1, the others 0; and the registry's own counts."""
 
     def __init__(self, state: Callable[[], str], counts: Callable[[], Mapping[str, int]]) -> None:
@@ -41,20 +41,20 @@ class Discovery(Collector):
         yield events
 
 
-class VoicesKept(Collector):
+class VoiceCacheCollector(Collector):
     """How the cache of prepared voices does."""
 
-    def __init__(self, usage: Callable[[], Usage]) -> None:
-        self._usage = usage
+    def __init__(self, stats: Callable[[], CacheStats]) -> None:
+        self._stats = stats
 
     def collect(self) -> Iterator[Metric]:
-        usage = self._usage()
+        stats = self._stats()
         asked = CounterMetricFamily("glmtts_voice_cache_requests", "Voices asked for, by result.", labels=["result"])
-        asked.add_metric(["hit"], usage.hits)
-        asked.add_metric(["miss"], usage.misses)
+        asked.add_metric(["hit"], stats.hits)
+        asked.add_metric(["miss"], stats.misses)
         yield asked
-        yield GaugeMetricFamily("glmtts_voice_cache_voices", "Prepared voices kept.", usage.voices)
-        yield GaugeMetricFamily("glmtts_voice_cache_bytes", "Memory of the prepared voices.", usage.bytes)
+        yield GaugeMetricFamily("glmtts_voice_cache_voices", "Prepared voices kept.", stats.voices)
+        yield GaugeMetricFamily("glmtts_voice_cache_bytes", "Memory of the prepared voices.", stats.bytes)
 
 
 HISTOGRAMS = {
@@ -80,7 +80,7 @@ COUNTERS = {
 """Fields of EngineStats: the name that each has here, and its text."""
 
 
-class Steps(Collector):
+class EngineCollector(Collector):
     """What the engine says of its steps, its slots and what it makes; names without values while it loads."""
 
     def __init__(self, stats: Callable[[], EngineStats | None]) -> None:
@@ -108,7 +108,7 @@ def _histogram(name: str, text: str, tally: Tally | None) -> Metric:
     return family
 
 
-class Device(Collector):
+class DeviceCollector(Collector):
     """Memory and load of the model's device; names without values while it is not known, or does not tell."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from glmtts.engine.scheduling.job_queue import Line
 from glmtts.engine.scheduling.priority import Expectation
 from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import EngineStats
-from glmtts.models.llm.history import History, check_spoken
+from glmtts.models.llm.history import History, check_history
 from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice
 
@@ -75,7 +75,7 @@ class BatchEngine:
     def submit(self, job: Job) -> JobHandle:
         model = self._model
         check(model, job.voice, job.sample_rate, job.seed, job.speed)
-        check_spoken(job.earlier, vocabulary=model.llm.config.vocab_size, speech_tokens=model.special.speech_tokens)
+        check_history(job.earlier, vocabulary=model.llm.config.vocab_size, speech_tokens=model.special.speech_tokens)
         alone = self._history(job)
         for segment in job.segments:  # what fits after the voice alone fits with the history that is left to it
             alone.prompt(segment.ids)
@@ -125,7 +125,9 @@ class BatchEngine:
     def _history(self, job: Job) -> History:
         prompt = job.voice.prompt_tokens.tolist()
         model = self._model
-        return History(job.voice.prompt_text, prompt, model.generation, enabled=job.history, slot=model.slot)
+        return History(
+            job.voice.prompt_text, prompt, model.generation, enabled=job.history, max_positions=model.max_positions
+        )
 
     def _chain(self, job: Job) -> History:
         """Of the voice and of what an earlier job has said."""

@@ -22,7 +22,7 @@ from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import Line
 from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pulse
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
-from glmtts.models.llm.history import History, Prompt, check_spoken
+from glmtts.models.llm.history import History, Prompt, check_history
 from glmtts.text.frontend import Segment
 from glmtts.voice.reference_audio import load_recording
 
@@ -124,7 +124,7 @@ class FakeEngine:
         return cast("Voice", FakeVoice(wave, transcript))
 
     def submit(self, job: Job) -> JobHandle:
-        check_spoken(job.earlier, vocabulary=VOCABULARY, speech_tokens=SPEECH_TOKENS)
+        check_history(job.earlier, vocabulary=VOCABULARY, speech_tokens=SPEECH_TOKENS)
         return self._line.submit(job, _seconds(job))
 
     def progress_age(self) -> float:
@@ -179,7 +179,7 @@ class FakeEngine:
             self._line.leave(handle)
 
     def _speak(self, handle: JobHandle) -> None:
-        chain = History((), (), GenerationConfig(), enabled=handle.job.history, slot=NO_SLOT)
+        chain = History((), (), GenerationConfig(), enabled=handle.job.history, max_positions=NO_SLOT)
         for text, speech in handle.job.earlier:
             chain.add(text, speech)
         for segment in handle.job.segments:
@@ -201,7 +201,7 @@ class FakeEngine:
             handle.report.segments_done += 1
             handle.report.text_ids += len(segment.ids)
             handle.report.speech_tokens += len(tokens)
-            handle.report.spoken = chain.spoken
+            handle.report.spoken = chain.segments
         return handle.end()
 
     def _fail(self, handle: JobHandle, error: Exception) -> None:

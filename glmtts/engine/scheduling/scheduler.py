@@ -170,7 +170,7 @@ class Scheduler:
         utterance.over = True
         ids, tokens = utterance.segment.ids, utterance.tokens
         stream.history.add(ids, tokens)
-        utterance.after = stream.history.spoken
+        utterance.after = stream.history.segments
         self._expectation.learn(len(ids), len(tokens))
         stream.drawn = None
         if not tokens:

@@ -240,13 +240,13 @@ def test_a_long_prompt_does_not_hold_up_those_who_draw(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once a row draws, it gets its next token after each piece of another's prompt; no piece is longer than set."""
-    widths, extend = [], model.llm.extend
+    widths, extend = [], model.llm.forward_cached
 
     def noted(ids: Tensor, *args: Any, **options: Any) -> Tensor:
         widths.append(ids.shape[1])
         return extend(ids, *args, **options)
 
-    monkeypatch.setattr(model.llm, "extend", noted)
+    monkeypatch.setattr(model.llm, "forward_cached", noted)
     engine = make_engine(limits=Limits(prefill=8))
     with engine._line.changed:  # the second one's prompt is fed while the first draws
         first, second = engine.submit(long_job(model)), engine.submit(job(model, TEXTS[1], stream=False))

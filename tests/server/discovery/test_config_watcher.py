@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.cluster_config import MAX_BYTES, SharedConfig, Style
-from server.discovery.config_watcher import PACE, RemoteConfig, next_index
+from server.cluster_config import MAX_BYTES, ClusterConfig, Style
+from server.discovery.config_watcher import MIN_INTERVAL, ConfigWatcher, next_index
 from server.settings import Settings
 from tests.helpers.consul import Agent, eventually, running_agent
 
@@ -31,9 +31,9 @@ class Watched:
         self._agent = agent
         self.prefix = prefix
         chosen = Settings(consul_addr=agent.address, kv_prefix=prefix, **settings)
-        self.shared = SharedConfig(chosen)
+        self.shared = ClusterConfig(chosen)
         self.told: Counter[tuple[str, str]] = Counter()
-        self.watch = RemoteConfig(chosen, self.shared, self._note)
+        self.watch = ConfigWatcher(chosen, self.shared, self._note)
 
     def _note(self, key: str, result: str) -> None:
         self.told[key, result] += 1
@@ -203,7 +203,7 @@ def test_a_flood_of_changes_is_taken_as_a_few(agent: Agent, watch: Watch) -> Non
     for number in range(1000):
         watched.put("default_style", {"speed": 1 + number / 1000})
     eventually(lambda: watched.speed() == 1.999)
-    assert watched.told["default_style", "applied"] <= (time.monotonic() - began) / PACE + 2
+    assert watched.told["default_style", "applied"] <= (time.monotonic() - began) / MIN_INTERVAL + 2
 
 
 def test_consul_comes_goes_and_comes_back(tmp_path: Path, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:

@@ -29,11 +29,11 @@ def test_the_default_voice_is_made_before_the_node_is_ready_and_only_once(tmp_pa
         Settings(consul=False, voice_cache_items=2, propagation_delay=0, drain_grace=0), lambda: engine, tmp_path
     )
     services.node.start()
-    wait_until(lambda: services.node.trouble() is None, "the node to be ready")
+    wait_until(lambda: services.node.not_ready_reason() is None, "the node to be ready")
     assert engine.made == ["This is me."]
     for number in range(3):
         services.cache.get(engine.make_voice, recording(), f"upload {number}")
-    audio, transcript, _ = services.voices.prompt("default", None)
+    audio, transcript, _ = services.voices.reference("default", None)
     services.cache.get(engine.make_voice, audio, transcript)
     assert engine.made.count("This is me.") == 1
     services.node.drain()
@@ -46,7 +46,7 @@ def test_the_record_of_who_hangs_up_keeps_no_ids(tmp_path: Path) -> None:
     engine = FakeEngine(FakeOptions(delay=0.02))
     services = make_services(Settings(consul=False, propagation_delay=0, drain_grace=0), lambda: engine, tmp_path)
     services.node.start()
-    wait_until(lambda: services.node.trouble() is None, "the node to be ready")
+    wait_until(lambda: services.node.not_ready_reason() is None, "the node to be ready")
     asked = {"text": "One. Two. Three. Four.", "format": "pcm"}
     answer = create_app(services).test_client().post("/tts/stream", json=asked, buffered=False)
     record = services.records.get(answer.headers["X-Request-Id"])

@@ -74,9 +74,9 @@ def test_a_batch_that_fails_goes_on_row_by_row(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When no step works but with one row, every job still says what it says alone."""
-    extend, velocity = model.llm.extend, model.flow.velocity
+    extend, velocity = model.llm.forward_cached, model.flow.velocity
     too_many = torch.OutOfMemoryError("too many rows")
-    monkeypatch.setattr(model.llm, "extend", breaking(extend, lambda ids, *_, **__: len(ids) > 1, too_many))
+    monkeypatch.setattr(model.llm, "forward_cached", breaking(extend, lambda ids, *_, **__: len(ids) > 1, too_many))
     monkeypatch.setattr(model.flow, "velocity", breaking(velocity, lambda x, *_, **__: len(x) > 1, too_many))
     engine, asked = make_engine(), jobs(model)
     got = outcomes(engine, asked)
@@ -102,7 +102,7 @@ def test_a_row_that_cannot_be_drawn_fails_alone(
     def has_slot_1(ids: Tensor, *_: Any, rows: slice, **__: Any) -> bool:
         return ids.shape[1] == 1 and rows.start <= 1 < rows.stop
 
-    monkeypatch.setattr(model.llm, "extend", breaking(model.llm.extend, has_slot_1, error))
+    monkeypatch.setattr(model.llm, "forward_cached", breaking(model.llm.forward_cached, has_slot_1, error))
     engine, asked = make_engine(slots=3), jobs(model)
     got = outcomes(engine, asked)
     assert engine.stats().failures == 1

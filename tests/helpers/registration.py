@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from glmtts.engine.api import EngineInfo
-from server.discovery.registration import Registry
+from server.discovery.registration import ConsulRegistration
 from server.settings import Settings
 
 INFO = EngineInfo("nano", "0.3", ("zh", "en"), (24000,), ("streaming",), "cpu", 1)
 
-Join = Callable[..., Registry]
+Join = Callable[..., ConsulRegistration]
 
 
 def settings(address: str, **more: Any) -> Settings:
