@@ -39,7 +39,7 @@ from scripts.faults.report import Row, Times, judge, table  # noqa: E402
 from scripts.processes import ProcessError  # noqa: E402
 
 Compare = Callable[[Sequence[Heard], Mapping[int, Heard]], list[str]]
-QUICK_PACE = {"GLMTTS_HEALTH_INTERVAL": "1", "GLMTTS_TTL": "3", "GLMTTS_PROPAGATION_DELAY": "2"}
+QUICK_PACE = {"GLMTTS_HEALTH_INTERVAL": "1", "GLMTTS_CONSUL_TTL": "3", "GLMTTS_PROPAGATION_DELAY": "2"}
 QUICK_FAULTS = "none,kill,term,stop,forget,clock"
 BEFORE = 0.05
 """Share of the batch that is done before a fault strikes."""

@@ -11,15 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from glmtts.engine.api import Engine, EngineInfo
 from glmtts.errors import CancelledError, EngineError
 from server.cluster_config import Limits
 from server.errors import ApiError
 from server.settings import Settings
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Engine, EngineInfo
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +87,7 @@ class Node:
             if self._draining:
                 return
             # Inside the lock: a drain that begins now finds a registry that it can leave.
-            self._membership.start(engine.info, engine.progress_age)
+            self._membership.start(engine.info, engine.stalled_seconds)
         # Scripts in the field wait for this very line.
         log.info("Model loaded successfully", extra={"fields": {"seconds": round(time.monotonic() - began, 3)}})
 
@@ -116,8 +114,8 @@ class Node:
             return "draining"
         if self._engine is None:
             return "loading"
-        age = self._engine.progress_age()
-        return f"engine stalled: no progress for {age:.0f} s" if age > self._settings.progress_limit else None
+        age = self._engine.stalled_seconds()
+        return f"engine stalled: no progress for {age:.0f} s" if age > self._settings.stall_timeout else None
 
     @contextmanager
     def admit(self) -> Iterator[Engine]:
@@ -126,8 +124,8 @@ class Node:
             if self._rejecting:
                 raise _draining()
             engine, limits = self.engine, self._limits()
-            owed = engine.owed_seconds()
-            if self._in_flight >= limits.max_streams or owed > limits.queue_seconds:
+            owed = engine.backlog_seconds()
+            if self._in_flight >= limits.max_concurrent_requests or owed > limits.max_backlog_seconds:
                 raise ApiError(
                     429,
                     "busy",
@@ -164,7 +162,7 @@ class Node:
         with self._changed:
             self._rejecting = True
             log.info("Draining: no new work", extra={"fields": {"running": self._in_flight}})
-            self._changed.wait_for(lambda: self._in_flight == 0, timeout=self._settings.drain_grace)
+            self._changed.wait_for(lambda: self._in_flight == 0, timeout=self._settings.drain_timeout)
             left = self._in_flight
             self._drain_expired = True
         self._on_dropped(left)

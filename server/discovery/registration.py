@@ -151,7 +151,7 @@ class ConsulRegistration:
     def _try(self, info: EngineInfo, failures: int) -> tuple[int, float]:
         """One visit. Takes and gives the failures in a row; gives how long to wait (s)."""
         beats = self.counts["heartbeats"]
-        delay = min(MAX_HEARTBEAT_INTERVAL, 0.6 * self._settings.ttl) * random.uniform(0.5, 1.0)
+        delay = min(MAX_HEARTBEAT_INTERVAL, 0.6 * self._settings.consul_ttl) * random.uniform(0.5, 1.0)
         try:
             self._visit(info)
             return 0, delay
@@ -225,7 +225,7 @@ class ConsulRegistration:
     def _beat(self, info: EngineInfo, address: str) -> str:
         """Reports the engine's progress, or its lack. Gives why the engine counts as stalled, or ""."""
         age = self._progress_age()
-        stalled = "" if age < self._settings.progress_limit else f"the engine has made no progress for {age:.0f} s"
+        stalled = "" if age < self._settings.stall_timeout else f"the engine has made no progress for {age:.0f} s"
         check = metadata.progress_check(self.service_id)
         note = stalled or "the engine makes progress"
         if not self._client.update_check(check, passing=not stalled, note=note):

@@ -15,13 +15,11 @@ import hashlib
 import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
+from glmtts.engine.api import EngineInfo
 from glmtts.models.llm.history import SpokenSegment
 from server.errors import ApiError
-
-if TYPE_CHECKING:
-    from glmtts.engine.api import EngineInfo
 
 FORMAT = b"\x01"
 TAG, MAC = 6, 16

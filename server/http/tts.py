@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response, g
 
+from glmtts.dsp.audio import Wave
+from glmtts.engine.api import Engine, Handle, Job
 from server.errors import ApiError, refusal
 from server.http import continuation, encoding, parsing
 from server.http.context import Services
@@ -24,9 +26,7 @@ from server.http.streaming import SpeechStream, collect
 from server.observability.playout import UnderrunMeter, measure_underruns
 from server.observability.request_log import RequestRecord
 
-if TYPE_CHECKING:  # they import torch, which this package does without
-    from glmtts.dsp.audio import Wave
-    from glmtts.engine.api import Engine, Handle, Job
+if TYPE_CHECKING:  # loads torch, which this package does without
     from glmtts.voice.voice import Voice
 
 SERVER_TIMING = ("queue", "text", "voice", "ar", "flow", "vocoder")
@@ -41,11 +41,11 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
     with ExitStack() as held:
         # Before the body is read: slow uploads must not take every thread.
         engine = held.enter_context(services.node.admit())
-        asked, recording = parsing.read_speech(request, services.settings, services.shared.limits.max_text)
+        asked, recording = parsing.read_speech(request, services.settings, services.shared.limits.max_text_chars)
         job = _job(services, engine, asked, recording, stream)
         handle = engine.submit(job)
         # The ids as numbers take twenty times a token's memory, and the record is kept, also of those who hang up.
-        held.callback(setattr, handle.report, "spoken", ())
+        held.callback(setattr, handle.report, "history", ())
         held.callback(handle.cancel)
         record.report = handle.report
         held.enter_context(services.hangups.watching(request.environ.get("gunicorn.socket"), _hangup(record, handle)))
@@ -54,7 +54,7 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
         resampler = encoding.Resampler(job.sample_rate, rate)
 
         def finished() -> None:
-            spoken = Continuation(job.segments[-1].index + 1, handle.report.spoken)
+            spoken = Continuation(job.segments[-1].index + 1, handle.report.history)
             record.continuation = continuation.write(spoken, engine.info)
 
         if stream:
@@ -65,8 +65,6 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
 
 
 def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: bytes | None, stream: bool) -> Job:
-    from glmtts.engine.api import Job  # has been imported with the engine; at the top it would import torch
-
     began = time.monotonic()
     before = continuation.read(asked.continuation, engine.info) if asked.continuation is not None else Continuation()
     with g.record.timed("text"):
@@ -85,10 +83,10 @@ def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: by
         sample_rate=encoding.native_rate(asked.sample_rate or engine.info.sample_rates[0], engine.info.sample_rates),
         seed=secrets.randbits(32) if asked.seed is None else asked.seed,
         speed=services.shared.style.speed if asked.speed is None else asked.speed,
-        history=asked.history,
+        use_history=asked.history,
         stream=stream,
         deadline=began + (asked.timeout or services.settings.queue_timeout),
-        earlier=before.spoken,
+        history=before.spoken,
     )
 
 

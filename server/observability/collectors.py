@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from glmtts.engine.stats import EngineStats, Tally
 from server.discovery.registration import State
 from server.observability import device
 from server.voices.cache import CacheStats
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.stats import EngineStats, Tally
 
 log = logging.getLogger(__name__)
 
@@ -66,16 +64,19 @@ GAUGES = {
     "slots_total": ("kv_slots", "Slots of the KV cache."),
     "slots_used": ("kv_slots_used", "Slots that a job holds."),
     "reserved_bytes": ("engine_reserved_bytes", "Memory of weights, KV cache and flow, fixed at start."),
-    "voice_bytes": ("voice_memory_bytes", "Of it, what the flow remembers of voices now."),
-    "unsent_seconds": ("unsent_seconds", "Seconds of audio made and not yet taken."),
-    "held": ("held_jobs", "Jobs that wait for readers who do not read."),
-    "pace": ("engine_pace_ratio", "Seconds of audio that a second of work makes, lately."),
+    "voice_bytes": (
+        "voice_prompt_cache_bytes",
+        "Memory in use by the cache of voice prompts; part of the reserved bytes.",
+    ),
+    "unsent_seconds": ("buffered_seconds", "Seconds of audio made and not yet read by clients."),
+    "held": ("backpressured_jobs", "Jobs paused because their client does not read."),
+    "pace": ("engine_realtime_ratio", "Seconds of audio made per second of work, recently."),
 }
 COUNTERS = {
     "retries": ("batch_retries", "Batches that failed and were tried again row by row."),
     "failures": ("engine_failures", "Jobs that ended by a fault of ours."),
-    "voice_hits": ("voice_memory_hits", "Jobs whose voice the flow remembered."),
-    "voice_misses": ("voice_memory_misses", "Jobs whose voice the flow had to get to know."),
+    "voice_hits": ("voice_prompt_cache_hits", "Jobs whose voice prompt was in the cache."),
+    "voice_misses": ("voice_prompt_cache_misses", "Jobs whose voice prompt had to be computed."),
 }
 """Fields of EngineStats: the name that each has here, and its text."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,13 +20,11 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
+from glmtts.engine.api import EngineInfo
 from server.cluster_config import KEYS
 from server.observability import collectors
 from server.observability.device import reader
 from server.observability.request_log import Cancellation, RequestRecord
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import EngineInfo
 
 FIRST_AUDIO = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 QUEUE = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -53,7 +51,7 @@ class Metrics:
         self._requests = self._counter("requests", "Answers, by route and status.", "route", "status", "via_consul")
         self._rejections = self._counter("rejections", "Requests refused for want of room.", reason=REJECTIONS)
         self._cancellations = self._counter(
-            "cancellations", "Jobs given up: hangup, unread or shutdown.", reason=get_args(Cancellation)
+            "cancellations", "Jobs cancelled: disconnected, slow_reader or shutdown.", reason=get_args(Cancellation)
         )
         self._finishes = self._counter("finished", "Jobs ended; length is an anomaly.", reason=FINISHES)
         self._broken = self._counter("broken_streams", "Streams that a fault of ours broke off after their first byte.")
@@ -73,7 +71,7 @@ class Metrics:
             key=KEYS,
             result=("applied", "refused"),
         )
-        self.drain_cut = self._counter("drain_cut_requests", "Requests cut at the end of the grace.")
+        self.drain_cut = self._counter("drain_cut_requests", "Requests cut off when the drain timed out.")
         self._load = Gauge("glmtts_load_seconds", "How long loading and warming up took.", registry=self.registry)
         labels = ["model", "model_version", "device"]
         self._build = Gauge("glmtts_build_info", "1, labelled with what was loaded.", labels, registry=self.registry)

@@ -10,10 +10,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
 
+from glmtts.engine.api import Engine
 from glmtts.errors import GlmTtsError
 from server import errors
 from server.cluster_config import ClusterConfig
@@ -34,9 +34,6 @@ from server.observability.tracing import make_tracing
 from server.settings import Settings
 from server.voices.cache import VoiceCache
 from server.voices.store import VoiceStore
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Engine
 
 log = logging.getLogger("server.requests")
 
@@ -78,7 +75,7 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         voices=make_store(settings, voices),
         cache=VoiceCache(max_items=settings.voice_cache_items, max_bytes=settings.voice_cache_bytes),
         metrics=metrics,
-        records=RequestHistory(settings.records),
+        records=RequestHistory(settings.request_history_size),
         hangups=HangupWatch(),
         keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
         tracing=make_tracing(settings),
@@ -104,12 +101,16 @@ def _watch(services: Services, registry: ConsulRegistration, remote: ConfigWatch
 
     metrics.add_gauge("glmtts_ready", "1 when new work is welcome.", lambda: float(node.not_ready_reason() is None))
     metrics.add_gauge("glmtts_in_flight", "Speech requests inside.", lambda: float(node.in_flight))
-    metrics.add_gauge("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.waiting()))
-    metrics.add_gauge("glmtts_owed_seconds", "Seconds of audio owed.", of_engine(lambda engine: engine.owed_seconds()))
+    metrics.add_gauge("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.num_waiting()))
+    metrics.add_gauge(
+        "glmtts_backlog_seconds",
+        "Seconds of audio still to be made.",
+        of_engine(lambda engine: engine.backlog_seconds()),
+    )
     metrics.add_gauge(
         "glmtts_engine_step_age_seconds",
         "Seconds since the engine last made progress; 0 while it is idle.",
-        of_engine(lambda engine: engine.progress_age()),
+        of_engine(lambda engine: engine.stalled_seconds()),
     )
     metrics.add_gauge(
         "glmtts_shared_config_failures",
@@ -134,9 +135,9 @@ def _warm(services: Services, engine: Engine) -> None:
 def create_app(services: Services) -> Flask:
     """The WSGI application."""
     app = Flask("server", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     # A recording may come as a form's text; the body as a whole is bounded already.
-    app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body
+    app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = errors.MAX_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.before_request(_begin)

@@ -90,7 +90,7 @@ class Steps:
         ended = time.monotonic()
         self.pace.spent(stage, ended - began)
         for stream in streams:
-            stream.handle.report.spend(name, began, ended, 1 / len(streams))
+            stream.handle.report.add_time(name, began, ended, 1 / len(streams))
 
     # Drawing
 

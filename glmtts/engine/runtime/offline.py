@@ -55,7 +55,7 @@ def synthesize(
     sample_rate: int | None = None,
     seed: int = 0,
     speed: float = 1.0,
-    history: bool = True,
+    use_history: bool = True,
     phoneme: bool | None = None,
 ) -> Speech:
     """Speaks `text` in `voice`.
@@ -64,7 +64,7 @@ def synthesize(
         sample_rate: one of the model's own rates in Hz; None is its lowest.
         seed: 0 … 2⁶³ − 1.
         speed: 0.5 (half as fast) to 2.0, by stretching the tokens over more or fewer mel frames.
-        history: whether segments are prompted with the earlier ones.
+        use_history: whether segments are prompted with the earlier ones.
         phoneme: phoneme mode; None is the checkpoint's default.
 
     Raises TextError when the text cannot be spoken, UnsupportedError for a rate that the model or the voice lacks.
@@ -77,7 +77,7 @@ def synthesize(
         segments = model.frontend.segments(text, phoneme=phoneme)
     prompt_tokens = voice.prompt_tokens.tolist()
     chain = History(
-        voice.prompt_text, prompt_tokens, model.generation, enabled=history, max_positions=model.max_positions
+        voice.prompt_text, prompt_tokens, model.generation, enabled=use_history, max_positions=model.max_positions
     )
     cache = KVCache(model.llm.config, 1, model.max_positions, dtype=model.dtype, device=model.device)
     decoder = Decoder(model.llm, model.special, model.generation, cache)

@@ -31,9 +31,9 @@ def test_a_chain_of_jobs_says_what_one_job_says(
     assert len(segments) == 3
 
     def speak(earlier: tuple[SpokenSegment, ...], *spoken: Segment) -> tuple[Wave, tuple[SpokenSegment, ...]]:
-        asked = Job(spoken, voice, 24000, seed=3, history=history, stream=stream, earlier=earlier)
+        asked = Job(spoken, voice, 24000, seed=3, use_history=history, stream=stream, history=earlier)
         handle = engine.submit(asked)
-        return np.concatenate(list(handle.chunks())), handle.report.spoken
+        return np.concatenate(list(handle.chunks())), handle.report.history
 
     whole, remembered = speak((), *segments)
     pieces: list[Wave] = []
@@ -50,4 +50,4 @@ def test_a_job_with_ids_of_another_model_is_refused(make_engine: MakeEngine, mod
     """They come from outside, and an embedding has no row for them."""
     engine = make_engine()
     with pytest.raises(InputError, match=r"expected (text ids|speech tokens) 0 to"):
-        engine.submit(Job(tuple(engine.segments("你好")), made_up_voice(model), 24000, 3, earlier=(((1,), (10**6,)),)))
+        engine.submit(Job(tuple(engine.segments("你好")), made_up_voice(model), 24000, 3, history=(((1,), (10**6,)),)))

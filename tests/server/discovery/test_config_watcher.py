@@ -100,9 +100,9 @@ def said(caplog: pytest.LogCaptureFixture, *words: str) -> list[str]:
 def test_what_is_there_already_holds_when_start_returns(agent: Agent, watch: Watch) -> None:
     """A node does not open its doors with other limits than the cluster's."""
     watched = watch(agent)
-    watched.put("limits", {"max_text": 10})
+    watched.put("limits", {"max_text_chars": 10})
     watched.start()
-    assert watched.shared.limits.max_text == 10
+    assert watched.shared.limits.max_text_chars == 10
     assert watched.told == {("limits", "applied"): 1}
 
 
@@ -119,8 +119,8 @@ def test_a_change_is_seen_while_the_watch_waits(agent: Agent, watch: Watch, capl
     assert watched.told == {("default_style", "applied"): 5}
     assert len(said(caplog, f"{watched.prefix}/default_style applied")) == 5
     watched.put("default_style", {"speed": 1.5})  # written again: another index, the same value
-    watched.put("limits", {"max_text": 10})
-    eventually(lambda: watched.shared.limits.max_text == 10)
+    watched.put("limits", {"max_text_chars": 10})
+    eventually(lambda: watched.shared.limits.max_text_chars == 10)
     assert watched.told["default_style", "applied"] == 5
 
 
@@ -134,8 +134,8 @@ def test_garbage_is_refused_and_reported(
     eventually(lambda: watched.speed() == 1.5)
     watched.put_raw("default_style", garbage)
     eventually(lambda: watched.told["default_style", "refused"] == 1)
-    watched.put("limits", {"max_text": 10})
-    eventually(lambda: watched.shared.limits.max_text == 10)
+    watched.put("limits", {"max_text_chars": 10})
+    eventually(lambda: watched.shared.limits.max_text_chars == 10)
     assert watched.speed() == 1.5
     assert watched.told["default_style", "refused"] == 1
     assert len(said(caplog, f"{watched.prefix}/default_style refused, the last good one stays: ")) == 1
@@ -151,10 +151,10 @@ def test_one_bad_document_does_not_hold_up_the_others(agent: Agent, watch: Watch
 
     watched = watch(agent)
     watched.shared.set_replacements = broken
-    for key, document in (("default_style", []), ("g2p_replace", {"弦": "<|X|>"}), ("limits", {"max_text": 10})):
+    for key, document in (("default_style", []), ("g2p_replace", {"弦": "<|X|>"}), ("limits", {"max_text_chars": 10})):
         watched.put(key, document)
     watched.start()
-    assert watched.shared.limits.max_text == 10
+    assert watched.shared.limits.max_text_chars == 10
     assert watched.told == {
         ("default_style", "refused"): 1,
         ("g2p_replace", "refused"): 1,
@@ -176,10 +176,10 @@ def test_other_keys_are_ignored(agent: Agent, watch: Watch) -> None:
     """Whatever else stands beneath the prefix or beside it."""
     watched = watch(agent).start()
     for key in ("other", "limits/deeper", "limits2", "", "Limits"):
-        watched.put(key, {"max_text": 20})
-    agent.call("PUT", "/v1/kv/limits", {"max_text": 20})
-    watched.put("limits", {"max_text": 10})
-    eventually(lambda: watched.shared.limits.max_text == 10)
+        watched.put(key, {"max_text_chars": 20})
+    agent.call("PUT", "/v1/kv/limits", {"max_text_chars": 20})
+    watched.put("limits", {"max_text_chars": 10})
+    eventually(lambda: watched.shared.limits.max_text_chars == 10)
     assert watched.told == {("limits", "applied"): 1}
 
 
@@ -187,11 +187,11 @@ def test_a_value_too_large_is_refused(tmp_path: Path, watch: Watch, caplog: pyte
     """Over 512 KB, where Consul has been told to take more; up to them it is read."""
     with running_agent(tmp_path, limits={"kv_max_value_size": 4 * MAX_BYTES}) as roomy:
         watched = watch(roomy).start()
-        watched.put_raw("limits", b'{"max_text": 10}'.ljust(MAX_BYTES))
-        eventually(lambda: watched.shared.limits.max_text == 10)
-        watched.put_raw("limits", b'{"max_text": 20}'.ljust(MAX_BYTES + 1))
+        watched.put_raw("limits", b'{"max_text_chars": 10}'.ljust(MAX_BYTES))
+        eventually(lambda: watched.shared.limits.max_text_chars == 10)
+        watched.put_raw("limits", b'{"max_text_chars": 20}'.ljust(MAX_BYTES + 1))
         eventually(lambda: watched.told["limits", "refused"] == 1)
-        assert watched.shared.limits.max_text == 10
+        assert watched.shared.limits.max_text_chars == 10
         assert said(caplog, "limits refused", f"{MAX_BYTES + 1} bytes")
         watched.end()
 

@@ -125,7 +125,7 @@ def test_a_catalogue_that_hides_us_is_told(guarded: Agent) -> None:
 
 
 def agent_settings(agent: Agent, **more: Any) -> Settings:
-    return Settings(consul_addr=agent.address, loopback_cluster=True, node_name="here", ttl=2, **more)
+    return Settings(consul_addr=agent.address, loopback_cluster=True, node_name="here", consul_ttl=2, **more)
 
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "naïve"])

@@ -205,7 +205,7 @@ def test_every_stage_of_an_engine_is_a_span() -> None:
     record.status, record.report = 200, Report()
     for stage, begin, end in [("prefill", 0.5, 0.6), ("decode", 0.6, 1.0), ("flow", 1.0, 1.5), ("vocoder", 1.5, 1.6),
                               ("decode", 1.2, 1.4), ("flow", 2.0, 2.5)]:  # fmt: skip
-        record.report.spend(stage, record.started + begin, record.started + end)
+        record.report.add_time(stage, record.started + begin, record.started + end)
     record.total = 3.0
     provider, kept = TracerProvider(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(kept))

@@ -161,7 +161,7 @@ def test_a_fault_of_the_engine_itself_ends_what_runs_and_not_the_engine(
     assert {type(result) for result in outcomes(engine, asked)} == {EngineError}
     monkeypatch.undo()
     check(model, asked, outcomes(engine, asked), {})
-    assert engine.progress_age() < 60
+    assert engine.stalled_seconds() < 60
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -172,8 +172,8 @@ def test_work_that_nobody_does_shows_as_age(
     engine, asked = make_engine(threads=threads), jobs(model)[:1]
     monkeypatch.setattr(engine._scheduler, "next_prefill", lambda: None)
     handle = engine.submit(asked[0])
-    wait_until(lambda: engine.progress_age() > 0.5, "the age to grow")
+    wait_until(lambda: engine.stalled_seconds() > 0.5, "the age to grow")
     assert not handle.ended
     monkeypatch.undo()
     check(model, asked, [outcome(handle)], {})
-    wait_until(lambda: engine.progress_age() == 0.0, "the engine to rest")
+    wait_until(lambda: engine.stalled_seconds() == 0.0, "the engine to rest")
