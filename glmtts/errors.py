@@ -1,17 +1,17 @@
-"""Every error that this package raises on purpose. Knows nothing about HTTP.
+"""Every error that this package raises on purpose.
 
 GlmTtsError
-├── InputError              the caller's request cannot be served as it is
-│   ├── TextError             nothing speakable, forbidden control token, too long
-│   ├── AudioError            a recording that cannot serve as a reference
-│   │   └── AudioDecodeError    bytes that are no audio
+├── InputError              the request cannot be served as it is
+│   ├── TextError             nothing speakable, a forbidden control token, too long
+│   ├── AudioError            audio that cannot serve as a reference
+│   │   └── AudioDecodeError    bytes that are not audio
 │   └── UnsupportedError      a sample rate, style or format that this model lacks
-├── CheckpointError         files that are missing, damaged or of another shape
-├── BusyError               the waiting line is full; carries `retry_after` seconds
-├── DeadlineError           the request waited in line past its deadline
-├── CancelledError          the caller hung up
-├── DeviceMemoryError       this one request did not fit on the device
-└── EngineError             our own fault, or an engine that has stopped
+├── CheckpointError         files that are missing, damaged or do not fit
+├── QueueFullError          the queue is full; carries `retry_after` in seconds
+├── QueueTimeoutError       the request was still queued at its deadline
+├── CancelledError          the client disconnected
+├── DeviceMemoryError       the device ran out of memory for this request
+└── EngineError             an internal error, or an engine that has been closed
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class GlmTtsError(Exception):
 
 
 class InputError(GlmTtsError):
-    """What the caller sent cannot be used; `field` names the part of the request that is to blame."""
+    """The request cannot be served as it is; `field` names the part of the request that is wrong."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -30,44 +30,44 @@ class InputError(GlmTtsError):
 
 
 class TextError(InputError):
-    """Text that has nothing speakable in it, or that carries a forbidden control token."""
+    """Text with nothing speakable in it, with a forbidden control token, or too long."""
 
 
 class AudioError(InputError):
-    """A recording that decodes but cannot be a reference: too short, too long, silent."""
+    """Audio that decodes but cannot serve as a reference: too short, too long, silent."""
 
 
 class AudioDecodeError(AudioError):
-    """Bytes that no decoder takes for audio."""
+    """Bytes that no decoder reads as audio."""
 
 
 class UnsupportedError(InputError):
-    """A well-formed wish that the loaded model cannot meet, such as a sample rate."""
+    """A valid request that the loaded model cannot serve, such as a sample rate."""
 
 
 class CheckpointError(GlmTtsError):
     """A checkpoint whose files are missing, damaged, or do not fit the architecture."""
 
 
-class BusyError(GlmTtsError):
-    """The waiting line is full. `retry_after` is an honest guess, in seconds."""
+class QueueFullError(GlmTtsError):
+    """The queue is full. `retry_after` estimates, in seconds, when there will be room."""
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
 
-class DeadlineError(GlmTtsError):
-    """The request waited in line until its own deadline passed."""
+class QueueTimeoutError(GlmTtsError):
+    """The request was still queued when its deadline passed."""
 
 
 class CancelledError(GlmTtsError):
-    """The caller went away; nobody is left to read the audio."""
+    """The client disconnected, so nobody reads the audio."""
 
 
 class DeviceMemoryError(GlmTtsError):
-    """The device's memory did not suffice for this request; others go on."""
+    """The device ran out of memory for this request; other requests continue."""
 
 
 class EngineError(GlmTtsError):
-    """The engine failed by a fault of ours, or it has been stopped."""
+    """The engine failed through no fault of the request, or it has been closed."""

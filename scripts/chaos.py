@@ -39,7 +39,7 @@ from scripts.faults.report import FaultReport, Times, make_report, table  # noqa
 from scripts.processes import ProcessError  # noqa: E402
 
 Compare = Callable[[Sequence[StreamResult], Mapping[int, StreamResult]], list[str]]
-QUICK_SETTINGS = {"GLMTTS_HEALTH_INTERVAL": "1", "GLMTTS_TTL": "3", "GLMTTS_PROPAGATION_DELAY": "2"}
+QUICK_SETTINGS = {"GLMTTS_HEALTH_INTERVAL": "1", "GLMTTS_CONSUL_TTL": "3", "GLMTTS_PROPAGATION_DELAY": "2"}
 QUICK_FAULTS = "none,kill,term,stop,wipe,clock"
 INJECT_AFTER = 0.05
 """Share of the batch that is done before a fault is injected."""

@@ -42,7 +42,7 @@ QUICK_SETTINGS = {
     "GLMTTS_LOOPBACK_CLUSTER": "on",
     "GLMTTS_NODE_NAME": "here",
     "GLMTTS_HEALTH_INTERVAL": "2",
-    "GLMTTS_TTL": "6",
+    "GLMTTS_CONSUL_TTL": "6",
     "GLMTTS_PROPAGATION_DELAY": "2",
 }
 """Defaults that make changes visible within seconds; the environment overrides them."""

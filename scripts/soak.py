@@ -223,7 +223,7 @@ def start(processes: Processes, checkpoint: str) -> tuple[str, int]:
     port = free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "app.py", "--port", str(port), *(["--checkpoint", checkpoint] if checkpoint else [])]
-    settings = {"GLMTTS_CONSUL": "off", "GLMTTS_PROPAGATION_DELAY": "0", "GLMTTS_RECORDS": "50"}
+    settings = {"GLMTTS_CONSUL": "off", "GLMTTS_PROPAGATION_DELAY": "0", "GLMTTS_REQUEST_HISTORY_SIZE": "50"}
     processes.start("server", command, {"GLMTTS_VOICES_DIR": str(VOICES), **os.environ, **settings})
     processes.wait("server", f"{url}/ready", 300.0)
     return url, worker_of(processes.running["server"].pid)

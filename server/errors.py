@@ -37,13 +37,13 @@ class ApiError(Exception):
 STATUS: dict[type[errors.GlmTtsError], tuple[int, str]] = {
     errors.GlmTtsError: (500, "internal"),
     errors.InputError: (400, "invalid_input"),
-    errors.TextError: (400, "unfit_text"),
-    errors.AudioError: (400, "unfit_audio"),
+    errors.TextError: (400, "invalid_text"),
+    errors.AudioError: (400, "invalid_audio"),
     errors.AudioDecodeError: (422, "undecodable_audio"),
     errors.UnsupportedError: (400, "unsupported"),
     errors.CheckpointError: (500, "internal"),
-    errors.BusyError: (429, "busy"),
-    errors.DeadlineError: (503, "queue_timeout"),
+    errors.QueueFullError: (429, "busy"),
+    errors.QueueTimeoutError: (503, "queue_timeout"),
     errors.CancelledError: (499, "cancelled"),  # nobody reads it; it is for the log
     errors.DeviceMemoryError: (507, "device_memory"),
     errors.EngineError: (500, "internal"),
@@ -70,7 +70,7 @@ def refusal(error: BaseException) -> Refusal:
         status, code = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
         if status == 500:
             return _internal()
-        retry = error.retry_after if isinstance(error, errors.BusyError) else 5.0 if status == 503 else None
+        retry = error.retry_after if isinstance(error, errors.QueueFullError) else 5.0 if status == 503 else None
         return Refusal(status, code, str(error), getattr(error, "field", None), retry)
     if isinstance(error, HTTPException):
         return _of_werkzeug(error)

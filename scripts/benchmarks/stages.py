@@ -34,7 +34,7 @@ from glmtts.engine.scheduling.chunking import Ladder  # noqa: E402
 from glmtts.models.flow.flow import Flow  # noqa: E402
 from glmtts.models.flow.flow_batch import FlowRow, FlowRows  # noqa: E402
 from glmtts.models.flow.flow_cache import NOTHING, Before  # noqa: E402
-from glmtts.models.llm.decoder import Decoder, Row  # noqa: E402
+from glmtts.models.llm.decoder import Decoder, DecodeRequest  # noqa: E402
 from glmtts.models.llm.kv_cache import KVCache  # noqa: E402
 from glmtts.models.llm.llama import Llama  # noqa: E402
 from glmtts.models.llm.prompt import LengthBounds, SpecialIds  # noqa: E402
@@ -86,8 +86,8 @@ def make_decoder(llama: Llama, special: SpecialIds, rows: int, prompt: int = PRO
     cache = KVCache(llama.config, rows, MAX_POSITIONS, dtype=weight.dtype, device=weight.device)
     decoder = Decoder(llama, special, GenerationConfig(), cache)
     for slot in range(rows):
-        decoder.admit(
-            slot, Row((special.pad,) * prompt, LengthBounds(MAX_POSITIONS, MAX_POSITIONS - prompt), seed=slot)
+        decoder.add(
+            slot, DecodeRequest((special.pad,) * prompt, LengthBounds(MAX_POSITIONS, MAX_POSITIONS - prompt), seed=slot)
         )
     return decoder
 
@@ -179,7 +179,7 @@ def format_stages(path: Path, model: Model, roofline: Roofline) -> list[Stage]:
     half.fuse()
     compiled = load_llm(path / "llm", torch.float32).eval()
     compiled.fuse()
-    compiled.extend = torch.compile(compiled.extend)  # type: ignore[method-assign]
+    compiled.forward_cached = torch.compile(compiled.forward_cached)  # type: ignore[method-assign]
     models = {"float32": model.llm, "bfloat16": half, "int8": quantised, "compiled": compiled}
     stages = []
     for name, llama in models.items():

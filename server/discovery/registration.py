@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from server.discovery import metadata
-from server.discovery.consul import AgentClient, ConsulError, Entry, Listing
+from server.discovery.consul import AgentClient, AgentService, CatalogService, ConsulError
 from server.settings import Settings
 
-if TYPE_CHECKING:  # remove_own runs before anything heavy is imported
+if TYPE_CHECKING:  # deregister_stale runs before anything heavy is imported
     from glmtts.engine.api import EngineInfo
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 State = Literal["disabled", "waiting", "registered", "stalled", "retrying", "refused", "left"]
 
 BACKOFF_CAP = 60.0
-LONGEST_BEAT = 10.0
+MAX_HEARTBEAT_INTERVAL = 10.0
 """Seconds; and never more than 0.6 of the TTL, so that one slow beat is no outage."""
 CONFIRM_SECONDS = 2.0
 """How long the catalogue may take to show a fresh registration."""
@@ -49,13 +49,13 @@ class _Place:
     def __str__(self) -> str:
         return f"{self.address or 'the address of the agent'}:{self.port}"
 
-    def is_that_of(self, listing: Listing) -> bool:
+    def is_that_of(self, listing: CatalogService) -> bool:
         if self.address:
             return (listing.address, listing.port) == (self.address, self.port)
         return listing.port == self.port and self.node in ("", listing.node)
 
 
-class Registry:
+class ConsulRegistration:
     """This node's place in the cluster. All methods are thread-safe, bounded in time, and survive Consul's absence.
 
     `info` and `progress_age` (seconds since the engine last made progress) may be given at `start`, when they are
@@ -78,7 +78,7 @@ class Registry:
         self._port = port
         self._on_change = on_change
         self.service_id = metadata.service_id(settings.consul_service, settings.node_name or socket.gethostname(), port)
-        self.counts = {"registrations": 0, "beats": 0, "failures": 0}
+        self.counts = {"registrations": 0, "heartbeats": 0, "failures": 0}
         self._advertise = metadata.check_advertised(settings.advertise or "", allow_loopback=settings.loopback_cluster)
         if self._advertise and metadata.is_loopback(settings.host) and not metadata.is_loopback(self._advertise):
             log.warning("bound to %s, which nobody reaches at the advertised %s", settings.host, self._advertise)
@@ -96,7 +96,7 @@ class Registry:
         """disabled, waiting (for `start`), registered, stalled (engine), retrying, refused (id taken) or left."""
         return self._state
 
-    def remove_own(self) -> None:
+    def deregister_stale(self) -> None:
         """Before loading: removes what an earlier life of this node left, so that nobody is sent to a node that loads.
 
         Never raises, and takes seconds at the very worst. Another's registration under our id is left alone.
@@ -139,7 +139,7 @@ class Registry:
             self._become("left", "never registered")
         return not self._ours
 
-    # Everything below runs in the registry's own thread (but for _remove, which remove_own calls before there is one).
+    # Everything below runs in the registration's thread, except _remove, which deregister_stale calls before it exists.
 
     def _run(self, info: EngineInfo) -> None:
         failures = 0
@@ -150,16 +150,16 @@ class Registry:
 
     def _try(self, info: EngineInfo, failures: int) -> tuple[int, float]:
         """One visit. Takes and gives the failures in a row; gives how long to wait (s)."""
-        beats = self.counts["beats"]
-        delay = min(LONGEST_BEAT, 0.6 * self._settings.ttl) * random.uniform(0.5, 1.0)
+        beats = self.counts["heartbeats"]
+        delay = min(MAX_HEARTBEAT_INTERVAL, 0.6 * self._settings.consul_ttl) * random.uniform(0.5, 1.0)
         try:
             self._visit(info)
             return 0, delay
         except ConsulError as error:
-            if error.trouble == "unconfirmed":
+            if error.kind == "unconfirmed":
                 # Once, if the catalogue has lost us: each registration puts the HTTP check's first run off.
                 self._again, self._confirmed = self._confirmed, False
-            self._become("retrying", str(error), error.trouble)
+            self._become("retrying", str(error), error.kind)
         except _RefusedError as error:
             self._again = True
             self._become("refused", str(error))
@@ -168,7 +168,7 @@ class Registry:
             log.debug("while talking to Consul", exc_info=True)
         self.counts["failures"] += 1
         backoff = max(0.1, random.uniform(0.0, min(BACKOFF_CAP, 2.0**failures)))
-        if self.counts["beats"] > beats:  # the agent is there, and counts on the next beat
+        if self.counts["heartbeats"] > beats:  # the agent is there, and counts on the next beat
             backoff = min(backoff, delay)
         return min(failures + 1, 16), backoff
 
@@ -178,7 +178,7 @@ class Registry:
             self._again = True  # the agent goes on syncing a service with the token that registered it
         address = self._address()
         place = _Place(address, self._port, "" if address else self._client.node_name())
-        entry = self._client.look(self.service_id)
+        entry = self._client.get_service(self.service_id)
         if entry is not None and not self._is_ours(entry, address):
             self._ours = False
             raise self._refusal(place, f"{entry.address or 'the address of the agent'}:{entry.port}")
@@ -199,12 +199,12 @@ class Registry:
         address = self._advertise or self._client.local_address()
         return "" if metadata.is_loopback(address) and not self._settings.loopback_cluster else address
 
-    def _is_ours(self, entry: Entry, address: str) -> bool:
+    def _is_ours(self, entry: AgentService, address: str) -> bool:
         return (entry.address, entry.port) == (address, self._port)
 
     def _refuse_another(self, place: _Place) -> None:
         """Raises when a live agent lists our id at another place. One whose agent is dead would bar us for days."""
-        for listing in self._client.listings(self._settings.consul_service, self.service_id):
+        for listing in self._client.catalog_services(self._settings.consul_service, self.service_id):
             if listing.agent_alive and not place.is_that_of(listing):
                 raise self._refusal(place, f"{listing.address}:{listing.port} on {listing.node}")
 
@@ -225,14 +225,14 @@ class Registry:
     def _beat(self, info: EngineInfo, address: str) -> str:
         """Reports the engine's progress, or its lack. Gives why the engine counts as stalled, or ""."""
         age = self._progress_age()
-        stalled = "" if age < self._settings.progress_limit else f"the engine has made no progress for {age:.0f} s"
+        stalled = "" if age < self._settings.stall_timeout else f"the engine has made no progress for {age:.0f} s"
         check = metadata.progress_check(self.service_id)
         note = stalled or "the engine makes progress"
-        if not self._client.report(check, passing=not stalled, note=note):
+        if not self._client.update_check(check, passing=not stalled, note=note):
             self._register(info, address)  # the agent has forgotten the check since we looked
-            if not self._client.report(check, passing=not stalled, note=note):
+            if not self._client.update_check(check, passing=not stalled, note=note):
                 raise ConsulError("failed", f"the agent does not know {check}, which it just took")
-        self.counts["beats"] += 1
+        self.counts["heartbeats"] += 1
         return stalled
 
     def _confirm(self, place: _Place, fresh: bool) -> None:
@@ -240,7 +240,7 @@ class Registry:
         deadline = time.monotonic() + (CONFIRM_SECONDS if fresh else 0.0)
         while not any(
             place.is_that_of(listing)
-            for listing in self._client.listings(self._settings.consul_service, self.service_id)
+            for listing in self._client.catalog_services(self._settings.consul_service, self.service_id)
         ):
             if time.monotonic() >= deadline:
                 raise ConsulError(
@@ -265,7 +265,7 @@ class Registry:
 
     def _remove(self) -> bool:
         """Takes our registration off the agent; False when there is none, or it is another's."""
-        entry = self._client.look(self.service_id)
+        entry = self._client.get_service(self.service_id)
         if entry is None:
             return False
         if not self._is_ours(entry, self._address()):

@@ -27,8 +27,8 @@ def test_the_map_is_total() -> None:
         (errors.AudioError("x"), 400),
         (errors.AudioDecodeError("x"), 422),
         (errors.UnsupportedError("x"), 400),
-        (errors.BusyError("x", retry_after=3.2), 429),
-        (errors.DeadlineError("x"), 503),
+        (errors.QueueFullError("x", retry_after=3.2), 429),
+        (errors.QueueTimeoutError("x"), 503),
         (errors.DeviceMemoryError("x"), 507),
         (errors.EngineError("x"), 500),
         (ApiError(404, "unknown_voice", "x"), 404),
@@ -51,5 +51,5 @@ def test_a_fault_of_ours_tells_nothing_of_the_inside(error: Exception) -> None:
 
 def test_what_can_be_tried_again_says_when() -> None:
     """429 and 503 carry seconds to wait."""
-    assert refusal(errors.BusyError("x", retry_after=3.2)).retry_after == 3.2
-    assert refusal(errors.DeadlineError("x")).retry_after is not None
+    assert refusal(errors.QueueFullError("x", retry_after=3.2)).retry_after == 3.2
+    assert refusal(errors.QueueTimeoutError("x")).retry_after is not None

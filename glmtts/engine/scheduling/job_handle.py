@@ -13,7 +13,7 @@ from threading import Condition
 
 from glmtts.dsp.audio import Wave
 from glmtts.engine.api import FinishReason, Job, Report
-from glmtts.errors import CancelledError, DeadlineError
+from glmtts.errors import CancelledError, QueueTimeoutError
 
 
 def _nothing() -> None:
@@ -68,7 +68,7 @@ class JobHandle:
         deadline = self.job.deadline
         patience = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not self._changed.wait_for(lambda: self._ready or self.ended or self.started, patience):
-            self._finish("error", DeadlineError("the request waited in line until its deadline"))
+            self._finish("error", QueueTimeoutError("the request waited in line until its deadline"))
 
     def cancel(self) -> None:
         """See `glmtts.engine.api.Handle`."""
@@ -90,10 +90,8 @@ class JobHandle:
                 return
             now, seconds = time.monotonic(), len(chunk) / self.job.sample_rate
             if self.dry_at is None:
-                self.report.first_audio = now - self.submitted
+                self.report.first_audio_seconds = now - self.submitted
                 self.dry_at = now
-            elif self.job.stream:
-                self.report.underrun = max(self.report.underrun, now - self.dry_at)
             self.dry_at += seconds
             self.report.audio_seconds += seconds
             self.unsent += seconds

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from glmtts.engine.api import Job
 from glmtts.engine.scheduling.job_handle import JobHandle
-from glmtts.errors import BusyError, EngineError
+from glmtts.errors import EngineError, QueueFullError
 
 
 class Line:
@@ -42,13 +42,13 @@ class Line:
             self.changed.wait_for(lambda: self.version != seen, seconds)
 
     def submit(self, job: Job, expected: float, retry_after: float = 2.0) -> JobHandle:
-        """Puts the job in line. BusyError when there is no place, EngineError once closed."""
+        """Puts the job in line. QueueFullError when there is no place, EngineError once closed."""
         with self.changed:
             if self.closed:
                 raise EngineError("the engine is closed")
             self._drop_ended()
             if len(self._waiting) >= self._places:
-                raise BusyError(f"{len(self._waiting)} requests are waiting", retry_after=retry_after)
+                raise QueueFullError(f"{len(self._waiting)} requests are waiting", retry_after=retry_after)
             handle = JobHandle(job, expected, self.notify)
             self._waiting.append(handle)
             self._known.add(handle)

@@ -21,7 +21,7 @@ from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import Line
 from glmtts.engine.scheduling.priority import Expectation
 from glmtts.engine.scheduling.scheduler import Scheduler
-from glmtts.errors import BusyError, CancelledError, DeadlineError, EngineError
+from glmtts.errors import CancelledError, EngineError, QueueFullError, QueueTimeoutError
 from glmtts.models.llm.history import History
 from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice
@@ -29,7 +29,7 @@ from glmtts.voice.voice import Voice
 SLOTS, PLACES = 3, 4
 RATE = 50
 GENERATION = GenerationConfig(min_ratio=0.0, max_ratio=3.0)
-FAILURES = (CancelledError, DeadlineError, EngineError)
+FAILURES = (CancelledError, QueueTimeoutError, EngineError)
 JOBS = st.builds(
     lambda sizes, stream, speed: (sizes, stream, speed),
     st.lists(st.integers(1, 8), min_size=1, max_size=4),
@@ -72,7 +72,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         asked = Job(segments, cast("Voice", None), RATE, seed=0, speed=speed, stream=stream)
         try:
             handle = self.line.submit(asked, 1.0)
-        except BusyError:
+        except QueueFullError:
             assert self.line.waiting() == PLACES
             return
         self.handles.append(handle)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from server.discovery.registration import Registry
+from server.discovery.registration import ConsulRegistration
 from tests.helpers.consul import Agent, running_agent
-from tests.helpers.registry import INFO, Join, settings
+from tests.helpers.registration import INFO, Join, settings
 
 
 class Healthy(BaseHTTPRequestHandler):
@@ -30,7 +30,7 @@ class Healthy(BaseHTTPRequestHandler):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same rules, in less time."""
-    monkeypatch.setattr("server.discovery.registration.LONGEST_BEAT", 0.4)
+    monkeypatch.setattr("server.discovery.registration.MAX_HEARTBEAT_INTERVAL", 0.4)
     monkeypatch.setattr("server.discovery.registration.BACKOFF_CAP", 0.5)
 
 
@@ -66,8 +66,8 @@ def join() -> Iterator[Join]:
 
         def make(
             address: str, port: int, *, age: Callable[[], float] = lambda: 0.0, note: Any = None, **more: Any
-        ) -> Registry:
-            registry = Registry(settings(address, **more), INFO, age, port, on_change=note)
+        ) -> ConsulRegistration:
+            registry = ConsulRegistration(settings(address, **more), INFO, age, port, on_change=note)
             stack.callback(registry.deregister)
             return registry
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.helpers.consul import Agent, eventually, free_ports
-from tests.helpers.registry import Join, ghost, own
+from tests.helpers.registration import Join, ghost, own
 
 
 def test_a_start_removes_its_own_ghost(agent: Agent, port: int, join: Join) -> None:
     """What an earlier life left under our id, address and port is gone before we load."""
     agent.call("PUT", "/v1/agent/service/register", ghost(port, "127.0.0.1"))
-    join(agent.address, port).remove_own()
+    join(agent.address, port).deregister_stale()
     assert agent.call("GET", "/v1/agent/services") == {}
 
 
@@ -27,7 +27,7 @@ def test_the_id_of_another_is_refused(agent: Agent, port: int, join: Join, caplo
     """The same id at another address: we do not register, do not remove it, say why once, and join when it goes."""
     agent.call("PUT", "/v1/agent/service/register", ghost(port, "10.9.9.9"))
     registry = join(agent.address, port)
-    registry.remove_own()
+    registry.deregister_stale()
     caplog.clear()
     registry.start()
     eventually(lambda: registry.counts["failures"] >= 3)

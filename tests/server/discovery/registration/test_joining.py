@@ -7,16 +7,16 @@ import threading
 
 import pytest
 
-from server.discovery.registration import Registry
+from server.discovery.registration import ConsulRegistration
 from server.settings import Settings
 from tests.helpers.consul import Agent, eventually
-from tests.helpers.registry import INFO, Join, own, settings
+from tests.helpers.registration import INFO, Join, own, settings
 
 
 def test_joins_at_start_and_never_before(agent: Agent, port: int, join: Join) -> None:
     """Nothing is registered before start; after it the node is passing, with the metadata of what was loaded."""
     registry = join(agent.address, port, region="eu")
-    registry.remove_own()
+    registry.deregister_stale()
     assert (registry.state(), agent.listed()) == ("waiting", {})
     registry.start()
     eventually(lambda: agent.passing() == {own(port)})
@@ -81,7 +81,7 @@ def test_an_agent_that_hangs_cannot_hold_the_exit(port: int, join: Join) -> None
 def test_a_switch_turns_discovery_off(agent: Agent, port: int, join: Join) -> None:
     """Disabled: no thread, no registration, and leaving is done at once."""
     registry = join(agent.address, port, consul=False)
-    registry.remove_own()
+    registry.deregister_stale()
     registry.start()
     assert (registry.state(), registry.deregister()) == ("disabled", True)
 
@@ -89,9 +89,11 @@ def test_a_switch_turns_discovery_off(agent: Agent, port: int, join: Join) -> No
 def test_impossible_addresses_fail_at_once(agent: Agent) -> None:
     """A wildcard or loopback to be advertised is told to the operator, not to Consul."""
     with pytest.raises(ValueError, match=r"0\.0\.0\.0"):
-        Registry(settings(agent.address, advertise="0.0.0.0"), INFO, lambda: 0.0, 7860)
+        ConsulRegistration(settings(agent.address, advertise="0.0.0.0"), INFO, lambda: 0.0, 7860)
     with pytest.raises(ValueError, match="loopback_cluster"):
-        Registry(settings(agent.address, advertise="127.0.0.1", loopback_cluster=False), INFO, lambda: 0.0, 7860)
+        ConsulRegistration(
+            settings(agent.address, advertise="127.0.0.1", loopback_cluster=False), INFO, lambda: 0.0, 7860
+        )
 
 
 def test_the_environment_does_not_mislead(agent: Agent, port: int, join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +103,7 @@ def test_the_environment_does_not_mislead(agent: Agent, port: int, join: Join, m
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "http://[::1]:9/nonsense")
     monkeypatch.setenv("GLMTTS_CONSUL_ADDR", agent.address)
     quick = Settings(node_name="here", loopback_cluster=True)
-    registry = Registry(quick, INFO, lambda: 0.0, port)
+    registry = ConsulRegistration(quick, INFO, lambda: 0.0, port)
     try:
         registry.start()
         eventually(lambda: registry.state() == "registered")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.consul import Agent, eventually
-from tests.helpers.registry import Join, own
+from tests.helpers.registration import Join, own
 
 
 def test_a_wedged_engine_leaves_discovery_and_comes_back(agent: Agent, port: int, join: Join) -> None:
