@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from glmtts.config import DiTConfig, FlowConfig
 from glmtts.dsp.features import resample
 from glmtts.models.encoders.speaker_encoder import CampPlus
+from glmtts.models.flow.dit import DiTInputs
 from glmtts.models.flow.dit_layers import Attention, FeedForward
 from glmtts.models.flow.flow import Flow
 from scripts.nano import features, pretrained, tokens
@@ -164,7 +165,7 @@ def losses(
     time = torch.where(torch.rand(batch) < AT_THE_START, 0.0, time)
     mixed = torch.lerp(noise, rows.mel, time[:, None, None])
     trunk = flow.estimator.text_emb_layer(rows.tokens)
-    velocity = flow.estimator.velocity(mixed, trunk, condition, time, rows.speaker)
+    velocity = flow.estimator(DiTInputs(mixed, trunk, condition, time, rows.speaker)).velocity_btm
     reached = torch.where(spoken[..., None], mixed + (1 - time[:, None, None]) * velocity, rows.mel)
     guess = regression(trunk, rows.speaker)
     made, true = ((mel[:, int(rows.prompt.max()) :].float() - MEL_MEAN) / MEL_STD for mel in (reached, rows.mel))
