@@ -59,7 +59,9 @@ class Reconciler:
         )
         self.state = RegistrationState(enabled=settings.consul)
         self.counts = {"registrations": 0, "heartbeats": 0, "failures": 0}
-        self._advertise = metadata.check_advertised(settings.advertise or "", allow_loopback=settings.loopback_cluster)
+        self._advertise = metadata.validate_advertise(
+            settings.advertise or "", allow_loopback=settings.loopback_cluster
+        )
         if self._advertise and metadata.is_loopback(settings.host) and not metadata.is_loopback(self._advertise):
             log.warning("the server listens on %s only, so %s is not reachable", settings.host, self._advertise)
         self._client = AgentClient(settings)
@@ -80,7 +82,7 @@ class Reconciler:
         service = self._client.get_service(self.service_id)
         if service is not None and not self._is_own(service, endpoint.address):
             raise self._conflict(endpoint, f"{service.address or 'the address of the agent'}:{service.port}")
-        checks = {metadata.health_check(self.service_id), metadata.progress_check(self.service_id)}
+        checks = {metadata.health_check_id(self.service_id), metadata.progress_check_id(self.service_id)}
         if service is None or not checks <= service.checks:
             self.state.on("outdated")
         is_new = self.state.must_register
@@ -142,7 +144,7 @@ class Reconciler:
             raise
 
     def _register(self, info: EngineInfo, address: str) -> None:
-        payload = metadata.registration(self.service_id, address, self._settings.port, info, self._settings)
+        payload = metadata.registration_payload(self.service_id, address, self._settings.port, info, self._settings)
         self.state.on("sent")
         self._client.register(payload)
         self.state.on("accepted")
@@ -153,7 +155,7 @@ class Reconciler:
     def _heartbeat(self, info: EngineInfo, address: str, age: float) -> str:
         """Reports to the TTL check. Returns why the engine counts as stalled, "" if it makes progress."""
         stall = "" if age < self._settings.stall_timeout else f"the engine has made no progress for {age:.0f} s"
-        check = metadata.progress_check(self.service_id)
+        check = metadata.progress_check_id(self.service_id)
         note = stall or "the engine makes progress"
         if not self._client.update_check(check, passing=not stall, note=note):
             self._register(info, address)  # the agent has lost the check since get_service
