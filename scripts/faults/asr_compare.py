@@ -22,7 +22,7 @@ class Ears:
 
     def compare(self, stories: Sequence[Heard], calm: Mapping[int, Heard]) -> list[str]:
         """A line for each language: errors in streams that changed nodes, and in the same ones undisturbed."""
-        moved = [story for story in stories if story.ended and any(report.joins for report in story.segments)]
+        moved = [story for story in stories if story.ended and any(report.splice_points for report in story.segments)]
         lines = []
         for lang in ("en", "zh"):
             these = [story for story in moved if (lang == "en") == STORIES[story.listener][0].isascii()]

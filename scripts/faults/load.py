@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from glmtts_client import Cluster, Options
-from glmtts_client.batch import PATIENT, run_batch
+from glmtts_client import Cluster, SpeechOptions
+from glmtts_client.batch.items import read_items
+from glmtts_client.batch.output_folder import RESULTS_FILE
+from glmtts_client.batch.runner import BATCH_RETRY, run_batch
 from glmtts_client.consul import ConsulAddress
 from glmtts_client.failover_stream import SegmentReport
-from glmtts_client.items import read_items
-from glmtts_client.results import RESULTS
 from glmtts_client.stream import SpeechStream
 
 SENTENCES = (
@@ -78,8 +78,8 @@ class Callers:
             )
         )
         # A program with a command's habits, and one that keeps its list fresh, as the README's does.
-        self._batch_cluster = Cluster(address, retry=PATIENT, cache=cache)
-        self._live_cluster = Cluster(address, cache=cache, watch=True)
+        self._batch_cluster = Cluster(address, retry=BATCH_RETRY, cache_seconds=cache)
+        self._live_cluster = Cluster(address, cache_seconds=cache, watch=True)
         self.enough = threading.Event()
         self.done = 0
         self._work = Work(items, self._folder)
@@ -101,7 +101,7 @@ class Callers:
     def speaking(self, url: str) -> int:
         """How many listeners hear a segment that the node at `url` is in the middle of."""
         latest = [stream.segments[-1] for stream in list(self._live.values()) if stream.segments]
-        return sum(report.nodes[-1:] == [url] and report.seconds > 0 for report in latest)
+        return sum(report.nodes[-1:] == [url] and report.audio_seconds > 0 for report in latest)
 
     def work(self, patience: float) -> Work:
         """What came of it, when everybody is done; after `patience` s also of what is not."""
@@ -110,12 +110,14 @@ class Callers:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._batch_cluster.close()
         self._live_cluster.close()
-        lines = (self._folder / RESULTS).read_text(encoding="utf-8").splitlines()
+        lines = (self._folder / RESULTS_FILE).read_text(encoding="utf-8").splitlines()
         return replace(self._work, results=[json.loads(line) for line in lines])
 
     def _batch(self) -> None:
         try:
-            run_batch(self._batch_cluster, read_items(self._source), self._folder, jobs=self._jobs, done=self._count)
+            run_batch(
+                self._batch_cluster, read_items(self._source), self._folder, jobs=self._jobs, on_result=self._count
+            )
         except BaseException as error:  # a thread's end says nothing
             self._work.failure = f"{type(error).__name__}: {error}"
 
@@ -130,7 +132,7 @@ class Callers:
                 return
 
     def _hear(self, heard: Heard) -> None:
-        options = Options(seed=SEED + heard.listener)
+        options = SpeechOptions(seed=SEED + heard.listener)
         space = " " if STORIES[heard.listener][0].isascii() else ""
         stream = self._live_cluster.stream(space.join(STORIES[heard.listener]), options)
         self._live[heard.listener] = stream

@@ -67,7 +67,7 @@ def judge(fault: str, work: Work, times: Times, logs: Sequence[Path], calm: Mapp
     files = {entry["id"] for entry in work.results if "file" in entry and _filled(work.folder / entry["file"])}
     flaws = [flaw for story in work.heard if (flaw := _flaw(story, calm.get(story.listener), exact=exact))]
     segments = [report for story in work.heard for report in story.segments]
-    joins = [join for report in segments for join in report.joins]
+    joins = [join for report in segments for join in report.splice_points]
     known = [story for story in work.heard if story.listener in calm]
     return Row(
         fault=fault,
@@ -80,7 +80,7 @@ def judge(fault: str, work: Work, times: Times, logs: Sequence[Path], calm: Mapp
         streams=len(work.heard),
         broken=len(flaws),
         joins=len(joins),
-        audible=sum(not join.same for join in joins),
+        audible=sum(not join.seamless for join in joins),
         silence=max((story.silence for story in work.heard), default=0.0),
         same=sum(_same(story, calm[story.listener]) for story in known),
         troubles=[*flaws, *([f"the batch: {work.failure}"] if work.failure else [])],
