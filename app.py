@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server import settings as setup
-from server.wsgi.gunicorn_app import Program
+from server.wsgi.gunicorn_app import GunicornApp
 
 if TYPE_CHECKING:
     from glmtts.engine.api import Engine
@@ -52,7 +52,7 @@ def _load(path: Path, settings: setup.Settings) -> Engine:
         device=settings.device,
         replacements=settings.g2p_replace,
         vocos_sha256=settings.vocos_sha256,
-        options=Options(slots=settings.kv_slots, deterministic=settings.deterministic),
+        options=Options(slots=settings.max_num_seqs, deterministic=settings.deterministic),
     )
 
 
@@ -72,7 +72,7 @@ def main() -> None:
     if show:
         print(setup.describe(settings))
         return
-    Program(settings, *loader(settings)).run()
+    GunicornApp(settings, *loader(settings)).run()
 
 
 if __name__ == "__main__":

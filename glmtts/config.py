@@ -107,7 +107,7 @@ class GenerationConfig:
 
     A segment draws at least `min_ratio` × and at most `max_ratio` × as many speech tokens as it has text ids.
     `phoneme` is the checkpoint's default for phoneme mode. A recording that surprises the AR model by more than
-    `max_surprise` nats a token, given its transcript, does not prompt it (`glmtts.models.llm.prompt_score`);
+    `max_prompt_nll` nats a token, given its transcript, does not prompt it (`glmtts.models.llm.prompt_score`);
     None: all do.
     """
 
@@ -119,7 +119,7 @@ class GenerationConfig:
     min_ratio: float = 2.0
     max_ratio: float = 20.0
     phoneme: bool = False
-    max_surprise: float | None = None
+    max_prompt_nll: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from glmtts.engine.api import Engine, EngineInfo
 from glmtts.errors import CancelledError, EngineError
 from server.cluster_config import Limits
 from server.errors import ApiError
 from server.settings import Settings
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Engine, EngineInfo
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +28,8 @@ LOAD_FAILED = 3
 class Membership(Protocol):
     """What the node needs of its place in Consul; every method is bounded in time and never raises."""
 
-    def remove_own(self) -> None: ...
-    def start(self, info: EngineInfo | None = None, progress_age: Callable[[], float] | None = None) -> None: ...
+    def deregister_stale(self) -> None: ...
+    def start(self, info: EngineInfo, progress_age: Callable[[], float]) -> None: ...
     def deregister(self, timeout: float = 3.0) -> bool: ...
 
 
@@ -49,23 +47,23 @@ class Node:
         membership: Membership,
         *,
         limits: Callable[[], Limits],
-        loaded: Callable[[Engine], None],
-        cut: Callable[[int], None],
-        die: Callable[[int], None],
+        on_loaded: Callable[[Engine], None],
+        on_dropped: Callable[[int], None],
+        exit_process: Callable[[int], None],
     ) -> None:
         self._settings = settings
         self._load_engine = load_engine
         self._membership = membership
         self._limits = limits
-        self._loaded = loaded
-        self._cut = cut
-        self._die = die
+        self._on_loaded = on_loaded
+        self._on_dropped = on_dropped
+        self._exit_process = exit_process
         self._changed = threading.Condition()
         self._engine: Engine | None = None
         self._draining = False
-        self._refusing = False
-        self._cutting = False
-        self._speaking = 0
+        self._rejecting = False
+        self._drain_expired = False
+        self._in_flight = 0
 
     def start(self) -> None:
         """Loads in the background. A load that fails ends the program."""
@@ -74,24 +72,24 @@ class Node:
     def _load(self) -> None:
         try:
             # A predecessor's registration must not send us callers while we load.
-            self._membership.remove_own()
+            self._membership.deregister_stale()
             began = time.monotonic()
             engine = self._load_engine()
-            self._loaded(engine)
+            self._on_loaded(engine)
         except BaseException as error:
-            log.exception("Model failed to load", extra={"facts": {"reason": str(error) or repr(error)}})
+            log.exception("Model failed to load", extra={"fields": {"reason": str(error) or repr(error)}})
             if not self._draining:
                 self._membership.deregister(timeout=3.0)
-                self._die(LOAD_FAILED)
+                self._exit_process(LOAD_FAILED)
             return
         with self._changed:
             self._engine = engine
             if self._draining:
                 return
             # Inside the lock: a drain that begins now finds a registry that it can leave.
-            self._membership.start(engine.info, engine.progress_age)
+            self._membership.start(engine.info, engine.stalled_seconds)
         # Scripts in the field wait for this very line.
-        log.info("Model loaded successfully", extra={"facts": {"seconds": round(time.monotonic() - began, 3)}})
+        log.info("Model loaded successfully", extra={"fields": {"seconds": round(time.monotonic() - began, 3)}})
 
     @property
     def engine(self) -> Engine:
@@ -106,49 +104,49 @@ class Node:
         return self._engine.info if self._engine is not None else None
 
     @property
-    def speaking(self) -> int:
+    def in_flight(self) -> int:
         """Speech requests that are inside, waiting ones included."""
-        return self._speaking
+        return self._in_flight
 
-    def trouble(self) -> str | None:
+    def not_ready_reason(self) -> str | None:
         """Why no new work should be sent here; None when ready."""
         if self._draining:
             return "draining"
         if self._engine is None:
             return "loading"
-        age = self._engine.progress_age()
-        return f"engine stalled: no progress for {age:.0f} s" if age > self._settings.progress_limit else None
+        age = self._engine.stalled_seconds()
+        return f"engine stalled: no progress for {age:.0f} s" if age > self._settings.stall_timeout else None
 
     @contextmanager
-    def admitted(self) -> Iterator[Engine]:
+    def admit(self) -> Iterator[Engine]:
         """Holds one of the bounded places for speech; ApiError 503 or 429 when there is none."""
         with self._changed:
-            if self._refusing:
+            if self._rejecting:
                 raise _draining()
             engine, limits = self.engine, self._limits()
-            owed = engine.owed_seconds()
-            if self._speaking >= limits.max_streams or owed > limits.queue_seconds:
+            owed = engine.backlog_seconds()
+            if self._in_flight >= limits.max_concurrent_requests or owed > limits.max_backlog_seconds:
                 raise ApiError(
                     429,
                     "busy",
-                    f"{self._speaking} requests and {owed:.0f} s of audio are before you",
+                    f"{self._in_flight} requests and {owed:.0f} s of audio are before you",
                     retry_after=min(60.0, max(1.0, owed / max(1, engine.info.max_streams))),
                 )
-            self._speaking += 1
+            self._in_flight += 1
         try:
             yield engine
         except (CancelledError, EngineError) as error:
-            if (told := self.blame(error)) is error:
+            if (told := self.attribute_to_shutdown(error)) is error:
                 raise
             raise told from error
         finally:
             with self._changed:
-                self._speaking -= 1
+                self._in_flight -= 1
                 self._changed.notify_all()
 
-    def blame(self, error: Exception) -> Exception:
+    def attribute_to_shutdown(self, error: Exception) -> Exception:
         """What a request is told of its end: an engine closed at the end of the grace is no fault, nor a hangup."""
-        return _draining() if self._cutting and isinstance(error, CancelledError | EngineError) else error
+        return _draining() if self._drain_expired and isinstance(error, CancelledError | EngineError) else error
 
     def drain(self) -> bool:
         """Leaves in order, blocking; False at once if that goes on already."""
@@ -162,25 +160,25 @@ class Node:
         if was_ready:
             time.sleep(self._settings.propagation_delay)
         with self._changed:
-            self._refusing = True
-            log.info("Draining: no new work", extra={"facts": {"running": self._speaking}})
-            self._changed.wait_for(lambda: self._speaking == 0, timeout=self._settings.drain_grace)
-            left = self._speaking
-            self._cutting = True
-        self._cut(left)
+            self._rejecting = True
+            log.info("Draining: no new work", extra={"fields": {"running": self._in_flight}})
+            self._changed.wait_for(lambda: self._in_flight == 0, timeout=self._settings.drain_timeout)
+            left = self._in_flight
+            self._drain_expired = True
+        self._on_dropped(left)
         if self._engine is not None:
             self._engine.close(0.0)
-        log.info("Drained", extra={"facts": {"cut": left}})
+        log.info("Drained", extra={"fields": {"cut": left}})
         return True
 
-    def abandon(self) -> None:
+    def shut_down_now(self) -> None:
         """The quick way out: leaves discovery in at most a second, and lets the rest fall."""
-        self._draining = self._refusing = True
-        self._cut(self._speaking)
+        self._draining = self._rejecting = True
+        self._on_dropped(self._in_flight)
         farewell = threading.Thread(target=self._membership.deregister, args=(1.0,), daemon=True)
         farewell.start()
         farewell.join(1.5)
-        log.warning("Leaving at once", extra={"facts": {"cut": self._speaking}})
+        log.warning("Leaving at once", extra={"fields": {"cut": self._in_flight}})
 
 
 def _draining() -> ApiError:

@@ -22,10 +22,10 @@ from glmtts.engine.api import Job
 from glmtts.engine.config import Options
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.engine.runtime.offline import tokens_to_mel
-from glmtts.models.llm.decoder import Decoder, Row
+from glmtts.models.llm.decoder import Decoder, DecodeRequest
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.prompt import LengthBounds
-from glmtts.models.llm.prompt_score import surprise
+from glmtts.models.llm.prompt_score import prompt_nll
 from glmtts.models.rng import stream_keys
 from glmtts.voice.voice import Voice
 from tests.helpers.server import ROOT, Server
@@ -77,13 +77,13 @@ def decoder(model: Model, rows: int, *, fixed_shape: bool = False) -> Decoder:
         fixed_shape=fixed_shape,
     )
     for slot in range(rows):
-        made.admit(slot, Row(tuple(range(20 + slot, 60 + slot)), LengthBounds(300, 400), seed=slot))
+        made.add(slot, DecodeRequest(tuple(range(20 + slot, 60 + slot)), LengthBounds(300, 400), seed=slot))
     return made
 
 
 @torch.inference_mode()
 def test_each_stage_computes_what_a_cpu_does(pair: tuple[Model, Model]) -> None:
-    """A voice, scores, surprise, mel and waveform of the same input: equal but for the last digits."""
+    """A voice, logits, NLL, mel and waveform of the same input: equal but for the last digits."""
     voices = [voice_of(model) for model in pair]
     assert voices[0].prompt_tokens.tolist() == voices[1].prompt_tokens.tolist()
     torch.testing.assert_close(voices[0].speaker.cpu(), voices[1].speaker.cpu(), atol=1e-3, rtol=1e-3)
@@ -91,7 +91,7 @@ def test_each_stage_computes_what_a_cpu_does(pair: tuple[Model, Model]) -> None:
     torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)
     key = stream_keys(torch.tensor([5]), torch.tensor([0]))
     tokens = tuple(voices[0].prompt_tokens.tolist())
-    nats = [surprise(m.llm, m.special, voices[0].prompt_text, tokens) for m in pair]
+    nats = [prompt_nll(m.llm, m.special, voices[0].prompt_text, tokens) for m in pair]
     assert nats[0] == pytest.approx(nats[1], abs=1e-3)
     mels = [tokens_to_mel(m, tokens, voices[0], 24000, key.to(m.device), 2 * len(tokens)) for m in pair]
     torch.testing.assert_close(mels[0], mels[1].cpu(), atol=2e-3, rtol=1e-3)
@@ -115,14 +115,14 @@ def test_a_decode_step_never_waits_for_the_device(model: Model) -> None:
 def test_recorded_steps_draw_what_launched_ones_do(model: Model, fixed_shape: bool) -> None:
     """Token by token, past the end of a row and of a length; a slot that is given to another row draws that one."""
     recorded, launched = (decoder(model, 3, fixed_shape=fixed_shape) for _ in range(2))
-    launched._recorded.recording = False
-    launched._readable = recorded._readable  # type: ignore[method-assign]  # the same shapes, so the same last digits
+    launched._cuda_graphs.enabled = False
+    launched._padded_length = recorded._padded_length  # type: ignore[method-assign]  # the same shapes, so the same last digits
     for number in range(240):
         if number == 120:
             for either in (recorded, launched):
-                either.admit(1, Row(tuple(range(30, 90)), LengthBounds(10, 50), seed=9))
+                either.add(1, DecodeRequest(tuple(range(30, 90)), LengthBounds(10, 50), seed=9))
         assert torch.equal(recorded.step(), launched.step())
-    lengths = {shape[2] for shape in recorded._recorded._graphs}
+    lengths = {shape[2] for shape in recorded._cuda_graphs._graphs}
     assert lengths == ({512} if fixed_shape else {256, 512})
     assert not launched._recorded._graphs
 

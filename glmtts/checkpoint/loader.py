@@ -46,10 +46,10 @@ from glmtts.errors import CheckpointError
 from glmtts.models.encoders.speaker_encoder import CampPlus
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig, encoder_weights
 from glmtts.models.flow.flow import Flow
-from glmtts.models.llm.history import SLOT
+from glmtts.models.llm.history import MAX_POSITIONS
 from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import SpecialIds
-from glmtts.models.llm.prompt_score import surprise
+from glmtts.models.llm.prompt_score import prompt_nll
 from glmtts.models.vocoder.hift import HiFT, hift_config_from_reference
 from glmtts.models.vocoder.interface import Vocoder
 from glmtts.models.vocoder.vocos import load_vocos
@@ -94,9 +94,9 @@ class Model:
         return tuple(sorted(self.vocoders))
 
     @property
-    def slot(self) -> int:
+    def max_positions(self) -> int:
         """Positions of the KV cache that one segment may take, its prompts included."""
-        return min(SLOT, int(self.llm.config.max_position_embeddings))
+        return min(MAX_POSITIONS, int(self.llm.config.max_position_embeddings))
 
     @property
     def voice_maker(self) -> VoiceMaker:
@@ -105,10 +105,10 @@ class Model:
         return VoiceMaker(self.speaker_encoder, self.speech_tokenizer, mels, self.frontend.prompt_ids, self._follows)
 
     def _follows(self, text: tuple[int, ...], speech: list[int]) -> bool:
-        limit = self.generation.max_surprise
+        limit = self.generation.max_prompt_nll
         if limit is None:
             return True
-        nats = surprise(self.llm, self.special, text, speech)
+        nats = prompt_nll(self.llm, self.special, text, speech)
         if nats > limit:
             log.warning("a recording gives timbre only: %.1f nats a token by its transcript, limit %.1f", nats, limit)
         return nats <= limit

@@ -1,7 +1,7 @@
-"""What is asked of an engine, and what comes back: the seam between the server and the model.
+"""The interface between the server and a model: what an engine takes, and what it returns.
 
-A Job is one request: an ordered chain of segments in one voice. A Handle is the request thread's end of it:
-PCM chunks, then the end or one exception. Knows nothing about tensors, threads, text or HTTP.
+A Job is one request: an ordered chain of segments in one voice. A Handle is the request thread's end of it: it yields
+PCM chunks, then ends or raises one exception. Importing this module does not load torch.
 """
 
 from __future__ import annotations
@@ -11,76 +11,77 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from glmtts.dsp.audio import Wave
-from glmtts.models.llm.history import Spoken
+from glmtts.models.llm.history import SpokenSegment
 
-if TYPE_CHECKING:  # annotations only: the fake engine and the server need no torch
+if TYPE_CHECKING:
     from glmtts.engine.stats import EngineStats
     from glmtts.text.frontend import Segment
-    from glmtts.voice.voice import Voice
+    from glmtts.voice.voice import Voice  # loads torch, which the fake engine and the server do without
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One request. `sample_rate` is one of the engine's native rates; `deadline` is on `time.monotonic`'s clock.
+    """One request.
 
-    `speed` 0.5–2.0 stretches the token-to-frame map. With `history`, later segments are prompted with earlier ones.
-    `stream` asks for chunks as early as possible; without it one chunk per segment is enough.
-    `earlier`, oldest first, was spoken by another job that this one continues; `segments` then count on from there.
-    Voice, seed, rate, speed, a segment's index and what was spoken before decide its samples: a chain of jobs, each
-    given its forerunner's `Report.spoken`, sounds as one job.
+    A segment's samples depend only on the voice, seed, rate, speed, its index and the history before it. So a chain of
+    jobs, each given the `Report.history` of the one before, sounds exactly like one job.
     """
 
     segments: tuple[Segment, ...]
     voice: Voice
     sample_rate: int
+    """In Hz; one of the engine's native rates."""
     seed: int
+    """0 … 2⁶³ − 1."""
     speed: float = 1.0
-    history: bool = True
+    """0.5 (half as fast) to 2.0; stretches the map from tokens to mel frames."""
+    use_history: bool = True
+    """Whether earlier segments prompt later ones."""
     stream: bool = True
+    """Whether to return chunks as early as possible; otherwise each segment is one chunk."""
     deadline: float | None = None
-    earlier: tuple[Spoken, ...] = ()
+    """When a job that is still queued fails with QueueTimeoutError, on `time.monotonic`'s clock."""
+    history: tuple[SpokenSegment, ...] = ()
+    """Segments of the job that this one continues, oldest first. The indices of `segments` go on from there."""
 
 
 @dataclass
 class Report:
-    """What is known about a job; complete once its handle has ended. All times in seconds."""
+    """Facts about a job; complete once its handle has ended."""
 
     finish_reason: FinishReason | None = None
     text_ids: int = 0
     speech_tokens: int = 0
     audio_seconds: float = 0.0
     segments_done: int = 0
-    spoken: tuple[Spoken, ...] = ()
-    """What a next segment would be prompted with beside the voice: `Job.earlier` of a job that continues this one."""
-    first_audio: float | None = None
+    history: tuple[SpokenSegment, ...] = ()
+    """The `Job.history` of a job that continues this one."""
+    first_audio_seconds: float | None = None
     """Seconds from submission to the first chunk."""
-    underrun: float = 0.0
-    """The longest that a listener at real time, who began with the first chunk, would have waited for a later one."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds spent per stage: queue, prefill, decode, flow, vocoder (the server adds text and voice). Of a step that
-    several jobs share each has its part."""
+    """Seconds spent per stage: queue, prefill, decode, flow, vocoder (the server adds text and voice). A step that
+    several jobs share is divided among them."""
     stage_spans: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Per stage its first begin and its last end, on `time.monotonic`'s clock; others may have run in between."""
+    """First start and last end of each stage, on `time.monotonic`'s clock. Stages overlap."""
 
-    def spend(self, stage: str, began: float, ended: float, share: float = 1.0) -> None:
-        """Books a share of the time from `began` to `ended` on that clock to a stage."""
-        self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + (ended - began) * share
-        first, _ = self.stage_spans.get(stage, (began, ended))
-        self.stage_spans[stage] = (first, ended)
+    def add_time(self, stage: str, start: float, end: float, share: float = 1.0) -> None:
+        """Adds a share of the time from `start` to `end`, on `time.monotonic`'s clock, to a stage."""
+        self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + (end - start) * share
+        first, _ = self.stage_spans.get(stage, (start, end))
+        self.stage_spans[stage] = (first, end)
 
 
 class Handle(Protocol):
-    """The caller's end of a running job. Thread-safe; `cancel` is idempotent and returns at once."""
+    """The client's end of a submitted job. Thread-safe; `cancel` is idempotent and returns at once."""
 
     report: Report
 
     def chunks(self) -> Iterator[Wave]:
-        """Yields float32 waveforms (samples,) in order; raises the job's one exception; ends after the last.
+        """Yields float32 waveforms (samples,) in order.
 
-        QueueFullError never comes from here (submit raises it); QueueTimeoutError, CancelledError, DeviceMemoryError
-        and EngineError do.
+        Raises QueueTimeoutError, CancelledError, DeviceMemoryError or EngineError when the job failed.
         """
         ...
 
@@ -91,7 +92,7 @@ class Handle(Protocol):
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What was loaded: the one source of /info and of the Consul metadata. Rates in Hz, limits in their units."""
+    """The loaded model, as /info and the Consul metadata show it. Rates in Hz."""
 
     model: str
     model_version: str
@@ -103,53 +104,59 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """Many utterances on one device. Created loaded; `close` ends its threads."""
+    """Runs many jobs at once on one device. It is loaded when created; `close` ends its threads."""
 
     info: EngineInfo
 
     def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
-        """Text to segments as they will be spoken; TextError when nothing speakable is left.
+        """Splits and normalises text into segments as they will be spoken.
 
-        `segmented`: the text is that of one such segment, and is spoken as it is.
+        Args:
+            phoneme: phoneme mode; None is the checkpoint's default.
+            segmented: `text` is one segment from an earlier call, and is spoken as it is.
+
+        Raises TextError when nothing speakable is left.
         """
         ...
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
-        """From now on `words`, in phoneme mode, are pronounced so, before those that the engine was loaded with.
+        """Sets how `words` are pronounced in phoneme mode, in place of the last call's.
 
-        They take the place of those set earlier; InputError when one cannot be spoken, and then all stays as it was.
+        They take precedence over those that the engine was loaded with. Raises InputError, and changes nothing, when
+        one of them cannot be spoken.
         """
         ...
 
     def make_voice(self, recording: bytes, transcript: str) -> Voice:
-        """An encoded recording (any format soundfile reads) to what conditions the model; AudioError if unfit."""
+        """Turns an encoded recording (any format soundfile reads) into a voice; raises AudioError when it is unfit."""
         ...
 
     def submit(self, job: Job) -> Handle:
-        """Puts the job in line; QueueFullError when the line is full, EngineError once closed.
+        """Queues the job.
 
-        InputError (field "continuation") when `job.earlier` has ids that the model has not.
+        Raises QueueFullError when the queue is full, EngineError after `close`, and InputError (field "continuation")
+        when `job.history` has ids outside the model's vocabulary.
         """
         ...
 
-    def progress_age(self) -> float:
-        """Seconds since the engine last made progress; 0.0 while idle and able to run."""
+    def stalled_seconds(self) -> float:
+        """Seconds since the engine last made progress; 0.0 while it has nothing to do."""
         ...
 
-    def owed_seconds(self) -> float:
-        """Seconds of audio that waiting and running jobs still owe (estimated from their text)."""
+    def backlog_seconds(self) -> float:
+        """Seconds of audio still to be made for queued and running jobs, estimated from their text."""
         ...
 
-    def waiting(self) -> int:
-        """Jobs in line, not counting running ones."""
+    def num_waiting(self) -> int:
+        """Queued jobs, without running ones."""
         ...
 
-    def running(self) -> int:
-        """Jobs that have been taken up and have not ended."""
+    def num_running(self) -> int:
+        """Jobs that have left the queue and have not ended."""
         ...
 
     def stats(self) -> EngineStats:
-        """How it stands, for instruments; cheap."""
+        """A snapshot for metrics; cheap."""
         ...
 
     def close(self, grace: float = 0.0) -> None:

@@ -24,8 +24,7 @@ from glmtts.errors import CheckpointError
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from glmtts.models.flow.dit import block_mask
 from glmtts.models.flow.flow import Flow
-from glmtts.models.llm.decoder import Decoder, speak
-from glmtts.models.llm.decoder import Row as DecoderRow
+from glmtts.models.llm.decoder import Decoder, DecodeRequest, generate_tokens
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import LengthBounds, SpecialIds, length_bounds, prompt_layout
@@ -189,7 +188,7 @@ def _llm_greedy(case: Case, _sources: Sources) -> Iterator[Row]:
         logits = llama(torch.tensor([ids])).logits[:, -1]
         yield Row(f"{label} first logits", worst(logits, case.tensors[f"case{number}.first_logits"]), TOLERANCE)
         cache = KVCache(llama.config, 1, len(ids) + bounds.maximum)
-        drawn = list(speak(Decoder(llama, special, greedy, cache), DecoderRow(ids, bounds, seed=0)))
+        drawn = list(generate_tokens(Decoder(llama, special, greedy, cache), DecodeRequest(ids, bounds, seed=0)))
         ended = "maximum" if len(drawn) == bounds.maximum else "end token"
         remark = f"{len(drawn)} tokens, then the {ended}; the reference: {len(tokens)}, then the {expected['ended']}"
         yield Row(f"{label} tokens", mismatches(torch.tensor(drawn), torch.tensor(tokens)), 0.0, remark)

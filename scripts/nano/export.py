@@ -37,7 +37,7 @@ GENERATION: dict[str, Any] = {
     "tau_r": 0.5,
     # Synthetic speech surprises it by 0.7 to 1.9 nats a token, and it follows; people's recordings by 3.5, and it loses
     # its place in the text; by a transcript of something else 5.6 and more.
-    "max_surprise": 2.5,
+    "max_prompt_nll": 2.5,
 }
 """Colder than the published constants, and patient with repetition: a small model strays when it draws widely."""
 
@@ -82,7 +82,7 @@ def write_speech_tokenizer(work: Path, folder: Path) -> None:
     """Whisper's layers, the trained one above them, and the codebook."""
     _json(folder / "config.json", {"model_type": "whisper", **features.TOKENIZER})
     WhisperFeatureExtractor(feature_size=features.TOKENIZER["num_mel_bins"]).save_pretrained(folder)
-    codes, _, _ = tokens.load_trained(work)
+    codes = tokens.load_codes(work)
     encoder = WhisperVQ(WhisperVQConfig.from_hf(features.TOKENIZER))
     whole = whisper.encoder(pretrained.whisper_base(work) / "model.bin")
     own = encoder.state_dict()

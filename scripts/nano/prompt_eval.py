@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from glmtts.config import GenerationConfig
-from glmtts.models.llm.decoder import Decoder, Row, speak
+from glmtts.models.llm.decoder import Decoder, DecodeRequest, generate_tokens
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import SpecialIds, length_bounds, prompt_layout
@@ -28,7 +28,10 @@ class Reading:
 
     def __init__(self, work: Path, generation: GenerationConfig) -> None:
         tokenizer = vocabulary.load(work)
-        self._codes, self._heads, self._inventory = tokens.load_trained(work)
+        self._codes, trained = tokens.load_codes(work), tokens.load_heads(work)
+        if trained is None:
+            raise SystemExit("train the tokenizer's heads first: python -m scripts.nano.tokenizer --keep-codes")
+        self._heads, self._inventory = trained
         self._examples = ar.Examples(work, tokenizer)
         self._space = tuple(tokenizer.encode(" "))
         self._special = SpecialIds(*map(tokenizer.special_id, SPECIAL))
@@ -50,8 +53,10 @@ class Reading:
             text = tuple(self._examples.of(utterance).text)
             said = () if before is None else (*before.text, *self._space)
             heard = () if before is None else tuple(before.speech.tolist())
-            row = Row(prompt_layout(said, text, heard, self._special), length_bounds(len(text), self._generation), 0)
-            drawn = list(speak(self._decoder, row))
+            row = DecodeRequest(
+                prompt_layout(said, text, heard, self._special), length_bounds(len(text), self._generation), 0
+            )
+            drawn = list(generate_tokens(self._decoder, row))
             truth = [self._inventory.get(phone, 0) for phone in phonemes.plain(phonemes.of(utterance))]
             read = tokens.read_phones(self._heads, self._codes, torch.tensor(drawn)) if drawn else []
             wrong, total = wrong + tokens.edit_distance(read, truth), total + len(truth)

@@ -11,7 +11,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 
-from server.cluster_config import KEYS, Key, SharedConfig
+from server.cluster_config import KEYS, ClusterConfig, Key
 from server.discovery.consul import AgentClient, ConsulError
 from server.settings import Settings
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 WAIT = 10.0
 """Seconds that the agent may keep us waiting for a change: so late, at worst, we see another token or a step back."""
-PACE = 0.5
+MIN_INTERVAL = 0.5
 """Seconds between two queries: a burst of changes is taken as its last."""
 BACKOFF_CAP = 60.0
 
@@ -29,10 +29,10 @@ def next_index(last: int, answered: int) -> int:
     return 0 if answered < last else max(1, answered)
 
 
-class RemoteConfig:
+class ConfigWatcher:
     """Keeps `shared` as the KV store has it. `changed(key, result)` is told of each document: applied or refused."""
 
-    def __init__(self, settings: Settings, shared: SharedConfig, changed: Callable[[str, str], None]) -> None:
+    def __init__(self, settings: Settings, shared: ClusterConfig, changed: Callable[[str, str], None]) -> None:
         self._shared = shared
         self._changed = changed
         self._prefix = settings.kv_prefix
@@ -70,11 +70,11 @@ class RemoteConfig:
         """One query and what follows from it. Gives how long to wait before the next (s)."""
         try:
             self._client.reload_token()
-            answered, listed = self._client.kv(self._prefix, self._index, WAIT)
+            answered, listed = self._client.list_kv(self._prefix, self._index, WAIT)
             self._index = next_index(self._index, answered)
             values = {key: self._value(listed, key) for key in KEYS}
         except ConsulError as error:
-            return self._failed(error.trouble, str(error))
+            return self._failed(error.kind, str(error))
         except Exception as error:  # this thread must outlive every surprise: without it nothing changes any more
             log.debug("while reading the shared configuration", exc_info=True)
             return self._failed("fault", f"a fault of ours: {error!r}")
@@ -84,12 +84,12 @@ class RemoteConfig:
         for key, text in values.items():
             if text != self._seen[key] and not self._stopped.is_set():
                 self._take(key, text)
-        return PACE
+        return MIN_INTERVAL
 
     def _value(self, listed: Mapping[str, bytes], key: Key) -> bytes | None:
         name = f"{self._prefix}/{key}"
         # A list leaves out what the token may not read, as if it were deleted. Asked for by itself it is denied.
-        return listed[name] if name in listed else self._client.kv_value(name)
+        return listed[name] if name in listed else self._client.get_kv(name)
 
     def _failed(self, trouble: str, reason: str) -> float:
         if trouble != self._trouble:
@@ -99,7 +99,7 @@ class RemoteConfig:
         self._index = 0
         self._failures += 1
         self._trouble = trouble
-        return max(PACE, random.uniform(0.0, min(BACKOFF_CAP, 2.0 ** min(self._failures, 16))))
+        return max(MIN_INTERVAL, random.uniform(0.0, min(BACKOFF_CAP, 2.0 ** min(self._failures, 16))))
 
     def _take(self, key: Key, text: bytes | None) -> None:
         self._seen[key] = text
@@ -112,5 +112,5 @@ class RemoteConfig:
             self._changed(key, "refused")
             return
         what = "deleted" if text is None else "applied"
-        log.info("shared configuration: %s %s", name, what, extra={"facts": facts})
+        log.info("shared configuration: %s %s", name, what, extra={"fields": facts})
         self._changed(key, "applied")

@@ -29,19 +29,19 @@ log = logging.getLogger(__name__)
 TIMEOUT = (1.0, 2.0)
 """Seconds to connect, and between two bytes of an answer: the agent is next door."""
 
-Trouble = Literal["away", "denied", "failed", "unconfirmed"]
+ErrorKind = Literal["unreachable", "denied", "failed", "unconfirmed"]
 
 
 class ConsulError(Exception):
     """Consul did not do what was asked. `trouble`: away (no answer), denied (ACL), failed, unconfirmed."""
 
-    def __init__(self, trouble: Trouble, message: str) -> None:
+    def __init__(self, kind: ErrorKind, message: str) -> None:
         super().__init__(message)
-        self.trouble = trouble
+        self.kind = kind
 
 
 @dataclass(frozen=True)
-class Entry:
+class AgentService:
     """A service as the local agent holds it; `address` is "" where the node's own is meant."""
 
     address: str
@@ -50,7 +50,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Listing:
+class CatalogService:
     """A service as the whole cluster sees it. `agent_alive` is false when the node that holds it is gone."""
 
     node: str
@@ -151,10 +151,10 @@ class AgentClient:
             raise ConsulError("denied", "the ACL token holds characters that no HTTP header carries")
         return token
 
-    def look(self, service_id: str) -> Entry | None:
+    def get_service(self, service_id: str) -> AgentService | None:
         """The service as the agent holds it; None when it holds none of that id."""
 
-        def read(response: base.Response) -> Entry | None:
+        def read(response: base.Response) -> AgentService | None:
             # 200, 429 and 503 say passing, warning and critical; any of them comes with the service.
             if response.code not in (200, 404, 429, 503):
                 base.CB._status(response)
@@ -162,9 +162,9 @@ class AgentClient:
             if not found:
                 return None
             checks = json.loads(response.body).get("Checks") or []
-            return Entry(found["Address"], found["Port"], frozenset(check["CheckID"] for check in checks))
+            return AgentService(found["Address"], found["Port"], frozenset(check["CheckID"] for check in checks))
 
-        entry: Entry | None = self._get(f"/v1/agent/health/service/id/{service_id}", read)
+        entry: AgentService | None = self._get(f"/v1/agent/health/service/id/{service_id}", read)
         return entry
 
     def register(self, payload: dict[str, Any]) -> None:
@@ -181,18 +181,18 @@ class AgentClient:
         with self._translated():
             self.agent.service.deregister(service_id)
 
-    def report(self, check_id: str, *, passing: bool, note: str) -> bool:
+    def update_check(self, check_id: str, *, passing: bool, note: str) -> bool:
         """Reports to a TTL check. False when the agent knows no such check: 500 on Consul 1.8, 404 on newer ones."""
         call = self.agent.check.ttl_pass if passing else self.agent.check.ttl_fail
         try:
             with self._translated():
                 return bool(call(check_id, notes=note))
         except ConsulError as error:
-            if error.trouble == "failed":
+            if error.kind == "failed":
                 return False
             raise
 
-    def listings(self, service: str, service_id: str) -> list[Listing]:
+    def catalog_services(self, service: str, service_id: str) -> list[CatalogService]:
         """Everything in the cluster that carries this id (a stale read: any server may answer)."""
         params = [("stale", ""), ("filter", f"Service.ID == {json.dumps(service_id)}")]
         found = self._get(f"/v1/health/service/{service}", base.CB.json(), params)
@@ -205,12 +205,12 @@ class AgentClient:
         try:
             found = self._get("/v1/agent/self", base.CB.json())
         except ConsulError as error:
-            if error.trouble == "denied":
+            if error.kind == "denied":
                 return ""
             raise
         return str(found["Config"]["NodeName"])
 
-    def kv(self, prefix: str, index: int, wait: float) -> tuple[int, dict[str, bytes]]:
+    def list_kv(self, prefix: str, index: int, wait: float) -> tuple[int, dict[str, bytes]]:
         """Every value under `prefix/` by its key, and Consul's index of them; what the token may not read is left out.
 
         Waits up to `wait` s, and a sixteenth more, for something newer than `index`; at 0 not at all.
@@ -223,7 +223,7 @@ class AgentClient:
         found: tuple[int, dict[str, bytes]] = self._get(f"/v1/kv/{prefix}/", read, params)
         return found
 
-    def kv_value(self, key: str) -> bytes | None:
+    def get_kv(self, key: str) -> bytes | None:
         """One value, None where there is none; ConsulError `denied` where the token may not know."""
         found: dict[str, bytes] = self._get(f"/v1/kv/{key}", _values)
         return found.get(key)
@@ -234,7 +234,7 @@ class AgentClient:
             with socket.create_connection((self.host, self.port), timeout=TIMEOUT[0]) as connection:
                 return str(connection.getsockname()[0])
         except OSError as error:
-            raise self._away(error) from None
+            raise self._unreachable(error) from None
 
     def _headers(self) -> dict[str, str]:
         return {"X-Consul-Token": self.token} if self.token else {}
@@ -243,16 +243,18 @@ class AgentClient:
         with self._translated():
             return self.http.get(read, path, params=params, headers=self._headers())
 
-    def _away(self, error: Exception) -> ConsulError:
+    def _unreachable(self, error: Exception) -> ConsulError:
         # The exception's own text names pools, retries and object addresses: none of it helps.
-        return ConsulError("away", f"no answer from {self.scheme}://{self.host}:{self.port} ({type(error).__name__})")
+        return ConsulError(
+            "unreachable", f"no answer from {self.scheme}://{self.host}:{self.port} ({type(error).__name__})"
+        )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except requests.RequestException as error:
-            raise self._away(error) from None
+            raise self._unreachable(error) from None
         except (base.ACLPermissionDenied, base.ACLDisabled) as error:
             raise ConsulError("denied", f"Consul denies it: {self._clean(error)}") from None
         except base.ConsulException as error:
@@ -271,8 +273,8 @@ def _values(response: base.Response) -> dict[str, bytes]:
     return {item["Key"]: base64.b64decode(item["Value"] or "") for item in items}
 
 
-def _listing(item: dict[str, Any]) -> Listing:
+def _listing(item: dict[str, Any]) -> CatalogService:
     node, service = item["Node"], item["Service"]
     agent = [check["Status"] for check in item["Checks"] if check["CheckID"] == "serfHealth"]
     address = service["Address"] or node["Address"]
-    return Listing(node["Node"], address, service["Port"], agent_alive="critical" not in agent)
+    return CatalogService(node["Node"], address, service["Port"], agent_alive="critical" not in agent)

@@ -141,7 +141,7 @@ def registration(node_id: str, address: str, port: int, info: EngineInfo, settin
         "DeregisterCriticalServiceAfter": f"{settings.deregister_after:g}s",
     }
     # No DeregisterCriticalServiceAfter here: a wedged engine shall stay visible, as critical, while /health answers.
-    ttl = {"CheckID": progress_check(node_id), "Name": "engine makes progress", "TTL": f"{settings.ttl:g}s"}
+    ttl = {"CheckID": progress_check(node_id), "Name": "engine makes progress", "TTL": f"{settings.consul_ttl:g}s"}
     return {
         "ID": node_id,
         "Name": settings.consul_service,

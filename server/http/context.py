@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from server.cluster_config import SharedConfig
+from server.cluster_config import ClusterConfig
 from server.http.auth import ApiKeys
 from server.http.disconnect import HangupWatch
 from server.node import Node
 from server.observability.metrics import Metrics
-from server.observability.request_log import Records
+from server.observability.request_log import RequestHistory
 from server.observability.tracing import Tracing
 from server.settings import Settings
 from server.voices.cache import VoiceCache
@@ -23,12 +23,12 @@ class Services:
     `tracing`: nobody wants traces."""
 
     settings: Settings
-    shared: SharedConfig
+    shared: ClusterConfig
     node: Node
     voices: VoiceStore
     cache: VoiceCache
     metrics: Metrics
-    records: Records
+    records: RequestHistory
     hangups: HangupWatch
     keys: ApiKeys | None
     tracing: Tracing | None

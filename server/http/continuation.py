@@ -15,13 +15,11 @@ import hashlib
 import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
+from glmtts.engine.api import EngineInfo
+from glmtts.models.llm.history import SpokenSegment
 from server.errors import ApiError
-
-if TYPE_CHECKING:  # the engine's package imports torch, which this package does without
-    from glmtts.engine.api import EngineInfo
-    from glmtts.models.llm.history import Spoken
 
 FORMAT = b"\x01"
 TAG, MAC = 6, 16
@@ -34,7 +32,7 @@ class Continuation:
     """Where a request goes on: `segments` were spoken, the last of which, oldest first, are `spoken`."""
 
     segments: int = 0
-    spoken: tuple[Spoken, ...] = ()
+    spoken: tuple[SpokenSegment, ...] = ()
 
 
 def write(continuation: Continuation, info: EngineInfo) -> str:
@@ -97,7 +95,7 @@ def _unpacked(body: bytes) -> Continuation:
     lists = list(_lists(body, place))
     if len(lists) % 2 or segments >= 2**31:
         raise ValueError
-    return Continuation(segments, tuple(zip(lists[::2], lists[1::2], strict=True)))
+    return Continuation(segments, tuple(map(SpokenSegment, lists[::2], lists[1::2])))
 
 
 def _lists(body: bytes, place: int) -> Iterator[tuple[int, ...]]:

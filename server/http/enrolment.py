@@ -7,40 +7,30 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import soundfile
 from flask import Request
 
-from glmtts.errors import InputError
+from glmtts.engine.api import Engine
 from glmtts.text.characters import is_hanzi
 from glmtts.voice.reference_audio import load_recording
 from server.errors import ApiError
 from server.http import parsing
 from server.http.context import Services
-from server.http.schemas import VOICE_NAME
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Engine
-
-_OURS = {"reference_audio": "recording", "reference_text": "transcript"}
-"""Fields that glmtts names as /tts does, by the names that they have here."""
+from server.voices.store import VOICE_NAME
 
 
 def enrol(services: Services, request: Request, name: str) -> bool:
     """Stores the style that the body brings under `name`; True when it is new. It has been tried on the engine."""
     _check_name(name)
     # Making a voice is work for the device, as speech is.
-    with services.node.admitted() as engine:
+    with services.node.admit() as engine:
         services.voices.check_writable(name)
         asked, recording = parsing.read_voice(request, services.settings)
-        with _fields_named_as_here():
-            flac = to_flac(recording)
-            services.cache.get(engine.make_voice, flac, asked.transcript)
-        language = asked.language or ("zh" if any(map(is_hanzi, asked.transcript)) else "en")
-        fresh = services.voices.put(name, asked.style, asked.transcript, flac, language)
+        flac = to_flac(recording)
+        services.cache.get(engine.make_voice, flac, asked.reference_text)
+        language = asked.language or ("zh" if any(map(is_hanzi, asked.reference_text)) else "en")
+        fresh = services.voices.put(name, asked.style, asked.reference_text, flac, language)
         if name == services.settings.default_voice:
             prepare_default(services, engine)
     return fresh
@@ -49,12 +39,12 @@ def enrol(services: Services, request: Request, name: str) -> bool:
 def dismiss(services: Services, name: str, style: str | None) -> None:
     """Removes a stored voice, or one style of it."""
     _check_name(name)
-    services.voices.remove(name, style)
+    services.voices.delete(name, style)
 
 
 def prepare_default(services: Services, engine: Engine) -> None:
     """Makes the default voice ready, to stay so. Raises what the store and the engine raise."""
-    recording, transcript, _ = services.voices.prompt(
+    recording, transcript, _ = services.voices.reference(
         services.settings.default_voice, None, services.shared.style.emotion
     )
     services.cache.get(engine.make_voice, recording, transcript, pin=True)
@@ -72,13 +62,3 @@ def _check_name(name: str) -> None:
     if not re.fullmatch(VOICE_NAME, name):
         want = "1 to 64 of A-Z a-z 0-9 _ -, with a letter or digit first"
         raise ApiError(400, "invalid_field", f"name: came {len(name)} characters; want {want}", field="name")
-
-
-@contextmanager
-def _fields_named_as_here() -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        theirs = error.field or ""
-        ours = _OURS.get(theirs, theirs)
-        raise type(error)(str(error).replace(theirs, ours, 1), field=ours or None) from error

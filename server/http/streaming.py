@@ -9,16 +9,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from glmtts.dsp.audio import Wave
+from glmtts.engine.api import Handle
 from glmtts.errors import CancelledError, EngineError
 from server.http.encoding import Encoder, Resampler
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Handle
 
 _NOTHING: Wave = np.zeros(0, np.float32)
 

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response, g
 
+from glmtts.dsp.audio import Wave
+from glmtts.engine.api import Engine, Handle, Job
 from server.errors import ApiError, refusal
 from server.http import continuation, encoding, parsing
 from server.http.context import Services
 from server.http.continuation import Continuation
 from server.http.schemas import SpeechRequest
 from server.http.streaming import SpeechStream, collect
-from server.observability.playout import Playback, timed
-from server.observability.request_log import Record
+from server.observability.playout import UnderrunMeter, measure_underruns
+from server.observability.request_log import RequestRecord
 
-if TYPE_CHECKING:  # they import torch, which this package does without
-    from glmtts.dsp.audio import Wave
-    from glmtts.engine.api import Engine, Handle, Job
+if TYPE_CHECKING:  # loads torch, which this package does without
     from glmtts.voice.voice import Voice
 
 SERVER_TIMING = ("queue", "text", "voice", "ar", "flow", "vocoder")
@@ -36,16 +36,16 @@ LONGEST_HEADER = 3000
 
 def speak(services: Services, request: Request, *, stream: bool) -> Response:
     """Answers POST /tts or, with `stream`, POST /tts/stream."""
-    record: Record = g.record
+    record: RequestRecord = g.record
     services.records.add(record)
     with ExitStack() as held:
         # Before the body is read: slow uploads must not take every thread.
-        engine = held.enter_context(services.node.admitted())
-        asked, recording = parsing.read_speech(request, services.settings, services.shared.limits.max_text)
+        engine = held.enter_context(services.node.admit())
+        asked, recording = parsing.read_speech(request, services.settings, services.shared.limits.max_text_chars)
         job = _job(services, engine, asked, recording, stream)
         handle = engine.submit(job)
         # The ids as numbers take twenty times a token's memory, and the record is kept, also of those who hang up.
-        held.callback(setattr, handle.report, "spoken", ())
+        held.callback(setattr, handle.report, "history", ())
         held.callback(handle.cancel)
         record.report = handle.report
         held.enter_context(services.hangups.watching(request.environ.get("gunicorn.socket"), _hangup(record, handle)))
@@ -54,19 +54,17 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
         resampler = encoding.Resampler(job.sample_rate, rate)
 
         def finished() -> None:
-            spoken = Continuation(job.segments[-1].index + 1, handle.report.spoken)
+            spoken = Continuation(job.segments[-1].index + 1, handle.report.history)
             record.continuation = continuation.write(spoken, engine.info)
 
         if stream:
-            record.playback = Playback()
-            chunks = timed(handle.chunks(), job.sample_rate, record.playback)
+            record.underrun_meter = UnderrunMeter()
+            chunks = measure_underruns(handle.chunks(), job.sample_rate, record.underrun_meter)
             return _streamed(services, _followed(chunks, finished), resampler, asked, rate, held)
         return _whole(handle, resampler, asked, rate, finished)
 
 
 def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: bytes | None, stream: bool) -> Job:
-    from glmtts.engine.api import Job  # has been imported with the engine; at the top it would import torch
-
     began = time.monotonic()
     before = continuation.read(asked.continuation, engine.info) if asked.continuation is not None else Continuation()
     with g.record.timed("text"):
@@ -85,16 +83,16 @@ def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: by
         sample_rate=encoding.native_rate(asked.sample_rate or engine.info.sample_rates[0], engine.info.sample_rates),
         seed=secrets.randbits(32) if asked.seed is None else asked.seed,
         speed=services.shared.style.speed if asked.speed is None else asked.speed,
-        history=asked.history,
+        use_history=asked.history,
         stream=stream,
         deadline=began + (asked.timeout or services.settings.queue_timeout),
-        earlier=before.spoken,
+        history=before.spoken,
     )
 
 
-def _hangup(record: Record, handle: Handle) -> Callable[[], None]:
+def _hangup(record: RequestRecord, handle: Handle) -> Callable[[], None]:
     def gone() -> None:
-        record.hung_up = True
+        record.disconnected = True
         handle.cancel()
 
     return gone
@@ -106,7 +104,7 @@ def _voice(services: Services, engine: Engine, asked: SpeechRequest, recording: 
         return services.cache.get(engine.make_voice, recording, asked.reference_text)
     name = asked.voice or services.settings.default_voice
     try:
-        encoded, transcript, _ = services.voices.prompt(name, asked.recording_style, services.shared.style.emotion)
+        encoded, transcript, _ = services.voices.reference(name, asked.recording_style, services.shared.style.emotion)
     except ApiError as error:
         if asked.voice is not None or error.status != 404:
             raise
@@ -124,10 +122,10 @@ def _streamed(
     rate: int,
     held: ExitStack,
 ) -> Response:
-    record: Record = g.record
+    record: RequestRecord = g.record
 
     def failed(error: Exception) -> None:
-        record.error = refusal(services.node.blame(error)).code
+        record.error = refusal(services.node.attribute_to_shutdown(error)).code
 
     encoder = encoding.make_encoder(asked.format, rate, None)
     body = SpeechStream(chunks, resampler, encoder, failed)
@@ -150,7 +148,7 @@ def _followed(chunks: Iterator[Wave], then: Callable[[], None]) -> Iterator[Wave
 def _whole(
     handle: Handle, resampler: encoding.Resampler, asked: SpeechRequest, rate: int, finished: Callable[[], None]
 ) -> Response:
-    record: Record = g.record
+    record: RequestRecord = g.record
 
     def started() -> None:
         record.first_audio = record.elapsed()
@@ -169,7 +167,7 @@ def _whole(
 
 def _describe(response: Response, rate: int) -> None:
     """The headers that are known before the audio has ended."""
-    record: Record = g.record
+    record: RequestRecord = g.record
     timings = record.timings()
     response.headers["X-Sample-Rate"] = str(rate)
     response.headers["X-Seed"] = str(record.seed)

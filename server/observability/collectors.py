@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from server.discovery.registration import State
+from glmtts.engine.stats import EngineStats, Tally
+from server.discovery.registration_state import Status
 from server.observability import device
-from server.voices.cache import Usage
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.stats import EngineStats, Tally
+from server.voices.cache import CacheStats
 
 log = logging.getLogger(__name__)
 
 
-class Discovery(Collector):
+class DiscoveryCollector(Collector):
     """The state that holds is 1, the others 0; and the registry's own counts."""
 
     def __init__(self, state: Callable[[], str], counts: Callable[[], Mapping[str, int]]) -> None:
@@ -32,7 +30,7 @@ class Discovery(Collector):
     def collect(self) -> Iterator[Metric]:
         held = self._state()
         states = GaugeMetricFamily("glmtts_consul_state", "1 for the state of discovery that holds.", labels=["state"])
-        for name in get_args(State):
+        for name in get_args(Status):
             states.add_metric([name], float(name == held))
         yield states
         events = CounterMetricFamily("glmtts_consul_events", "What happened with Consul so far.", labels=["event"])
@@ -41,20 +39,20 @@ class Discovery(Collector):
         yield events
 
 
-class VoicesKept(Collector):
+class VoiceCacheCollector(Collector):
     """How the cache of prepared voices does."""
 
-    def __init__(self, usage: Callable[[], Usage]) -> None:
-        self._usage = usage
+    def __init__(self, stats: Callable[[], CacheStats]) -> None:
+        self._stats = stats
 
     def collect(self) -> Iterator[Metric]:
-        usage = self._usage()
+        stats = self._stats()
         asked = CounterMetricFamily("glmtts_voice_cache_requests", "Voices asked for, by result.", labels=["result"])
-        asked.add_metric(["hit"], usage.hits)
-        asked.add_metric(["miss"], usage.misses)
+        asked.add_metric(["hit"], stats.hits)
+        asked.add_metric(["miss"], stats.misses)
         yield asked
-        yield GaugeMetricFamily("glmtts_voice_cache_voices", "Prepared voices kept.", usage.voices)
-        yield GaugeMetricFamily("glmtts_voice_cache_bytes", "Memory of the prepared voices.", usage.bytes)
+        yield GaugeMetricFamily("glmtts_voice_cache_voices", "Prepared voices kept.", stats.voices)
+        yield GaugeMetricFamily("glmtts_voice_cache_bytes", "Memory of the prepared voices.", stats.bytes)
 
 
 HISTOGRAMS = {
@@ -66,21 +64,24 @@ GAUGES = {
     "slots_total": ("kv_slots", "Slots of the KV cache."),
     "slots_used": ("kv_slots_used", "Slots that a job holds."),
     "reserved_bytes": ("engine_reserved_bytes", "Memory of weights, KV cache and flow, fixed at start."),
-    "voice_bytes": ("voice_memory_bytes", "Of it, what the flow remembers of voices now."),
-    "unsent_seconds": ("unsent_seconds", "Seconds of audio made and not yet taken."),
-    "held": ("held_jobs", "Jobs that wait for readers who do not read."),
-    "pace": ("engine_pace_ratio", "Seconds of audio that a second of work makes, lately."),
+    "voice_bytes": (
+        "voice_prompt_cache_bytes",
+        "Memory in use by the cache of voice prompts; part of the reserved bytes.",
+    ),
+    "unsent_seconds": ("buffered_seconds", "Seconds of audio made and not yet read by clients."),
+    "held": ("backpressured_jobs", "Jobs paused because their client does not read."),
+    "pace": ("engine_realtime_ratio", "Seconds of audio made per second of work, recently."),
 }
 COUNTERS = {
     "retries": ("batch_retries", "Batches that failed and were tried again row by row."),
     "failures": ("engine_failures", "Jobs that ended by a fault of ours."),
-    "voice_hits": ("voice_memory_hits", "Jobs whose voice the flow remembered."),
-    "voice_misses": ("voice_memory_misses", "Jobs whose voice the flow had to get to know."),
+    "voice_hits": ("voice_prompt_cache_hits", "Jobs whose voice prompt was in the cache."),
+    "voice_misses": ("voice_prompt_cache_misses", "Jobs whose voice prompt had to be computed."),
 }
 """Fields of EngineStats: the name that each has here, and its text."""
 
 
-class Steps(Collector):
+class EngineCollector(Collector):
     """What the engine says of its steps, its slots and what it makes; names without values while it loads."""
 
     def __init__(self, stats: Callable[[], EngineStats | None]) -> None:
@@ -108,7 +109,7 @@ def _histogram(name: str, text: str, tally: Tally | None) -> Metric:
     return family
 
 
-class Device(Collector):
+class DeviceCollector(Collector):
     """Memory and load of the model's device; names without values while it is not known, or does not tell."""
 
     def __init__(self) -> None:

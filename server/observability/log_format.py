@@ -1,6 +1,6 @@
 """Log lines as JSON, one an event, on standard error. Never a text, a recording or a secret.
 
-Knows nothing about requests: what belongs into a line is handed in through `extra={"facts": {...}}`.
+Knows nothing about requests: what belongs into a line is handed in through `extra={"fields": {...}}`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **getattr(record, "facts", {}),
+            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -1,14 +1,13 @@
 """What is counted, for Prometheus. Labels are bounded sets: route, status, reason; never a voice or a text.
 
-Each instance has a registry of its own. Knows nothing about requests but their Record; what is asked at every scrape
-instead of counted is in server.observability.collectors.
+Each instance has a registry of its own. What is read at every scrape instead is in server.observability.collectors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,13 +20,11 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
+from glmtts.engine.api import EngineInfo
 from server.cluster_config import KEYS
 from server.observability import collectors
 from server.observability.device import reader
-from server.observability.request_log import Cancellation, Record
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import EngineInfo
+from server.observability.request_log import Cancellation, RequestRecord
 
 FIRST_AUDIO = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 QUEUE = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -49,12 +46,12 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._device = collectors.Device()
-        self.ask(self._device)
+        self._device = collectors.DeviceCollector()
+        self.register(self._device)
         self._requests = self._counter("requests", "Answers, by route and status.", "route", "status", "via_consul")
         self._rejections = self._counter("rejections", "Requests refused for want of room.", reason=REJECTIONS)
         self._cancellations = self._counter(
-            "cancellations", "Jobs given up: hangup, unread or shutdown.", reason=get_args(Cancellation)
+            "cancellations", "Jobs cancelled: disconnected, slow_reader or shutdown.", reason=get_args(Cancellation)
         )
         self._finishes = self._counter("finished", "Jobs ended; length is an anomaly.", reason=FINISHES)
         self._broken = self._counter("broken_streams", "Streams that a fault of ours broke off after their first byte.")
@@ -74,7 +71,7 @@ class Metrics:
             key=KEYS,
             result=("applied", "refused"),
         )
-        self.cut = self._counter("drain_cut_requests", "Requests cut at the end of the grace.")
+        self.drain_cut = self._counter("drain_cut_requests", "Requests cut off when the drain timed out.")
         self._load = Gauge("glmtts_load_seconds", "How long loading and warming up took.", registry=self.registry)
         labels = ["model", "model_version", "device"]
         self._build = Gauge("glmtts_build_info", "1, labelled with what was loaded.", labels, registry=self.registry)
@@ -92,26 +89,26 @@ class Metrics:
             histogram.labels(*values)
         return histogram
 
-    def watch(self, name: str, help_text: str, value: Callable[[], float]) -> None:
+    def add_gauge(self, name: str, help_text: str, value: Callable[[], float]) -> None:
         """A gauge that is asked for its value at every scrape."""
         Gauge(name, help_text, registry=self.registry).set_function(value)
 
-    def ask(self, *collectors: Collector) -> None:
+    def register(self, *collectors: Collector) -> None:
         """Collectors that are asked at every scrape."""
         for collector in collectors:
             self.registry.register(collector)
 
-    def loaded(self, info: EngineInfo, seconds: float) -> None:
+    def set_model_info(self, info: EngineInfo, seconds: float) -> None:
         """Notes what was loaded, how long it took, and on what device."""
         self._build.labels(info.model, info.model_version, info.device).set(1)
         self._load.set(seconds)
         self._device.read = reader(info.device)
 
-    def config_changed(self, key: str, result: str) -> None:
+    def observe_config_change(self, key: str, result: str) -> None:
         """Counts a document of the shared configuration; `result` is applied or refused."""
         self._changes.labels(key, result).inc()
 
-    def count(self, record: Record) -> None:
+    def observe_request(self, record: RequestRecord) -> None:
         """Counts a finished request."""
         self._requests.labels(record.route, str(record.status), str(record.via_consul).lower()).inc()
         if record.error in REJECTIONS and record.status != 200:
@@ -122,7 +119,7 @@ class Metrics:
         if record.report is not None:
             self._count_job(record)
 
-    def _count_job(self, record: Record) -> None:
+    def _count_job(self, record: RequestRecord) -> None:
         report = record.report
         assert report is not None
         self._finishes.labels(report.finish_reason or "error").inc()
@@ -137,8 +134,8 @@ class Metrics:
             self._queue.observe(report.stage_seconds["queue"])
         if record.first_audio is not None:
             self._first.observe(record.first_audio)
-        if record.first_audio is not None and record.playback is not None:
-            self._underrun.observe(record.playback.waited)
+        if record.first_audio is not None and record.underrun_meter is not None:
+            self._underrun.observe(record.underrun_meter.underrun_seconds)
         if (rtf := record.rtf()) is not None and record.error is None:
             self._rtf.observe(rtf)
 

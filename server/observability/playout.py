@@ -11,30 +11,30 @@ from collections.abc import Iterator
 from glmtts.dsp.audio import Wave
 
 
-class Playback:
+class UnderrunMeter:
     """`waited` is the silence that the listener heard after his first sound, in seconds."""
 
     def __init__(self) -> None:
-        self.waited = 0.0
+        self.underrun_seconds = 0.0
         self._played_out: float | None = None
 
-    def take(self, asked: float, came: float, seconds: float) -> None:
+    def on_chunk(self, asked: float, came: float, seconds: float) -> None:
         """A chunk of `seconds` s that was asked for at `asked` and came at `came`, on one clock."""
         if self._played_out is None:
             self._played_out = came
         elif came > self._played_out:
             # Silence that began before the chunk was asked for is the reader's own: he was still taking the last one.
-            self.waited += came - max(asked, self._played_out)
+            self.underrun_seconds += came - max(asked, self._played_out)
             self._played_out = came
         self._played_out += seconds
 
 
-def timed(chunks: Iterator[Wave], sample_rate: int, playback: Playback) -> Iterator[Wave]:
-    """The same chunks; `playback` is told of each as it comes."""
+def measure_underruns(chunks: Iterator[Wave], sample_rate: int, meter: UnderrunMeter) -> Iterator[Wave]:
+    """The same chunks; `meter` is told of each as it comes."""
     while True:
         asked = time.monotonic()
         wave = next(chunks, None)
         if wave is None:
             return
-        playback.take(asked, time.monotonic(), len(wave) / sample_rate)
+        meter.on_chunk(asked, time.monotonic(), len(wave) / sample_rate)
         yield wave

@@ -15,24 +15,22 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from werkzeug.datastructures import Headers
 
-from server.observability.playout import Playback
+from glmtts.engine.api import Report
+from server.observability.playout import UnderrunMeter
 
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Report
-
-Cancellation = Literal["hangup", "unread", "shutdown"]
-"""The caller closed the connection; he took no more of the answer; the node was leaving."""
+Cancellation = Literal["disconnected", "slow_reader", "shutdown"]
+"""The client closed the connection; it stopped reading the response; the node was shutting down."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
 @dataclass
-class Record:
+class RequestRecord:
     """One request. Times in seconds since it came in; None: not known (yet)."""
 
     request_id: str
@@ -53,22 +51,22 @@ class Record:
     first_audio: float | None = None
     total: float | None = None
     error: str | None = None
-    hung_up: bool = False
+    disconnected: bool = False
     report: Report | None = None
     continuation: str | None = None
     """The token to go on with; set before the last byte leaves."""
-    playback: Playback | None = None
+    underrun_meter: UnderrunMeter | None = None
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     """The server's own stages: begin and end of each on the clock of `started`."""
 
     @staticmethod
-    def of(headers: Headers, route: str) -> Record:
+    def from_headers(headers: Headers, route: str) -> RequestRecord:
         """From a request's headers. An id of the caller's is taken if it is printable and short, else one is made."""
         given = headers.get("X-Request-Id", "")
         trace = _TRACEPARENT.fullmatch(headers.get("Traceparent", ""))
         # gunicorn hands on `via_consul` as it does `Via-Consul`.
         via = headers.get("Via-Consul", headers.get("X-Via-Consul", ""))
-        return Record(
+        return RequestRecord(
             request_id=given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex,
             trace_id=trace[1] if trace else None,
             via_consul=via.strip().lower() in ("true", "1"),
@@ -100,9 +98,9 @@ class Record:
         """Why the job was given up, if it was."""
         if self.report is None or self.report.finish_reason != "cancelled":
             return None
-        if self.hung_up:
-            return "hangup"
-        return "shutdown" if self.error == "draining" else "unread"
+        if self.disconnected:
+            return "disconnected"
+        return "shutdown" if self.error == "draining" else "slow_reader"
 
     def rtf(self) -> float | None:
         """Seconds of work a second of audio, waiting in line left out; None without audio."""
@@ -110,7 +108,7 @@ class Record:
             return None
         return max(0.0, self.total - self.timings().get("queue", 0.0)) / self.report.audio_seconds
 
-    def facts(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Everything known but the continuation, for JSON; unknown is left out."""
         report = self.report
         known: dict[str, Any] = {
@@ -131,7 +129,7 @@ class Record:
             "audio_seconds": report and report.audio_seconds,
             "speech_tokens": report and report.speech_tokens,
             "rtf": self.rtf(),
-            "underrun_seconds": self.playback and self.playback.waited,
+            "underrun_seconds": self.underrun_meter and self.underrun_meter.underrun_seconds,
             "finish_reason": report and report.finish_reason,
             "error": self.error,
             **{f"{stage}_seconds": seconds for stage, seconds in self.timings().items()},
@@ -140,21 +138,21 @@ class Record:
         return {name: value for name, value in rounded.items() if value is not None}
 
 
-class Records:
+class RequestHistory:
     """The last `limit` speech requests by id, running ones too. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._held: OrderedDict[str, Record] = OrderedDict()
+        self._held: OrderedDict[str, RequestRecord] = OrderedDict()
 
-    def add(self, record: Record) -> None:
+    def add(self, record: RequestRecord) -> None:
         with self._lock:
             self._held.pop(record.request_id, None)
             self._held[record.request_id] = record
             while len(self._held) > self._limit:
                 self._held.popitem(last=False)
 
-    def get(self, request_id: str) -> Record | None:
+    def get(self, request_id: str) -> RequestRecord | None:
         with self._lock:
             return self._held.get(request_id)

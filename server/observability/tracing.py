@@ -1,4 +1,4 @@
-"""One OpenTelemetry trace a request, made from its Record when it is over and sent by OTLP over HTTP.
+"""One OpenTelemetry trace a request, made from its RequestRecord when it is over and sent by OTLP over HTTP.
 
 So the way of a request knows nothing of tracing, and without an endpoint nothing of it is even imported. Knows nothing
 about HTTP frameworks. Attributes are those of the log line: never a text or a recording.
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from server.discovery.metadata import service_id
-from server.observability.request_log import Record
+from server.observability.request_log import RequestRecord
 from server.settings import Settings
 
 if TYPE_CHECKING:  # an optional extra: otel
@@ -36,7 +36,7 @@ FACTS = (
 class Tracing(Protocol):
     """Where finished requests are traced."""
 
-    def trace(self, record: Record, method: str) -> None:
+    def trace(self, record: RequestRecord, method: str) -> None:
         """Makes the spans of a finished request, and notes the trace's id in its record."""
         ...
 
@@ -85,7 +85,7 @@ class OtlpTracing:
         self._tracer: Tracer = provider.get_tracer("glmtts")
         self._propagator = TraceContextTextMapPropagator()
 
-    def trace(self, record: Record, method: str) -> None:
+    def trace(self, record: RequestRecord, method: str) -> None:
         from opentelemetry.trace import SpanKind, Status, StatusCode, format_trace_id, set_span_in_context
 
         began = record.started
@@ -113,9 +113,9 @@ class OtlpTracing:
         ending.join(patience)
 
 
-def attributes(record: Record, method: str) -> dict[str, Any]:
+def attributes(record: RequestRecord, method: str) -> dict[str, Any]:
     """What the root span says: OpenTelemetry's names for HTTP, ours for speech."""
-    facts = record.facts()
+    facts = record.as_dict()
     http = {
         "http.request.method": method,
         "http.route": record.route,
@@ -126,7 +126,7 @@ def attributes(record: Record, method: str) -> dict[str, Any]:
     return {name: value for name, value in (http | ours).items() if value is not None}
 
 
-def _spans(record: Record) -> dict[str, tuple[float, float]]:
+def _spans(record: RequestRecord) -> dict[str, tuple[float, float]]:
     """Begin and end of the stages, in their order, on the record's clock."""
     spans = {**record.spans, **(record.report.stage_spans if record.report is not None else {})}
     return {stage: spans[stage] for stage in STAGES if stage in spans}

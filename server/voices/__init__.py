@@ -1,1 +1,1 @@
-"""Stored voices, and the cache of prepared ones."""
+"""Stored voices, and a cache of prepared ones."""

@@ -1,5 +1,4 @@
-"""What the engine made of recordings, kept by content. Knows nothing about where recordings come from, nor what a
-Voice holds beyond its size."""
+"""A cache of prepared voices: what the engine made of a reference recording and its text."""
 
 from __future__ import annotations
 
@@ -11,15 +10,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # glmtts.voice imports torch, which this package does without
+if TYPE_CHECKING:  # glmtts.voice imports torch, and server imports must not
     from glmtts.voice.voice import Voice
-
-    Make = Callable[[bytes, str], Voice]
 
 
 @dataclass(frozen=True)
-class Usage:
-    """How often a wanted voice was there and was not, so far; how many are kept, and their bytes."""
+class CacheStats:
+    """Hits and misses since the start; the number of cached voices and their size in bytes."""
 
     hits: int
     misses: int
@@ -28,72 +25,71 @@ class Usage:
 
 
 class VoiceCache:
-    """Prepared voices by content, the least recently used dropped first; bounded by number and by bytes.
+    """An LRU cache of prepared voices, keyed by content and bounded by number and by bytes. Thread-safe.
 
-    Two requests that bring the same recording at once share one preparation.
+    Concurrent requests with the same recording share one preparation.
     """
 
-    def __init__(self, *, items: int, size: int) -> None:
-        self._items = items
-        self._size = size
+    def __init__(self, *, max_items: int, max_bytes: int) -> None:
+        self._max_items = max_items
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._held: OrderedDict[bytes, Future[Voice]] = OrderedDict()
+        self._entries: OrderedDict[bytes, Future[Voice]] = OrderedDict()
         self._pinned: bytes | None = None
         self._hits = self._misses = 0
 
     def get(
-        self, make: Callable[[bytes, str], Voice], recording: bytes, transcript: str, *, pin: bool = False
+        self, make: Callable[[bytes, str], Voice], reference_audio: bytes, reference_text: str, *, pin: bool = False
     ) -> Voice:
-        """The voice of this recording; whatever `make` raises, which is not remembered.
+        """The voice of this recording and text. Raises what `make` raises, and caches no failure.
 
-        `pin` keeps it until another is pinned: the default voice, which no flood of uploads shall drive out.
+        `pin` keeps the voice until another one is pinned: uploads must not evict the default voice.
         """
-        key = hashlib.sha256(hashlib.sha256(recording).digest() + transcript.encode()).digest()
+        key = hashlib.sha256(hashlib.sha256(reference_audio).digest() + reference_text.encode()).digest()
         with self._lock:
             if pin:
                 self._pinned = key
-            future = self._held.get(key)
-            ours = future is None
+            future = self._entries.get(key)
+            is_new = future is None
             if future is None:
                 self._misses += 1
-                future = self._held[key] = Future()
+                future = self._entries[key] = Future()
             else:
                 self._hits += 1
-            self._held.move_to_end(key)
-        if ours:
-            self._prepare(key, future, lambda: make(recording, transcript))
+            self._entries.move_to_end(key)
+        if is_new:
+            self._prepare(key, future, lambda: make(reference_audio, reference_text))
         return future.result()
 
-    def usage(self) -> Usage:
-        """How the cache does."""
+    def stats(self) -> CacheStats:
         with self._lock:
-            held = [future.result() for future in self._held.values() if future.done()]
-            return Usage(self._hits, self._misses, len(held), sum(map(nbytes, held)))
+            voices = [future.result() for future in self._entries.values() if future.done()]
+            return CacheStats(self._hits, self._misses, len(voices), sum(map(nbytes, voices)))
 
     def _prepare(self, key: bytes, future: Future[Voice], make: Callable[[], Voice]) -> None:
         try:
             future.set_result(make())
         except BaseException as error:
             with self._lock:
-                self._held.pop(key, None)
+                self._entries.pop(key, None)
             future.set_exception(error)
             return
         with self._lock:
-            self._shrink()
+            self._evict()
 
-    def _shrink(self) -> None:
-        done = [key for key, future in self._held.items() if future.done()]
-        total = sum(nbytes(self._held[key].result()) for key in done)
-        # The newest stays even if it alone is too large: it is about to be used.
+    def _evict(self) -> None:
+        done = [key for key, future in self._entries.items() if future.done()]
+        total = sum(nbytes(self._entries[key].result()) for key in done)
+        # The newest stays even if it is too large by itself: it is about to be used.
         for key in done[:-1]:
-            if len(self._held) <= self._items and total <= self._size:
+            if len(self._entries) <= self._max_items and total <= self._max_bytes:
                 return
             if key != self._pinned:
-                total -= nbytes(self._held.pop(key).result())
+                total -= nbytes(self._entries.pop(key).result())
 
 
 def nbytes(value: Any) -> int:
-    """Memory of the arrays in a dataclass, a mapping or a bare array, in bytes."""
+    """Size in bytes of the arrays in a dataclass, a mapping or a bare array; a tuple counts 8 per item."""
     if hasattr(value, "nbytes"):
         return int(value.nbytes)
     if isinstance(value, Mapping):

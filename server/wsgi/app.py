@@ -10,16 +10,16 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
 
+from glmtts.engine.api import Engine
 from glmtts.errors import GlmTtsError
 from server import errors
-from server.cluster_config import SharedConfig
-from server.discovery.config_watcher import RemoteConfig
+from server.cluster_config import ClusterConfig
+from server.discovery.config_watcher import ConfigWatcher
 from server.discovery.metadata import metadata
-from server.discovery.registration import Registry
+from server.discovery.registration import ConsulRegistration
 from server.errors import ApiError
 from server.http.auth import ApiKeys
 from server.http.context import Services
@@ -29,14 +29,11 @@ from server.http.routes import OPEN, make_routes
 from server.node import Node
 from server.observability import collectors
 from server.observability.metrics import Metrics
-from server.observability.request_log import Record, Records
+from server.observability.request_log import RequestHistory, RequestRecord
 from server.observability.tracing import make_tracing
 from server.settings import Settings
 from server.voices.cache import VoiceCache
 from server.voices.store import VoiceStore
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, which this package does without
-    from glmtts.engine.api import Engine
 
 log = logging.getLogger("server.requests")
 
@@ -50,9 +47,9 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
     `voices` is the folder of the checkpoint's own voices. OSError: no file of API keys.
     """
     metrics = Metrics()
-    shared = SharedConfig(settings)
-    registry = Registry(settings, None, lambda: 0.0, settings.port)
-    remote = RemoteConfig(settings, shared, metrics.config_changed) if settings.consul else None
+    shared = ClusterConfig(settings)
+    registry = ConsulRegistration(settings)
+    remote = ConfigWatcher(settings, shared, metrics.observe_config_change) if settings.consul else None
     began = time.monotonic()
 
     def loaded(engine: Engine) -> None:
@@ -60,25 +57,25 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         if remote is not None:
             remote.start(KV_PATIENCE)
         _warm(services, engine)
-        metrics.loaded(engine.info, time.monotonic() - began)
+        metrics.set_model_info(engine.info, time.monotonic() - began)
 
     node = Node(
         settings,
         load_engine,
         registry,
         limits=lambda: shared.limits,
-        loaded=loaded,
-        cut=metrics.cut.inc,
-        die=os._exit,
+        on_loaded=loaded,
+        on_dropped=metrics.drain_cut.inc,
+        exit_process=os._exit,
     )
     services = Services(
         settings=settings,
         shared=shared,
         node=node,
         voices=make_store(settings, voices),
-        cache=VoiceCache(items=settings.voice_cache_items, size=settings.voice_cache_bytes),
+        cache=VoiceCache(max_items=settings.voice_cache_items, max_bytes=settings.voice_cache_bytes),
         metrics=metrics,
-        records=Records(settings.records),
+        records=RequestHistory(settings.request_history_size),
         hangups=HangupWatch(),
         keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
         tracing=make_tracing(settings),
@@ -95,31 +92,35 @@ def make_store(settings: Settings, own: Path | None) -> VoiceStore:
     return VoiceStore(folders, writable, limit=settings.max_voices)
 
 
-def _watch(services: Services, registry: Registry, remote: RemoteConfig | None) -> None:
+def _watch(services: Services, registry: ConsulRegistration, remote: ConfigWatcher | None) -> None:
     """What is asked at every scrape."""
     metrics, node = services.metrics, services.node
 
     def of_engine(read: Callable[[Engine], float]) -> Callable[[], float]:
         return lambda: read(node.engine) if node.info else 0.0
 
-    metrics.watch("glmtts_ready", "1 when new work is welcome.", lambda: float(node.trouble() is None))
-    metrics.watch("glmtts_in_flight", "Speech requests inside.", lambda: float(node.speaking))
-    metrics.watch("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.waiting()))
-    metrics.watch("glmtts_owed_seconds", "Seconds of audio owed.", of_engine(lambda engine: engine.owed_seconds()))
-    metrics.watch(
+    metrics.add_gauge("glmtts_ready", "1 when new work is welcome.", lambda: float(node.not_ready_reason() is None))
+    metrics.add_gauge("glmtts_in_flight", "Speech requests inside.", lambda: float(node.in_flight))
+    metrics.add_gauge("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.num_waiting()))
+    metrics.add_gauge(
+        "glmtts_backlog_seconds",
+        "Seconds of audio still to be made.",
+        of_engine(lambda engine: engine.backlog_seconds()),
+    )
+    metrics.add_gauge(
         "glmtts_engine_step_age_seconds",
         "Seconds since the engine last made progress; 0 while it is idle.",
-        of_engine(lambda engine: engine.progress_age()),
+        of_engine(lambda engine: engine.stalled_seconds()),
     )
-    metrics.watch(
+    metrics.add_gauge(
         "glmtts_shared_config_failures",
         "Failed KV queries in a row.",
         lambda: float(remote.failures) if remote else 0.0,
     )
-    metrics.ask(
-        collectors.Discovery(registry.state, lambda: registry.counts),
-        collectors.VoicesKept(services.cache.usage),
-        collectors.Steps(lambda: node.engine.stats() if node.info else None),
+    metrics.register(
+        collectors.DiscoveryCollector(registry.status, lambda: registry.counts),
+        collectors.VoiceCacheCollector(services.cache.stats),
+        collectors.EngineCollector(lambda: node.engine.stats() if node.info else None),
     )
 
 
@@ -134,9 +135,9 @@ def _warm(services: Services, engine: Engine) -> None:
 def create_app(services: Services) -> Flask:
     """The WSGI application."""
     app = Flask("server", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     # A recording may come as a form's text; the body as a whole is bounded already.
-    app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body
+    app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = errors.MAX_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.before_request(_begin)
@@ -148,11 +149,11 @@ def create_app(services: Services) -> Flask:
 
 def _begin() -> None:
     # The rule, not the path: what is counted must be a bounded set.
-    g.record = Record.of(request.headers, str(request.url_rule) if request.url_rule else "other")
+    g.record = RequestRecord.from_headers(request.headers, str(request.url_rule) if request.url_rule else "other")
 
 
 def _end(services: Services, response: Response) -> Response:
-    record: Record = g.record
+    record: RequestRecord = g.record
     record.status = response.status_code
     response.headers["X-Request-Id"] = record.request_id
     info = services.node.info
@@ -164,13 +165,13 @@ def _end(services: Services, response: Response) -> Response:
     return response
 
 
-def _close(services: Services, record: Record, method: str, sending: float) -> None:
+def _close(services: Services, record: RequestRecord, method: str, sending: float) -> None:
     if record.total is not None:
         return
     record.spans["send"] = (sending, time.monotonic())
     record.total = record.elapsed()
     if services.tracing is not None and record.route not in OPEN:
         services.tracing.trace(record, method)
-    services.metrics.count(record)
+    services.metrics.observe_request(record)
     level = logging.DEBUG if record.route in OPEN else logging.INFO
-    log.log(level, "request", extra={"facts": record.facts()})
+    log.log(level, "request", extra={"fields": record.as_dict()})

@@ -39,8 +39,8 @@ HEARTBEAT = 120
 """Seconds that the worker's main loop may be silent before gunicorn takes it for dead; loading is not on it."""
 
 
-class Program(BaseApplication):  # type: ignore[misc]
-    """`Program(...).run()` serves until SIGTERM and exits with gunicorn's status."""
+class GunicornApp(BaseApplication):  # type: ignore[misc]
+    """`GunicornApp(...).run()` serves until SIGTERM and exits with gunicorn's status."""
 
     def __init__(self, settings: Settings, load_engine: Callable[[], Engine], voices: Path | None) -> None:
         self.settings = settings
@@ -68,7 +68,7 @@ class Program(BaseApplication):  # type: ignore[misc]
             "worker_connections": _connections(),
             "timeout": HEARTBEAT,
             # From SIGTERM to SIGKILL: leaving Consul, serving on, the grace, and getting out.
-            "graceful_timeout": int(3 + settings.propagation_delay + settings.drain_grace + 10),
+            "graceful_timeout": int(3 + settings.propagation_delay + settings.drain_timeout + 10),
             "keepalive": KEEPALIVE,
             "control_socket_disable": True,
             # `via_consul` is the one name with an underscore that is let through, from anyone.
@@ -96,7 +96,7 @@ class Program(BaseApplication):  # type: ignore[misc]
             log.error("cannot start: %s", error)
             sys.exit(node.LOAD_FAILED)
         self.node, self.tracing = services.node, services.tracing
-        malloc_trim.keep_small(lambda: services.node.speaking > 0)
+        malloc_trim.start_trimming(lambda: services.node.in_flight > 0)
         return app.create_app(services)
 
 

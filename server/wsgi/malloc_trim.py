@@ -16,33 +16,33 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-LOOK = 1.0
+POLL_INTERVAL = 1.0
 """Seconds between looks whether anything is at work."""
-REST = 5.0
+IDLE_SECONDS = 5.0
 """Seconds without work after which memory is given back. Whoever speaks next maps the pages anew, which takes as long
 as a step or two of the flow: not a thing for between two sentences."""
-LONGEST = 60.0
+MAX_INTERVAL = 60.0
 """Seconds after which it is given back though work never rests."""
 
 
-class Tide:
-    """When to give back: once in every rest, and now and then in long work. `look` is asked every LOOK seconds."""
+class TrimSchedule:
+    """When to trim: once in each idle period, and every MAX_INTERVAL seconds of uninterrupted work."""
 
     def __init__(self, now: float) -> None:
         self._last = self._busy = now
         self._worked = False
 
-    def look(self, now: float, *, busy: bool) -> bool:
+    def poll(self, now: float, *, busy: bool) -> bool:
         """Whether it is time; `now` in seconds on a clock that only goes on."""
         if busy:
             self._busy, self._worked = now, True
-        due = self._worked and (now - self._busy >= REST or now - self._last >= LONGEST)
+        due = self._worked and (now - self._busy >= IDLE_SECONDS or now - self._last >= MAX_INTERVAL)
         if due:
             self._last, self._worked = now, busy
         return due
 
 
-def keep_small(busy: Callable[[], bool]) -> None:
+def start_trimming(busy: Callable[[], bool]) -> None:
     """Starts the thread that gives back; `busy` tells whether anything is at work."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -50,14 +50,14 @@ def keep_small(busy: Callable[[], bool]) -> None:
 
 
 def _run(busy: Callable[[], bool], trim: Callable[[int], int]) -> None:
-    tide = Tide(time.monotonic())
+    schedule = TrimSchedule(time.monotonic())
     while True:
-        time.sleep(LOOK)
-        if tide.look(time.monotonic(), busy=busy()):
+        time.sleep(POLL_INTERVAL)
+        if schedule.poll(time.monotonic(), busy=busy()):
             began, before = time.monotonic(), _resident()
             trim(0)
             facts = {"mib": before - _resident(), "seconds": round(time.monotonic() - began, 4)}
-            log.debug("Freed memory given back", extra={"facts": facts})
+            log.debug("Freed memory given back", extra={"fields": facts})
 
 
 def _resident() -> int:

@@ -86,7 +86,7 @@ class TimedReader:
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """One process: it serves `self.app`, which is a server.wsgi.gunicorn_app.Program."""
+    """One process: it serves `self.app`, which is a server.wsgi.gunicorn_app.GunicornApp."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -143,7 +143,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         result = super().handle(conn)
         if not result and linger:
             # Here, not in gunicorn's finish_request: that is the thread that accepts connections.
-            util.close_graceful(conn.sock, timeout=LINGER, max_drain=2 * self._settings.max_body)
+            util.close_graceful(conn.sock, timeout=LINGER, max_drain=2 * self._settings.max_body_bytes)
         return result
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
@@ -206,7 +206,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _abandon(self, status: int) -> None:
         if self._node is not None:
-            self._node.abandon()
+            self._node.shut_down_now()
         os._exit(status)
 
     def run(self) -> None:

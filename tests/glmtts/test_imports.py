@@ -82,10 +82,23 @@ def test_the_check_sees_a_breach(tmp_path: Path) -> None:
     assert breaches([source], frozenset({"flask", "torch"})) == ["layer.py: flask.json"]
 
 
-@pytest.mark.parametrize(
-    "module", ["glmtts", "glmtts.errors", "glmtts.dsp.audio", "glmtts.config", "glmtts.text.frontend"]
-)
+LIGHT = [
+    "glmtts",
+    "glmtts.config",
+    "glmtts.dsp.audio",
+    "glmtts.engine.api",
+    "glmtts.engine.config",
+    "glmtts.engine.runtime.fake",
+    "glmtts.engine.scheduling.scheduler",
+    "glmtts.engine.stats",
+    "glmtts.errors",
+    "glmtts.models.llm.history",
+    "glmtts.text.frontend",
+]
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_light_modules_do_not_load_torch(module: str) -> None:
-    """Errors, configurations and the text front end can be imported without loading torch."""
+    """Errors, configurations, the text front end, the engine's interface and its scheduling load without torch."""
     check = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0

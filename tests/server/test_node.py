@@ -9,7 +9,7 @@ import pytest
 from glmtts.engine.api import Engine, EngineInfo, Handle, Job
 from glmtts.engine.runtime.fake import FakeEngine, FakeOptions
 from glmtts.errors import CancelledError, CheckpointError
-from server.cluster_config import SharedConfig
+from server.cluster_config import ClusterConfig
 from server.errors import ApiError
 from server.node import Node
 from server.settings import Settings
@@ -23,29 +23,28 @@ class Diary:
         self.lines: list[str] = []
         self.node: Node | None = None
 
-    def remove_own(self) -> None:
+    def deregister_stale(self) -> None:
         self.lines.append("remove own")
 
-    def start(self, info: EngineInfo | None = None, progress_age: Callable[[], float] | None = None) -> None:
-        assert info is not None
-        assert progress_age is not None
+    def start(self, info: EngineInfo, progress_age: Callable[[], float]) -> None:
+        assert progress_age() == 0.0
         self.lines.append(f"register {info.model}")
 
     def deregister(self, timeout: float = 3.0) -> bool:
-        trouble = self.node.trouble() if self.node else ""
+        trouble = self.node.not_ready_reason() if self.node else ""
         self.lines.append(f"deregister within {timeout:g} s, {trouble}")
         return True
 
     def node_with(self, load: Callable[[], Engine], **settings: float) -> Node:
-        chosen = Settings(**{"propagation_delay": 0.0, "drain_grace": 5.0, **settings})
+        chosen = Settings(**{"propagation_delay": 0.0, "drain_timeout": 5.0, **settings})
         self.node = Node(
             chosen,
             load,
             self,
-            limits=lambda: SharedConfig(chosen).limits,
-            loaded=lambda engine: self.lines.append(f"loaded {engine.info.model}"),
-            cut=lambda count: self.lines.append(f"cut {count}"),
-            die=lambda status: self.lines.append(f"die {status}"),
+            limits=lambda: ClusterConfig(chosen).limits,
+            on_loaded=lambda engine: self.lines.append(f"loaded {engine.info.model}"),
+            on_dropped=lambda count: self.lines.append(f"cut {count}"),
+            exit_process=lambda status: self.lines.append(f"die {status}"),
         )
         return self.node
 
@@ -53,7 +52,7 @@ class Diary:
 def ready(diary: Diary, **settings: float) -> Node:
     node = diary.node_with(FakeEngine, **settings)
     node.start()
-    wait_until(lambda: node.trouble() is None, "the node to be ready")
+    wait_until(lambda: node.not_ready_reason() is None, "the node to be ready")
     return node
 
 
@@ -64,14 +63,14 @@ def hanging(engine: Engine) -> Job:
 
 def run(node: Node, meanwhile: Callable[[Handle], object]) -> None:
     """A request to the end, which `meanwhile` has to bring about."""
-    with node.admitted() as engine:
+    with node.admit() as engine:
         handle = engine.submit(hanging(engine))
         meanwhile(handle)
         list(handle.chunks())
 
 
 def refused(node: Node) -> ApiError:
-    with pytest.raises(ApiError) as caught, node.admitted():
+    with pytest.raises(ApiError) as caught, node.admit():
         pass
     assert caught.value.retry_after is not None
     return caught.value
@@ -96,10 +95,10 @@ def test_while_loading_nobody_is_let_in() -> None:
 
     node = Diary().node_with(load)
     node.start()
-    assert node.trouble() == "loading"
+    assert node.not_ready_reason() == "loading"
     assert refused(node).status == 503
     go_on.set()
-    wait_until(lambda: node.trouble() is None, "the node to be ready")
+    wait_until(lambda: node.not_ready_reason() is None, "the node to be ready")
     node.drain()
 
 
@@ -117,27 +116,27 @@ def test_a_failed_load_ends_the_program_unregistered() -> None:
 
 
 def test_the_places_are_bounded() -> None:
-    """One more than `speech_threads` gets 429; a place given back is free again."""
-    node = ready(Diary(), speech_threads=2)
+    """One more than `max_concurrent_requests` gets 429; a place given back is free again."""
+    node = ready(Diary(), max_concurrent_requests=2)
     with ExitStack() as inside:
         for _ in range(2):
-            inside.enter_context(node.admitted())
+            inside.enter_context(node.admit())
         assert refused(node).status == 429
-    with node.admitted():
-        assert node.speaking == 1
-    assert node.speaking == 0
+    with node.admit():
+        assert node.in_flight == 1
+    assert node.in_flight == 0
     node.drain()
 
 
 def test_audio_that_is_owed_is_a_bound_too() -> None:
     """With more of it before him than the limit a caller gets 429 and is told how much, though places are free."""
-    node = ready(Diary(), queue_seconds=0.4)
+    node = ready(Diary(), max_backlog_seconds=0.4)
     handle = node.engine.submit(hanging(node.engine))  # five characters, half a second
     told = refused(node)
     assert (told.status, told.code) == (429, "busy")
     assert "s of audio are before you" in str(told)
     handle.cancel()
-    with node.admitted():
+    with node.admit():
         pass
     node.drain()
 
@@ -147,22 +146,22 @@ def test_leaving_has_its_order() -> None:
     diary = Diary()
     node = ready(diary)
     with ExitStack() as inside:
-        engine = inside.enter_context(node.admitted())
+        engine = inside.enter_context(node.admit())
         drain = threading.Thread(target=node.drain)
         drain.start()
         wait_until(lambda: any("deregister" in line for line in diary.lines), "leaving discovery")
         wait_until(lambda: _status(node) == 503, "the refusals")
-        assert node.trouble() == "draining"
+        assert node.not_ready_reason() == "draining"
         assert node.drain() is False
         assert drain.is_alive()
-        assert engine.progress_age() == 0.0
+        assert engine.stalled_seconds() == 0.0
     drain.join(30)
     assert diary.lines[-2:] == ["deregister within 3 s, draining", "cut 0"]
 
 
 def _status(node: Node) -> int:
     try:
-        with node.admitted():
+        with node.admit():
             return 200
     except ApiError as error:
         return error.status
@@ -175,8 +174,8 @@ def test_new_work_is_served_during_the_propagation_delay() -> None:
     drain = threading.Thread(target=node.drain)
     drain.start()
     wait_until(lambda: any("deregister" in line for line in diary.lines), "leaving discovery")
-    assert node.trouble() == "draining"
-    with node.admitted():
+    assert node.not_ready_reason() == "draining"
+    with node.admit():
         pass
     drain.join(30)
     assert refused(node).code == "draining"
@@ -185,7 +184,7 @@ def test_new_work_is_served_during_the_propagation_delay() -> None:
 def test_the_graces_end_cuts_what_is_left() -> None:
     """A request that outlasts the grace is counted, and does not hold up the exit; it is told why it was cut."""
     diary = Diary()
-    node = ready(diary, drain_grace=0.1)
+    node = ready(diary, drain_timeout=0.1)
     with pytest.raises(ApiError) as caught:
         run(node, lambda _: node.drain())
     assert (caught.value.status, caught.value.code) == (503, "draining")
@@ -205,22 +204,22 @@ def test_leaving_at_once_counts_what_falls() -> None:
     """SIGQUIT: out of discovery within a second, and the requests that are inside are counted as cut."""
     diary = Diary()
     node = ready(diary)
-    with node.admitted():
-        node.abandon()
-        assert node.trouble() == "draining"
+    with node.admit():
+        node.shut_down_now()
+        assert node.not_ready_reason() == "draining"
     assert diary.lines[-2:] == ["cut 1", "deregister within 1 s, draining"]
     node.engine.close()
 
 
 def test_an_engine_without_progress_is_trouble() -> None:
     """/ready says so while /health does not."""
-    node = ready(Diary(), progress_limit=0.05)
+    node = ready(Diary(), stall_timeout=0.05)
     engine = node.engine
     handle = engine.submit(hanging(engine))
-    wait_until(lambda: node.trouble() is not None, "the stall")
-    assert "stalled" in str(node.trouble())
+    wait_until(lambda: node.not_ready_reason() is not None, "the stall")
+    assert "stalled" in str(node.not_ready_reason())
     handle.cancel()
-    wait_until(lambda: node.trouble() is None, "the recovery")
+    wait_until(lambda: node.not_ready_reason() is None, "the recovery")
     node.drain()
 
 

@@ -22,7 +22,7 @@ from glmtts.engine.scheduling.job_queue import Line
 from glmtts.engine.scheduling.priority import Expectation
 from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import EngineStats
-from glmtts.models.llm.history import History, check_spoken
+from glmtts.models.llm.history import History, check_history
 from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice
 
@@ -75,26 +75,26 @@ class BatchEngine:
     def submit(self, job: Job) -> JobHandle:
         model = self._model
         check(model, job.voice, job.sample_rate, job.seed, job.speed)
-        check_spoken(job.earlier, vocabulary=model.llm.config.vocab_size, speech_tokens=model.special.speech_tokens)
+        check_history(job.history, vocabulary=model.llm.config.vocab_size, speech_tokens=model.special.speech_tokens)
         alone = self._history(job)
         for segment in job.segments:  # what fits after the voice alone fits with the history that is left to it
             alone.prompt(segment.ids)
         tokens = sum(self._expectation.tokens(len(segment.ids)) for segment in job.segments)
-        retry_after = min(60.0, max(1.0, self.owed_seconds() / (self._steps.pace.sound or 1.0)))
+        retry_after = min(60.0, max(1.0, self.backlog_seconds() / (self._steps.pace.sound or 1.0)))
         return self._line.submit(job, tokens / TOKEN_RATE / job.speed, retry_after)
 
-    def progress_age(self) -> float:
+    def stalled_seconds(self) -> float:
         return self._loop.age()
 
-    def owed_seconds(self) -> float:
+    def backlog_seconds(self) -> float:
         with self._line.changed:
             left = {stream.handle: self._scheduler.left(stream) for stream in self._scheduler.streams}
             return self._line.owed(lambda handle: left.get(handle, 0.0))
 
-    def waiting(self) -> int:
+    def num_waiting(self) -> int:
         return self._line.waiting()
 
-    def running(self) -> int:
+    def num_running(self) -> int:
         return self._line.running()
 
     def stats(self) -> EngineStats:
@@ -125,12 +125,14 @@ class BatchEngine:
     def _history(self, job: Job) -> History:
         prompt = job.voice.prompt_tokens.tolist()
         model = self._model
-        return History(job.voice.prompt_text, prompt, model.generation, enabled=job.history, slot=model.slot)
+        return History(
+            job.voice.prompt_text, prompt, model.generation, enabled=job.use_history, max_positions=model.max_positions
+        )
 
     def _chain(self, job: Job) -> History:
         """Of the voice and of what an earlier job has said."""
         chain = self._history(job)
-        for text, speech in job.earlier:
+        for text, speech in job.history:
             chain.add(text, speech)
         return chain
 

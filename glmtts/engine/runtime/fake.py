@@ -22,7 +22,7 @@ from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import Line
 from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pulse
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
-from glmtts.models.llm.history import History, Prompt, check_spoken
+from glmtts.models.llm.history import History, Prompt, check_history
 from glmtts.text.frontend import Segment
 from glmtts.voice.reference_audio import load_recording
 
@@ -124,19 +124,19 @@ class FakeEngine:
         return cast("Voice", FakeVoice(wave, transcript))
 
     def submit(self, job: Job) -> JobHandle:
-        check_spoken(job.earlier, vocabulary=VOCABULARY, speech_tokens=SPEECH_TOKENS)
+        check_history(job.history, vocabulary=VOCABULARY, speech_tokens=SPEECH_TOKENS)
         return self._line.submit(job, _seconds(job))
 
-    def progress_age(self) -> float:
+    def stalled_seconds(self) -> float:
         return self._pulse.age()
 
-    def owed_seconds(self) -> float:
+    def backlog_seconds(self) -> float:
         return self._line.owed()
 
-    def waiting(self) -> int:
+    def num_waiting(self) -> int:
         return self._line.waiting()
 
-    def running(self) -> int:
+    def num_running(self) -> int:
         return self._line.running()
 
     def stats(self) -> EngineStats:
@@ -173,14 +173,14 @@ class FakeEngine:
                 continue
             self._pulse.beat()
             if handle.start():
-                handle.report.spend("queue", handle.submitted, time.monotonic())
+                handle.report.add_time("queue", handle.submitted, time.monotonic())
                 self._speak(handle)
             self._pulse.rest()
             self._line.leave(handle)
 
     def _speak(self, handle: JobHandle) -> None:
-        chain = History((), (), GenerationConfig(), enabled=handle.job.history, slot=NO_SLOT)
-        for text, speech in handle.job.earlier:
+        chain = History((), (), GenerationConfig(), enabled=handle.job.use_history, max_positions=NO_SLOT)
+        for text, speech in handle.job.history:
             chain.add(text, speech)
         for segment in handle.job.segments:
             fault = next((make for word, make in FAULTS.items() if word in segment.text), None)
@@ -193,7 +193,7 @@ class FakeEngine:
                 if handle.wait(None if "HANG" in segment.text else self._options.delay):
                     return None
                 self._pulse.beat()
-                handle.report.spend("decode", began, time.monotonic())
+                handle.report.add_time("decode", began, time.monotonic())
                 self._steps.note(time.monotonic() - began)
                 handle.put(chunk)
                 if fault is not None:
@@ -201,7 +201,7 @@ class FakeEngine:
             handle.report.segments_done += 1
             handle.report.text_ids += len(segment.ids)
             handle.report.speech_tokens += len(tokens)
-            handle.report.spoken = chain.spoken
+            handle.report.history = chain.segments
         return handle.end()
 
     def _fail(self, handle: JobHandle, error: Exception) -> None:

@@ -24,7 +24,7 @@ from glmtts.engine.synthesis.audio_runner import Sound
 from glmtts.engine.synthesis.decode_runner import Drawing
 from glmtts.engine.synthesis.retries import as_ours
 from glmtts.engine.synthesis.segment_audio import Item
-from glmtts.models.llm.decoder import Row
+from glmtts.models.llm.decoder import DecodeRequest
 from glmtts.models.llm.prompt import prompt_layout
 
 Drawn = tuple[Stream, Utterance]
@@ -90,7 +90,7 @@ class Steps:
         ended = time.monotonic()
         self.pace.spent(stage, ended - began)
         for stream in streams:
-            stream.handle.report.spend(name, began, ended, 1 / len(streams))
+            stream.handle.report.add_time(name, began, ended, 1 / len(streams))
 
     # Drawing
 
@@ -111,7 +111,7 @@ class Steps:
         began = time.monotonic()
         prompt, job = utterance.prompt, stream.job
         ids = prompt_layout(prompt.text, utterance.segment.ids, prompt.speech, self._model.special)
-        row = Row(ids, prompt.bounds, job.seed, utterance.segment.index)
+        row = DecodeRequest(ids, prompt.bounds, job.seed, utterance.segment.index)
         try:
             self.drawing.prefill(stream.slot, row, utterance.fed, self._prefill_ids)
         except Exception as error:

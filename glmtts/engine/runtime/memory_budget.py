@@ -37,8 +37,8 @@ def reserve(model: Model, options: Options, sound: SoundLimits) -> int:
     """Bytes that the engine may hold, weights included. DeviceMemoryError, with the numbers, when they don't fit."""
     window = frames_for_tokens(options.ladder.window) * frame_bytes(model.flow)
     wanted = {
-        f"KV cache of {options.slots} slots × {model.slot} positions": KVCache.bytes_for(
-            model.llm.config, options.slots, model.slot, model.dtype
+        f"KV cache of {options.slots} slots × {model.max_positions} positions": KVCache.bytes_for(
+            model.llm.config, options.slots, model.max_positions, model.dtype
         ),
         # What was said is kept once, and a second time while the next block's is added.
         f"flow memory of {options.slots} streams": 2 * window * options.slots,

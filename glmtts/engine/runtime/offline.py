@@ -20,7 +20,7 @@ from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import Wave, frames_for_tokens
 from glmtts.engine.api import Report
 from glmtts.errors import InputError, UnsupportedError
-from glmtts.models.llm.decoder import Decoder, Row, speak
+from glmtts.models.llm.decoder import Decoder, DecodeRequest, generate_tokens
 from glmtts.models.llm.history import History
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.prompt import prompt_layout
@@ -55,7 +55,7 @@ def synthesize(
     sample_rate: int | None = None,
     seed: int = 0,
     speed: float = 1.0,
-    history: bool = True,
+    use_history: bool = True,
     phoneme: bool | None = None,
 ) -> Speech:
     """Speaks `text` in `voice`.
@@ -64,7 +64,7 @@ def synthesize(
         sample_rate: one of the model's own rates in Hz; None is its lowest.
         seed: 0 … 2⁶³ − 1.
         speed: 0.5 (half as fast) to 2.0, by stretching the tokens over more or fewer mel frames.
-        history: whether segments are prompted with the earlier ones.
+        use_history: whether segments are prompted with the earlier ones.
         phoneme: phoneme mode; None is the checkpoint's default.
 
     Raises TextError when the text cannot be spoken, UnsupportedError for a rate that the model or the voice lacks.
@@ -76,8 +76,10 @@ def synthesize(
     with _timed(spoken.report, "text"):
         segments = model.frontend.segments(text, phoneme=phoneme)
     prompt_tokens = voice.prompt_tokens.tolist()
-    chain = History(voice.prompt_text, prompt_tokens, model.generation, enabled=history, slot=model.slot)
-    cache = KVCache(model.llm.config, 1, model.slot, dtype=model.dtype, device=model.device)
+    chain = History(
+        voice.prompt_text, prompt_tokens, model.generation, enabled=use_history, max_positions=model.max_positions
+    )
+    cache = KVCache(model.llm.config, 1, model.max_positions, dtype=model.dtype, device=model.device)
     decoder = Decoder(model.llm, model.special, model.generation, cache)
 
     for segment in segments:
@@ -85,7 +87,7 @@ def synthesize(
         with _timed(spoken.report, "ar"):
             prompt = chain.prompt(segment.ids)
             ids = prompt_layout(prompt.text, segment.ids, prompt.speech, model.special)
-            tokens = tuple(speak(decoder, Row(ids, prompt.bounds, seed, segment.index)))
+            tokens = tuple(generate_tokens(decoder, DecodeRequest(ids, prompt.bounds, seed, segment.index)))
         chain.add(segment.ids, tokens)
         if len(tokens) == prompt.bounds.maximum:
             spoken.report.finish_reason = "length"

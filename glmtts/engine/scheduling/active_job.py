@@ -12,7 +12,7 @@ from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
 from glmtts.engine.scheduling.chunking import Block, Chunker, Ladder
 from glmtts.engine.scheduling.job_handle import JobHandle
-from glmtts.models.llm.history import History, Prompt, Spoken
+from glmtts.models.llm.history import History, Prompt, SpokenSegment
 from glmtts.text.frontend import Segment
 
 
@@ -42,7 +42,7 @@ class Utterance:
     """What is to be made sound of next."""
     sounded: int = 0
     """Tokens that have become sound."""
-    after: tuple[Spoken, ...] = ()
+    after: tuple[SpokenSegment, ...] = ()
     """What is remembered once it has been said."""
 
     @property

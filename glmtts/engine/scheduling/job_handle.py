@@ -90,10 +90,8 @@ class JobHandle:
                 return
             now, seconds = time.monotonic(), len(chunk) / self.job.sample_rate
             if self.dry_at is None:
-                self.report.first_audio = now - self.submitted
+                self.report.first_audio_seconds = now - self.submitted
                 self.dry_at = now
-            elif self.job.stream:
-                self.report.underrun = max(self.report.underrun, now - self.dry_at)
             self.dry_at += seconds
             self.report.audio_seconds += seconds
             self.unsent += seconds

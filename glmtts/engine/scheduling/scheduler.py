@@ -76,7 +76,7 @@ class Scheduler:
             slot = self._free.pop()
             stream = Stream(handle, slot, self._history(job), ladder, now, deque(job.segments))
             self._streams[slot] = stream
-            handle.report.spend("queue", handle.submitted, now)
+            handle.report.add_time("queue", handle.submitted, now)
             if not job.stream:
                 self._begin(stream)
             self._open(stream)
@@ -170,7 +170,7 @@ class Scheduler:
         utterance.over = True
         ids, tokens = utterance.segment.ids, utterance.tokens
         stream.history.add(ids, tokens)
-        utterance.after = stream.history.spoken
+        utterance.after = stream.history.segments
         self._expectation.learn(len(ids), len(tokens))
         stream.drawn = None
         if not tokens:
@@ -217,7 +217,7 @@ class Scheduler:
             if not may_begin(self._pieces(stream), others, rate, now, lead=stream.lead, makers=self._makers):
                 return
             if self._begin(stream) and stream.due is not None:
-                stream.handle.report.spend("queue", stream.due, now)
+                stream.handle.report.add_time("queue", stream.due, now)
                 stream.since = now
                 speaking.append(stream)
                 self._line.notify()  # his first block may be another maker's
@@ -248,7 +248,7 @@ class Scheduler:
         report.segments_done += 1
         # Without tokens it changes nothing, and those before it may not have been heard.
         if utterance.tokens and not stream.handle.ended:
-            report.spoken = utterance.after
+            report.history = utterance.after
         stream.spoken.remove(utterance)
 
     # Looking ahead

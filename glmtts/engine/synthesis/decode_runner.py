@@ -14,8 +14,8 @@ from torch import Tensor
 from glmtts.checkpoint.loader import Model
 from glmtts.engine.synthesis.retries import Retries, as_ours
 from glmtts.errors import EngineError
-from glmtts.models.llm.cuda_graphs import recordable
-from glmtts.models.llm.decoder import BROKEN, IDLE, Decoder, Row
+from glmtts.models.llm.cuda_graphs import bucket_size
+from glmtts.models.llm.decoder import IDLE, NAN_LOGITS, Decoder, DecodeRequest
 from glmtts.models.llm.kv_cache import KVCache
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Drawing(Generic[T]):
     """
 
     def __init__(self, model: Model, slots: int, *, fixed_shape: bool = False, late: bool | None = None) -> None:
-        cache = KVCache(model.llm.config, slots, model.slot, dtype=model.dtype, device=model.device)
+        cache = KVCache(model.llm.config, slots, model.max_positions, dtype=model.dtype, device=model.device)
         self._decoder = Decoder(model.llm, model.special, model.generation, cache, fixed_shape=fixed_shape)
         self._slots, self._fixed_shape = slots, fixed_shape
         self._late = model.device.type == "cuda" if late is None else late
@@ -41,13 +41,13 @@ class Drawing(Generic[T]):
         """Whether a step's tokens are still to be read, by the next step."""
         return self._unread is not None
 
-    def prefill(self, slot: int, row: Row, start: int, count: int) -> None:
+    def prefill(self, slot: int, row: DecodeRequest, start: int, count: int) -> None:
         """Feeds ids [start, start + count) of the row; after the last but one, the slot draws."""
         if start == 0:
-            self._decoder.prepare(slot, row)
+            self._decoder.reserve(slot, row)
         self._decoder.prefill(slot, row, start, count)
         if start + count >= len(row.ids) - 1:
-            self._decoder.begin(slot, row)
+            self._decoder.activate(slot, row)
 
     def release(self, slot: int) -> None:
         """The slot draws no more."""
@@ -71,14 +71,14 @@ class Drawing(Generic[T]):
         if self._fixed_shape:
             return slice(0, self._slots)
         used = max(rows) + 1
-        return slice(0, recordable(used, 1, self._slots) if self._decoder.recording else used)
+        return slice(0, bucket_size(used, 1, self._slots) if self._decoder.uses_cuda_graphs else used)
 
     def _read(self, drawn: Tensor, rows: dict[int, T]) -> list[tuple[T, int | Exception | None]]:
         tokens = drawn.tolist()
         return [(row, self._meaning(tokens[slot])) for slot, row in rows.items() if tokens[slot] != IDLE]
 
     def _meaning(self, token: int) -> int | Exception | None:
-        if token == BROKEN:
+        if token == NAN_LOGITS:
             return EngineError("the model's scores are not numbers")
         return None if token == self._decoder.end else token
 

@@ -1,7 +1,7 @@
-"""The launches of a step, recorded once and repeated in one go.
+"""A cache of CUDA graphs, one for each shape of a decode step.
 
-A decode step is hundreds of small operations. A GPU has done them sooner than Python has launched them, so that one row
-and sixty take as long; as a CUDA graph they are launched together. Knows nothing about what a step computes.
+A decode step launches hundreds of small kernels, and a GPU finishes them sooner than Python launches them, so one row
+takes as long as sixty. Replaying a captured graph launches all of them at once.
 """
 
 from __future__ import annotations
@@ -13,46 +13,46 @@ import torch
 from torch import Tensor
 
 
-def recordable(size: int, least: int, most: int) -> int:
-    """The next power of two, between `least` and `most`: each shape is a recording of its own, so they shall be few."""
-    return min(max(1 << (size - 1).bit_length(), least), most)
+def bucket_size(size: int, minimum: int, maximum: int) -> int:
+    """The next power of two from `size`, clamped to [minimum, maximum]: each shape needs a graph of its own."""
+    return min(max(1 << (size - 1).bit_length(), minimum), maximum)
 
 
-class Recorded:
-    """Repeats steps by their shape: each is run as it is at first, then recorded. Elsewhere than on CUDA all are run.
+class CudaGraphCache:
+    """Runs steps, by shape: eagerly the first time, from a captured graph afterwards; always eagerly without CUDA.
 
-    A step that is repeated must read and write the same memory every time and may depend on nothing else; it must not
-    wait for the device. What it returns is copied, so the next one does not change it. Of one thread.
+    A step must read and write the same memory on each call, depend on nothing else, and not synchronise with the
+    device. What it returns is copied, so the next call does not overwrite it. For one thread only.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.recording = device.type == "cuda"
-        self._met: set[Hashable] = set()
+        self.enabled = device.type == "cuda"
+        self._warmed_up: set[Hashable] = set()
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
     def __call__(self, shape: Hashable, step: Callable[[], Tensor]) -> Tensor:
-        """What `step` gives. It raises what `step` raises, and has then changed nothing that `step` has not."""
-        if not self.recording or shape not in self._met:
-            out = step()  # libraries make their workspaces in the first call, which must not be recorded
-            self._met.add(shape)
-            return out
-        if shape not in self._graphs and not self._record(shape, step):
+        """Returns what `step` returns. Raises what `step` raises, with no side effects but those of `step`."""
+        if not self.enabled or shape not in self._warmed_up:
+            output = step()  # libraries allocate their workspaces in the first call, which must not be captured
+            self._warmed_up.add(shape)
+            return output
+        if shape not in self._graphs and not self._capture(shape, step):
             return step()
-        graph, made = self._graphs[shape]
+        graph, output = self._graphs[shape]
         graph.replay()
-        return made.clone()
+        return output.clone()
 
-    def _record(self, shape: Hashable, step: Callable[[], Tensor]) -> bool:
-        """Notes the launches without running them; after a failure there is no further try."""
+    def _capture(self, shape: Hashable, step: Callable[[], Tensor]) -> bool:
+        """Captures the launches without running them. The first failure disables the cache."""
         try:
             graph = torch.cuda.CUDAGraph()
             pool = next((other.pool() for other, _ in self._graphs.values()), None)
-            # Other threads go on using the device meanwhile; only this one's calls are recorded.
+            # Other threads use the device meanwhile; only this thread's calls are captured.
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                made = step()
+                output = step()
         except RuntimeError as error:
-            warnings.warn(f"steps are launched one by one, for recording one failed: {error}", stacklevel=2)
-            self.recording = False
+            warnings.warn(f"CUDA graphs are off, because capturing one failed: {error}", stacklevel=2)
+            self.enabled = False
             return False
-        self._graphs[shape] = graph, made
+        self._graphs[shape] = graph, output
         return True

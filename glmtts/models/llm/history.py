@@ -1,31 +1,37 @@
-"""The chain of a request's segments: which earlier text and speech prompts the next one (model.md §1).
+"""How a request's earlier segments, text and speech, prompt the next one.
 
-Pure Python on ids. Knows nothing about text, tensors or who calls it.
+Pure Python on ids: the engine's scheduler, which loads no torch, uses it too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from glmtts.config import GenerationConfig
 from glmtts.errors import InputError, TextError
 from glmtts.models.llm.prompt import LengthBounds, length_bounds
 
-SPEECH_TOKENS = 750
-"""How many speech tokens, the new segment's expected ones included, history may reach."""
+MAX_HISTORY_TOKENS = 750
+"""Limit of the history's speech tokens, those expected for the new segment included."""
 
-SLOT = 2048
-"""Positions of the KV cache that one segment may take."""
+MAX_POSITIONS = 2048
+"""KV cache positions that a segment and its prompts may take."""
 
 Ids = tuple[int, ...]
-Spoken = tuple[Ids, Ids]
-"""A finished segment: its text ids, and the speech tokens (0 … speech_tokens − 1) drawn for it."""
+
+
+class SpokenSegment(NamedTuple):
+    """A finished segment: its text ids, and the speech tokens (0 … speech_tokens − 1) generated for it."""
+
+    text_ids: Ids
+    speech_tokens: Ids
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a segment is prompted with: text ids, speech tokens; and the bounds of what it may draw."""
+    """What a segment is prompted with, text ids and speech tokens, and the bounds of its own length."""
 
     text: Ids
     speech: Ids
@@ -33,9 +39,10 @@ class Prompt:
 
 
 class History:
-    """Prompts of one request: the voice's own, which stays, then those of its finished segments, which come and go.
+    """The prompts of one request: the voice's, which always stays, and its finished segments, oldest dropped first.
 
-    Without `enabled` every segment is prompted by the voice alone. `slot`: positions that prompt and segment may take.
+    Without `enabled`, the voice alone prompts every segment. `max_positions`: KV cache positions for prompts and
+    segment together.
     """
 
     def __init__(
@@ -45,63 +52,64 @@ class History:
         generation: GenerationConfig,
         *,
         enabled: bool = True,
-        slot: int = SLOT,
+        max_positions: int = MAX_POSITIONS,
     ) -> None:
-        # A speech prompt without its text would be read as text.
-        self._voice = (tuple(prompt_text), tuple(prompt_speech) if prompt_text else ())
-        self._earlier: list[Spoken] = []
+        # Without its text, the model would read a speech prompt as text.
+        self._voice = SpokenSegment(tuple(prompt_text), tuple(prompt_speech) if prompt_text else ())
+        self._earlier: list[SpokenSegment] = []
         self._generation = generation
         self._enabled = enabled
-        self._slot = slot
+        self._max_positions = max_positions
 
     def add(self, text: Sequence[int], speech: Sequence[int]) -> None:
-        """Remembers a finished segment: its text ids and the speech tokens drawn for it."""
+        """Appends a finished segment: its text ids and the speech tokens generated for it."""
         if self._enabled and text and speech:
-            self._earlier.append((tuple(text), tuple(speech)))
+            self._earlier.append(SpokenSegment(tuple(text), tuple(speech)))
 
     @property
-    def spoken(self) -> tuple[Spoken, ...]:
-        """The finished segments that are still remembered: added to a new history, they make it go on as this one."""
+    def segments(self) -> tuple[SpokenSegment, ...]:
+        """The finished segments still kept. A new history with these added continues where this one is."""
         return tuple(self._earlier)
 
     def prompt(self, text: Sequence[int]) -> Prompt:
-        """What a new segment of `text` ids is prompted with, and how much it may say.
+        """The prompt and length bounds of a new segment of `text` ids.
 
-        Drops the oldest finished segments, for good, while speech tokens + int(speech / text × new text ids) > 750,
-        the ratio being that before any is dropped; then while the segment's longest form does not fit the slot.
-        Where even the voice's prompt alone leaves less than that, the maximum is what is left.
-        Raises TextError when less than the minimum is left.
+        First drops, for good, the oldest finished segments while speech tokens + int(speech / text × new text ids)
+        exceeds MAX_HISTORY_TOKENS, with the ratio as it was before any were dropped; then while the segment at its
+        maximum length does not fit into `max_positions`. If even the voice's prompt alone leaves fewer positions, they
+        become the maximum. Raises TextError if fewer than the minimum are left.
         """
         if self._earlier:
-            text_ids, speech_tokens = (sum(len(item[i]) for item in self._items()) for i in (0, 1))
+            text_ids, speech_tokens = (sum(len(segment[part]) for segment in self._all()) for part in (0, 1))
             expected = int(speech_tokens / text_ids * len(text))
-            while self._earlier and sum(len(speech) for _, speech in self._items()) + expected > SPEECH_TOKENS:
+            while self._earlier and sum(len(s.speech_tokens) for s in self._all()) + expected > MAX_HISTORY_TOKENS:
                 del self._earlier[0]
         bounds = length_bounds(len(text), self._generation)
-        while self._earlier and self._left(text) < bounds.maximum:
+        while self._earlier and self._positions_left(text) < bounds.maximum:
             del self._earlier[0]
-        left = self._left(text)
+        left = self._positions_left(text)
         if left < max(bounds.minimum, 1):
             raise TextError(
-                f"a segment of {len(text)} ids after a voice prompt of {sum(map(len, self._voice))} leaves {left} "
-                f"speech tokens of the {bounds.minimum} that it needs: take a shorter reference or shorter sentences",
+                f"text: expected room for at least {bounds.minimum} speech tokens, got {left} after a voice prompt of "
+                f"{sum(map(len, self._voice))} and a segment of {len(text)} ids; use a shorter reference or shorter "
+                "sentences",
                 field="text",
             )
-        texts, speech = ([i for item in self._items() for i in item[part]] for part in (0, 1))
-        return Prompt(tuple(texts), tuple(speech), LengthBounds(bounds.minimum, min(bounds.maximum, left)))
+        prompt_text, speech = ([i for segment in self._all() for i in segment[part]] for part in (0, 1))
+        return Prompt(tuple(prompt_text), tuple(speech), LengthBounds(bounds.minimum, min(bounds.maximum, left)))
 
-    def _items(self) -> list[Spoken]:
+    def _all(self) -> list[SpokenSegment]:
         return [self._voice, *self._earlier]
 
-    def _left(self, text: Sequence[int]) -> int:
-        """Positions of the slot that are left behind prompts, text and the id that opens the speech."""
-        return self._slot - sum(len(part) for item in self._items() for part in item) - len(text) - 1
+    def _positions_left(self, text: Sequence[int]) -> int:
+        """Positions left after the prompts, the text and the id that begins the speech."""
+        return self._max_positions - sum(len(part) for segment in self._all() for part in segment) - len(text) - 1
 
 
-def check_spoken(spoken: Sequence[Spoken], *, vocabulary: int, speech_tokens: int) -> None:
-    """InputError (field "continuation") for ids that the model has not: they may come from outside."""
-    for text, speech in spoken:
+def check_history(segments: Sequence[SpokenSegment], *, vocabulary: int, speech_tokens: int) -> None:
+    """Raises InputError (field "continuation") for ids that the model does not have: a client may have sent them."""
+    for text, speech in segments:
         for kind, ids, count in (("text ids", text, vocabulary), ("speech tokens", speech, speech_tokens)):
             if ids and not 0 <= min(ids) <= max(ids) < count:
-                message = f"the continuation has {kind} {min(ids)} to {max(ids)}; this model has 0 to {count - 1}"
+                message = f"continuation: expected {kind} 0 to {count - 1}, got {min(ids)} to {max(ids)}"
                 raise InputError(message, field="continuation")

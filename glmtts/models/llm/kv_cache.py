@@ -4,7 +4,7 @@ Knows nothing about which request sits in which slot, nor how far a row has come
 
 What a read may touch is the whole prefix `[:length]` of every row asked for, also where a shorter row has written
 nothing yet; attention hides that part with a weight of exactly 0. Since 0 × NaN is NaN, what lies there must be
-finite: `claim` cleans a slot before a new row moves in, so a row that went wrong cannot spoil the next one.
+finite: `reset_slot` cleans a slot before a new row moves in, so a row that went wrong cannot spoil the next one.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class KVCache:
         """Memory that such a cache takes."""
         return math.prod(_shape(config, slots, length)) * dtype.itemsize
 
-    def claim(self, slot: int) -> None:
+    def reset_slot(self, slot: int) -> None:
         """Cleans `slot` for a new row: whatever the last one left there is gone."""
         assert 0 <= slot < self.slots
         self.kv[slot].zero_()
 
-    def poison(self) -> None:
+    def fill_nan(self) -> None:
         """Fills everything with NaN: for tests, in which a read of a slot that was never claimed shows."""
         self.kv.fill_(float("nan"))
 

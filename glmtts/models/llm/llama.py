@@ -30,7 +30,7 @@ class LlamaOutput(NamedTuple):
     attention: dict[int, Tensor]
 
 
-class Fused:
+class MergedLinear:
     """Linears of one input as one matrix product. Their parameters become views of the one matrix, so the memory is
     not doubled and the state dict keeps its names and shapes. In float32 on the CPU the matrix lies input channel by
     input channel: products with few rows, as decoding has, read it a third faster so (in bfloat16 much slower)."""
@@ -66,18 +66,18 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
         self.v_proj = nn.Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
         self.o_proj = nn.Linear(self.heads * self.head_dim, config.hidden_size, bias=bias)
-        self.fused: Fused | None = None
+        self.fused: MergedLinear | None = None
 
     def fuse(self) -> None:
-        self.fused = Fused(self.q_proj, self.k_proj, self.v_proj)
-        Fused(self.o_proj)  # for the layout
+        self.fused = MergedLinear(self.q_proj, self.k_proj, self.v_proj)
+        MergedLinear(self.o_proj)  # for the layout
 
-    def project(self, x_bnd: Tensor, rotary: Rotary) -> Tensor:
+    def qkv(self, x_bnd: Tensor, rotary: Rotary) -> Tensor:
         """Queries, keys and values side by side: (b, n, heads + 2 × kv_heads, head_dim); the first two turned."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
         qkv = self.fused(x_bnd) if self.fused is not None else torch.cat([part(x_bnd) for part in parts], dim=-1)
         qkv = qkv.view(*x_bnd.shape[:2], -1, self.head_dim)
-        rotary.turn_(qkv[:, :, : self.heads + self.kv_heads])
+        rotary.apply_(qkv[:, :, : self.heads + self.kv_heads])
         return qkv
 
     def forward(self, x_bnd: Tensor, rotary: Rotary, mask: Tensor | None, want_probs: bool) -> tuple[Tensor, Tensor]:
@@ -86,7 +86,7 @@ class Attention(nn.Module):
         Returns the output and, if wanted, the attention weights (b, heads, n, n), else an empty tensor.
         """
         sizes = [self.heads, self.kv_heads, self.kv_heads]
-        q, k, v = torch.split(self.project(x_bnd, rotary).transpose(1, 2), sizes, dim=1)
+        q, k, v = torch.split(self.qkv(x_bnd, rotary).transpose(1, 2), sizes, dim=1)
         if want_probs:
             n = x_bnd.shape[1]
             seen = torch.ones(n, n, dtype=torch.bool, device=x_bnd.device).tril() if mask is None else mask
@@ -99,10 +99,10 @@ class Attention(nn.Module):
             out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=True)
         return self.o_proj(out.transpose(1, 2).flatten(2)), probs
 
-    def extend(self, x_bnd: Tensor, step: Step, layer: int) -> Tensor:
+    def forward_cached(self, x_bnd: Tensor, step: CachedStep, layer: int) -> Tensor:
         """Attends to what the cache holds and to the new positions themselves, which it writes there first."""
         b, n, _ = x_bnd.shape
-        qkv = self.project(x_bnd, step.rotary)
+        qkv = self.qkv(x_bnd, step.rotary)
         step.cache.write(layer, step.rows, step.positions, qkv[:, :, self.heads :])
         k, v = step.cache.read(layer, step.rows, step.length)
         # The heads that share a key head stand as further queries of it: nothing is repeated.
@@ -122,11 +122,11 @@ class MLP(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=bias)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=bias)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=bias)
-        self.fused: Fused | None = None
+        self.fused: MergedLinear | None = None
 
     def fuse(self) -> None:
-        self.fused = Fused(self.gate_proj, self.up_proj)
-        Fused(self.down_proj)  # for the layout
+        self.fused = MergedLinear(self.gate_proj, self.up_proj)
+        MergedLinear(self.down_proj)  # for the layout
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.fused(x).chunk(2, dim=-1) if self.fused is not None else (self.gate_proj(x), self.up_proj(x))
@@ -134,7 +134,7 @@ class MLP(nn.Module):
         return out
 
 
-class Layer(nn.Module):
+class DecoderLayer(nn.Module):
     """Pre-norm block."""
 
     def __init__(self, config: LlamaConfig) -> None:
@@ -145,21 +145,21 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
 
-class Trunk(nn.Module):
+class LlamaModel(nn.Module):
     """Everything below the head: the part that checkpoints call `model`."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList([Layer(config) for _ in range(config.num_hidden_layers)])
+        self.layers = nn.ModuleList([DecoderLayer(config) for _ in range(config.num_hidden_layers)])
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def blocks(self) -> list[Layer]:
+    def decoder_layers(self) -> list[DecoderLayer]:
         """The layers, by their type."""
-        return cast("list[Layer]", list(self.layers))
+        return cast("list[DecoderLayer]", list(self.layers))
 
 
-class Step(NamedTuple):
+class CachedStep(NamedTuple):
     """What the layers of one cached pass share. `mask` (b, 1, group × n, length) is added to the scores."""
 
     cache: KVCache
@@ -182,7 +182,7 @@ class Llama(nn.Module):
         self._rotary = RotaryTable(head_dim(config), rope_theta(config))
         if config.hidden_act != "silu":
             raise CheckpointError(f"llm/config.json: hidden_act is {config.hidden_act!r}, only 'silu' is supported")
-        self.model = Trunk(config)
+        self.model = LlamaModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
@@ -198,7 +198,7 @@ class Llama(nn.Module):
 
     def fuse(self) -> None:
         """For serving: merges q, k, v and gate, up. Call it last, after loading and moving; it freezes the weights."""
-        for layer in self.model.blocks():
+        for layer in self.model.decoder_layers():
             layer.self_attn.fuse()
             layer.mlp.fuse()
 
@@ -215,14 +215,14 @@ class Llama(nn.Module):
         """
         n = ids_bn.shape[1]
         x = self.model.embed_tokens(ids_bn)
-        rotary = self._rotary.at(torch.arange(n, device=x.device)[None], n, dtype=x.dtype)
+        rotary = self._rotary.get(torch.arange(n, device=x.device)[None], n, dtype=x.dtype)
         mask = None
         if valid_bn is not None:
             mask = torch.ones(n, n, dtype=torch.bool, device=x.device).tril() & valid_bn[:, None, None, :]
             # A padded query sees at least itself: a row of nothing would be NaN, and so would its gradient.
             mask = mask | torch.eye(n, dtype=torch.bool, device=x.device)
         attention = {}
-        for index, layer in enumerate(self.model.blocks()):
+        for index, layer in enumerate(self.model.decoder_layers()):
             out, probs = layer.self_attn(layer.input_layernorm(x), rotary, mask, index in attention_of)
             if index in attention_of:
                 attention[index] = probs
@@ -231,7 +231,7 @@ class Llama(nn.Module):
         hidden = self.model.norm(x)
         return LlamaOutput(self.lm_head(hidden), hidden, attention)
 
-    def extend(
+    def forward_cached(
         self, ids_bn: Tensor, positions_b: Tensor, cache: KVCache, *, length: int, rows: slice | None = None
     ) -> Tensor:
         """Prefill and decode alike: feeds n more ids to each row, which stands at its own position. No sync.
@@ -253,10 +253,10 @@ class Llama(nn.Module):
         mask = x.new_zeros(b, n, length).masked_fill_(hidden_keys, float("-inf"))
         group = self.config.num_attention_heads // kv_heads(self.config)
         mask = mask.repeat(1, group, 1)[:, None]
-        rotary = self._rotary.at(positions, cache.length, dtype=x.dtype)
-        step = Step(cache, slice(0, b) if rows is None else rows, positions, length, rotary, mask)
-        for index, layer in enumerate(self.model.blocks()):
-            x = x + layer.self_attn.extend(layer.input_layernorm(x), step, index)
+        rotary = self._rotary.get(positions, cache.length, dtype=x.dtype)
+        step = CachedStep(cache, slice(0, b) if rows is None else rows, positions, length, rotary, mask)
+        for index, layer in enumerate(self.model.decoder_layers()):
+            x = x + layer.self_attn.forward_cached(layer.input_layernorm(x), step, index)
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         hidden: Tensor = self.model.norm(x)
         return hidden

@@ -16,7 +16,7 @@ from glmtts.models.llm.prompt import SpecialIds, prompt_layout
 
 
 @torch.inference_mode()
-def surprise(llm: Llama, special: SpecialIds, text: Sequence[int], speech: Sequence[int]) -> float:
+def prompt_nll(llm: Llama, special: SpecialIds, text: Sequence[int], speech: Sequence[int]) -> float:
     """Mean −log p in nats of the speech tokens (0 … special.speech_tokens − 1), each given the text's ids and those
     before it; the model's own training loss. Both at least one long."""
     ids = prompt_layout(text, (), speech, special)

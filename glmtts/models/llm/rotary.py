@@ -22,7 +22,7 @@ class Rotary(NamedTuple):
     cos: Tensor
     sin: Tensor
 
-    def turn_(self, x_bnhd: Tensor) -> None:
+    def apply_(self, x_bnhd: Tensor) -> None:
         """Rotates in place; x·cos + rotate_half(x)·sin, where rotate_half is a roll and the minus sits in `sin`."""
         rolled = x_bnhd.roll(x_bnhd.shape[-1] // 2, dims=-1)
         x_bnhd.mul_(self.cos).addcmul_(rolled, self.sin)
@@ -35,12 +35,12 @@ class RotaryTable:
         self.head_dim = head_dim
         self.theta = theta
         self._table = torch.empty(2, 0, head_dim)
-        self._outgrown: list[Tensor] = []
+        self._too_short: list[Tensor] = []
 
-    def at(self, positions: Tensor, length: int, *, dtype: torch.dtype) -> Rotary:
+    def get(self, positions: Tensor, length: int, *, dtype: torch.dtype) -> Rotary:
         """For `positions` (b, n), all below `length`; in the dtype of q and k, which fp32 would promote."""
         if self._table.shape[1] < length or self._table.device != positions.device:
-            self._outgrown.append(self._table)  # a recorded step goes on reading where it lay
+            self._too_short.append(self._table)  # a recorded step goes on reading where it lay
             self._table = rotary_table(max(length, 512), self.head_dim, self.theta).to(positions.device)
         cos, sin = self._table[:, positions].to(dtype).unsqueeze(3)
         return Rotary(cos, sin)

@@ -130,7 +130,7 @@ def test_what_fails_is_noted_and_the_rest_is_made(agent: Agent, cluster_nodes: l
     process = begin(agent, source, out)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "bad: 400 unfit_text" in errors
+    assert "bad: 400 invalid_text" in errors
     assert "1 made, 0 finished before, 2 failed" in errors
     noted = {line["id"]: line["error"] for line in results(out)}
     assert set(noted) == {"good", "bad", "line-3"}

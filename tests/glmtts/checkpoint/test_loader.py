@@ -20,7 +20,7 @@ from glmtts.checkpoint.loader import Model, load, pick_device
 from glmtts.checkpoint.model_info import fingerprint
 from glmtts.config import GenerationConfig, HiFTConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.llm.prompt_score import surprise
+from glmtts.models.llm.prompt_score import prompt_nll
 from tests.helpers.tiny_checkpoint import CODES, DIT, write_tiny_checkpoint
 
 
@@ -89,19 +89,19 @@ def test_what_the_files_say_is_in_the_model(model: Model) -> None:
     assert model.flow.config.dit == DIT
     assert model.flow.config.n_timesteps == 3
     assert model.sample_rates == (24000,)
-    assert model.slot == 2048
+    assert model.max_positions == 2048
     assert model.dtype == torch.float32
     assert model.frontend.segments("hello", phoneme=True)[0].ids != model.frontend.segments("hello")[0].ids
 
 
 def test_a_checkpoint_may_be_choosy_about_prompts(own: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """`max_surprise` decides, by what the model makes of the tokens; without it every recording is followed."""
+    """`max_prompt_nll` decides, by what the model makes of the tokens; without it every recording is followed."""
     text, speech = (3, 4, 5), [1, 2, 3, 4]
     model = load(own, device="cpu")
     assert model.voice_maker.follows(text, speech)
-    nats = surprise(model.llm, model.special, text, speech)
+    nats = prompt_nll(model.llm, model.special, text, speech)
     for limit, followed in ((nats + 0.1, True), (nats - 0.1, False)):
-        generation = replace(model.generation, max_surprise=limit)
+        generation = replace(model.generation, max_prompt_nll=limit)
         assert replace(model, generation=generation).voice_maker.follows(text, speech) is followed
     assert f"{nats:.1f} nats" in caplog.text
 

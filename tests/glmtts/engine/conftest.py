@@ -45,7 +45,7 @@ def make_engine(model: Model) -> Iterator[MakeEngine]:
 
     def make(of: Model = model, **options: object) -> BatchEngine:
         engine = BatchEngine(of, Options(**options))  # type: ignore[arg-type]  # tests give each its own type
-        engine._steps.drawing._decoder.cache.poison()  # whoever reads what no row has written gets NaN
+        engine._steps.drawing._decoder.cache.fill_nan()  # whoever reads what no row has written gets NaN
         engines.append(engine)
         return engine
 

@@ -12,7 +12,7 @@ from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.errors import InputError
-from glmtts.models.llm.history import Spoken
+from glmtts.models.llm.history import SpokenSegment
 from glmtts.text.frontend import Segment
 from tests.helpers.voices import made_up_voice
 
@@ -30,14 +30,14 @@ def test_a_chain_of_jobs_says_what_one_job_says(
     segments = tuple(engine.segments(TEXT))
     assert len(segments) == 3
 
-    def speak(earlier: tuple[Spoken, ...], *spoken: Segment) -> tuple[Wave, tuple[Spoken, ...]]:
-        asked = Job(spoken, voice, 24000, seed=3, history=history, stream=stream, earlier=earlier)
+    def speak(earlier: tuple[SpokenSegment, ...], *spoken: Segment) -> tuple[Wave, tuple[SpokenSegment, ...]]:
+        asked = Job(spoken, voice, 24000, seed=3, use_history=history, stream=stream, history=earlier)
         handle = engine.submit(asked)
-        return np.concatenate(list(handle.chunks())), handle.report.spoken
+        return np.concatenate(list(handle.chunks())), handle.report.history
 
     whole, remembered = speak((), *segments)
     pieces: list[Wave] = []
-    earlier: tuple[Spoken, ...] = ()
+    earlier: tuple[SpokenSegment, ...] = ()
     for segment in segments:
         piece, earlier = speak(earlier, segment)
         pieces.append(piece)
@@ -49,5 +49,5 @@ def test_a_chain_of_jobs_says_what_one_job_says(
 def test_a_job_with_ids_of_another_model_is_refused(make_engine: MakeEngine, model: Model) -> None:
     """They come from outside, and an embedding has no row for them."""
     engine = make_engine()
-    with pytest.raises(InputError, match="this model has 0 to"):
-        engine.submit(Job(tuple(engine.segments("你好")), made_up_voice(model), 24000, 3, earlier=(((1,), (10**6,)),)))
+    with pytest.raises(InputError, match=r"expected (text ids|speech tokens) 0 to"):
+        engine.submit(Job(tuple(engine.segments("你好")), made_up_voice(model), 24000, 3, history=(((1,), (10**6,)),)))

@@ -52,7 +52,12 @@ def wave_of(engine: BatchEngine, asked: Job) -> Wave:
 
 
 def offline(model: Model, text: str, asked: Job) -> Speech:
-    options = {"seed": asked.seed, "speed": asked.speed, "history": asked.history, "sample_rate": asked.sample_rate}
+    options = {
+        "seed": asked.seed,
+        "speed": asked.speed,
+        "use_history": asked.use_history,
+        "sample_rate": asked.sample_rate,
+    }
     return synthesize(model, text, asked.voice, **options)  # type: ignore[arg-type]
 
 
@@ -160,9 +165,9 @@ def test_the_line_is_bounded(make_engine: MakeEngine, model: Model) -> None:
     """One more than may wait is refused, with a guess when to come again."""
     engine = make_engine(slots=1, waiting=1)
     running = engine.submit(long_job(model))
-    wait_until(lambda: engine.waiting() == 0, "the first job to run")
+    wait_until(lambda: engine.num_waiting() == 0, "the first job to run")
     waiting = engine.submit(job(model))
-    assert engine.owed_seconds() > 0
+    assert engine.backlog_seconds() > 0
     with pytest.raises(QueueFullError) as caught:
         engine.submit(job(model))
     assert caught.value.retry_after >= 1.0
@@ -231,7 +236,7 @@ def test_tokens_do_not_depend_on_neighbours(make_engine: MakeEngine, model: Mode
     among = np.concatenate(list(between.chunks()))
     for other in others:
         assert list(other.chunks())
-    assert between.report.spoken == before.report.spoken != ()
+    assert between.report.history == before.report.history != ()
     np.testing.assert_allclose(among, alone, atol=1e-5)
     assert engine.stats().step_rows.counts[-6] > 0, "16 rows must have been in one step"
 
@@ -240,13 +245,13 @@ def test_a_long_prompt_does_not_hold_up_those_who_draw(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once a row draws, it gets its next token after each piece of another's prompt; no piece is longer than set."""
-    widths, extend = [], model.llm.extend
+    widths, extend = [], model.llm.forward_cached
 
     def noted(ids: Tensor, *args: Any, **options: Any) -> Tensor:
         widths.append(ids.shape[1])
         return extend(ids, *args, **options)
 
-    monkeypatch.setattr(model.llm, "extend", noted)
+    monkeypatch.setattr(model.llm, "forward_cached", noted)
     engine = make_engine(limits=Limits(prefill=8))
     with engine._line.changed:  # the second one's prompt is fed while the first draws
         first, second = engine.submit(long_job(model)), engine.submit(job(model, TEXTS[1], stream=False))

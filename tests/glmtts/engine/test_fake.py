@@ -67,13 +67,13 @@ def test_the_number_of_a_segment_and_what_was_spoken_before_decide_it_too(engine
     sounds = [
         sound(engine),
         sound(engine, segments=moved),
-        sound(engine, earlier=(((1,), (2,)),)),
-        sound(engine, earlier=(((1,), (3,)),)),
+        sound(engine, history=(((1,), (2,)),)),
+        sound(engine, history=(((1,), (3,)),)),
         sound(drifting),
     ]
     drifting.close()
     assert len(set(sounds)) == 5
-    assert sound(engine, earlier=(((1,), (2,)),), history=False) == sound(engine)
+    assert sound(engine, history=(((1,), (2,)),), use_history=False) == sound(engine)
 
 
 def test_what_cannot_be_spoken_or_heard_is_refused(engine: FakeEngine) -> None:
@@ -97,10 +97,10 @@ def test_faults_come_when_asked_for_and_the_next_job_works(
 def test_the_line_is_bounded_and_deadlines_hold_in_it(engine: FakeEngine) -> None:
     """Past the last place QueueFullError; a job that waits too long QueueTimeoutError; owed audio is told."""
     hanging = engine.submit(job(engine, "HANG."))
-    wait_until(lambda: engine.waiting() == 0, "the first job to run")
+    wait_until(lambda: engine.num_waiting() == 0, "the first job to run")
     waiting = [engine.submit(job(engine, "Hello.", deadline=time.monotonic() + 0.1)) for _ in range(2)]
-    assert engine.waiting() == 2
-    assert engine.owed_seconds() == pytest.approx(0.5 + 2 * 0.6)
+    assert engine.num_waiting() == 2
+    assert engine.backlog_seconds() == pytest.approx(0.5 + 2 * 0.6)
     with pytest.raises(QueueFullError):
         engine.submit(job(engine, "Hello."))
     with pytest.raises(QueueTimeoutError):

@@ -35,7 +35,7 @@ def test_a_loaded_engine_has_spoken_and_forgets_it(tiny: Path) -> None:
         stats = engine.stats()
         assert stats.step_rows.total > 0
         assert stats.pace is not None
-        assert (engine.running(), engine.waiting(), stats.slots_used, stats.unsent_seconds) == (0, 0, 0, 0.0)
+        assert (engine.num_running(), engine.num_waiting(), stats.slots_used, stats.unsent_seconds) == (0, 0, 0, 0.0)
     finally:
         engine.close()
 

@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_waveform(model: Model, voice: Voice) -> No
 
 def test_segments_draw_and_sound_independently(model: Model, voice: Voice) -> None:
     """The waveform is the segments' own, joined; two segments of equal text and prompt are not the same sound."""
-    speech = say(model, voice, LONG, history=False)
+    speech = say(model, voice, LONG, use_history=False)
     assert len(speech.segments) > 1
     assert len(set(speech.tokens)) == len(speech.tokens)
     assert len(speech.wave) == 960 * sum(map(len, speech.tokens))
@@ -72,7 +72,7 @@ def test_segments_draw_and_sound_independently(model: Model, voice: Voice) -> No
 
 def test_history_prompts_later_segments(model: Model, voice: Voice) -> None:
     """With history the first segment is the same, and a later one is another than without."""
-    chained, alone = say(model, voice, LONG), say(model, voice, LONG, history=False)
+    chained, alone = say(model, voice, LONG), say(model, voice, LONG, use_history=False)
     assert chained.segments == alone.segments
     assert chained.tokens[0] == alone.tokens[0]
     assert chained.tokens[1:] != alone.tokens[1:]

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.cluster_config import MAX_BYTES, SharedConfig, Style
-from server.discovery.config_watcher import PACE, RemoteConfig, next_index
+from server.cluster_config import MAX_BYTES, ClusterConfig, Style
+from server.discovery.config_watcher import MIN_INTERVAL, ConfigWatcher, next_index
 from server.settings import Settings
 from tests.helpers.consul import Agent, eventually, running_agent
 
@@ -31,9 +31,9 @@ class Watched:
         self._agent = agent
         self.prefix = prefix
         chosen = Settings(consul_addr=agent.address, kv_prefix=prefix, **settings)
-        self.shared = SharedConfig(chosen)
+        self.shared = ClusterConfig(chosen)
         self.told: Counter[tuple[str, str]] = Counter()
-        self.watch = RemoteConfig(chosen, self.shared, self._note)
+        self.watch = ConfigWatcher(chosen, self.shared, self._note)
 
     def _note(self, key: str, result: str) -> None:
         self.told[key, result] += 1
@@ -100,9 +100,9 @@ def said(caplog: pytest.LogCaptureFixture, *words: str) -> list[str]:
 def test_what_is_there_already_holds_when_start_returns(agent: Agent, watch: Watch) -> None:
     """A node does not open its doors with other limits than the cluster's."""
     watched = watch(agent)
-    watched.put("limits", {"max_text": 10})
+    watched.put("limits", {"max_text_chars": 10})
     watched.start()
-    assert watched.shared.limits.max_text == 10
+    assert watched.shared.limits.max_text_chars == 10
     assert watched.told == {("limits", "applied"): 1}
 
 
@@ -119,8 +119,8 @@ def test_a_change_is_seen_while_the_watch_waits(agent: Agent, watch: Watch, capl
     assert watched.told == {("default_style", "applied"): 5}
     assert len(said(caplog, f"{watched.prefix}/default_style applied")) == 5
     watched.put("default_style", {"speed": 1.5})  # written again: another index, the same value
-    watched.put("limits", {"max_text": 10})
-    eventually(lambda: watched.shared.limits.max_text == 10)
+    watched.put("limits", {"max_text_chars": 10})
+    eventually(lambda: watched.shared.limits.max_text_chars == 10)
     assert watched.told["default_style", "applied"] == 5
 
 
@@ -134,8 +134,8 @@ def test_garbage_is_refused_and_reported(
     eventually(lambda: watched.speed() == 1.5)
     watched.put_raw("default_style", garbage)
     eventually(lambda: watched.told["default_style", "refused"] == 1)
-    watched.put("limits", {"max_text": 10})
-    eventually(lambda: watched.shared.limits.max_text == 10)
+    watched.put("limits", {"max_text_chars": 10})
+    eventually(lambda: watched.shared.limits.max_text_chars == 10)
     assert watched.speed() == 1.5
     assert watched.told["default_style", "refused"] == 1
     assert len(said(caplog, f"{watched.prefix}/default_style refused, the last good one stays: ")) == 1
@@ -151,10 +151,10 @@ def test_one_bad_document_does_not_hold_up_the_others(agent: Agent, watch: Watch
 
     watched = watch(agent)
     watched.shared.set_replacements = broken
-    for key, document in (("default_style", []), ("g2p_replace", {"弦": "<|X|>"}), ("limits", {"max_text": 10})):
+    for key, document in (("default_style", []), ("g2p_replace", {"弦": "<|X|>"}), ("limits", {"max_text_chars": 10})):
         watched.put(key, document)
     watched.start()
-    assert watched.shared.limits.max_text == 10
+    assert watched.shared.limits.max_text_chars == 10
     assert watched.told == {
         ("default_style", "refused"): 1,
         ("g2p_replace", "refused"): 1,
@@ -176,10 +176,10 @@ def test_other_keys_are_ignored(agent: Agent, watch: Watch) -> None:
     """Whatever else stands beneath the prefix or beside it."""
     watched = watch(agent).start()
     for key in ("other", "limits/deeper", "limits2", "", "Limits"):
-        watched.put(key, {"max_text": 20})
-    agent.call("PUT", "/v1/kv/limits", {"max_text": 20})
-    watched.put("limits", {"max_text": 10})
-    eventually(lambda: watched.shared.limits.max_text == 10)
+        watched.put(key, {"max_text_chars": 20})
+    agent.call("PUT", "/v1/kv/limits", {"max_text_chars": 20})
+    watched.put("limits", {"max_text_chars": 10})
+    eventually(lambda: watched.shared.limits.max_text_chars == 10)
     assert watched.told == {("limits", "applied"): 1}
 
 
@@ -187,11 +187,11 @@ def test_a_value_too_large_is_refused(tmp_path: Path, watch: Watch, caplog: pyte
     """Over 512 KB, where Consul has been told to take more; up to them it is read."""
     with running_agent(tmp_path, limits={"kv_max_value_size": 4 * MAX_BYTES}) as roomy:
         watched = watch(roomy).start()
-        watched.put_raw("limits", b'{"max_text": 10}'.ljust(MAX_BYTES))
-        eventually(lambda: watched.shared.limits.max_text == 10)
-        watched.put_raw("limits", b'{"max_text": 20}'.ljust(MAX_BYTES + 1))
+        watched.put_raw("limits", b'{"max_text_chars": 10}'.ljust(MAX_BYTES))
+        eventually(lambda: watched.shared.limits.max_text_chars == 10)
+        watched.put_raw("limits", b'{"max_text_chars": 20}'.ljust(MAX_BYTES + 1))
         eventually(lambda: watched.told["limits", "refused"] == 1)
-        assert watched.shared.limits.max_text == 10
+        assert watched.shared.limits.max_text_chars == 10
         assert said(caplog, "limits refused", f"{MAX_BYTES + 1} bytes")
         watched.end()
 
@@ -203,7 +203,7 @@ def test_a_flood_of_changes_is_taken_as_a_few(agent: Agent, watch: Watch) -> Non
     for number in range(1000):
         watched.put("default_style", {"speed": 1 + number / 1000})
     eventually(lambda: watched.speed() == 1.999)
-    assert watched.told["default_style", "applied"] <= (time.monotonic() - began) / PACE + 2
+    assert watched.told["default_style", "applied"] <= (time.monotonic() - began) / MIN_INTERVAL + 2
 
 
 def test_consul_comes_goes_and_comes_back(tmp_path: Path, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from glmtts.engine.api import EngineInfo
 from server.discovery.consul import AgentClient, ConsulError, parse_address
-from server.discovery.registration import Registry
+from server.discovery.registration import ConsulRegistration
 from server.settings import Settings
 from tests.helpers.consul import Agent, consul_binary, eventually, free_ports, running_agent
 
@@ -24,7 +24,7 @@ POLICY = 'service "glm-tts" { policy = "write" } node_prefix "" { policy = "read
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same rules, in less time."""
-    monkeypatch.setattr("server.discovery.registration.LONGEST_BEAT", 0.4)
+    monkeypatch.setattr("server.discovery.registration.MAX_HEARTBEAT_INTERVAL", 0.4)
     monkeypatch.setattr("server.discovery.registration.BACKOFF_CAP", 0.5)
 
 
@@ -78,25 +78,25 @@ def test_tokens_come_from_a_file_and_change_there(
     file = tmp_path / "token"
     file.write_text("00000000-0000-0000-0000-00000000beef")
     port = free_ports(1)[0]
-    registry = Registry(agent_settings(guarded, consul_token_file=file), INFO, lambda: 0.0, port)
+    registration = ConsulRegistration(agent_settings(guarded, port=port, consul_token_file=file))
     try:
-        registry.remove_own()
-        registry.start()
-        eventually(lambda: registry.counts["failures"] >= 2)
-        assert (registry.state(), guarded.listed()) == ("retrying", {})
+        registration.deregister_stale()
+        registration.start(INFO, lambda: 0.0)
+        eventually(lambda: registration.counts["failures"] >= 2)
+        assert (registration.status(), guarded.listed()) == ("retrying", {})
         first = guarded.new_token({"Name": "first", "Rules": POLICY})
         file.write_text(f"{first}\n")
-        eventually(lambda: registry.state() == "registered")
-        made = registry.counts["registrations"]
+        eventually(lambda: registration.status() == "registered")
+        made = registration.counts["registrations"]
         second = guarded.new_token({"Name": "second", "Rules": POLICY})
         file.write_text(second)
-        eventually(lambda: registry.counts["registrations"] > made)
+        eventually(lambda: registration.counts["registrations"] > made)
         file.unlink()
-        beats = registry.counts["beats"]
-        eventually(lambda: registry.counts["beats"] > beats + 1)
-        assert registry.state() == "registered", "a file that is being replaced keeps the last token"
+        beats = registration.counts["heartbeats"]
+        eventually(lambda: registration.counts["heartbeats"] > beats + 1)
+        assert registration.status() == "registered", "a file that is being replaced keeps the last token"
     finally:
-        assert registry.deregister()
+        assert registration.deregister()
     assert guarded.listed() == {}
     assert "Consul denies it" in caplog.text
     for token in ("beef", first, second):
@@ -107,25 +107,22 @@ def test_a_catalogue_that_hides_us_is_told(guarded: Agent) -> None:
     """A yes of the agent is not believed: without a look at the catalogue the state says what the token lacks."""
     token = guarded.new_token({"Name": "blind", "Rules": 'service "glm-tts" { policy = "write" }'})
     reasons: list[str] = []
-    registry = Registry(
-        agent_settings(guarded, consul_token=SecretStr(token)),
-        INFO,
-        lambda: 0.0,
-        free_ports(1)[0],
+    registration = ConsulRegistration(
+        agent_settings(guarded, port=free_ports(1)[0], consul_token=SecretStr(token)),
         on_change=lambda _, reason: reasons.append(reason),
     )
     try:
-        registry.start()
-        eventually(lambda: registry.state() == "retrying")
-        eventually(lambda: registry.counts["beats"] >= 3)
-        assert registry.counts["registrations"] == 1, "again and again would restart the HTTP check before it ran"
+        registration.start(INFO, lambda: 0.0)
+        eventually(lambda: registration.status() == "retrying")
+        eventually(lambda: registration.counts["heartbeats"] >= 3)
+        assert registration.counts["registrations"] == 1, "again and again would restart the HTTP check before it ran"
         assert "node:read" in reasons[0]
     finally:
-        assert registry.deregister()
+        assert registration.deregister()
 
 
 def agent_settings(agent: Agent, **more: Any) -> Settings:
-    return Settings(consul_addr=agent.address, loopback_cluster=True, node_name="here", ttl=2, **more)
+    return Settings(consul_addr=agent.address, loopback_cluster=True, node_name="here", consul_ttl=2, **more)
 
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "naïve"])
@@ -135,16 +132,16 @@ def test_a_token_that_no_header_carries_is_not_shown(guarded: Agent, token: str)
     with pytest.raises(ConsulError) as caught:
         client.reload_token()
     assert token not in str(caught.value)
-    assert caught.value.trouble == "denied"
+    assert caught.value.kind == "denied"
 
 
 def test_an_unknown_ttl_check_is_no_exception(tmp_path: Path) -> None:
     """Consul 1.8 answers 500 and newer ones 404: either is False, and so the caller registers again."""
     with running_agent(tmp_path) as agent:
         client = AgentClient(agent_settings(agent))
-        assert client.report("nobody:progress", passing=True, note="") is False
-        assert client.look("nobody") is None
-        assert client.listings("glm-tts", "nobody") == []
+        assert client.update_check("nobody:progress", passing=True, note="") is False
+        assert client.get_service("nobody") is None
+        assert client.catalog_services("glm-tts", "nobody") == []
         client.deregister("nobody")
         client.close()
 
@@ -155,11 +152,11 @@ def test_an_answer_that_is_not_consuls_is_an_error_of_its_own(tmp_path: Path) ->
         client = AgentClient(agent_settings(agent))
         with pytest.raises(ConsulError) as caught:
             client._get("/ui/", lambda response: int(response.body))
-        assert caught.value.trouble == "failed"
+        assert caught.value.kind == "failed"
         client.close()
     with pytest.raises(ConsulError) as gone:
-        client.look("nobody")
-    assert gone.value.trouble == "away"
+        client.get_service("nobody")
+    assert gone.value.kind == "unreachable"
     client.close()
 
 
@@ -188,13 +185,13 @@ def test_tls_with_a_client_certificate(tmp_path: Path, certificates: Path) -> No
     }
     with running_agent(tmp_path, ports={"https": https}, **files):
         trusted = AgentClient(Settings(**ours, consul_ca=certificates / "consul-agent-ca.pem"))
-        assert trusted.look("nobody") is None
+        assert trusted.get_service("nobody") is None
         for client in (
             AgentClient(Settings(**ours)),
             AgentClient(Settings(consul_addr=ours["consul_addr"], consul_ca=certificates / "consul-agent-ca.pem")),
         ):
             with pytest.raises(ConsulError) as caught:
-                client.look("nobody")
-            assert caught.value.trouble == "away"
+                client.get_service("nobody")
+            assert caught.value.kind == "unreachable"
             client.close()
         trusted.close()

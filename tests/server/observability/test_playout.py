@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmtts.dsp.audio import Wave
-from server.observability.playout import Playback, timed
+from server.observability.playout import UnderrunMeter, measure_underruns
 
 Chunk = tuple[float, float, float]
 pauses = st.floats(0, 5)
@@ -25,10 +25,10 @@ def times(steps: list[Chunk]) -> Iterator[Chunk]:
 
 
 def heard(steps: list[Chunk]) -> float:
-    playback = Playback()
+    meter = UnderrunMeter()
     for step in times(steps):
-        playback.take(*step)
-    return playback.waited
+        meter.on_chunk(*step)
+    return meter.underrun_seconds
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_nobody_waits_longer_than_the_maker_took(steps: list[Chunk]) -> None:
 
 def test_the_chunks_go_through_unchanged() -> None:
     """And each is one that the listener got."""
-    playback = Playback()
+    meter = UnderrunMeter()
     waves: list[Wave] = [np.full(24000, index, np.float32) for index in range(3)]
-    through = list(timed(iter(waves), 24000, playback))
+    through = list(measure_underruns(iter(waves), 24000, meter))
     assert all(one is other for one, other in zip(through, waves, strict=True))
-    assert playback.waited == 0.0, "three seconds of sound came at once"
+    assert meter.underrun_seconds == 0.0, "three seconds of sound came at once"

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from werkzeug.datastructures import Headers
 
 from glmtts.engine.api import Report
-from server.observability.request_log import Record
+from server.observability.request_log import RequestRecord
 from server.observability.tracing import OtlpTracing, make_tracing
 from server.settings import Settings
 from tests.helpers.otlp import Receiver, Span, running_receiver
@@ -173,7 +173,8 @@ def test_a_dead_collector_costs_no_request_and_no_exit(voices: Path) -> None:
 def test_without_an_endpoint_nothing_is_loaded() -> None:
     """Not one module of OpenTelemetry, however much of it is installed."""
     code = (
-        "import sys; from server import factory, tracing; from server.settings import Settings\n"
+        "import sys; import server.wsgi.app\n"
+        "from server.observability import tracing; from server.settings import Settings\n"
         "assert tracing.make_tracing(Settings(), {}) is None\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
@@ -200,11 +201,11 @@ def test_the_standard_switches_are_obeyed(off: dict[str, str]) -> None:
 def test_every_stage_of_an_engine_is_a_span() -> None:
     """Queue, prefill, decode, flow, vocoder as the engine books them: from the first begin to the last end, with what
     of it was work; the time in between may have been another request's."""
-    record = Record.of(Headers(), "/tts/stream")
+    record = RequestRecord.from_headers(Headers(), "/tts/stream")
     record.status, record.report = 200, Report()
     for stage, begin, end in [("prefill", 0.5, 0.6), ("decode", 0.6, 1.0), ("flow", 1.0, 1.5), ("vocoder", 1.5, 1.6),
                               ("decode", 1.2, 1.4), ("flow", 2.0, 2.5)]:  # fmt: skip
-        record.report.spend(stage, record.started + begin, record.started + end)
+        record.report.add_time(stage, record.started + begin, record.started + end)
     record.total = 3.0
     provider, kept = TracerProvider(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(kept))

@@ -32,7 +32,7 @@ class Maker:
 def test_the_same_recording_is_prepared_once() -> None:
     """Content and transcript together are the key."""
     maker = Maker()
-    cache = VoiceCache(items=8, size=1000)
+    cache = VoiceCache(max_items=8, max_bytes=1000)
     assert cache.get(maker, b"a", "") is cache.get(maker, b"a", "")
     assert cache.get(maker, b"a", "") is not cache.get(maker, b"a", "x")
     assert maker.calls == [b"a", b"a"]
@@ -42,7 +42,7 @@ def test_the_same_recording_is_prepared_once() -> None:
 def test_the_least_recently_used_goes_first(items: int, size: int) -> None:
     """Bounded by number and by bytes alike."""
     maker = Maker()
-    cache = VoiceCache(items=items, size=size)
+    cache = VoiceCache(max_items=items, max_bytes=size)
     for name in (b"a", b"b", b"a", b"c", b"a", b"b"):
         cache.get(maker, name, "")
     assert maker.calls == [b"a", b"b", b"c", b"b"]
@@ -51,7 +51,7 @@ def test_the_least_recently_used_goes_first(items: int, size: int) -> None:
 def test_the_pinned_voice_stays() -> None:
     """No flood of others drives it out; it makes room when another is pinned in its place."""
     maker = Maker()
-    cache = VoiceCache(items=2, size=1000)
+    cache = VoiceCache(max_items=2, max_bytes=1000)
     cache.get(maker, b"p", "", pin=True)
     for name in (b"a", b"b", b"c", b"p"):
         cache.get(maker, name, "")
@@ -65,7 +65,7 @@ def test_the_pinned_voice_stays() -> None:
 def test_a_failure_is_not_remembered() -> None:
     """Each try of a bad recording is told anew."""
     maker = Maker()
-    cache = VoiceCache(items=8, size=1000)
+    cache = VoiceCache(max_items=8, max_bytes=1000)
     for _ in range(2):
         with pytest.raises(AudioError):
             cache.get(maker, b"bad", "")
@@ -83,7 +83,7 @@ def test_two_requests_at_once_share_one_preparation() -> None:
         assert go_on.wait(30)
         return Prepared(np.zeros(1))
 
-    cache = VoiceCache(items=8, size=1000)
+    cache = VoiceCache(max_items=8, max_bytes=1000)
     results: list[Any] = []
     first = threading.Thread(target=lambda: results.append(cache.get(slow, b"a", "")))
     first.start()

@@ -15,22 +15,22 @@ def test_a_voice_is_found_by_name_and_style(tmp_path: Path) -> None:
     """A style picks the recording and its transcript; without one the default style does."""
     store_voice(tmp_path, "anna", {"neutral": "One.", "happy": "Two!"})
     voice = VoiceStore([tmp_path]).get("anna")
-    assert voice.recording("happy") == ((tmp_path / "anna" / "happy.flac").read_bytes(), "Two!", "happy")
-    assert voice.recording(None)[2] == "neutral"
+    assert voice.reference("happy") == ((tmp_path / "anna" / "happy.flac").read_bytes(), "Two!", "happy")
+    assert voice.reference(None).style == "neutral"
 
 
 def test_an_explicit_style_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """The refusal names the styles that the voice has."""
     store_voice(tmp_path, "anna", {"neutral": "One.", "happy": "Two!"})
     with pytest.raises(UnsupportedError, match="happy, neutral"):
-        VoiceStore([tmp_path]).get("anna").recording("sad")
+        VoiceStore([tmp_path]).get("anna").reference("sad")
 
 
 def test_a_default_style_without_recording_falls_back_to_the_first(tmp_path: Path) -> None:
     """A lost default recording does not silence the voice."""
     store_voice(tmp_path, "anna", {"neutral": "One.", "happy": "Two!"})
     (tmp_path / "anna" / "neutral.flac").unlink()
-    assert VoiceStore([tmp_path]).get("anna").recording(None)[2] == "happy"
+    assert VoiceStore([tmp_path]).get("anna").reference(None).style == "happy"
 
 
 def test_an_unknown_voice_is_a_404_that_names_those_there_are(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_an_unknown_voice_is_a_404_that_names_those_there_are(tmp_path: Path) ->
     store_voice(tmp_path, "anna", {"neutral": "One."})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "voice.json").write_text("{")
-    with pytest.raises(ApiError, match="stored are: anna") as caught:
+    with pytest.raises(ApiError, match=r"expected a stored voice \(anna\)") as caught:
         VoiceStore([tmp_path]).get("broken")
     assert caught.value.status == 404
 
@@ -47,9 +47,9 @@ def test_a_preferred_style_gives_way(tmp_path: Path) -> None:
     """What the configuration prefers is taken where the voice has it; else the voice's own default."""
     store_voice(tmp_path, "anna", {"neutral": "One.", "happy": "Two!"})
     store = VoiceStore([tmp_path])
-    assert store.prompt("anna", None, "happy")[2] == "happy"
-    assert store.prompt("anna", "neutral", "happy")[2] == "neutral"
-    assert store.prompt("anna", None, "calm")[2] == "neutral"
+    assert store.reference("anna", None, "happy").style == "happy"
+    assert store.reference("anna", "neutral", "happy").style == "neutral"
+    assert store.reference("anna", None, "calm").style == "neutral"
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def refusal(store: VoiceStore, *arguments: str) -> tuple[int, str]:
     """Status and code of a put or, with one or two arguments, of a removal."""
     putting = len(arguments) > 2
     with pytest.raises(ApiError) as caught:
-        store.put(*arguments, b"flac", "en") if putting else store.remove(*arguments)
+        store.put(*arguments, b"flac", "en") if putting else store.delete(*arguments)
     return caught.value.status, caught.value.code
 
 
@@ -75,16 +75,16 @@ def test_styles_are_added_replaced_and_removed(store: VoiceStore, tmp_path: Path
     assert not store.put("bob", "calm", "Slower.", b"three", "en")
     bob = store.get("bob")
     assert (bob.transcripts, bob.default_style) == ({"happy": "Oh!", "calm": "Slower."}, "calm")
-    assert store.prompt("bob", None) == (b"three", "Slower.", "calm")
+    assert store.reference("bob", None) == (b"three", "Slower.", "calm")
     assert sorted(path.name for path in (tmp_path / "own" / "bob").iterdir()) == [
         "calm.flac",
         "happy.flac",
         "voice.json",
     ]
-    store.remove("bob", "calm")
-    assert store.prompt("bob", None) == (b"two", "Oh!", "happy")
+    store.delete("bob", "calm")
+    assert store.reference("bob", None) == (b"two", "Oh!", "happy")
     assert store.get("bob").default_style == "happy"
-    store.remove("bob", "happy")
+    store.delete("bob", "happy")
     assert list((tmp_path / "own").iterdir()) == []
     assert refusal(store, "bob") == (404, "unknown_voice")
 
@@ -94,7 +94,7 @@ def test_a_voice_is_removed_with_all_its_styles(store: VoiceStore, tmp_path: Pat
     store.put("bob", "calm", "Slowly.", b"one", "en")
     store.put("bob", "happy", "Oh!", b"two", "en")
     assert refusal(store, "bob", "sad") == (404, "unknown_style")
-    store.remove("bob")
+    store.delete("bob")
     assert list((tmp_path / "own").iterdir()) == []
 
 
@@ -108,8 +108,8 @@ def test_the_operators_voice_comes_before_the_checkpoints(store: VoiceStore, tmp
     """Of two voices of one name that of the earlier folder counts; when it goes the other is there again."""
     store_voice(tmp_path / "own", "anna", {"happy": "Mine."})
     assert [voice.transcripts for voice in store.all()] == [{"happy": "Mine."}]
-    store.remove("anna")
-    assert store.prompt("anna", None)[1] == "One."
+    store.delete("anna")
+    assert store.reference("anna", None).text == "One."
 
 
 def test_without_a_folder_for_them_no_voices_are_taken(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_crash_never_leaves_a_recording_with_anothers_transcript(
     monkeypatch.setattr(Path, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         store.put("bob", "calm", "New.", b"new", "en")
-    assert store.prompt("bob", None) in [(b"old", "Old.", "calm"), (b"oh", "Oh!", "happy")]
+    assert store.reference("bob", None) in [(b"old", "Old.", "calm"), (b"oh", "Oh!", "happy")]
     assert not [path for path in store.get("bob").path.iterdir() if path.name.startswith(".")]
 
 
@@ -167,5 +167,5 @@ def test_names_that_lead_elsewhere_find_nothing(store: VoiceStore, tmp_path: Pat
     (tmp_path / "own" / "bob").mkdir()
     (tmp_path / "own" / "bob" / "voice.json").write_text(json.dumps(described))
     for name in ("bob", "../outside/eve", "..", "", "eve\n", "."):
-        with pytest.raises(ApiError, match="stored are: anna"):
+        with pytest.raises(ApiError, match=r"expected a stored voice \(anna\)"):
             store.get(name)

@@ -26,14 +26,14 @@ def test_the_default_voice_is_made_before_the_node_is_ready_and_only_once(tmp_pa
     store_voice(tmp_path, "default", {"neutral": "This is me."})
     engine = Counting()
     services = make_services(
-        Settings(consul=False, voice_cache_items=2, propagation_delay=0, drain_grace=0), lambda: engine, tmp_path
+        Settings(consul=False, voice_cache_items=2, propagation_delay=0, drain_timeout=0), lambda: engine, tmp_path
     )
     services.node.start()
-    wait_until(lambda: services.node.trouble() is None, "the node to be ready")
+    wait_until(lambda: services.node.not_ready_reason() is None, "the node to be ready")
     assert engine.made == ["This is me."]
     for number in range(3):
         services.cache.get(engine.make_voice, recording(), f"upload {number}")
-    audio, transcript, _ = services.voices.prompt("default", None)
+    audio, transcript, _ = services.voices.reference("default", None)
     services.cache.get(engine.make_voice, audio, transcript)
     assert engine.made.count("This is me.") == 1
     services.node.drain()
@@ -44,20 +44,20 @@ def test_the_record_of_who_hangs_up_keeps_no_ids(tmp_path: Path) -> None:
     """A thousand records are kept, and the numbers of what was spoken take fifty kilobytes each."""
     store_voice(tmp_path, "default", {"neutral": "This is me."})
     engine = FakeEngine(FakeOptions(delay=0.02))
-    services = make_services(Settings(consul=False, propagation_delay=0, drain_grace=0), lambda: engine, tmp_path)
+    services = make_services(Settings(consul=False, propagation_delay=0, drain_timeout=0), lambda: engine, tmp_path)
     services.node.start()
-    wait_until(lambda: services.node.trouble() is None, "the node to be ready")
+    wait_until(lambda: services.node.not_ready_reason() is None, "the node to be ready")
     asked = {"text": "One. Two. Three. Four.", "format": "pcm"}
     answer = create_app(services).test_client().post("/tts/stream", json=asked, buffered=False)
     record = services.records.get(answer.headers["X-Request-Id"])
     assert record is not None
     assert record.report is not None
     body = answer.iter_encoded()
-    while not record.report.spoken:
+    while not record.report.history:
         next(body)
     answer.close()
-    wait_until(lambda: engine.running() == 0, "the job to be over")
+    wait_until(lambda: engine.num_running() == 0, "the job to be over")
     assert record.report.finish_reason == "cancelled"
-    assert record.report.spoken == ()
+    assert record.report.history == ()
     services.node.drain()
     services.hangups.close()

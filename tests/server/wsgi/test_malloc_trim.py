@@ -12,7 +12,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.wsgi.malloc_trim import LONGEST, LOOK, REST, Tide
+from server.wsgi.malloc_trim import IDLE_SECONDS, MAX_INTERVAL, POLL_INTERVAL, TrimSchedule
 from tests.helpers.server import ROOT, Server, wait_until
 
 glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this C library is not glibc")
@@ -26,11 +26,11 @@ def resident():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
 
 working = True
-malloc_trim.keep_small(lambda: working)
+malloc_trim.start_trimming(lambda: working)
 pieces = [bytes(4000) for _ in range(50000)]
 kept = pieces[::50]
 del pieces
-time.sleep(3 * malloc_trim.LOOK)
+time.sleep(3 * malloc_trim.POLL_INTERVAL)
 full, working = resident(), False
 end = time.monotonic() + 60
 while resident() > full - 100 and time.monotonic() < end:
@@ -41,14 +41,14 @@ print(full - resident())
 
 @given(st.lists(st.tuples(st.integers(1, 200), st.integers(0, 200)), max_size=10))
 def test_memory_is_given_back_once_in_a_rest_and_seldom_in_long_work(stretches: list[tuple[int, int]]) -> None:
-    """After REST without work and not again while it lasts; before that only LONGEST after the last time."""
-    tide, now, last, owed = Tide(0.0), 0.0, 0.0, False
+    """After IDLE_SECONDS without work, once; before that only MAX_INTERVAL after the last trim."""
+    schedule, now, last, owed = TrimSchedule(0.0), 0.0, 0.0, False
     for work, rest in stretches:
         for quiet in (*[0] * work, *range(1, rest + 1)):
-            now += LOOK
+            now += POLL_INTERVAL
             owed = owed or not quiet
-            gave = tide.look(now, busy=not quiet)
-            assert gave == (owed and (quiet * LOOK >= REST or now - last >= LONGEST))
+            gave = schedule.poll(now, busy=not quiet)
+            assert gave == (owed and (quiet * POLL_INTERVAL >= IDLE_SECONDS or now - last >= MAX_INTERVAL))
             if gave:
                 last, owed = now, not quiet
 

@@ -7,15 +7,15 @@ import pytest
 from glmtts.checkpoint.loader import Model
 from glmtts.engine.synthesis.decode_runner import Drawing
 from glmtts.errors import EngineError
-from glmtts.models.llm.decoder import Row
+from glmtts.models.llm.decoder import DecodeRequest
 from glmtts.models.llm.prompt import LengthBounds
 
 STEPS = 12
 
 
-def row(seed: int, ids: int = 30, maximum: int = 100) -> Row:
+def row(seed: int, ids: int = 30, maximum: int = 100) -> DecodeRequest:
     """That does not end by itself within `STEPS`."""
-    return Row(tuple(5 + (seed + i) % 7 for i in range(ids)), LengthBounds(min(50, maximum), maximum), seed)
+    return DecodeRequest(tuple(5 + (seed + i) % 7 for i in range(ids)), LengthBounds(min(50, maximum), maximum), seed)
 
 
 def drawn(drawing: Drawing[str], rows: dict[int, str], steps: int = STEPS) -> dict[str, list[int | Exception | None]]:
@@ -28,7 +28,7 @@ def drawn(drawing: Drawing[str], rows: dict[int, str], steps: int = STEPS) -> di
     return found
 
 
-def fill(drawing: Drawing[str], slot: int, of: Row, slices: int) -> None:
+def fill(drawing: Drawing[str], slot: int, of: DecodeRequest, slices: int) -> None:
     for start in range(0, len(of.ids) - 1, slices):
         drawing.prefill(slot, of, start, slices)
 

@@ -74,9 +74,9 @@ def test_a_batch_that_fails_goes_on_row_by_row(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When no step works but with one row, every job still says what it says alone."""
-    extend, velocity = model.llm.extend, model.flow.velocity
+    extend, velocity = model.llm.forward_cached, model.flow.velocity
     too_many = torch.OutOfMemoryError("too many rows")
-    monkeypatch.setattr(model.llm, "extend", breaking(extend, lambda ids, *_, **__: len(ids) > 1, too_many))
+    monkeypatch.setattr(model.llm, "forward_cached", breaking(extend, lambda ids, *_, **__: len(ids) > 1, too_many))
     monkeypatch.setattr(model.flow, "velocity", breaking(velocity, lambda x, *_, **__: len(x) > 1, too_many))
     engine, asked = make_engine(), jobs(model)
     got = outcomes(engine, asked)
@@ -102,7 +102,7 @@ def test_a_row_that_cannot_be_drawn_fails_alone(
     def has_slot_1(ids: Tensor, *_: Any, rows: slice, **__: Any) -> bool:
         return ids.shape[1] == 1 and rows.start <= 1 < rows.stop
 
-    monkeypatch.setattr(model.llm, "extend", breaking(model.llm.extend, has_slot_1, error))
+    monkeypatch.setattr(model.llm, "forward_cached", breaking(model.llm.forward_cached, has_slot_1, error))
     engine, asked = make_engine(slots=3), jobs(model)
     got = outcomes(engine, asked)
     assert engine.stats().failures == 1
@@ -161,7 +161,7 @@ def test_a_fault_of_the_engine_itself_ends_what_runs_and_not_the_engine(
     assert {type(result) for result in outcomes(engine, asked)} == {EngineError}
     monkeypatch.undo()
     check(model, asked, outcomes(engine, asked), {})
-    assert engine.progress_age() < 60
+    assert engine.stalled_seconds() < 60
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -172,8 +172,8 @@ def test_work_that_nobody_does_shows_as_age(
     engine, asked = make_engine(threads=threads), jobs(model)[:1]
     monkeypatch.setattr(engine._scheduler, "next_prefill", lambda: None)
     handle = engine.submit(asked[0])
-    wait_until(lambda: engine.progress_age() > 0.5, "the age to grow")
+    wait_until(lambda: engine.stalled_seconds() > 0.5, "the age to grow")
     assert not handle.ended
     monkeypatch.undo()
     check(model, asked, [outcome(handle)], {})
-    wait_until(lambda: engine.progress_age() == 0.0, "the engine to rest")
+    wait_until(lambda: engine.stalled_seconds() == 0.0, "the engine to rest")

@@ -10,7 +10,7 @@ from transformers import LlamaConfig
 
 from glmtts.config import GenerationConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.llm.decoder import Decoder, Row, speak
+from glmtts.models.llm.decoder import Decoder, DecodeRequest, generate_tokens
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import LengthBounds, SpecialIds, length_bounds, prompt_layout
@@ -29,13 +29,13 @@ def decoder(
     """A decoder whose cache is NaN wherever no row has been let in."""
     llama = llama or tiny_llama()
     cache = KVCache(llama.config, slots, length)
-    cache.poison()
+    cache.fill_nan()
     return Decoder(llama, SPECIAL, generation, cache)
 
 
-def row(seed: int, text: int = 4, speech: int = 5, bounds: LengthBounds | None = None) -> Row:
+def row(seed: int, text: int = 4, speech: int = 5, bounds: LengthBounds | None = None) -> DecodeRequest:
     ids = prompt_layout([1, 2, 3], [(seed + i) % 10 for i in range(text)], [i % END for i in range(speech)], SPECIAL)
-    return Row(ids, bounds or LengthBounds(6, 30), seed)
+    return DecodeRequest(ids, bounds or LengthBounds(6, 30), seed)
 
 
 def draw(decoder: Decoder, steps: int) -> list[list[int]]:
@@ -61,32 +61,34 @@ def test_golden_tokens_alone_and_together() -> None:
         )
         bounds = length_bounds(len(text), GREEDY)
         assert bounds == LengthBounds(case["min_len"], case["max_len"])
-        rows.append(Row(prompt_layout(prompt_text, text, speech, special), bounds, seed=index))
+        rows.append(DecodeRequest(prompt_layout(prompt_text, text, speech, special), bounds, seed=index))
         expected.append(tokens + [special.speech_tokens] * (case["ended"] == "end token"))
     longest = max(len(r.ids) + r.bounds.maximum for r in rows)
     batch = Decoder(llama, special, GREEDY, KVCache(config, len(rows), longest))
     for slot, one in enumerate(rows):
-        batch.admit(slot, one, chunk=7)
+        batch.add(slot, one, chunk=7)
     together = draw(batch, longest)
     for slot, one in enumerate(rows):
         assert [token for token in together[slot] if token >= 0] == expected[slot]
         alone = Decoder(llama, special, GREEDY, KVCache(config, 1, longest))
-        assert list(speak(alone, one)) == [token for token in expected[slot] if token != special.speech_tokens]
+        assert list(generate_tokens(alone, one)) == [
+            token for token in expected[slot] if token != special.speech_tokens
+        ]
 
 
 def test_a_row_draws_the_same_whatever_its_slot_and_neighbours() -> None:
     """Same seed, same tokens: alone, in another slot, admitted late, beside rows that come and go."""
     llama = tiny_llama()
-    alone = {seed: list(speak(decoder(llama=llama), row(seed, text=seed))) for seed in (3, 4, 5)}
+    alone = {seed: list(generate_tokens(decoder(llama=llama), row(seed, text=seed))) for seed in (3, 4, 5)}
     assert all(6 <= len(tokens) <= 30 for tokens in alone.values())
     batch = decoder(4, llama=llama)
-    batch.admit(2, row(3, text=3))
+    batch.add(2, row(3, text=3))
     first = draw(batch, 4)
-    batch.admit(0, row(4, text=4))
+    batch.add(0, row(4, text=4))
     second = draw(batch, 5)
     batch.release(0)
-    batch.admit(0, row(5, text=5))
-    batch.admit(3, row(4, text=4))
+    batch.add(0, row(5, text=5))
+    batch.add(3, row(4, text=4))
     third = draw(batch, 40)
     assert until_end(first[2] + second[2] + third[2]) == alone[3]
     assert until_end(second[0]) == alone[4][:5]
@@ -100,7 +102,7 @@ def test_seed_and_segment_choose_the_tokens() -> None:
     bounds = LengthBounds(20, 20)
     base = row(3, bounds=bounds)
     rows = [base, replace(base, seed=4), replace(base, segment=1), replace(base, seed=2**63 - 1), base]
-    one, other_seed, other_segment, huge_seed, again = (tuple(speak(decoder(), r)) for r in rows)
+    one, other_seed, other_segment, huge_seed, again = (tuple(generate_tokens(decoder(), r)) for r in rows)
     assert one == again
     assert len({one, other_seed, other_segment, huge_seed}) == 4
 
@@ -110,16 +112,16 @@ def test_prefill_between_the_steps_of_others() -> None:
     llama = tiny_llama()
     long, short = row(1, text=9, speech=30), row(2)
     batch = decoder(2, llama=llama)
-    batch.admit(0, short)
-    batch.prepare(1, long)
+    batch.add(0, short)
+    batch.reserve(1, long)
     drawn = []
     for start in range(0, len(long.ids) - 1, 8):
         batch.prefill(1, long, start, 8)
         drawn += draw(batch, 1)[0]
-    batch.begin(1, long)
+    batch.activate(1, long)
     rest = draw(batch, 40)
-    assert until_end(rest[1]) == list(speak(decoder(llama=llama), long))
-    assert until_end(drawn + rest[0]) == list(speak(decoder(llama=llama), short))
+    assert until_end(rest[1]) == list(generate_tokens(decoder(llama=llama), long))
+    assert until_end(drawn + rest[0]) == list(generate_tokens(decoder(llama=llama), short))
 
 
 @torch.no_grad()
@@ -128,7 +130,7 @@ def certain(llama: Llama, special_id: int, weight: float = 100.0) -> Llama:
     llama.lm_head.weight.zero_()
     llama.lm_head.weight[special_id] = weight
     llama.model.embed_tokens.weight.abs_().add_(1.0)
-    for layer in llama.model.blocks():
+    for layer in llama.model.decoder_layers():
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
     return llama
@@ -139,7 +141,7 @@ def certain(llama: Llama, special_id: int, weight: float = 100.0) -> Llama:
 def test_the_end_is_not_drawn_below_the_minimum(generation: GenerationConfig, minimum: int) -> None:
     """A model that wants nothing but to end draws exactly its minimum of speech, then the end, then is idle."""
     eager = decoder(generation=generation, llama=certain(tiny_llama(), SPECIAL.eoa))
-    eager.admit(0, row(1, bounds=LengthBounds(minimum, 30)))
+    eager.add(0, row(1, bounds=LengthBounds(minimum, 30)))
     drawn = draw(eager, minimum + 4)[0]
     assert all(0 <= token < END for token in drawn[:minimum])
     assert drawn[minimum:] == [END, -1, -1, -1]
@@ -148,7 +150,7 @@ def test_the_end_is_not_drawn_below_the_minimum(generation: GenerationConfig, mi
 def test_the_maximum_ends_a_row_without_the_end_token() -> None:
     """A model that never ends draws its maximum and is idle then; nothing pretends that it finished."""
     endless = decoder(llama=certain(tiny_llama(), SPECIAL.ats + 3))
-    endless.admit(0, row(1, bounds=LengthBounds(2, 9)))
+    endless.add(0, row(1, bounds=LengthBounds(2, 9)))
     drawn = draw(endless, 12)[0]
     assert len(until_end(drawn)) == 9
     assert drawn[9:] == [-1, -1, -1]
@@ -159,7 +161,7 @@ def test_a_row_remembers_what_it_drew(tau_r: float) -> None:
     """The nucleus of this model is one token; only the rule against repetition lets others through."""
     generation = GenerationConfig(top_p=0.3, tau_r=tau_r)
     liking = decoder(generation=generation, llama=certain(tiny_llama(), SPECIAL.ats + 3, weight=0.125))
-    liking.admit(0, row(1, bounds=LengthBounds(30, 30)))
+    liking.add(0, row(1, bounds=LengthBounds(30, 30)))
     drawn = draw(liking, 30)[0]
     assert drawn[0] == 3
     assert (len(set(drawn)) > 3) if tau_r == 0.1 else (set(drawn) == {3})
@@ -168,7 +170,7 @@ def test_a_row_remembers_what_it_drew(tau_r: float) -> None:
 def test_only_speech_and_the_end_are_drawn() -> None:
     """However much the model prefers a text id, it is not drawn."""
     stubborn = decoder(llama=certain(tiny_llama(), 5))
-    stubborn.admit(0, row(1, bounds=LengthBounds(20, 20)))
+    stubborn.add(0, row(1, bounds=LengthBounds(20, 20)))
     assert all(0 <= token < END for token in draw(stubborn, 20)[0])
 
 
@@ -177,21 +179,21 @@ def test_an_ended_row_stays_in_its_slot_however_long_the_host_looks_away() -> No
     llama = tiny_llama()
     tight = row(1, bounds=LengthBounds(3, 3))
     full = decoder(length=len(tight.ids) + 3, llama=llama)
-    full.admit(0, tight)
+    full.add(0, tight)
     drawn = draw(full, 60)[0]
     assert len(until_end(drawn)) == 3
     assert set(drawn[3:]) == {-1}
-    assert list(speak(full, tight)) == drawn[:3]
+    assert list(generate_tokens(full, tight)) == drawn[:3]
 
 
 def test_a_reader_who_leaves_frees_the_slot() -> None:
     """Closing the iterator of one row lets the next one draw as if it had never been."""
     shared = decoder()
-    tokens = speak(shared, row(1))
+    tokens = generate_tokens(shared, row(1))
     next(tokens)
     tokens.close()  # type: ignore[attr-defined]  # a generator is what it is
     assert draw(shared, 2) == [[-1, -1]]
-    assert list(speak(shared, row(2))) == list(speak(decoder(), row(2)))
+    assert list(generate_tokens(shared, row(2))) == list(generate_tokens(decoder(), row(2)))
 
 
 def test_logits_are_those_of_the_whole_pass() -> None:
@@ -199,7 +201,7 @@ def test_logits_are_those_of_the_whole_pass() -> None:
     llama = tiny_llama()
     one = row(1, bounds=LengthBounds(0, 5))
     shared = decoder(llama=llama)
-    shared.admit(0, one)
+    shared.add(0, one)
     with torch.no_grad():
         whole = llama(torch.tensor([one.ids])).logits[0, -1]
     expected = torch.cat([whole[SPECIAL.ats : SPECIAL.ate + 1], whole[SPECIAL.eoa : SPECIAL.eoa + 1]])
@@ -221,7 +223,7 @@ def test_a_step_waits_for_nothing(fixed_shape: bool) -> None:
     cache = KVCache(llama.config, 3, 96, device="meta")
     valueless = Decoder(llama, SPECIAL, SAMPLED, cache, fixed_shape=fixed_shape)
     for slot in range(2):
-        valueless.admit(slot, row(slot))
+        valueless.add(slot, row(slot))
     for _ in range(3):
         drawn = valueless.step()
     assert drawn.shape == (3,)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from glmtts.config import GenerationConfig
 from glmtts.errors import InputError, TextError
-from glmtts.models.llm.history import History, check_spoken
+from glmtts.models.llm.history import History, check_history
 from glmtts.models.llm.prompt import LengthBounds
 
 OFFICIAL = GenerationConfig()
@@ -52,7 +52,7 @@ def test_an_empty_segment_leaves_no_trace() -> None:
 @pytest.mark.parametrize(("new", "kept"), [(30, 2), (31, 1), (54, 1), (55, 0), (90, 0)])
 def test_the_oldest_are_dropped_beyond_750_tokens(new: int, kept: int) -> None:
     """Oldest first, the voice never: while speech tokens + int(ratio × new ids), ratio before dropping, exceed 750."""
-    history = History(ids(10, 0), ids(100, 0), OFFICIAL, slot=10**6)
+    history = History(ids(10, 0), ids(100, 0), OFFICIAL, max_positions=10**6)
     history.add(ids(25, 1), ids(200, 1))
     history.add(ids(25, 2), ids(200, 2))
     ratio = 500 / 60
@@ -66,7 +66,7 @@ def test_the_oldest_are_dropped_beyond_750_tokens(new: int, kept: int) -> None:
 
 def test_what_is_dropped_stays_dropped() -> None:
     """A later, shorter segment does not get a dropped one back."""
-    history = History((1,), (1,), OFFICIAL, slot=10**6)
+    history = History((1,), (1,), OFFICIAL, max_positions=10**6)
     history.add(ids(10, 6), ids(400, 6))
     assert 6 not in history.prompt(ids(50, 9)).text
     assert 6 not in history.prompt((9,)).text
@@ -74,7 +74,7 @@ def test_what_is_dropped_stays_dropped() -> None:
 
 def test_history_makes_room_in_the_slot() -> None:
     """Earlier segments are dropped while the new one's longest form does not fit beside them."""
-    history = History((1,), (1,), OFFICIAL, slot=300)
+    history = History((1,), (1,), OFFICIAL, max_positions=300)
     history.add(ids(10, 6), ids(100, 6))
     assert 6 in history.prompt(ids(8, 9)).text  # 2 + 110 + 8 + 1 + 160 = 281
     assert 6 not in history.prompt(ids(9, 9)).text  # 302
@@ -82,7 +82,7 @@ def test_history_makes_room_in_the_slot() -> None:
 
 def test_the_maximum_is_cut_to_what_is_left() -> None:
     """After a long voice prompt a segment may say as much as the slot has left, and is refused below its minimum."""
-    history = History(ids(100, 1), ids(150, 1), OFFICIAL, slot=300)
+    history = History(ids(100, 1), ids(150, 1), OFFICIAL, max_positions=300)
     assert history.prompt(ids(10, 9)).bounds == LengthBounds(20, 39)
     with pytest.raises(TextError, match="shorter"):
         history.prompt(ids(20, 9))
@@ -98,20 +98,20 @@ def test_a_history_goes_on_from_what_another_remembers(segments: list[tuple[int,
     whole, handed = fresh(), fresh()
     for number, (text, speech) in enumerate(segments):
         if number == cut:
-            taken = handed.spoken
+            taken = handed.segments
             handed = fresh()
             for spoken in taken:
                 handed.add(*spoken)
         assert handed.prompt(ids(text, number)) == whole.prompt(ids(text, number))
         whole.add(ids(text, number), ids(speech, number))
         handed.add(ids(text, number), ids(speech, number))
-    assert handed.spoken == whole.spoken
+    assert handed.segments == whole.segments
 
 
 @pytest.mark.parametrize("spoken", [((5,), (3,)), ((-1,), ()), ((0, 4), (2, -1))])
 def test_ids_that_the_model_has_not_are_refused(spoken: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     """They come from outside, and an embedding has no row for them."""
-    check_spoken([((0, 4), (0, 2)), ((), ())], vocabulary=5, speech_tokens=3)
-    with pytest.raises(InputError, match="this model has 0 to") as caught:
-        check_spoken([((1,), (1,)), spoken], vocabulary=5, speech_tokens=3)
+    check_history([((0, 4), (0, 2)), ((), ())], vocabulary=5, speech_tokens=3)
+    with pytest.raises(InputError, match=r"expected (text ids|speech tokens) 0 to") as caught:
+        check_history([((1,), (1,)), spoken], vocabulary=5, speech_tokens=3)
     assert caught.value.field == "continuation"

@@ -16,9 +16,9 @@ LENGTH = 24
 def poisoned(llama: Llama, slots: int) -> KVCache:
     """A cache of NaN with all slots claimed; behind the claim lies finite rubbish, so that any stale read shows."""
     cache = KVCache(llama.config, slots, LENGTH)
-    cache.poison()
+    cache.fill_nan()
     for slot in range(slots):
-        cache.claim(slot)
+        cache.reset_slot(slot)
     cache.kv.copy_(torch.randn_like(cache.kv) * 1e4)
     return cache
 
@@ -42,8 +42,8 @@ def test_cached_decode_equals_the_whole_pass(llama: Llama) -> None:
     """Prefill and then one id at a time gives the hidden states of the whole sequence."""
     ids = torch.randint(0, 60, (3, 12))
     cache = poisoned(llama, 3)
-    parts = [llama.extend(ids[:, :5], ints(0, 0, 0), cache, length=5)]
-    parts += [llama.extend(ids[:, [at]], ints(at, at, at), cache, length=at + 1) for at in range(5, 12)]
+    parts = [llama.forward_cached(ids[:, :5], ints(0, 0, 0), cache, length=5)]
+    parts += [llama.forward_cached(ids[:, [at]], ints(at, at, at), cache, length=at + 1) for at in range(5, 12)]
     torch.testing.assert_close(torch.cat(parts, dim=1), whole(llama, ids), atol=1e-5, rtol=1e-4)
 
 
@@ -54,9 +54,9 @@ def test_a_prefill_in_chunks_equals_the_whole(llama: Llama, chunk: int) -> None:
     ids = torch.randint(0, 60, (1, 11))
     cut, one = poisoned(llama, 2), poisoned(llama, 2)
     row = slice(1, 2)
-    expected = llama.extend(ids, ints(0), one, length=11, rows=row)
+    expected = llama.forward_cached(ids, ints(0), one, length=11, rows=row)
     parts = [
-        llama.extend(piece, ints(start * chunk), cut, length=min(start * chunk + chunk, 11), rows=row)
+        llama.forward_cached(piece, ints(start * chunk), cut, length=min(start * chunk + chunk, 11), rows=row)
         for start, piece in enumerate(ids.split(chunk, dim=1))
     ]
     torch.testing.assert_close(torch.cat(parts, dim=1), expected, atol=1e-5, rtol=1e-4)
@@ -70,10 +70,10 @@ def test_rows_at_different_positions_equal_each_alone(llama: Llama) -> None:
     prompts = [torch.randint(0, 60, (1, n)) for n in lengths]
     cache = poisoned(llama, 3)
     for slot, prompt in enumerate(prompts):
-        llama.extend(prompt[:, :-1], ints(0), cache, length=LENGTH, rows=slice(slot, slot + 1))
+        llama.forward_cached(prompt[:, :-1], ints(0), cache, length=LENGTH, rows=slice(slot, slot + 1))
     before = cache.kv.clone()
     at = ints(*lengths) - 1
-    got = llama.extend(torch.cat([p[:, -1:] for p in prompts]), at, cache, length=LENGTH)
+    got = llama.forward_cached(torch.cat([p[:, -1:] for p in prompts]), at, cache, length=LENGTH)
     for slot, prompt in enumerate(prompts):
         torch.testing.assert_close(got[slot], whole(llama, prompt)[0, -1:], atol=1e-5, rtol=1e-4)
     changed = (cache.kv != before).any(dim=(1, 2, 4))
@@ -86,8 +86,8 @@ def test_a_prefill_padded_on_the_right_equals_each_alone(llama: Llama) -> None:
     lengths = [4, 7]
     ids = torch.randint(0, 60, (2, 8))
     cache = poisoned(llama, 2)
-    got = llama.extend(ids[:, :7], ints(0, 0), cache, length=7)
-    step = llama.extend(ids[:, 7:], ints(*lengths), cache, length=8)
+    got = llama.forward_cached(ids[:, :7], ints(0, 0), cache, length=7)
+    step = llama.forward_cached(ids[:, 7:], ints(*lengths), cache, length=8)
     for row, n in enumerate(lengths):
         alone = torch.cat([ids[[row], :n], ids[[row], 7:]], dim=1)
         torch.testing.assert_close(got[row, :n], whole(llama, alone)[0, :n], atol=1e-5, rtol=1e-4)
@@ -100,19 +100,19 @@ def test_a_broken_neighbour_spoils_nobody(llama: Llama) -> None:
     ids = torch.randint(0, 60, (2, 6))
     cache = poisoned(llama, 2)
     cache.kv[0] = float("nan")
-    got = llama.extend(ids, ints(0, 0), cache, length=LENGTH)
+    got = llama.forward_cached(ids, ints(0, 0), cache, length=LENGTH)
     assert got[0].isnan().any(), "the poison must be in reach, or this test proves nothing"
     torch.testing.assert_close(got[1], whole(llama, ids)[1], atol=1e-5, rtol=1e-4)
-    cache.claim(0)
-    got = llama.extend(ids, ints(0, 0), cache, length=LENGTH)
+    cache.reset_slot(0)
+    got = llama.forward_cached(ids, ints(0, 0), cache, length=LENGTH)
     torch.testing.assert_close(got, whole(llama, ids), atol=1e-5, rtol=1e-4)
 
 
 def test_claim_cleans_one_slot_only() -> None:
     """A claimed slot is all zeros; the others keep what they hold."""
     cache = KVCache(tiny_llama().config, 3, LENGTH)
-    cache.poison()
-    cache.claim(1)
+    cache.fill_nan()
+    cache.reset_slot(1)
     assert cache.kv[1].abs().max() == 0
     assert cache.kv[[0, 2]].isnan().all()
 

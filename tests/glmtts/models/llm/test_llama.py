@@ -112,8 +112,8 @@ def test_attention_weights_can_be_trained_on() -> None:
         torch.testing.assert_close(probs.sum(-1), torch.ones(2, 4, 7))
         assert probs.triu(1).abs().max() == 0
     out.attention[1][:, :2, :, 0].sum().backward()
-    assert llama.model.blocks()[1].self_attn.k_proj.weight.grad.abs().max() > 0
-    assert llama.model.blocks()[2].self_attn.k_proj.weight.grad is None
+    assert llama.model.decoder_layers()[1].self_attn.k_proj.weight.grad.abs().max() > 0
+    assert llama.model.decoder_layers()[2].self_attn.k_proj.weight.grad is None
 
 
 def test_trains_after_an_inference_pass_and_under_autocast() -> None:
@@ -141,7 +141,7 @@ def test_fusing_changes_no_number_no_name_and_no_memory(changes: dict[str, Any])
     after = llama.state_dict()
     assert set(after) == set(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
-    attention = llama.model.blocks()[0].self_attn
+    attention = llama.model.decoder_layers()[0].self_attn
     storages = {part.weight.untyped_storage().data_ptr() for part in (attention.q_proj, attention.k_proj)}
     assert len(storages) == 1
 

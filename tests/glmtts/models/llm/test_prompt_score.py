@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from glmtts.models.llm.prompt import SpecialIds
-from glmtts.models.llm.prompt_score import surprise
+from glmtts.models.llm.prompt_score import prompt_nll
 from tests.helpers.tiny_llama import tiny_llama
 
 SPECIAL = SpecialIds(ats=20, ate=59, boa=2, eoa=1, pad=0)
@@ -18,7 +18,7 @@ def test_who_knows_nothing_is_surprised_evenly() -> None:
     """Without an opinion each of 60 ids has a share of 1/60."""
     llama = tiny_llama()
     torch.nn.init.zeros_(llama.lm_head.weight)
-    assert surprise(llama, SPECIAL, (5, 6, 7), (3, 0, 39)) == pytest.approx(math.log(60))
+    assert prompt_nll(llama, SPECIAL, (5, 6, 7), (3, 0, 39)) == pytest.approx(math.log(60))
 
 
 def test_it_is_the_mean_over_the_speech_alone() -> None:
@@ -31,5 +31,5 @@ def test_it_is_the_mean_over_the_speech_alone() -> None:
             -float(llama(torch.tensor([ids[: len(ids) - left]])).logits[0, -1].log_softmax(-1)[ids[len(ids) - left]])
             for left in range(len(speech), 0, -1)
         ]
-    assert surprise(llama, SPECIAL, text, speech) == pytest.approx(sum(one_by_one) / 4, rel=1e-4)
-    assert surprise(llama, SPECIAL, (7, 6, 5), speech) != pytest.approx(sum(one_by_one) / 4, rel=1e-2)
+    assert prompt_nll(llama, SPECIAL, text, speech) == pytest.approx(sum(one_by_one) / 4, rel=1e-4)
+    assert prompt_nll(llama, SPECIAL, (7, 6, 5), speech) != pytest.approx(sum(one_by_one) / 4, rel=1e-2)

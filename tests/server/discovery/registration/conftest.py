@@ -1,4 +1,4 @@
-"""A real agent, a port that answers /health, and registries that have left by the end of a test."""
+"""A real agent, a port that answers /health, and registrations that have left by the end of a test."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from server.discovery.registration import Registry
+from server.discovery.registration import ConsulRegistration
 from tests.helpers.consul import Agent, running_agent
-from tests.helpers.registry import INFO, Join, settings
+from tests.helpers.registration import Join, settings
+
+OnChange = Callable[[str, str], None]
 
 
 class Healthy(BaseHTTPRequestHandler):
@@ -30,7 +32,7 @@ class Healthy(BaseHTTPRequestHandler):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same rules, in less time."""
-    monkeypatch.setattr("server.discovery.registration.LONGEST_BEAT", 0.4)
+    monkeypatch.setattr("server.discovery.registration.MAX_HEARTBEAT_INTERVAL", 0.4)
     monkeypatch.setattr("server.discovery.registration.BACKOFF_CAP", 0.5)
 
 
@@ -61,14 +63,12 @@ def agent(shared_agent: Agent) -> Iterator[Agent]:
 
 @pytest.fixture
 def join() -> Iterator[Join]:
-    """Makes registries that have left by the end of the test."""
+    """Makes registrations that have left by the end of the test."""
     with ExitStack() as stack:
 
-        def make(
-            address: str, port: int, *, age: Callable[[], float] = lambda: 0.0, note: Any = None, **more: Any
-        ) -> Registry:
-            registry = Registry(settings(address, **more), INFO, age, port, on_change=note)
-            stack.callback(registry.deregister)
-            return registry
+        def make(address: str, port: int, *, on_change: OnChange | None = None, **more: Any) -> ConsulRegistration:
+            registration = ConsulRegistration(settings(address, port=port, **more), on_change=on_change)
+            stack.callback(registration.deregister)
+            return registration
 
         yield make

@@ -6,18 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 from glmtts.engine.api import EngineInfo
-from server.discovery.registration import Registry
+from server.discovery.registration import ConsulRegistration
 from server.settings import Settings
 
 INFO = EngineInfo("nano", "0.3", ("zh", "en"), (24000,), ("streaming",), "cpu", 1)
 
-Join = Callable[..., Registry]
+Join = Callable[..., ConsulRegistration]
 
 
 def settings(address: str, **more: Any) -> Settings:
     """Short intervals, a cluster on loopback."""
-    quick = {"health_interval": 1, "ttl": 2, "loopback_cluster": True, "node_name": "here"}
+    quick = {"health_interval": 1, "consul_ttl": 2, "loopback_cluster": True, "node_name": "here"}
     return Settings(**{"consul_addr": address, **quick, **more})
+
+
+def progressing() -> float:
+    """The age of an engine that has just made progress, in seconds."""
+    return 0.0
 
 
 def own(port: int) -> str:
