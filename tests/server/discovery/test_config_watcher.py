@@ -106,9 +106,7 @@ def test_existing_documents_are_applied_when_start_returns(agent: Agent, watch: 
     assert watched.changes == {("limits", "applied"): 1}
 
 
-def test_a_change_is_applied_while_the_query_blocks(
-    agent: Agent, watch: Watch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_change_is_applied_during_a_query(agent: Agent, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
     """Without a restart, in less than 2 s; one log line and one count per change, none for an unchanged value."""
     watched = watch(agent).start()
     took = []
