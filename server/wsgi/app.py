@@ -48,7 +48,7 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
     """
     metrics = Metrics()
     shared = ClusterConfig(settings)
-    registry = ConsulRegistration(settings, None, lambda: 0.0, settings.port)
+    registry = ConsulRegistration(settings)
     remote = ConfigWatcher(settings, shared, metrics.observe_config_change) if settings.consul else None
     began = time.monotonic()
 
@@ -118,7 +118,7 @@ def _watch(services: Services, registry: ConsulRegistration, remote: ConfigWatch
         lambda: float(remote.failures) if remote else 0.0,
     )
     metrics.register(
-        collectors.DiscoveryCollector(registry.state, lambda: registry.counts),
+        collectors.DiscoveryCollector(registry.status, lambda: registry.counts),
         collectors.VoiceCacheCollector(services.cache.stats),
         collectors.EngineCollector(lambda: node.engine.stats() if node.info else None),
     )
