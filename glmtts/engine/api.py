@@ -127,7 +127,7 @@ class Engine(Protocol):
         """
         ...
 
-    def make_voice(self, recording: bytes, transcript: str) -> Voice:
+    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
         """Turns an encoded recording (any format soundfile reads) into a voice; raises AudioError when it is unfit."""
         ...
 

@@ -13,7 +13,7 @@ from flask import Request
 
 from glmtts.engine.api import Engine
 from glmtts.text.characters import is_hanzi
-from glmtts.voice.reference_audio import load_recording
+from glmtts.voice.reference_audio import load_reference_audio
 from server.errors import ApiError
 from server.http import parsing
 from server.http.context import Services
@@ -52,7 +52,7 @@ def prepare_default(services: Services, engine: Engine) -> None:
 
 def to_flac(recording: bytes) -> bytes:
     """A recording in any format to one of the same rate: FLAC, mono, 24 bits, so that nothing audible is lost."""
-    wave, rate = load_recording(recording)
+    wave, rate = load_reference_audio(recording)
     buffer = io.BytesIO()
     soundfile.write(buffer, wave, rate, format="FLAC", subtype="PCM_24")
     return buffer.getvalue()
