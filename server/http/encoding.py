@@ -164,9 +164,15 @@ class Encoder:
 
 def make_encoder(format: Format, source_rate: int, sample_rate: int, *, streamed: bool) -> Encoder:
     """An encoder from waveforms at `source_rate` to a file at `sample_rate`, both in Hz."""
-    containers = {"wav": WavContainer, "flac": FlacContainer}
-    container = PcmContainer() if format == "pcm" else containers[format](sample_rate, streamed=streamed)
-    return Encoder(container, source_rate, sample_rate)
+    return Encoder(_make_container(format, sample_rate, streamed=streamed), source_rate, sample_rate)
+
+
+def _make_container(format: Format, sample_rate: int, *, streamed: bool) -> Container:
+    if format == "pcm":
+        return PcmContainer()
+    if format == "wav":
+        return WavContainer(sample_rate, streamed=streamed)
+    return FlacContainer(sample_rate, streamed=streamed)
 
 
 def native_rate(sample_rate: int, native_rates: Iterable[int]) -> int:

@@ -112,7 +112,11 @@ def _read_errors(max_body_bytes: int) -> Iterator[None]:
     try:
         yield
     except (ClientDisconnected, ParseException) as error:
-        got = str(error) if isinstance(error, ParseException) else "only a part of it"
+        got = (
+            str(error)
+            if isinstance(error, ParseException)
+            else "only a part: the client disconnected or stopped sending"
+        )
         raise ApiError(400, "incomplete_body", f"body: expected the whole body, got {got}") from None
     except RequestEntityTooLarge:
         raise too_large(max_body_bytes) from None

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from glmtts.engine.stats import EngineStats, Tally
-from server.discovery.registration import State
+from server.discovery.registration_state import Status
 from server.observability import device
 from server.voices.cache import CacheStats
 
@@ -30,7 +30,7 @@ class DiscoveryCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         held = self._state()
         states = GaugeMetricFamily("glmtts_consul_state", "1 for the state of discovery that holds.", labels=["state"])
-        for name in get_args(State):
+        for name in get_args(Status):
             states.add_metric([name], float(name == held))
         yield states
         events = CounterMetricFamily("glmtts_consul_events", "What happened with Consul so far.", labels=["event"])

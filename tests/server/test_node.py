@@ -26,9 +26,8 @@ class Diary:
     def deregister_stale(self) -> None:
         self.lines.append("remove own")
 
-    def start(self, info: EngineInfo | None = None, progress_age: Callable[[], float] | None = None) -> None:
-        assert info is not None
-        assert progress_age is not None
+    def start(self, info: EngineInfo, progress_age: Callable[[], float]) -> None:
+        assert progress_age() == 0.0
         self.lines.append(f"register {info.model}")
 
     def deregister(self, timeout: float = 3.0) -> bool:

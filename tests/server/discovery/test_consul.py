@@ -78,25 +78,25 @@ def test_tokens_come_from_a_file_and_change_there(
     file = tmp_path / "token"
     file.write_text("00000000-0000-0000-0000-00000000beef")
     port = free_ports(1)[0]
-    registry = ConsulRegistration(agent_settings(guarded, consul_token_file=file), INFO, lambda: 0.0, port)
+    registration = ConsulRegistration(agent_settings(guarded, port=port, consul_token_file=file))
     try:
-        registry.deregister_stale()
-        registry.start()
-        eventually(lambda: registry.counts["failures"] >= 2)
-        assert (registry.state(), guarded.listed()) == ("retrying", {})
+        registration.deregister_stale()
+        registration.start(INFO, lambda: 0.0)
+        eventually(lambda: registration.counts["failures"] >= 2)
+        assert (registration.status(), guarded.listed()) == ("retrying", {})
         first = guarded.new_token({"Name": "first", "Rules": POLICY})
         file.write_text(f"{first}\n")
-        eventually(lambda: registry.state() == "registered")
-        made = registry.counts["registrations"]
+        eventually(lambda: registration.status() == "registered")
+        made = registration.counts["registrations"]
         second = guarded.new_token({"Name": "second", "Rules": POLICY})
         file.write_text(second)
-        eventually(lambda: registry.counts["registrations"] > made)
+        eventually(lambda: registration.counts["registrations"] > made)
         file.unlink()
-        beats = registry.counts["heartbeats"]
-        eventually(lambda: registry.counts["heartbeats"] > beats + 1)
-        assert registry.state() == "registered", "a file that is being replaced keeps the last token"
+        beats = registration.counts["heartbeats"]
+        eventually(lambda: registration.counts["heartbeats"] > beats + 1)
+        assert registration.status() == "registered", "a file that is being replaced keeps the last token"
     finally:
-        assert registry.deregister()
+        assert registration.deregister()
     assert guarded.listed() == {}
     assert "Consul denies it" in caplog.text
     for token in ("beef", first, second):
@@ -107,21 +107,18 @@ def test_a_catalogue_that_hides_us_is_told(guarded: Agent) -> None:
     """A yes of the agent is not believed: without a look at the catalogue the state says what the token lacks."""
     token = guarded.new_token({"Name": "blind", "Rules": 'service "glm-tts" { policy = "write" }'})
     reasons: list[str] = []
-    registry = ConsulRegistration(
-        agent_settings(guarded, consul_token=SecretStr(token)),
-        INFO,
-        lambda: 0.0,
-        free_ports(1)[0],
+    registration = ConsulRegistration(
+        agent_settings(guarded, port=free_ports(1)[0], consul_token=SecretStr(token)),
         on_change=lambda _, reason: reasons.append(reason),
     )
     try:
-        registry.start()
-        eventually(lambda: registry.state() == "retrying")
-        eventually(lambda: registry.counts["heartbeats"] >= 3)
-        assert registry.counts["registrations"] == 1, "again and again would restart the HTTP check before it ran"
+        registration.start(INFO, lambda: 0.0)
+        eventually(lambda: registration.status() == "retrying")
+        eventually(lambda: registration.counts["heartbeats"] >= 3)
+        assert registration.counts["registrations"] == 1, "again and again would restart the HTTP check before it ran"
         assert "node:read" in reasons[0]
     finally:
-        assert registry.deregister()
+        assert registration.deregister()
 
 
 def agent_settings(agent: Agent, **more: Any) -> Settings:
