@@ -26,8 +26,8 @@ class Diary:
     def deregister_stale(self) -> None:
         self.lines.append("remove own")
 
-    def start(self, info: EngineInfo, progress_age: Callable[[], float]) -> None:
-        assert progress_age() == 0.0
+    def start(self, info: EngineInfo, stalled_seconds: Callable[[], float]) -> None:
+        assert stalled_seconds() == 0.0
         self.lines.append(f"register {info.model}")
 
     def deregister(self, timeout: float = 3.0) -> bool:
