@@ -21,7 +21,7 @@ from flask import Flask
 
 import app
 from server import settings as setup
-from server.http.context import Services
+from server.http.context import AppContext
 from server.http.routes import make_routes
 from server.settings import Settings
 from server.wsgi.gunicorn_app import Program
@@ -57,7 +57,7 @@ def container() -> dict[str, Any]:
 
 def paths() -> set[str]:
     server = Flask("routes")
-    server.register_blueprint(make_routes(cast(Services, None)))  # only its rules are read: nothing is called
+    server.register_blueprint(make_routes(cast(AppContext, None)))  # only its rules are read: nothing is called
     return {rule.rule for rule in server.url_map.iter_rules()}
 
 
