@@ -128,7 +128,7 @@ class Engine(Protocol):
         ...
 
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
-        """Makes a voice from encoded audio (any format soundfile reads) and its text; AudioError if it is unsuitable."""
+        """Makes a voice from encoded audio (any format soundfile reads) and its text; AudioError if it is unusable."""
         ...
 
     def submit(self, job: Job) -> Handle:
