@@ -128,7 +128,7 @@ class Engine(Protocol):
         ...
 
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
-        """Turns an encoded recording (any format soundfile reads) into a voice; raises AudioError when it is unfit."""
+        """Makes a voice from encoded audio (any format soundfile reads) and its text; AudioError if it is unusable."""
         ...
 
     def submit(self, job: Job) -> Handle:

@@ -98,7 +98,7 @@ def test_more_sigterms_change_nothing(voices: Path) -> None:
     with Server(SLOW, voices=voices) as server, started(server) as stream:
         os.kill(server.process.pid, signal.SIGTERM)
         wait_until(lambda: server.log("Draining: no new work"), "the drain")
-        for process in (server.process.pid, server.wsgi.worker(), server.process.pid):
+        for process in (server.process.pid, server.worker(), server.process.pid):
             os.kill(process, signal.SIGTERM)
         assert len(stream.content) == 10 * 24000 * 2
         assert server.process.wait(60) == 0
@@ -177,10 +177,10 @@ def test_sigquit_leaves_at_once(voices: Path, how: signal.Signals) -> None:
 def test_a_killed_worker_is_replaced(voices: Path) -> None:
     """The successor loads and serves; the port was answered meanwhile by nobody else."""
     with Server(voices=voices) as server:
-        first = server.wsgi.worker()
+        first = server.worker()
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: len(server.log("Model loaded successfully")) == 2, "the successor")
-        assert server.wsgi.worker() != first
+        assert server.worker() != first
         assert requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60).status_code == 200
 
 
@@ -195,7 +195,7 @@ def test_a_worker_does_not_outlive_the_program(voices: Path) -> None:
 def test_sighup_starts_no_second_worker(voices: Path) -> None:
     """Two workers would be two nodes with one id."""
     with Server(voices=voices) as server:
-        first = server.wsgi.worker()
+        first = server.worker()
         os.kill(server.process.pid, signal.SIGHUP)
         assert requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60).status_code == 200
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
