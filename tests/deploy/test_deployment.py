@@ -24,7 +24,7 @@ from server import settings as setup
 from server.http.context import AppContext
 from server.http.routes import make_routes
 from server.settings import Settings
-from server.wsgi.gunicorn_app import Program
+from server.wsgi.gunicorn_app import GunicornApp
 from server.wsgi.worker import Worker
 from tests.helpers.promql import series
 from tests.helpers.server import ROOT, Server
@@ -41,7 +41,7 @@ DOCKERFILE = TEXTS["deploy/Dockerfile"]
 UNIT = TEXTS["deploy/systemd/glm-tts@.service"]
 NOMAD = TEXTS["deploy/nomad/glm-tts.nomad.hcl"]
 PORT: int = Settings.model_fields["port"].default
-LONGEST_DRAIN: int = Program(Settings(), lambda: pytest.fail("not loaded here"), None).cfg.graceful_timeout
+LONGEST_DRAIN: int = GunicornApp(Settings(), lambda: pytest.fail("not loaded here"), None).cfg.graceful_timeout
 """Seconds after SIGTERM at which the program itself gives up, as it is configured by default."""
 
 

@@ -16,9 +16,9 @@ class Counting(FakeEngine):
         super().__init__()
         self.made: list[str] = []
 
-    def make_voice(self, recording: bytes, transcript: str) -> Voice:
-        self.made.append(transcript)
-        return super().make_voice(recording, transcript)
+    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
+        self.made.append(reference_text)
+        return super().make_voice(reference_audio, reference_text)
 
 
 def test_the_default_voice_is_made_before_the_node_is_ready_and_only_once(tmp_path: Path) -> None:
