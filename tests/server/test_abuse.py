@@ -206,7 +206,7 @@ def test_what_is_no_http_is_answered_and_forgotten(server: Server) -> None:
 
 def test_nothing_leaks(server: Server) -> None:
     """After many broken-off requests the worker has as many threads and open files as before."""
-    worker = Path(f"/proc/{server.wsgi.worker()}")
+    worker = Path(f"/proc/{server.worker()}")
     upload = {"reference_audio": ("a.wav", recording(), "audio/wav")}
 
     def abuse() -> None:
