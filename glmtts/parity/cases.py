@@ -7,7 +7,7 @@ Knows nothing about folders, tables or exit codes: `glmtts.parity` does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from glmtts.dsp.audio import hop_length
 from glmtts.dsp.features import fbank, log_mel
 from glmtts.errors import CheckpointError
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
-from glmtts.models.flow.dit import block_mask
+from glmtts.models.flow.dit import DiTInputs, block_mask
 from glmtts.models.flow.flow import Flow
 from glmtts.models.llm.decoder import Decoder, DecodeRequest, generate_tokens
 from glmtts.models.llm.kv_cache import KVCache
@@ -125,10 +125,12 @@ def _flow(case: Case, _sources: Sources) -> Iterator[Row]:
         yield Row(f"{case.name} {name}, {steps} steps", worst(ours, t[name]), TOLERANCE)
     frames = t["est_x"].shape[1]
     tokens_bt = model.frame_tokens(t["token"], t["prompt_token"], t["prompt_feat"].shape[1])
-    inputs = (t["est_x"], tokens_bt, t["est_cond"], t["est_t"], t["embedding"])
-    yield Row(f"{case.name} estimator", worst(model.estimator(*inputs), t["est_out"]), TOLERANCE)
+    tokens_btd = model.estimator.text_emb_layer(tokens_bt)
+    inputs = DiTInputs(t["est_x"], tokens_btd, t["est_cond"], t["est_t"], t["embedding"])
+    yield Row(f"{case.name} estimator", worst(model.estimator(inputs).velocity_btm, t["est_out"]), TOLERANCE)
     blocks = [int(tokens / 12.5 * 22050 / 256) for tokens in info["est_block_pattern_tokens"]]
-    ours = model.estimator(*inputs, attention_bias_tt=block_mask(frames, blocks))
+    masked = replace(inputs, attention_bias_tt=block_mask(frames, blocks))
+    ours = model.estimator(masked).velocity_btm
     yield Row(f"{case.name} estimator, block mask", worst(ours, t["est_out_causal"]), TOLERANCE)
 
 

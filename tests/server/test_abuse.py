@@ -94,7 +94,7 @@ def test_a_body_that_stops_coming_is_given_up(server: Server) -> None:
     """After the read timeout the connection ends, although the caller holds it open."""
     answer = answer_to(server, post(b'{"text": ', length=1000))
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"stopped coming" in answer
+    assert b"stopped sending" in answer
     assert speaks(server)
 
 

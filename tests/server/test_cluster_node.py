@@ -213,7 +213,7 @@ def test_a_running_node_obeys_the_shared_configuration(agent: Agent, start: Star
     put("limits", {"max_text_chars": 20, "max_concurrent_requests": 100000})
     server = start(GLMTTS_KV_PREFIX="ours", GLMTTS_DEFAULT_SPEED="0.5")
     server.wait_ready()
-    assert refusal(server, "a" * 21) == "text: came 21 characters; want at most 20"
+    assert refusal(server, "a" * 21) == "text: expected at most 20 characters, got 21 characters"
     assert seconds(server, "Ten of us.") == pytest.approx(2.0)  # 0.1 s a character, at the settings' 0.5
     put("default_style", {"speed": 2.0})
     eventually(lambda: seconds(server, "Ten of us.") == pytest.approx(0.5))

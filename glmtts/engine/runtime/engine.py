@@ -69,8 +69,8 @@ class BatchEngine:
     def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
         return self._frontend.segments(text, phoneme=phoneme, segmented=segmented)
 
-    def make_voice(self, recording: bytes, transcript: str) -> Voice:
-        return self._model.voice_maker.make_voice(recording, transcript)
+    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
+        return self._model.voice_maker.make_voice(reference_audio, reference_text)
 
     def submit(self, job: Job) -> JobHandle:
         model = self._model

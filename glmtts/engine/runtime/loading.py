@@ -43,7 +43,7 @@ def load_engine(
     dtype = torch.float32 if options.deterministic else None
     model = load(path, device=pick_device(device), dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
     if model.device.type == "cpu" and not options.deterministic and bfloat16_pays():
-        model.flow.estimator.halve()
+        model.flow.estimator.to_bfloat16()
     model.frontend.warm()
     engine = BatchEngine(model, options)
     try:

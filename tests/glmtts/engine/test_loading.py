@@ -13,7 +13,7 @@ from glmtts.engine.config import Options
 from glmtts.engine.runtime import loading
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.errors import CheckpointError, EngineError
-from glmtts.models.flow.dit_layers import Block
+from glmtts.models.flow.dit_layers import DiTBlock
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -24,7 +24,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def flow_dtype(engine: BatchEngine) -> torch.dtype:
     block = engine._model.flow.estimator.transformer_blocks[0]
-    assert isinstance(block, Block)
+    assert isinstance(block, DiTBlock)
     return block.attn.to_q.weight.dtype
 
 
