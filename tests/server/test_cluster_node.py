@@ -159,7 +159,7 @@ def test_sigterm_leaves_in_order(agent: Agent, start: Start) -> None:
     text = "This sentence takes the slow engine longer than the delay."
     with say(server, text, "/tts/stream", stream=True) as stream:
         assert stream.status_code == 200
-        eventually(lambda: server.log("Draining: no new work"))
+        eventually(lambda: server.log("Draining: rejecting new requests"))
         refusal = say(server, "Too late.")
         assert (refusal.status_code, refusal.json()["error"]["code"]) == (503, "draining")
         assert int(refusal.headers["Retry-After"]) > 0
