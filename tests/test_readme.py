@@ -48,7 +48,7 @@ def test_the_server_takes_the_flags_that_the_readme_gives_it() -> None:
         if checkpoint and checkpoint.startswith(app.FAKE_PREFIX):
             FakeOptions.parse(checkpoint.removeprefix(app.FAKE_PREFIX))
         elif checkpoint is None and "--print-settings" not in words:
-            assert app.BUNDLED_CHECKPOINT.is_dir(), "the README starts the server on checkpoints/nano, which is not there"
+            assert app.BUNDLED_CHECKPOINT.is_dir(), "the README starts the server on checkpoints/nano: it is missing"
 
 
 def test_the_scripts_and_modules_of_the_readme_exist() -> None:
