@@ -163,7 +163,7 @@ def vocoder_stages(vocoder: HiFT, roofline: Roofline) -> list[Stage]:
         mel_bct = torch.randn(1, 80, 2 * size + 2 * vocoder.context_frames)
 
         def window(mel_bct: Tensor = mel_bct) -> Tensor:
-            return vocoder.window(mel_bct, torch.zeros(1, dtype=torch.int64))[0]
+            return vocoder.render_window(mel_bct, torch.zeros(1, dtype=torch.int64))[0]
 
         seconds = median_seconds(window, roofline.repeats)
         name = f"vocoder, chunk of {size} tokens"

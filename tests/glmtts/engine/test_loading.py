@@ -45,7 +45,7 @@ def test_the_flow_is_in_the_format_that_the_cpu_is_fast_in(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, pays: bool
 ) -> None:
     """bfloat16 where that pays, and never where equal tokens are promised."""
-    monkeypatch.setattr(loading, "bfloat16_pays", lambda: pays)
+    monkeypatch.setattr(loading, "bfloat16_is_faster", lambda: pays)
     for deterministic, want in ((False, torch.bfloat16 if pays else torch.float32), (True, torch.float32)):
         engine = load_engine(tiny, device="cpu", options=Options(slots=2, deterministic=deterministic))
         try:

@@ -145,7 +145,9 @@ def test_a_vocoder_that_fails_once_fails_one(
 ) -> None:
     """A window that fails alone as well as in a batch ends its job, and the next job is served."""
     vocoder = model.vocoders[24000]
-    monkeypatch.setattr(vocoder, "window", breaking(vocoder.window, lambda *_, **__: True, RuntimeError()))
+    monkeypatch.setattr(
+        vocoder, "render_window", breaking(vocoder.render_window, lambda *_, **__: True, RuntimeError())
+    )
     engine, asked = make_engine(), jobs(model)
     assert [type(result) for result in outcomes(engine, asked[:1])] == [EngineError]
     monkeypatch.undo()
