@@ -38,9 +38,9 @@ def record() -> RequestRecord:
 def test_chunks_include_the_one_that_was_waited_for(engine: FakeEngine, stream: bool) -> None:
     """All audio is there, and the record knows when it began and how to go on."""
     with RunningJob(engine, job(engine, stream=stream), record()) as running:
-        assert running.record.first_audio is None
+        assert running.record.first_audio_seconds is None
         running.wait_for_audio()
-        assert running.record.first_audio is not None
+        assert running.record.first_audio_seconds is not None
         samples = sum(map(len, running.chunks()))
         report = running.record.report
         assert report is not None
