@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))  # run as a file, it does not see its own package
 
 from glmtts.checkpoint.loader import Model, load, load_llm  # noqa: E402  # the line above comes first
 from glmtts.config import GenerationConfig  # noqa: E402
-from glmtts.engine.scheduling.chunking import Ladder  # noqa: E402
+from glmtts.engine.config import ChunkSchedule  # noqa: E402
 from glmtts.models.flow.flow import Flow  # noqa: E402
 from glmtts.models.flow.flow_batch import FlowRow, FlowRows  # noqa: E402
 from glmtts.models.flow.flow_cache import NOTHING, Before  # noqa: E402
@@ -130,15 +130,15 @@ def flow_block(rows: FlowRows, mels: int, frames: int, context: int, before: Bef
 
 def flow_stages(flow: Flow, machine: Machine, dtype: torch.dtype = torch.float32) -> list[Stage]:
     """A block of each size of the ladder, after a voice's prompt and what was said; seconds of sound a second."""
-    rows, mels, ladder = FlowRows(flow, torch.get_default_device()), flow.config.dit.mel_dim, Ladder()
-    prompt, window = 2 * VOICE, 2 * ladder.window
+    rows, mels, ladder = FlowRows(flow, torch.get_default_device()), flow.config.dit.mel_dim, ChunkSchedule()
+    prompt, window = 2 * VOICE, 2 * ladder.left_context
     voice = spoken(rows, flow_block(rows, mels, prompt, 0, NOTHING, range(prompt))).memory
     said = spoken(rows, flow_block(rows, mels, window, prompt, Before(voice, None, prompt), range(window))).memory
     assert said is not None
     before = Before(voice, None, prompt).followed_by(said, window, window)
     speed, found = machine.operations(dtype), []
     for size in ladder.sizes:
-        frames = 2 * (size + ladder.ahead)
+        frames = 2 * (size + ladder.lookahead)
 
         def block(frames: int = frames) -> Tensor:
             return spoken(rows, flow_block(rows, mels, frames, prompt + window, before, range(window))).x_tm
@@ -153,7 +153,7 @@ def flow_stages(flow: Flow, machine: Machine, dtype: torch.dtype = torch.float32
 def vocoder_stages(vocoder: HiFT, machine: Machine) -> list[Stage]:
     """Windows of as many frames as a block has, the context beside them included; seconds of sound a second."""
     speed, found = machine.operations(), []
-    for size in Ladder().sizes:
+    for size in ChunkSchedule().sizes:
         mel_bct = torch.randn(1, 80, 2 * size + 2 * vocoder.context_frames)
 
         def window(mel_bct: Tensor = mel_bct) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from glmtts.engine.stats import EngineStats, Tally
+from glmtts.engine.stats import EngineStats, HistogramSnapshot
 from server.discovery.registration import State
 from server.observability import device
 from server.voices.cache import CacheStats
@@ -64,16 +64,16 @@ GAUGES = {
     "slots_total": ("kv_slots", "Slots of the KV cache."),
     "slots_used": ("kv_slots_used", "Slots that a job holds."),
     "reserved_bytes": ("engine_reserved_bytes", "Memory of weights, KV cache and flow, fixed at start."),
-    "voice_bytes": ("voice_memory_bytes", "Of it, what the flow remembers of voices now."),
-    "unsent_seconds": ("unsent_seconds", "Seconds of audio made and not yet taken."),
-    "held": ("held_jobs", "Jobs that wait for readers who do not read."),
-    "pace": ("engine_pace_ratio", "Seconds of audio that a second of work makes, lately."),
+    "voice_cache_bytes": ("voice_memory_bytes", "Of it, what the flow remembers of voices now."),
+    "buffered_seconds": ("unsent_seconds", "Seconds of audio made and not yet taken."),
+    "backpressured_jobs": ("held_jobs", "Jobs that wait for readers who do not read."),
+    "realtime_ratio": ("engine_pace_ratio", "Seconds of audio that a second of work makes, lately."),
 }
 COUNTERS = {
     "retries": ("batch_retries", "Batches that failed and were tried again row by row."),
     "failures": ("engine_failures", "Jobs that ended by a fault of ours."),
-    "voice_hits": ("voice_memory_hits", "Jobs whose voice the flow remembered."),
-    "voice_misses": ("voice_memory_misses", "Jobs whose voice the flow had to get to know."),
+    "voice_cache_hits": ("voice_memory_hits", "Jobs whose voice the flow remembered."),
+    "voice_cache_misses": ("voice_memory_misses", "Jobs whose voice the flow had to get to know."),
 }
 """Fields of EngineStats: the name that each has here, and its text."""
 
@@ -98,11 +98,11 @@ class EngineCollector(Collector):
             yield CounterMetricFamily(f"glmtts_{name}", text, value(field))
 
 
-def _histogram(name: str, text: str, tally: Tally | None) -> Metric:
+def _histogram(name: str, text: str, histogram: HistogramSnapshot | None) -> Metric:
     family = HistogramMetricFamily(name, text)
-    if tally is not None:
-        bounds = [*map(str, tally.bounds), "+Inf"]
-        family.add_metric([], [*zip(bounds, tally.cumulative, strict=True)], tally.total)
+    if histogram is not None:
+        bounds = [*map(str, histogram.bounds), "+Inf"]
+        family.add_metric([], [*zip(bounds, histogram.cumulative, strict=True)], histogram.total)
     return family
 
 
