@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""What a server does under load, through real HTTP: first audio, real-time factor, throughput, gaps, CPU, memory.
+"""Measures a server under load over HTTP: time to first audio, RTF, throughput, underruns, CPU, memory.
 
     scripts/bench.py                                        starts a server on checkpoints/nano and measures it
-    scripts/bench.py --url http://a:7860 --compare http://b:7860    measures two that run, in turn
+    scripts/bench.py --url http://a:7860 --compare http://b:7860    measures two running servers in turn
     scripts/bench.py --quick                                one minute, to see that it works
 
-Each level keeps `concurrency` listeners busy with streamed requests, one after the other, for a fixed number of
-requests; one warm-up request goes first. A table, JSON (--json) and a plot (--plot). Knows nothing about the server but
-its HTTP interface; CPU and memory are what its own /metrics says.
+At each level, `concurrency` listeners send streaming requests, each one after the other, up to a fixed number of
+requests, after one warm-up request. Prints a table; writes JSON (--json) and a plot (--plot). CPU and memory come from
+the server's /metrics.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ import requests
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # run as a file, it does not see its own package
+sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
-from scripts.processes import Processes, free_ports  # noqa: E402  # the line above comes first
+from scripts.processes import Processes, free_ports  # noqa: E402  # needs the path above
 
 TEXTS = {
     "short": ("Please come in.", "请进来坐吧。"),
@@ -57,10 +57,13 @@ VOICES = ROOT / "checkpoints" / "nano" / "voices"
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One request as its listener had it, in seconds. `underrun`: the longest he would have waited in the middle."""
+class RequestResult:
+    """One streaming request; times in seconds.
 
-    first: float
+    `underrun`: by how much the latest chunk would have missed its time to be played.
+    """
+
+    first_audio: float
     total: float
     audio: float
     underrun: float
@@ -69,7 +72,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of a server at one level."""
+    """The requests of one level: names in TEXTS and of the voice, listeners at a time, requests in all."""
 
     text: str
     voice: str
@@ -77,81 +80,81 @@ class Load:
     requests: int
 
 
-def listen(url: str, body: dict[str, Any], rate: int) -> Heard:
-    """Asks for a stream of `rate` Hz and plays it in mind: what has come is heard at real time from the first on."""
-    began = time.perf_counter()
-    with requests.post(f"{url}/tts/stream", json={**body, "format": "pcm"}, stream=True, timeout=600) as answer:
-        if answer.status_code != 200:
-            return Heard(0.0, time.perf_counter() - began, 0.0, 0.0, answer.status_code)
+def stream_once(url: str, body: dict[str, Any], sample_rate: int) -> RequestResult:
+    """Sends a streaming request, and computes its underrun for a player that starts with the first chunk."""
+    start = time.perf_counter()
+    with requests.post(f"{url}/tts/stream", json={**body, "format": "pcm"}, stream=True, timeout=600) as response:
+        if response.status_code != 200:
+            return RequestResult(0.0, time.perf_counter() - start, 0.0, 0.0, response.status_code)
         first = underrun = audio = 0.0
-        for chunk in answer.iter_content(None):
-            now = time.perf_counter() - began
+        for chunk in response.iter_content(None):
+            now = time.perf_counter() - start
             first = first or now
             underrun = max(underrun, now - (first + audio))
-            audio += len(chunk) / BYTES_PER_SAMPLE / rate
-        return Heard(first, time.perf_counter() - began, audio, underrun, 200)
+            audio += len(chunk) / BYTES_PER_SAMPLE / sample_rate
+        return RequestResult(first, time.perf_counter() - start, audio, underrun, 200)
 
 
-def gauge(url: str, name: str) -> float:
-    """A series without labels of the server's /metrics; NaN when it has none."""
+def read_metric(url: str, name: str) -> float:
+    """The value of a metric without labels from the server's /metrics; NaN if there is none."""
     text = requests.get(f"{url}/metrics", timeout=10).text
-    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-    return float(found[1]) if found else float("nan")
+    match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    return float(match[1]) if match else float("nan")
 
 
 @contextmanager
 def peak_memory(url: str) -> Iterator[Callable[[], float]]:
-    """Looks at the server's resident memory twice a second; the function given tells the most so far, in MiB."""
-    most, over = [0.0], threading.Event()
+    """Polls the server's resident memory twice a second; yields a function that returns the peak so far, in MiB."""
+    peak, stopped = [0.0], threading.Event()
 
-    def look() -> None:
-        ended = False
-        while not ended:  # at least once, and once more at the end
-            ended = over.wait(0.5)
-            most[0] = max(most[0], gauge(url, "process_resident_memory_bytes") / 2**20)
+    def poll() -> None:
+        stop = False
+        while not stop:  # at least once, and once more at the end
+            stop = stopped.wait(0.5)
+            peak[0] = max(peak[0], read_metric(url, "process_resident_memory_bytes") / 2**20)
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
-        yield lambda: most[0]
+        yield lambda: peak[0]
     finally:
-        over.set()
+        stopped.set()
         thread.join()
 
 
-def bodies(load: Load, voices: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The requests of a level: both languages in turn, each with its own seed."""
+def request_bodies(load: Load, voices: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The requests of a level: alternating languages, a seed each."""
     return [
         {"text": TEXTS[load.text][i % 2], "seed": i, "timeout": 600, **voices[load.voice]} for i in range(load.requests)
     ]
 
 
 def measure(url: str, load: Load, voices: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """One level against one server."""
-    rate = int(requests.get(f"{url}/info", timeout=10).json()["sample_rates"][0])
-    asked = bodies(load, voices)
-    listen(url, {**asked[0], "seed": 10**6}, rate)
-    cpu = gauge(url, "process_cpu_seconds_total")
-    began = time.perf_counter()
-    with peak_memory(url) as memory, ThreadPoolExecutor(load.concurrency) as listeners:
-        heard = list(listeners.map(lambda body: listen(url, body, rate), asked))
-        wall = time.perf_counter() - began
-    cpu = gauge(url, "process_cpu_seconds_total") - cpu
-    good = [one for one in heard if one.status == 200]
-    audio = sum(one.audio for one in good)
-    firsts = sorted(one.first for one in good)
+    """The figures of one level on one server."""
+    sample_rate = int(requests.get(f"{url}/info", timeout=10).json()["sample_rates"][0])
+    bodies = request_bodies(load, voices)
+    stream_once(url, {**bodies[0], "seed": 10**6}, sample_rate)
+    cpu = read_metric(url, "process_cpu_seconds_total")
+    start = time.perf_counter()
+    with peak_memory(url) as memory, ThreadPoolExecutor(load.concurrency) as executor:
+        results = list(executor.map(lambda body: stream_once(url, body, sample_rate), bodies))
+        wall = time.perf_counter() - start
+    cpu = read_metric(url, "process_cpu_seconds_total") - cpu
+    ok = [result for result in results if result.status == 200]
+    audio = sum(result.audio for result in ok)
+    firsts = sorted(result.first_audio for result in ok)
     return {
         "server": url,
         "text": load.text,
         "voice": load.voice,
         "concurrency": load.concurrency,
         "requests": load.requests,
-        "refused": len(heard) - len(good),
+        "rejected": len(results) - len(ok),
         "first_audio_p50": statistics.median(firsts),
         "first_audio_p95": firsts[min(len(firsts) - 1, int(0.95 * len(firsts)))],
-        "rtf": statistics.median(one.total / one.audio for one in good),
+        "rtf": statistics.median(result.total / result.audio for result in ok),
         "audio_per_second": audio / wall,
-        "worst_underrun": max(one.underrun for one in good),
+        "max_underrun": max(result.underrun for result in ok),
         "cpu_per_audio": cpu / audio,
         "peak_mib": memory(),
     }
@@ -162,12 +165,12 @@ COLUMNS = {
     "text": "{}",
     "voice": "{}",
     "concurrency": "{}",
-    "refused": "{}",
+    "rejected": "{}",
     "first_audio_p50": "{:.3f}",
     "first_audio_p95": "{:.3f}",
     "rtf": "{:.3f}",
     "audio_per_second": "{:.2f}",
-    "worst_underrun": "{:.3f}",
+    "max_underrun": "{:.3f}",
     "cpu_per_audio": "{:.2f}",
     "peak_mib": "{:.0f}",
 }
@@ -181,7 +184,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def plot(rows: list[dict[str, Any]], file: Path) -> None:
-    """Throughput and first audio against concurrency, a line a server, text and voice."""
+    """Plots throughput and time to first audio against concurrency; a line for each server, text and voice."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -193,8 +196,8 @@ def plot(rows: list[dict[str, Any]], file: Path) -> None:
         name = " ".join(key[1:]) + ("" if len({row["server"] for row in rows}) == 1 else f" @ {key[0]}")
         left.plot([r["concurrency"] for r in own], [r["audio_per_second"] for r in own], "o-", label=name)
         right.plot([r["concurrency"] for r in own], [r["first_audio_p50"] for r in own], "o-", label=name)
-    left.set(xlabel="listeners at once", ylabel="seconds of audio per second", title="throughput")
-    right.set(xlabel="listeners at once", ylabel="s, median", title="first audio")
+    left.set(xlabel="concurrent listeners", ylabel="seconds of audio per second", title="throughput")
+    right.set(xlabel="concurrent listeners", ylabel="s, median", title="time to first audio")
     for axis in (left, right):
         axis.set_xscale("log", base=2)
         axis.set_ylim(bottom=0)
@@ -206,45 +209,45 @@ def plot(rows: list[dict[str, Any]], file: Path) -> None:
 
 @contextmanager
 def server(url: str | None, checkpoint: str) -> Iterator[str]:
-    """The server at `url`, or one of our own while the block runs."""
+    """The URL of the running server at `url`, or of one that is started for the duration of the block."""
     if url is not None:
         yield url
         return
     with TemporaryDirectory() as logs:
-        programs = Processes(ROOT, Path(logs))
+        processes = Processes(ROOT, Path(logs))
         port = free_ports(1)[0]
         flags = ["--host", "127.0.0.1", "--port", str(port), *(["--checkpoint", checkpoint] if checkpoint else [])]
-        quiet = {
+        environment = {
             "GLMTTS_VOICES_DIR": str(VOICES),
             **os.environ,
             "GLMTTS_CONSUL": "off",
             "GLMTTS_PROPAGATION_DELAY": "0",
         }
-        programs.start("server", [sys.executable, "app.py", *flags], quiet)
+        processes.start("server", [sys.executable, "app.py", *flags], environment)
         try:
-            programs.wait("server", f"http://127.0.0.1:{port}/ready", 300.0)
+            processes.wait("server", f"http://127.0.0.1:{port}/ready", 300.0)
             yield f"http://127.0.0.1:{port}"
         finally:
-            programs.stop("server")
+            processes.stop("server")
 
 
-def voices(recording: Path, transcript: str) -> dict[str, dict[str, Any]]:
-    """What a request says of its voice: the default stored one, and a recording that comes along."""
-    encoded = base64.b64encode(recording.read_bytes()).decode()
-    return {"stored": {}, "cloned": {"reference_audio": encoded, "reference_text": transcript}}
+def voice_fields(reference_audio: Path, reference_text: str) -> dict[str, dict[str, Any]]:
+    """The request fields of a voice: the default stored one, and one cloned from a recording."""
+    encoded = base64.b64encode(reference_audio.read_bytes()).decode()
+    return {"stored": {}, "cloned": {"reference_audio": encoded, "reference_text": reference_text}}
 
 
 def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--url", help="a server that runs; without it one is started here")
-    flags.add_argument("--compare", help="a second server, measured in turn with the first")
-    flags.add_argument("--checkpoint", default="", help="of the server that is started")
+    flags.add_argument("--url", help="a running server (default: start one)")
+    flags.add_argument("--compare", help="a second running server, measured in turn with the first")
+    flags.add_argument("--checkpoint", default="", help="of the server to start, as for app.py")
     flags.add_argument("--concurrency", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     flags.add_argument("--texts", nargs="+", choices=TEXTS, default=list(TEXTS))
     flags.add_argument("--voices", nargs="+", choices=("stored", "cloned"), default=["stored", "cloned"])
-    flags.add_argument("--requests", type=int, default=3, help="for each listener of a level")
-    flags.add_argument("--recording", type=Path, default=ROOT / "checkpoints/nano/voices/hibari/neutral.flac")
-    flags.add_argument("--transcript", help="what is said in it; default: voice.json beside it")
+    flags.add_argument("--requests", type=int, default=3, help="for each listener (default: %(default)s)")
+    flags.add_argument("--reference-audio", type=Path, default=ROOT / "checkpoints/nano/voices/hibari/neutral.flac")
+    flags.add_argument("--reference-text", help="its transcript (default: that of voice.json beside it)")
     flags.add_argument("--quick", action="store_true", help="short text, stored voice, 1 and 4 listeners")
     flags.add_argument("--json", type=Path)
     flags.add_argument("--plot", type=Path, help="a PNG; needs matplotlib")
@@ -255,8 +258,9 @@ def main() -> None:
     args = parser().parse_args()
     if args.quick:
         args.concurrency, args.texts, args.voices, args.requests = [1, 4], ["short"], ["stored"], 1
-    described = json.loads((args.recording.parent / "voice.json").read_text(encoding="utf-8"))
-    own = voices(args.recording, args.transcript or described["transcripts"][args.recording.stem])
+    audio: Path = args.reference_audio
+    voice = json.loads((audio.parent / "voice.json").read_text(encoding="utf-8"))
+    voices = voice_fields(audio, args.reference_text or voice["transcripts"][audio.stem])
     levels = [
         Load(text, voice, concurrency, max(args.requests * concurrency, 2 * args.requests))
         for text in args.texts
@@ -266,7 +270,7 @@ def main() -> None:
     rows = []
     with server(args.url, args.checkpoint) as first:
         for load in tqdm(levels, desc="levels"):
-            rows += [measure(url, load, own) for url in (first, args.compare) if url]
+            rows += [measure(url, load, voices) for url in (first, args.compare) if url]
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"client's machine: {machine}\n\n{table(rows)}")
     if args.json:

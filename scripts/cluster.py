@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""A whole cluster on this machine: Consul, nodes and Prometheus on loopback, in one command.
+"""Runs a whole cluster on this machine: Consul, nodes and Prometheus on loopback.
 
-scripts/cluster.py up --nodes 3 --checkpoint fake:   stays in the foreground; Ctrl-C ends everything
-scripts/cluster.py status                            from another terminal: who is there, which alerts fire
-scripts/cluster.py down                              from another terminal: what Ctrl-C does
+    scripts/cluster.py up --nodes 3 --checkpoint fake:   stays in the foreground; Ctrl-C stops everything
+    scripts/cluster.py status                            from another terminal: the nodes, and the alerts that fire
+    scripts/cluster.py down                              from another terminal: does what Ctrl-C does
 
-GLMTTS_* variables go on to the nodes. Knows nothing about the program but its flags, settings and /ready.
+GLMTTS_* variables are passed on to the nodes.
 """
 
 from __future__ import annotations
@@ -28,132 +28,132 @@ import requests
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # run as a file, it does not see its own package
+sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
-from scripts.processes import LEAVING, ProcessError, Processes  # noqa: E402  # the line above comes first
+from scripts.processes import STOP_TIMEOUT, ProcessError, Processes  # noqa: E402  # needs the path above
 
 PROMETHEUS = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 NANO = ROOT / "checkpoints" / "nano" / "llm"
 HOST = "127.0.0.1"
-PATIENCE = {"consul": 60.0, "prometheus": 60.0, "node": 600.0}
-"""Seconds until a part must answer; a node loads a checkpoint first."""
-QUICK = {
+START_TIMEOUT = {"consul": 60.0, "prometheus": 60.0, "node": 600.0}
+"""Seconds within which a process must answer; a node loads a checkpoint first."""
+QUICK_SETTINGS = {
     "GLMTTS_CONSUL": "on",
     "GLMTTS_LOOPBACK_CLUSTER": "on",
     "GLMTTS_NODE_NAME": "here",
     "GLMTTS_HEALTH_INTERVAL": "2",
-    "GLMTTS_TTL": "6",
+    "GLMTTS_CONSUL_TTL": "6",
     "GLMTTS_PROPAGATION_DELAY": "2",
 }
-"""Settings for a cluster that one watches while it works; the environment wins."""
+"""Defaults that make changes visible within seconds; the environment overrides them."""
 
 
 class ClusterError(Exception):
-    """What went wrong and what to do, for the user."""
+    """Tells the user what went wrong and what to do."""
 
 
 def main() -> None:
-    asked = parser().parse_args()
+    args = parser().parse_args()
     try:
-        asked.run(asked)
+        args.run(args)
     except (ClusterError, ProcessError) as error:
         sys.exit(f"cluster: {error}")
 
 
 def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--state", type=Path, default=ROOT / ".cluster", help="folder of logs and of what runs")
+    flags.add_argument("--state", type=Path, default=ROOT / ".cluster", help="folder of the logs and of state.json")
     commands = flags.add_subparsers(required=True)
-    up = commands.add_parser("up", help="start, and stay until Ctrl-C")
-    up.add_argument("--nodes", type=int, default=2, help="how many")
-    up.add_argument("--checkpoint", help="as of app.py; default: checkpoints/nano if it is there, else fake:")
-    up.add_argument("--regions", default="", help="a,b,…: given to the nodes in turn")
-    up.add_argument("--port", type=int, default=7860, help="of the first node, the others count on; 0: any")
-    up.add_argument("--consul-port", type=int, default=8500, help="0: any")
-    up.add_argument("--prometheus-port", type=int, default=9090, help="0: any")
+    up = commands.add_parser("up", help="start, and stay in the foreground until Ctrl-C")
+    up.add_argument("--nodes", type=int, default=2, help="number of nodes (default: %(default)s)")
+    up.add_argument("--checkpoint", help="as for app.py (default: checkpoints/nano if present, else fake:)")
+    up.add_argument("--regions", default="", help="a,b,…: assigned to the nodes in turn")
+    up.add_argument("--port", type=int, default=7860, help="of the first node, counting up; 0: any free one")
+    up.add_argument("--consul-port", type=int, default=8500, help="0: any free one")
+    up.add_argument("--prometheus-port", type=int, default=9090, help="0: any free one")
     up.add_argument("--no-prometheus", action="store_true", help="Consul and nodes only")
-    up.add_argument("--interval", default="5s", help="how often Prometheus scrapes and thinks")
+    up.add_argument("--interval", default="5s", help="of Prometheus' scrapes and rule evaluations")
     up.set_defaults(run=run_up)
-    commands.add_parser("down", help="end the cluster that runs").set_defaults(run=run_down)
-    commands.add_parser("status", help="show the cluster that runs").set_defaults(run=run_status)
+    commands.add_parser("down", help="stop the running cluster").set_defaults(run=run_down)
+    commands.add_parser("status", help="show the running cluster").set_defaults(run=run_status)
     return flags
 
 
 # up
 
 
-def run_up(asked: argparse.Namespace) -> None:
-    if (other := running(asked.state)) is not None:
-        raise ClusterError(f"one runs already (process {other['pid']}): scripts/cluster.py down ends it")
-    asked.state.mkdir(parents=True, exist_ok=True)
+def run_up(args: argparse.Namespace) -> None:
+    if (other := running(args.state)) is not None:
+        raise ClusterError(f"already running (process {other['pid']}): scripts/cluster.py down stops it")
+    args.state.mkdir(parents=True, exist_ok=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    processes = Processes(ROOT, asked.state)
+    processes = Processes(ROOT, args.state)
     try:
-        start(processes, asked)
+        start(processes, args)
         processes.watch()
     except KeyboardInterrupt:
-        print("cluster: ending; once more ends at once", flush=True)
+        print("cluster: stopping; press Ctrl-C again to kill", flush=True)
     finally:
         processes.stop("node-")
-        (asked.state / "state.json").unlink(missing_ok=True)
+        (args.state / "state.json").unlink(missing_ok=True)
 
 
-def start(processes: Processes, asked: argparse.Namespace) -> None:
-    """Consul, then the nodes at once, then Prometheus; each must answer. Writes down what `status` and `down` need."""
-    consul, prometheus, *rest = ports(asked)
+def start(processes: Processes, args: argparse.Namespace) -> None:
+    """Starts Consul, the nodes and Prometheus, waits for each, and writes state.json for the other commands."""
+    consul, prometheus, *rest = ports(args)
     inner, nodes = rest[:2], rest[2:]
-    state = {
+    state: dict[str, Any] = {
         "pid": os.getpid(),
         "consul": consul,
-        "prometheus": None if asked.no_prometheus else prometheus,
+        "prometheus": None if args.no_prometheus else prometheus,
         "nodes": {},
     }
-    note(asked.state, state)
+    write_state(args.state, state)
     start_consul(processes, consul, inner)
-    checkpoint = asked.checkpoint or ("" if NANO.is_dir() else "fake:")
-    voices = fake_voices(asked.state) if checkpoint.startswith("fake:") else {}
-    regions = [name for name in asked.regions.split(",") if name]
+    checkpoint = args.checkpoint or ("" if NANO.is_dir() else "fake:")
+    voices = fake_voices(args.state) if checkpoint.startswith("fake:") else {}
+    regions = [name for name in args.regions.split(",") if name]
     for index, port in enumerate(nodes):
         region = {"GLMTTS_REGION": regions[index % len(regions)]} if regions else {}
         command = [sys.executable, "app.py", "--host", HOST, "--port", str(port), "--checkpoint", checkpoint]
-        own = {**QUICK, "CONSUL_HTTP_ADDR": f"{HOST}:{consul}", **voices, **region}
+        own = {**QUICK_SETTINGS, "CONSUL_HTTP_ADDR": f"{HOST}:{consul}", **voices, **region}
         processes.start(f"node-{port}", command, {**own, **os.environ})
-    if not asked.no_prometheus:
-        start_prometheus(processes, consul, prometheus, asked.interval)
-    note(asked.state, {**state, "nodes": {port: processes.running[f"node-{port}"].pid for port in nodes}})
+    if not args.no_prometheus:
+        start_prometheus(processes, consul, prometheus, args.interval)
+    write_state(args.state, {**state, "nodes": {port: processes.running[f"node-{port}"].pid for port in nodes}})
     for port in nodes:
-        processes.wait(f"node-{port}", f"http://{HOST}:{port}/ready", PATIENCE["node"])
+        processes.wait(f"node-{port}", f"http://{HOST}:{port}/ready", START_TIMEOUT["node"])
         print(f"node        http://{HOST}:{port}")
-    print("cluster: all is up; Ctrl-C ends it", flush=True)
+    print("cluster: ready; Ctrl-C stops it", flush=True)
 
 
 def fake_voices(state: Path) -> dict[str, str]:
-    """A setting that gives the fake engine, which has no voices of its own, a copy of nano's: nodes write there."""
+    """A setting that gives the fake engine, which has no voices, a copy of nano's: nodes write to that folder."""
     folder = state / "voices"
     if (NANO.parent / "voices").is_dir():
         shutil.copytree(NANO.parent / "voices", folder, dirs_exist_ok=True)
     return {"GLMTTS_VOICES_DIR": str(folder)}
 
 
-def note(folder: Path, state: dict[str, Any]) -> None:
+def write_state(folder: Path, state: dict[str, Any]) -> None:
     (folder / "state.json").write_text(json.dumps(state))
 
 
-def ports(asked: argparse.Namespace) -> list[int]:
-    """Consul's, Prometheus', two inner ones of Consul's, the nodes' ports. ClusterError for one that somebody holds."""
-    wanted = [asked.port + index if asked.port else 0 for index in range(asked.nodes)]
-    with ExitStack() as held:
-        taken = []
-        for port in (asked.consul_port, asked.prometheus_port, 0, 0, *wanted):
-            probe = held.enter_context(socket.socket())
+def ports(args: argparse.Namespace) -> list[int]:
+    """Ports of Consul, Prometheus, two more of Consul's, and the nodes. Raises ClusterError if one is in use."""
+    node_ports = [args.port + index if args.port else 0 for index in range(args.nodes)]
+    with ExitStack() as stack:
+        bound = []
+        for port in (args.consul_port, args.prometheus_port, 0, 0, *node_ports):
+            probe = stack.enter_context(socket.socket())
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
             except OSError as error:
                 raise ClusterError(f"port {port}: {error.strerror}; choose others (--help)") from error
-            taken.append(int(probe.getsockname()[1]))
-        return taken
+            bound.append(int(probe.getsockname()[1]))
+        return bound
 
 
 def start_consul(processes: Processes, port: int, inner: list[int]) -> None:
@@ -170,8 +170,8 @@ def start_consul(processes: Processes, port: int, inner: list[int]) -> None:
     processes.start(
         "consul", [binary, "agent", "-dev", "-node", "here", "-config-file", str(file), "-log-level", "warn"]
     )
-    # Answered only once there is a leader.
-    processes.wait("consul", f"http://{HOST}:{port}/v1/catalog/nodes", PATIENCE["consul"])
+    # Answers only once there is a leader.
+    processes.wait("consul", f"http://{HOST}:{port}/v1/catalog/nodes", START_TIMEOUT["consul"])
     print(f"consul      http://{HOST}:{port}/ui")
 
 
@@ -183,12 +183,12 @@ def start_prometheus(processes: Processes, consul: int, port: int, interval: str
     shutil.rmtree(data, ignore_errors=True)
     flags = [f"--config.file={file}", f"--storage.tsdb.path={data}", f"--web.listen-address={HOST}:{port}"]
     processes.start("prometheus", [binary, *flags])
-    processes.wait("prometheus", f"http://{HOST}:{port}/-/ready", PATIENCE["prometheus"])
+    processes.wait("prometheus", f"http://{HOST}:{port}/-/ready", START_TIMEOUT["prometheus"])
     print(f"prometheus  http://{HOST}:{port}/alerts")
 
 
 def prometheus_config(consul: int, interval: str) -> dict[str, Any]:
-    """deploy/prometheus/prometheus.yml for an agent on another port, with other intervals: the rules are the same."""
+    """deploy/prometheus/prometheus.yml with another port of the agent and other intervals, and the same rules."""
     config: dict[str, Any] = yaml.safe_load(PROMETHEUS.read_text(encoding="utf-8"))
     config["global"] = {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
     config["rule_files"] = [str(PROMETHEUS.parent / name) for name in config["rule_files"]]
@@ -202,11 +202,11 @@ def prometheus_config(consul: int, interval: str) -> dict[str, Any]:
 
 
 def tool(name: str, script: str) -> str:
-    """The binary at .tools, fetched if need be."""
+    """Path of the binary in .tools, fetched by `script` if missing. Raises ClusterError."""
     try:
         subprocess.run([ROOT / script], check=True, stdout=subprocess.DEVNULL)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise ClusterError(f"no {name}: {script} says why") from error
+        raise ClusterError(f"no {name}: {script} printed the reason") from error
     return str(ROOT / ".tools" / name)
 
 
@@ -218,44 +218,44 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def running(state: Path) -> dict[str, Any] | None:
-    """What `up` wrote down, while its process lives."""
+    """The content of state.json while the process of `up` is alive."""
     try:
-        found: dict[str, Any] = json.loads((state / "state.json").read_text())
-        command = Path(f"/proc/{found['pid']}/cmdline").read_bytes()
+        content: dict[str, Any] = json.loads((state / "state.json").read_text())
+        command = Path(f"/proc/{content['pid']}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    return found if b"cluster.py" in command else None
+    return content if b"cluster.py" in command else None
 
 
-def run_down(asked: argparse.Namespace) -> None:
-    found = running(asked.state)
-    if found is None:
-        print("cluster: none runs")
+def run_down(args: argparse.Namespace) -> None:
+    state = running(args.state)
+    if state is None:
+        print("cluster: not running")
         return
-    os.kill(found["pid"], signal.SIGTERM)
-    deadline = time.monotonic() + LEAVING
-    while running(asked.state) is not None:
+    os.kill(state["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while running(args.state) is not None:
         if time.monotonic() > deadline:
-            raise ClusterError(f"process {found['pid']} does not end")
+            raise ClusterError(f"process {state['pid']} does not end")
         time.sleep(0.1)
-    print("cluster: ended")
+    print("cluster: stopped")
 
 
-def run_status(asked: argparse.Namespace) -> None:
-    found = running(asked.state)
-    if found is None:
-        raise ClusterError("none runs: scripts/cluster.py up starts one")
+def run_status(args: argparse.Namespace) -> None:
+    state = running(args.state)
+    if state is None:
+        raise ClusterError("not running: scripts/cluster.py up starts one")
     try:
-        show_nodes(found["consul"], found["nodes"])
-        if found["prometheus"] is not None:
-            show_alerts(found["prometheus"])
+        show_nodes(state["consul"], state["nodes"])
+        if state["prometheus"] is not None:
+            show_alerts(state["prometheus"])
     except requests.RequestException as error:
-        raise ClusterError(f"it is starting, or a part of it is gone: {error}") from error
+        raise ClusterError(f"still starting, or a process is gone: {error}") from error
 
 
 def show_nodes(consul: int, pids: dict[str, int]) -> None:
-    listed = requests.get(f"http://{HOST}:{consul}/v1/health/service/glm-tts", timeout=5).json()
-    for item in sorted(listed, key=lambda item: item["Service"]["Port"]):
+    entries = requests.get(f"http://{HOST}:{consul}/v1/health/service/glm-tts", timeout=5).json()
+    for item in sorted(entries, key=lambda item: item["Service"]["Port"]):
         service = item["Service"]
         passing = all(check["Status"] == "passing" for check in item["Checks"])
         meta = service["Meta"]
@@ -264,7 +264,7 @@ def show_nodes(consul: int, pids: dict[str, int]) -> None:
             f"{meta['model']} {meta['model_version']}  {meta.get('region', '')}  "
             f"process {pids.get(str(service['Port']))}"
         )
-    print(f"{len(listed)} nodes registered")
+    print(f"{len(entries)} nodes registered")
 
 
 def show_alerts(prometheus: int) -> None:

@@ -113,12 +113,18 @@ ENGINE = [
     ),
     Panel("Rows in a step of the flow", "short", {"{{node}}": mean("glmtts_flow_step_rows")}),
     Panel(
-        "Pace", "short", {"{{node}}": "glmtts_engine_pace_ratio{@}"}, "Seconds of sound that a second of work makes."
+        "Real-time ratio",
+        "short",
+        {"{{node}}": "glmtts_engine_realtime_ratio{@}"},
+        "Seconds of audio made per second of work.",
     ),
     Panel(
         "Slow readers",
         "s",
-        {"unsent sound {{node}}": "glmtts_unsent_seconds{@}", "jobs held up {{node}}": "glmtts_held_jobs{@}"},
+        {
+            "buffered audio {{node}}": "glmtts_buffered_seconds{@}",
+            "paused jobs {{node}}": "glmtts_backpressured_jobs{@}",
+        },
     ),
     Panel(
         "Faults of the engine",
@@ -134,14 +140,21 @@ ENGINE = [
         {"inside {{node}}": "glmtts_in_flight{@}", "in line {{node}}": "glmtts_queued{@}"},
         "Inside counts those in line too.",
     ),
-    Panel("Audio owed", "s", {"{{node}}": "glmtts_owed_seconds{@}"}, "What autoscalers look at."),
+    Panel(
+        "Backlog",
+        "s",
+        {"{{node}}": "glmtts_backlog_seconds{@}"},
+        "Seconds of audio still to be made; autoscalers use it.",
+    ),
     Panel(
         "Age of the last step", "s", {"{{node}}": "glmtts_engine_step_age_seconds{@}"}, "20 s make a node not ready."
     ),
     Panel("Speech tokens", "short", {"{{node}} a second": rate("glmtts_speech_tokens_total", "node")}),
-    Panel("Ends", "reqps", {"{{reason}}": rate("glmtts_finished_total", "reason")}, "length is an anomaly."),
     Panel(
-        "Given up, broken off, cut",
+        "Finished, by reason", "reqps", {"{{reason}}": rate("glmtts_finished_total", "reason")}, "length is an anomaly."
+    ),
+    Panel(
+        "Cancelled, broken off, cut",
         "reqps",
         {
             "{{reason}}": rate("glmtts_cancellations_total", "reason"),
@@ -179,7 +192,7 @@ NODES = [
     Panel("Ready", "short", {"{{node}}": "glmtts_ready{@}"}),
     Panel("State of discovery", "short", {"{{state}} {{node}}": "glmtts_consul_state{@} == 1"}),
     Panel(
-        "Consul", "short", {"{{event}} {{node}}": "increase(glmtts_consul_events_total{@, event!=\"heartbeats\"}[5m])"}
+        "Consul", "short", {"{{event}} {{node}}": 'increase(glmtts_consul_events_total{@, event!="heartbeats"}[5m])'}
     ),
     Panel("Consul agents", "short", {"{{agent}}": 'up{job="consul", datacenter=~"$datacenter"}'}),
     Panel(

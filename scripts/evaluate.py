@@ -4,7 +4,7 @@
     python -m scripts.evaluate --prompts nano-work/clones       # recordings of others instead of its stored voices
 
 Speaks offline, one sentence at a time, with a fixed seed each; the same call gives the same figures. Errors are counted
-by a recogniser. With the extra `judges` also: `likeness`, the speaker vector's cosine to the voice's own recording;
+by a recogniser. With the extra `metrics` also: `likeness`, the speaker vector's cosine to the voice's own recording;
 `above_others`, how far that is above its mean to the recordings of other people; `dnsmos`, quality from 1 to 5.
 """
 
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import glmtts
 from glmtts.checkpoint.loader import Model
-from scripts.benchmarks.speech_metrics import Likeness, Recogniser, Wave, error_rate, overall_quality
+from scripts.benchmarks.speech_metrics import Recogniser, SpeakerSimilarity, Wave, dnsmos_overall, error_rate
 from scripts.nano.sentences import held_out
 
 SILENT_RMS, CLIPPED = 0.003, 0.985
@@ -80,28 +80,28 @@ class Judges:
 
     def __init__(self, work: Path, threads: int, prompts: list[Prompt]) -> None:
         self._recogniser = Recogniser(work, threads)
-        self._likeness = Likeness() if find_spec("resemblyzer") and find_spec("speechmos") else None
+        self._likeness = SpeakerSimilarity() if find_spec("resemblyzer") and find_spec("speechmos") else None
         self._vectors: dict[str, NDArray[np.float32]] = {}
         if self._likeness is None:
-            print("no likeness and no DNSMOS: pip install -e '.[judges]'")
+            print("no likeness and no DNSMOS: pip install -e '.[metrics]'")
             return
         for prompt in prompts:
             wave, rate = soundfile.read(prompt.recording, dtype="float32")
-            self._vectors[prompt.name] = self._likeness.vector(wave, rate)
+            self._vectors[prompt.name] = self._likeness.embed(wave, rate)
 
     def hear(self, wave: Wave, rate: int, lang: str) -> str:
         """What is said."""
-        return self._recogniser.hear(wave, rate, lang) if len(wave) else ""
+        return self._recogniser.transcribe(wave, rate, lang) if len(wave) else ""
 
     def sound(self, wave: Wave, rate: int, voice: str) -> tuple[float | None, float | None, float | None]:
         """likeness, above_others and dnsmos; None where no judge is installed or nothing can be compared."""
         if self._likeness is None or len(wave) < rate // 2:
             return None, None, None
-        own, vector = self._vectors[voice], self._likeness.vector(wave, rate)
+        own, vector = self._vectors[voice], self._likeness.embed(wave, rate)
         others = [other for other in self._vectors.values() if float(own @ other) < SAME_PERSON]
         likeness = float(own @ vector)
         above = likeness - float(np.mean([other @ vector for other in others])) if others else None
-        return likeness, above, overall_quality(wave, rate)
+        return likeness, above, dnsmos_overall(wave, rate)
 
 
 def speak(model: Model, prompt: Prompt, lang: str, judges: Judges, args: argparse.Namespace) -> list[Spoken]:

@@ -1,7 +1,4 @@
-"""Several programs under one: started with a log each, waited for, watched, ended in order; none outlives its parent.
-
-Knows nothing about what the programs are.
-"""
+"""Child processes: each with its own log, stopped in order, and none outlives its parent."""
 
 from __future__ import annotations
 
@@ -18,19 +15,19 @@ from pathlib import Path
 
 import requests
 
-LEAVING = 120.0
-"""Seconds until a process must have ended after SIGTERM: a node drains first."""
+STOP_TIMEOUT = 120.0
+"""Seconds within which a process must end after SIGTERM: a node drains first."""
 
 
 class ProcessError(Exception):
-    """Which process did not come up, and where its log is."""
+    """Names the process that did not start, and its log."""
 
 
 @dataclass
 class Processes:
-    """The processes that run, by name; `logs` is the folder of their logs, `home` the one they run in."""
+    """`running` holds them by name; `logs` is the folder of their logs, `root` their working directory."""
 
-    home: Path
+    root: Path
     logs: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -38,17 +35,17 @@ class Processes:
         with (self.logs / f"{name}.log").open("wb") as log:
             self.running[name] = subprocess.Popen(
                 command,
-                cwd=self.home,
+                cwd=self.root,
                 env=environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_us,
+                preexec_fn=_terminate_with_parent,
             )
 
-    def wait(self, name: str, url: str, patience: float) -> None:
-        """Waits until the process answers 200 at `url`. ProcessError when it ends instead, or takes too long."""
-        deadline = time.monotonic() + patience
+    def wait(self, name: str, url: str, timeout: float) -> None:
+        """Waits until `url` returns 200. Raises ProcessError if the process ends, or after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
         while True:
             if (status := self.running[name].poll()) is not None:
                 raise ProcessError(f"{name} ended with {status}; see {self.logs / name}.log")
@@ -58,11 +55,11 @@ class Processes:
             except requests.RequestException:
                 pass
             if time.monotonic() > deadline:
-                raise ProcessError(f"{name} does not answer at {url}; see {self.logs / name}.log")
+                raise ProcessError(f"{name}: no answer from {url}; see {self.logs / name}.log")
             time.sleep(0.1)
 
     def watch(self) -> None:
-        """Says who ends, until interrupted: a node may be killed to see what happens."""
+        """Prints which process ended, until interrupted: users may kill a node to see what happens."""
         while True:
             for name, process in list(self.running.items()):
                 if (status := process.poll()) is not None:
@@ -71,7 +68,7 @@ class Processes:
             time.sleep(0.5)
 
     def kill(self, *names: str) -> None:
-        """SIGKILL, at once, to those named and all that they started; to all if none is."""
+        """Sends SIGKILL to the process groups of `names`, or to all if there are none."""
         for name in names or tuple(self.running):
             process = self.running.pop(name)
             if process.poll() is None:
@@ -79,32 +76,35 @@ class Processes:
             process.wait()
 
     def stop(self, first: str) -> None:
-        """SIGTERM, to those whose name begins with `first` before the others. Interrupted: everything at once."""
-        ahead = [process for name, process in self.running.items() if name.startswith(first)]
-        others = [process for process in self.running.values() if process not in ahead]
+        """Sends SIGTERM, and waits, first to the processes whose names begin with `first`, then to the others.
+
+        Kills all of them when it is interrupted, or after STOP_TIMEOUT.
+        """
+        early = [process for name, process in self.running.items() if name.startswith(first)]
+        others = [process for process in self.running.values() if process not in early]
         try:
-            for group in (ahead, others):
+            for group in (early, others):
                 for process in group:
                     process.terminate()
                 for process in group:
-                    process.wait(LEAVING)
+                    process.wait(STOP_TIMEOUT)
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
-            for process in (*ahead, *others):
+            for process in (*early, *others):
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1 that nobody holds just now, all different."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+    """Different TCP ports of 127.0.0.1 that are free right now."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def _die_with_us() -> None:
-    """In the child: SIGTERM when the parent is gone, so that a killed parent leaves nothing behind."""
+def _terminate_with_parent() -> None:
+    """In the child: asks for SIGTERM when the parent ends, so that a killed parent leaves nothing behind."""
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

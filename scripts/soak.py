@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A server under everything that callers do wrong, for a while: nothing may be left behind.
+"""Exposes a server to badly behaved clients for a while and checks that it leaks nothing.
 
     scripts/soak.py --minutes 30
     scripts/soak.py --quick                 half a minute against the fake engine, as CI does
 
-Listeners come in bursts; some hang up in the middle, some send what is no request. At the end, and after a pause, the
-server must be as it was after its warm-up: nothing running or waiting, no more threads, no more open files, and memory
-within 2 %; and it must still speak. A line a minute of the memory so far, then a table; exit status 1 if something
-leaked. Linux only: it reads /proc.
+Requests come in bursts; some clients disconnect in the middle, some send invalid requests. At the end, and after a
+pause, the server must be as it was after its warm-up: no request running or queued, no more threads, no more open
+files, and at most 2 % more memory; and it must still serve. Prints its memory once a minute, then a table; the exit
+status is 1 if something leaked. Linux only: it reads /proc.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tempfile import TemporaryDirectory
 import requests
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # run as a file, it does not see its own package
+sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
-from scripts.processes import Processes, free_ports  # noqa: E402  # the line above comes first
+from scripts.processes import Processes, free_ports  # noqa: E402  # needs the path above
 
 VOICES = ROOT / "checkpoints" / "nano" / "voices"
 TEXTS = (
@@ -38,15 +38,15 @@ TEXTS = (
     "The moon rose slowly above the sea, and nobody said a word.",
     "月亮慢慢地升起来。",
 )
-SETTLE = 10.0
-"""Seconds after which a server that rests has given back what it freed."""
-MEMORY_GROWTH, QUICK_GROWTH = 0.02, 0.3
+SETTLE_SECONDS = 10.0
+"""After which an idle server has returned its free memory to the system."""
+MAX_GROWTH, QUICK_MAX_GROWTH = 0.02, 0.3
 """Share by which memory may grow; in half a minute the allocator's arenas, one a thread, are still filling."""
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a process holds: threads, open files, resident MiB."""
+    """Resources of a process: threads, open files, resident memory in MiB."""
 
     threads: int
     files: int
@@ -54,7 +54,7 @@ class Footprint:
 
 
 def footprint(pid: int) -> Footprint:
-    """Of the process now."""
+    """Reads them from /proc."""
     status = Path(f"/proc/{pid}/status").read_text()
     fields = dict(line.split(":", 1) for line in status.splitlines())
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
@@ -62,94 +62,99 @@ def footprint(pid: int) -> Footprint:
 
 
 def worker_of(pid: int) -> int:
-    """gunicorn's one worker."""
+    """The process id of gunicorn's only worker."""
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
-def whole(url: str, dice: random.Random) -> str:
-    answer = requests.post(f"{url}/tts", json={"text": dice.choice(TEXTS)}, timeout=120)
-    return f"whole {answer.status_code}"
+def full_request(url: str, rng: random.Random) -> str:
+    response = requests.post(f"{url}/tts", json={"text": rng.choice(TEXTS)}, timeout=120)
+    return f"full {response.status_code}"
 
 
-def stream(url: str, dice: random.Random) -> str:
-    with requests.post(f"{url}/tts/stream", json={"text": dice.choice(TEXTS)}, stream=True, timeout=120) as answer:
-        for _ in answer.iter_content(None):
+def stream(url: str, rng: random.Random) -> str:
+    with requests.post(f"{url}/tts/stream", json={"text": rng.choice(TEXTS)}, stream=True, timeout=120) as response:
+        for _ in response.iter_content(None):
             pass
-    return f"stream {answer.status_code}"
+    return f"stream {response.status_code}"
 
 
-def hang_up(url: str, dice: random.Random) -> str:
-    with requests.post(f"{url}/tts/stream", json={"text": dice.choice(TEXTS) * 3}, stream=True, timeout=120) as answer:
-        for count, _ in enumerate(answer.iter_content(2048)):
-            if count >= dice.randint(0, 6):
+def disconnect(url: str, rng: random.Random) -> str:
+    body = {"text": rng.choice(TEXTS) * 3}
+    with requests.post(f"{url}/tts/stream", json=body, stream=True, timeout=120) as response:
+        for count, _ in enumerate(response.iter_content(2048)):
+            if count >= rng.randint(0, 6):
                 break
-    return "hung up"
+    return "disconnected"
 
 
-def give_up_in_line(url: str, dice: random.Random) -> str:
+def time_out(url: str, rng: random.Random) -> str:
+    """Gives up early, often while the request is still queued."""
     try:
-        requests.post(f"{url}/tts", json={"text": dice.choice(TEXTS) * 5}, timeout=dice.uniform(0.05, 0.4))
+        requests.post(f"{url}/tts", json={"text": rng.choice(TEXTS) * 5}, timeout=rng.uniform(0.05, 0.4))
     except requests.Timeout:
-        return "gave up"
-    return "gave up too late"
+        return "timed out"
+    return "answered before the timeout"
 
 
-def nonsense(url: str, dice: random.Random) -> str:
-    body = dice.choice(
+def bad_request(url: str, rng: random.Random) -> str:
+    body = rng.choice(
         (b"{", b"[]", b'{"text": 5}', b'{"text": "\\u0000"}', b'{"text": "x", "speed": 9}', b"\xff" * 100)
     )
-    answer = requests.post(f"{url}/tts", data=body, headers={"Content-Type": "application/json"}, timeout=60)
-    return f"nonsense {answer.status_code}"
+    response = requests.post(f"{url}/tts", data=body, headers={"Content-Type": "application/json"}, timeout=60)
+    return f"bad request {response.status_code}"
 
 
-def bad_audio(url: str, dice: random.Random) -> str:
-    files = {"reference_audio": ("x.wav", dice.randbytes(dice.randint(0, 50000)))}
-    answer = requests.post(f"{url}/tts", data={"text": "Hello."}, files=files, timeout=60)
-    return f"bad audio {answer.status_code}"
+def bad_audio(url: str, rng: random.Random) -> str:
+    files = {"reference_audio": ("x.wav", rng.randbytes(rng.randint(0, 50000)))}
+    response = requests.post(f"{url}/tts", data={"text": "Hello."}, files=files, timeout=60)
+    return f"bad audio {response.status_code}"
 
 
-ACTS: tuple[Callable[[str, random.Random], str], ...] = (
-    whole,
+CALLS: tuple[Callable[[str, random.Random], str], ...] = (
+    full_request,
     stream,
     stream,
-    hang_up,
-    give_up_in_line,
-    nonsense,
+    disconnect,
+    time_out,
+    bad_request,
     bad_audio,
 )
 
 
-def act(url: str, seed: int, seen: collections.Counter[str]) -> None:
-    """One thing that a caller may do. A connection that breaks is counted, not raised."""
-    dice = random.Random(seed)
+def random_call(url: str, seed: int, outcomes: collections.Counter[str]) -> None:
+    """Makes one call, chosen by `seed`. A broken connection is counted, not raised."""
+    rng = random.Random(seed)
     try:
-        what = dice.choice(ACTS)(url, dice)
+        outcome = rng.choice(CALLS)(url, rng)
     except requests.RequestException as error:
-        what = f"broken: {type(error).__name__}"
-    seen[what] += 1
+        outcome = f"broken: {type(error).__name__}"
+    outcomes[outcome] += 1
 
 
 def soak(
-    url: str, seconds: float, callers: int, *, least: int = 1, tell: Callable[[int], None] = lambda _requests: None
+    url: str, seconds: float, clients: int, *, min_burst: int = 1, on_burst: Callable[[int], None] = lambda _calls: None
 ) -> collections.Counter[str]:
-    """Bursts of `least` to `callers` at once, with pauses between them. `tell` hears after each how many there were."""
-    seen: collections.Counter[str] = collections.Counter()
-    dice, seed, end = random.Random(1), 0, time.monotonic() + seconds
-    with ThreadPoolExecutor(callers) as crowd:
+    """Bursts of `min_burst` to `clients` calls at once, with pauses between them; the outcomes by number.
+
+    `on_burst` is called after each burst with the number of calls so far.
+    """
+    outcomes: collections.Counter[str] = collections.Counter()
+    rng, calls, end = random.Random(1), 0, time.monotonic() + seconds
+    with ThreadPoolExecutor(clients) as executor:
         while time.monotonic() < end:
-            burst = dice.randint(least, callers)
-            waiting = [crowd.submit(act, url, seed + i, seen) for i in range(burst)]
-            seed += burst
-            for one in waiting:
-                one.result()
-            tell(seed)
-            time.sleep(dice.uniform(0.0, 0.3))
-    return seen
+            burst = rng.randint(min_burst, clients)
+            futures = [executor.submit(random_call, url, calls + i, outcomes) for i in range(burst)]
+            calls += burst
+            for future in futures:
+                future.result()
+            on_burst(calls)
+            time.sleep(rng.uniform(0.0, 0.3))
+    return outcomes
 
 
-def settled(url: str, patience: float = 60.0) -> bool:
-    """Waits until nothing runs or waits; False when that does not come."""
-    end = time.monotonic() + patience
+def wait_until_idle(url: str, timeout: float = 60.0) -> bool:
+    """Waits until no request is running or queued; False if that takes longer than `timeout` seconds."""
+    end = time.monotonic() + timeout
     while time.monotonic() < end:
         series = requests.get(f"{url}/metrics", timeout=10).text.splitlines()
         busy = [
@@ -161,75 +166,75 @@ def settled(url: str, patience: float = 60.0) -> bool:
     return False
 
 
-class Diary:
-    """Prints a process's memory against time and requests, at most one line every `period` seconds."""
+class MemoryLog:
+    """Prints a process's memory, with the time and the number of requests, at most once in `interval_seconds`."""
 
-    def __init__(self, pid: int, period: float) -> None:
-        self._pid, self._period = pid, period
-        self._began = self._told = time.monotonic()
+    def __init__(self, pid: int, interval_seconds: float) -> None:
+        self._pid, self._interval_seconds = pid, interval_seconds
+        self._start = self._last = time.monotonic()
 
     def __call__(self, count: int) -> None:
         now = time.monotonic()
-        if now - self._told >= self._period:
-            self._told = now
-            print(f"{now - self._began:6.0f} s {count:6} requests {footprint(self._pid).mib:6.0f} MiB", flush=True)
+        if now - self._last >= self._interval_seconds:
+            self._last = now
+            print(f"{now - self._start:6.0f} s {count:6} requests {footprint(self._pid).mib:6.0f} MiB", flush=True)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the server held after its warm-up and what at the end, and how it answered in between."""
+    """The server's resources after its warm-up and at the end, and the outcomes of all calls in between."""
 
     before: Footprint
     after: Footprint
-    seen: collections.Counter[str]
-    quiet: bool
-    speaks: bool
+    outcomes: collections.Counter[str]
+    idle: bool
+    serves: bool
 
-    def checks(self, growth: float) -> dict[str, bool]:
-        """What must hold, in words; `growth` is the share by which memory may grow."""
+    def checks(self, max_growth: float) -> dict[str, bool]:
+        """Each check in words, and whether it holds; `max_growth` is the share by which memory may grow."""
         before, after = self.before, self.after
         return {
-            "nothing runs or waits": self.quiet,
+            "no request running or queued": self.idle,
             f"threads {before.threads} → {after.threads}": after.threads <= before.threads,
             f"open files {before.files} → {after.files}": after.files <= before.files,
-            f"memory {before.mib:.0f} → {after.mib:.0f} MiB": after.mib <= before.mib * (1 + growth),
-            "no answer 500": not any(what.endswith(" 500") for what in self.seen),
-            "it still speaks": self.speaks,
+            f"memory {before.mib:.0f} → {after.mib:.0f} MiB": after.mib <= before.mib * (1 + max_growth),
+            "no status 500": not any(outcome.endswith(" 500") for outcome in self.outcomes),
+            "still serves": self.serves,
         }
 
 
-def observe(url: str, worker: int, minutes: float, callers: int) -> Outcome:
-    """Warms the server up, soaks it, and compares."""
-    # Caches fill (few finished requests are remembered here), the allocator grows, all threads start.
-    soak(url, min(120.0, 20 * minutes), 2 * callers, least=2 * callers)
-    settled(url)
-    time.sleep(SETTLE)
+def run(url: str, worker: int, minutes: float, clients: int) -> Outcome:
+    """Warms the server up, soaks it, and compares its resources."""
+    # The warm-up fills the caches (the request history is short here), grows the allocator and starts all threads.
+    soak(url, min(120.0, 20 * minutes), 2 * clients, min_burst=2 * clients)
+    wait_until_idle(url)
+    time.sleep(SETTLE_SECONDS)
     before = footprint(worker)
-    seen = soak(url, 60 * minutes, callers, tell=Diary(worker, min(60.0, 12 * minutes)))
-    quiet = settled(url)
-    time.sleep(SETTLE)
+    outcomes = soak(url, 60 * minutes, clients, on_burst=MemoryLog(worker, min(60.0, 12 * minutes)))
+    idle = wait_until_idle(url)
+    time.sleep(SETTLE_SECONDS)
     after = footprint(worker)
-    speaks = requests.post(f"{url}/tts", json={"text": TEXTS[0]}, timeout=120).status_code == 200
-    return Outcome(before, after, seen, quiet, speaks)
+    serves = requests.post(f"{url}/tts", json={"text": TEXTS[0]}, timeout=120).status_code == 200
+    return Outcome(before, after, outcomes, idle, serves)
 
 
-def start(programs: Processes, checkpoint: str) -> tuple[str, int]:
-    """A server of its own: its URL, and the process that does the work."""
+def start(processes: Processes, checkpoint: str) -> tuple[str, int]:
+    """Starts a server; its URL, and the process id of its worker."""
     port = free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "app.py", "--port", str(port), *(["--checkpoint", checkpoint] if checkpoint else [])]
-    settings = {"GLMTTS_CONSUL": "off", "GLMTTS_PROPAGATION_DELAY": "0", "GLMTTS_RECORDS": "50"}
-    programs.start("server", command, {"GLMTTS_VOICES_DIR": str(VOICES), **os.environ, **settings})
-    programs.wait("server", f"{url}/ready", 300.0)
-    return url, worker_of(programs.running["server"].pid)
+    settings = {"GLMTTS_CONSUL": "off", "GLMTTS_PROPAGATION_DELAY": "0", "GLMTTS_REQUEST_HISTORY_SIZE": "50"}
+    processes.start("server", command, {"GLMTTS_VOICES_DIR": str(VOICES), **os.environ, **settings})
+    processes.wait("server", f"{url}/ready", 300.0)
+    return url, worker_of(processes.running["server"].pid)
 
 
 def parse() -> argparse.Namespace:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--minutes", type=float, default=30.0)
-    flags.add_argument("--callers", type=int, default=12, help="at most so many at once")
-    flags.add_argument("--checkpoint", default="")
-    flags.add_argument("--quick", action="store_true", help="half a minute, the fake engine")
+    flags.add_argument("--clients", type=int, default=12, help="calls at once, at most (default: %(default)s)")
+    flags.add_argument("--checkpoint", default="", help="as for app.py (default: checkpoints/nano)")
+    flags.add_argument("--quick", action="store_true", help="half a minute on the fake engine")
     args = flags.parse_args()
     if args.quick:
         args.minutes, args.checkpoint = 0.5, "fake:delay=0.01"
@@ -239,15 +244,15 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     with TemporaryDirectory() as logs:
-        programs = Processes(ROOT, Path(logs))
+        processes = Processes(ROOT, Path(logs))
         try:
-            outcome = observe(*start(programs, args.checkpoint), args.minutes, args.callers)
+            outcome = run(*start(processes, args.checkpoint), args.minutes, args.clients)
         finally:
-            programs.stop("server")
-    print("\n".join(f"{count:6}  {what}" for what, count in sorted(outcome.seen.items())))
-    checks = outcome.checks(QUICK_GROWTH if args.quick else MEMORY_GROWTH)
-    for what, good in checks.items():
-        print(f"{'ok' if good else 'LEAK':>6}  {what}")
+            processes.stop("server")
+    print("\n".join(f"{count:6}  {name}" for name, count in sorted(outcome.outcomes.items())))
+    checks = outcome.checks(QUICK_MAX_GROWTH if args.quick else MAX_GROWTH)
+    for check, passed in checks.items():
+        print(f"{'ok' if passed else 'FAILED':>6}  {check}")
     sys.exit(0 if all(checks.values()) else 1)
 
 

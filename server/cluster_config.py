@@ -35,9 +35,9 @@ class StyleDocument(_Document):
 class LimitsDocument(_Document):
     """`limits`: each tightens what a node was started with, where it is the lesser."""
 
-    max_text: int | None = Field(None, ge=1)
-    max_streams: int | None = Field(None, ge=1)
-    queue_seconds: float | None = Field(None, gt=0)
+    max_text_chars: int | None = Field(None, ge=1)
+    max_concurrent_requests: int | None = Field(None, ge=1)
+    max_backlog_seconds: float | None = Field(None, gt=0)
 
 
 _Word = Annotated[str, Field(min_length=1, max_length=200)]
@@ -61,9 +61,9 @@ class Style:
 class Limits:
     """Characters of one text; speech requests inside at once, those in line included; audio owed before 429, in s."""
 
-    max_text: int
-    max_streams: int
-    queue_seconds: float
+    max_text_chars: int
+    max_concurrent_requests: int
+    max_backlog_seconds: float
 
 
 Document = TypeVar("Document", bound=BaseModel)
@@ -111,9 +111,13 @@ class ClusterConfig:
     def _limits(self, given: LimitsDocument) -> Limits:
         settings = self._settings
         return Limits(
-            max_text=min(settings.max_text, given.max_text or settings.max_text),
-            max_streams=min(settings.speech_threads, given.max_streams or settings.speech_threads),
-            queue_seconds=min(settings.queue_seconds, given.queue_seconds or settings.queue_seconds),
+            max_text_chars=min(settings.max_text_chars, given.max_text_chars or settings.max_text_chars),
+            max_concurrent_requests=min(
+                settings.max_concurrent_requests, given.max_concurrent_requests or settings.max_concurrent_requests
+            ),
+            max_backlog_seconds=min(
+                settings.max_backlog_seconds, given.max_backlog_seconds or settings.max_backlog_seconds
+            ),
         )
 
 

@@ -37,8 +37,8 @@ class ApiError(Exception):
 STATUS: dict[type[errors.GlmTtsError], tuple[int, str]] = {
     errors.GlmTtsError: (500, "internal"),
     errors.InputError: (400, "invalid_input"),
-    errors.TextError: (400, "unfit_text"),
-    errors.AudioError: (400, "unfit_audio"),
+    errors.TextError: (400, "invalid_text"),
+    errors.AudioError: (400, "invalid_audio"),
     errors.AudioDecodeError: (422, "undecodable_audio"),
     errors.UnsupportedError: (400, "unsupported"),
     errors.CheckpointError: (500, "internal"),

@@ -29,7 +29,7 @@ class Membership(Protocol):
     """What the node needs of its place in Consul; every method is bounded in time and never raises."""
 
     def deregister_stale(self) -> None: ...
-    def start(self, info: EngineInfo | None = None, progress_age: Callable[[], float] | None = None) -> None: ...
+    def start(self, info: EngineInfo, progress_age: Callable[[], float]) -> None: ...
     def deregister(self, timeout: float = 3.0) -> bool: ...
 
 
@@ -115,7 +115,7 @@ class Node:
         if self._engine is None:
             return "loading"
         age = self._engine.stalled_seconds()
-        return f"engine stalled: no progress for {age:.0f} s" if age > self._settings.progress_limit else None
+        return f"engine stalled: no progress for {age:.0f} s" if age > self._settings.stall_timeout else None
 
     @contextmanager
     def admit(self) -> Iterator[Engine]:
@@ -125,7 +125,7 @@ class Node:
                 raise _draining()
             engine, limits = self.engine, self._limits()
             owed = engine.backlog_seconds()
-            if self._in_flight >= limits.max_streams or owed > limits.queue_seconds:
+            if self._in_flight >= limits.max_concurrent_requests or owed > limits.max_backlog_seconds:
                 raise ApiError(
                     429,
                     "busy",
@@ -162,7 +162,7 @@ class Node:
         with self._changed:
             self._rejecting = True
             log.info("Draining: no new work", extra={"fields": {"running": self._in_flight}})
-            self._changed.wait_for(lambda: self._in_flight == 0, timeout=self._settings.drain_grace)
+            self._changed.wait_for(lambda: self._in_flight == 0, timeout=self._settings.drain_timeout)
             left = self._in_flight
             self._drain_expired = True
         self._on_dropped(left)

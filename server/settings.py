@@ -1,7 +1,7 @@
-"""Every setting of the server: its name, default, unit and one sentence. Read once, then frozen.
+"""Every setting of the server: name, default, unit and one sentence. Read once, then frozen.
 
-Flags win over the environment (`GLMTTS_*`), which wins over the defaults. The Consul settings also take the names that
-Consul's own tools read. Knows nothing about what the settings do.
+Flags override the environment (`GLMTTS_*`), which overrides the defaults. Consul settings also accept the variables
+that Consul's own tools read.
 """
 
 from __future__ import annotations
@@ -36,132 +36,168 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
     )
 
-    # What the flags set.
-    host: str = _setting("127.0.0.1", "address", "Address to listen on; 0.0.0.0 is every interface.")
+    # Also set by flags.
+    host: str = _setting("127.0.0.1", "address", "Address to listen on; 0.0.0.0 listens on every interface.")
     port: int = _setting(7860, "TCP port", "Port to listen on.", ge=1, le=65535)
-    checkpoint: str = _setting("", "path", "Directory of the checkpoint; empty means the one that comes along.")
-    device: str = _setting("auto", "torch device", "Where the model runs: auto (CUDA if there), cpu, cuda, cuda:1.")
-    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "level", "Least level that is logged.")
+    checkpoint: str = _setting("", "path", "Checkpoint directory; empty uses the bundled checkpoint.")
+    device: str = _setting("auto", "torch device", "Device for the model: auto (CUDA if available), cpu, cuda, cuda:1.")
+    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "level", "Minimum level to log.")
     deterministic: bool = _setting(
-        False, "switch", "Whoever else is served, a seed draws the same tokens: float32 and fixed shapes, so slower."
+        False, "switch", "A seed gives the same tokens at any load: float32 and fixed batch shapes, so slower."
     )
 
-    # The model.
-    kv_slots: int = _setting(
-        16, "requests", "Requests that are spoken at once; memory for each is taken, or refused, at the start.", ge=1
+    # Model.
+    max_num_seqs: int = _setting(
+        16, "requests", "Requests decoded at once; their memory is allocated, or refused, at startup.", ge=1
     )
-    g2p_replace: Path = _setting(REPLACEMENTS, "path", "Pronunciation overrides, JSON lines of text to phoneme tokens.")
+    g2p_replace: Path = _setting(REPLACEMENTS, "path", "Pronunciation overrides: JSON lines of text to phoneme tokens.")
     vocos_sha256: str | None = _setting(
         None,
         "sha256",
-        "Hash of the checkpoint's 32 kHz vocoder, which is code: without it that one is left out.",
+        "Hash of the checkpoint's 32 kHz vocoder, which is executable code; it is not loaded without the hash.",
         pattern="^[0-9a-fA-F]{64}$",
     )
 
     # Requests.
-    api_keys_file: Path | None = _setting(None, "path", "File of API keys, one a line; reloaded when it changes.")
-    max_body: int = _setting(25 * 2**20, "bytes", "Longest request body; more is refused unread.", ge=1024)
-    max_text: int = _setting(5000, "characters", "Longest text of one request.", ge=1, le=5000)
-    default_voice: str = _setting("default", "voice name", "Stored voice of requests that name none.")
+    api_keys_file: Path | None = _setting(None, "path", "File of API keys, one per line; reloaded when it changes.")
+    max_body_bytes: int = _setting(
+        25 * 2**20, "bytes", "Maximum size of a request body; a larger one is rejected unread.", ge=1024
+    )
+    max_text_chars: int = _setting(5000, "characters", "Maximum length of a request's text.", ge=1, le=5000)
+    default_voice: str = _setting("default", "voice name", "Stored voice for requests that name none.")
     voices_dir: Path | None = _setting(
-        None, "path", "Folder of stored voices, before the checkpoint's own; POST and DELETE /voices write here."
+        None,
+        "path",
+        "Directory of stored voices, searched before the checkpoint's; POST and DELETE /voices write here.",
     )
     write_checkpoint_voices: bool = _setting(
         False, "switch", "Without voices_dir, let POST and DELETE /voices change the checkpoint's own voices."
     )
-    max_voices: int = _setting(1000, "voices", "How many stored voices POST /voices may make.", ge=1)
+    max_voices: int = _setting(1000, "voices", "Maximum number of voices that POST /voices may store.", ge=1)
     default_emotion: str | None = _setting(
-        None, "style", "Style of requests that name none, where the voice has it; else the voice's own default."
+        None, "style", "Style for requests that name none, if the voice has it; else the voice's default style."
     )
-    default_speed: float = _setting(1.0, "factor", "Speed of requests that name none.", ge=0.5, le=2.0)
-    voice_cache_items: int = _setting(64, "voices", "How many prepared voices are kept in memory.", ge=1)
-    voice_cache_bytes: int = _setting(64 * 2**20, "bytes", "How much memory the prepared voices may take.", ge=1)
-    records: int = _setting(1000, "requests", "How many finished requests GET /requests/<id> remembers.", ge=1)
+    default_speed: float = _setting(1.0, "factor", "Speed for requests that give none.", ge=0.5, le=2.0)
+    voice_cache_items: int = _setting(64, "voices", "Maximum number of prepared voices kept in memory.", ge=1)
+    voice_cache_bytes: int = _setting(64 * 2**20, "bytes", "Maximum memory for prepared voices.", ge=1)
+    request_history_size: int = _setting(
+        1000, "requests", "Number of recent requests that GET /requests/<id> can report.", ge=1
+    )
 
     # Load.
-    threads: int = _setting(32, "threads", "Threads that answer HTTP, of every kind.", ge=4, le=1024)
-    speech_threads: int = _setting(
-        16,
-        "requests",
-        "Speech requests at once, waiting ones too; fewer than `threads`.",
-        ge=1,
+    threads: int = _setting(32, "threads", "Threads that serve HTTP requests of any kind.", ge=4, le=1024)
+    max_concurrent_requests: int = _setting(
+        16, "requests", "Maximum number of speech requests at once, queued ones included; at most threads - 2.", ge=1
     )
-    queue_seconds: float = _setting(300.0, "s of audio", "Audio owed to earlier requests, beyond which 429.", gt=0)
-    queue_timeout: float = _setting(60.0, "s", "How long a request waits in line when it does not say.", gt=0, le=600)
-    read_timeout: float = _setting(10.0, "s", "Longest silence while a request is being read.", gt=0)
-    request_timeout: float = _setting(60.0, "s", "Longest time in which a whole request must have come in.", gt=0)
-    write_timeout: float = _setting(30.0, "s", "A reader that takes no byte for so long is cut.", gt=0)
+    max_backlog_seconds: float = _setting(
+        300.0, "s of audio", "Audio still to be made for earlier requests above which a request gets 429.", gt=0
+    )
+    queue_timeout: float = _setting(
+        60.0, "s", "How long a request may wait in the queue if it gives no timeout.", gt=0, le=600
+    )
+    read_timeout: float = _setting(10.0, "s", "Maximum time between two reads of a request.", gt=0)
+    request_timeout: float = _setting(60.0, "s", "Maximum time to receive a whole request.", gt=0)
+    write_timeout: float = _setting(30.0, "s", "A client that reads nothing for this long is disconnected.", gt=0)
 
-    # Watching.
+    # Observability.
     otlp_endpoint: str | None = _setting(
         None,
         "URL",
-        "OTLP collector (http://host:4318) that gets a trace of each request; OTEL_EXPORTER_OTLP_ENDPOINT does it too.",
+        "OTLP collector for request traces, such as http://host:4318; OTEL_EXPORTER_OTLP_ENDPOINT works too.",
         pattern="^https?://[^/]+",
     )
 
-    # Leaving.
-    propagation_delay: float = _setting(12.0, "s", "After SIGTERM serve on for so long: callers cache for 10 s.", ge=0)
-    drain_grace: float = _setting(60.0, "s", "Then running requests may finish for so long.", ge=0)
+    # Shutdown.
+    propagation_delay: float = _setting(
+        12.0, "s", "How long to keep serving after SIGTERM; clients cache the node list for 10 s.", ge=0
+    )
+    drain_timeout: float = _setting(60.0, "s", "How long running requests may then take to finish.", ge=0)
 
     # Consul.
-    consul: bool = _setting(True, "switch", "Join Consul; without an agent the node serves on and tries again.")
+    consul: bool = _setting(True, "switch", "Register in Consul; without an agent the node serves and keeps retrying.")
     consul_addr: str = _setting(
         "127.0.0.1:8500",
         "host:port or URL",
-        "The local agent.",
+        "Address of the local agent.",
         validation_alias=_or("CONSUL_ADDR", "CONSUL_HTTP_ADDR"),
     )
     consul_token: SecretStr | None = _setting(
-        None, "secret", "ACL token; a file is better.", validation_alias=_or("CONSUL_TOKEN", "CONSUL_HTTP_TOKEN")
+        None,
+        "secret",
+        "ACL token; prefer consul_token_file.",
+        validation_alias=_or("CONSUL_TOKEN", "CONSUL_HTTP_TOKEN"),
     )
     consul_token_file: Path | None = _setting(
         None,
         "path",
-        "File with the ACL token; read again at every beat.",
+        "File with the ACL token; read again at every heartbeat.",
         validation_alias=_or("CONSUL_TOKEN_FILE", "CONSUL_HTTP_TOKEN_FILE"),
     )
     consul_auth: SecretStr | None = _setting(
-        None, "secret", "user:password of the agent.", validation_alias=_or("CONSUL_AUTH", "CONSUL_HTTP_AUTH")
+        None,
+        "secret",
+        "HTTP basic authentication for the agent, as user:password.",
+        validation_alias=_or("CONSUL_AUTH", "CONSUL_HTTP_AUTH"),
     )
     consul_ssl: bool = _setting(
         False,
         "switch",
-        "Speak TLS to the agent, as https:// does.",
+        "Use TLS to the agent, as an https:// address does.",
         validation_alias=_or("CONSUL_SSL", "CONSUL_HTTP_SSL"),
     )
     consul_ssl_verify: bool = _setting(
         True,
         "switch",
-        "Check the agent's certificate.",
+        "Verify the agent's certificate.",
         validation_alias=_or("CONSUL_SSL_VERIFY", "CONSUL_HTTP_SSL_VERIFY"),
     )
     consul_ca: Path | None = _setting(
-        None, "path", "CA that signed the agent's certificate.", validation_alias=_or("CONSUL_CA", "CONSUL_CACERT")
+        None,
+        "path",
+        "CA certificate that signed the agent's certificate.",
+        validation_alias=_or("CONSUL_CA", "CONSUL_CACERT"),
     )
     consul_cert: Path | None = _setting(
-        None, "path", "Our client certificate.", validation_alias=_or("CONSUL_CERT", "CONSUL_CLIENT_CERT")
+        None,
+        "path",
+        "Client certificate to present to the agent.",
+        validation_alias=_or("CONSUL_CERT", "CONSUL_CLIENT_CERT"),
     )
     consul_key: Path | None = _setting(
-        None, "path", "Its key.", validation_alias=_or("CONSUL_KEY", "CONSUL_CLIENT_KEY")
+        None,
+        "path",
+        "Private key of the client certificate.",
+        validation_alias=_or("CONSUL_KEY", "CONSUL_CLIENT_KEY"),
     )
-    consul_service: str = _setting("glm-tts", "name", "Name of the service.", pattern="^[A-Za-z0-9-]{1,63}$")
+    consul_service: str = _setting("glm-tts", "name", "Service name.", pattern="^[A-Za-z0-9-]{1,63}$")
     kv_prefix: str = _setting(
         "glm-tts",
         "KV path",
-        "Where Consul's KV store has what all nodes share: default_style, g2p_replace, limits.",
+        "Prefix in Consul's KV store of the shared configuration: default_style, g2p_replace, limits.",
         pattern="^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$",
     )
-    node_name: str | None = _setting(None, "name", "Stands in the service id instead of the host's name.")
-    advertise: str | None = _setting(None, "address", "Address that callers use; else that of our side to the agent.")
-    loopback_cluster: bool = _setting(False, "switch", "Register 127.0.0.1: a whole cluster on one machine.")
-    region: str | None = _setting(None, "name", "Region, for callers that prefer their own.", max_length=512)
-    tier: Literal["cpu", "small", "large"] | None = _setting(None, "name", "Size of the node; else from the device.")
-    health_interval: float = _setting(10.0, "s", "How often Consul asks /health.", ge=1)
-    health_timeout: float = _setting(5.0, "s", "How long Consul waits for the answer.", gt=0)
-    deregister_after: float = _setting(30.0, "s", "Critical for so long is reaped; Consul makes it at least 60.", gt=0)
-    ttl: float = _setting(15.0, "s", "Without a beat for so long Consul calls the engine critical.", ge=2)
-    progress_limit: float = _setting(20.0, "s", "An engine without progress for so long is stalled: no beat.", gt=0)
+    node_name: str | None = _setting(None, "name", "Node name in the service id; defaults to the host name.")
+    advertise: str | None = _setting(
+        None, "address", "Address that clients connect to; defaults to the local address of the agent connection."
+    )
+    loopback_cluster: bool = _setting(
+        False, "switch", "Allow registering a loopback address: a whole cluster on one host."
+    )
+    region: str | None = _setting(None, "name", "Region, for clients that prefer their own.", max_length=512)
+    tier: Literal["cpu", "small", "large"] | None = _setting(
+        None, "name", "Size class of the node; defaults to one chosen by its device."
+    )
+    health_interval: float = _setting(10.0, "s", "Interval of Consul's /health check.", ge=1)
+    health_timeout: float = _setting(5.0, "s", "Timeout of Consul's /health check.", gt=0)
+    deregister_after: float = _setting(
+        30.0, "s", "How long a node may be critical before Consul removes it; Consul's minimum is 60.", gt=0
+    )
+    consul_ttl: float = _setting(
+        15.0, "s", "TTL of the engine check: it turns critical without a heartbeat for this long.", ge=2
+    )
+    stall_timeout: float = _setting(
+        20.0, "s", "An engine that makes no progress for this long is stalled and sends no passing heartbeat.", gt=0
+    )
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -169,10 +205,10 @@ class Settings(BaseSettings):
         return value.lower() if isinstance(value, str) else value
 
     def model_post_init(self, _context: Any) -> None:
-        if self.speech_threads > self.threads - 2:
+        if self.max_concurrent_requests > self.threads - 2:
             raise ValueError(
-                f"speech_threads {self.speech_threads} leaves no thread for probes: want at most threads - 2, "
-                f"which is {self.threads - 2}"
+                f"max_concurrent_requests: expected at most threads - 2 = {self.threads - 2}, "
+                f"got {self.max_concurrent_requests}"
             )
 
 
@@ -197,12 +233,12 @@ def load(**flags: Any) -> Settings:
 
 
 def _problem(error: ErrorDetails) -> str:
-    """`name (GLMTTS_NAME): came X; want Y`. What concerns several settings names them itself, and shows no value."""
+    """`name (GLMTTS_NAME): expected X, got Y`. An error about several settings is worded by its validator."""
     if not error["loc"]:
         return error["msg"].removeprefix("Value error, ")
     name = str(error["loc"][0]).upper().removeprefix(PREFIX)
-    want = error["msg"].removeprefix("Input should be ").removeprefix("String should ")
-    return f"{name.lower()} ({PREFIX}{name}): came {error['input']!r}; want {want}"
+    expected = error["msg"].removeprefix("Input should be ").removeprefix("String should ")
+    return f"{name.lower()} ({PREFIX}{name}): expected {expected}, got {error['input']!r}"
 
 
 def describe(settings: Settings) -> str:

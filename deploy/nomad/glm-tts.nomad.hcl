@@ -56,7 +56,7 @@ job "glm-tts" {
 
         check "owed" {
           source = "prometheus"
-          query  = "avg(glmtts_owed_seconds{region=\"north\"})"
+          query  = "avg(glmtts_backlog_seconds{region=\"north\"})"
 
           strategy "target-value" {
             target = 20

@@ -1,1 +1,1 @@
-"""What the benchmarks share, and those of single parts."""
+"""Helpers of the benchmarks, and benchmarks of single parts."""

@@ -1,13 +1,13 @@
-"""What it costs to speak in blocks instead of whole: likeness, joins, understanding; and what length costs.
+"""Measures what streaming in chunks costs: differences from the whole, joins, error rate, and CPU time by length.
 
     python -m scripts.benchmarks.chunks                    mel and joins over held-out sentences, cost at 10 to 120 s
-    python -m scripts.benchmarks.chunks --hear             a recogniser listens as well
+    python -m scripts.benchmarks.chunks --asr              error rates as well
     python -m scripts.benchmarks.chunks --lang zh          one language only
 
-Every sentence is spoken with one seed as a whole and in blocks of two designs: `prompted`, where what was said extends
-the prompt (scripts/benchmarks/chunks_as_prompt.py), and `remembered`, as the engine streams. The tokens are the
-same, so what differs is the blocks. All in float32 on one core's threads; costs are CPU seconds of the process, so
-other programs hardly change them.
+Every sentence is synthesised with one seed as a whole and in chunks of two designs: `prompted`, where earlier speech
+extends the prompt (scripts/benchmarks/chunks_as_prompt.py), and `cached`, as the engine streams. The tokens are the
+same, so only the chunks differ. Everything runs in float32 on one thread; costs are CPU seconds of the process, which
+other processes hardly change.
 """
 
 from __future__ import annotations
@@ -42,40 +42,41 @@ from scripts.evaluate import prompts_of
 from scripts.nano.sentences import held_out
 
 SPAN = 120
-"""Samples on either side of a place whose energies are compared: 5 ms."""
+"""Samples before and after a position whose energies are compared: 5 ms."""
 SECONDS = (10, 30, 60, 120)
-HALVES = (0.5, 0.9)
+QUANTILES = (0.5, 0.9)
 
-Speak = Callable[[str, int], Wave]
-"""A text and a seed to a waveform."""
+Synthesize = Callable[[str, int], Wave]
+"""From a text and a seed to a waveform."""
 
 
 @dataclass(frozen=True)
-class Said:
-    """A sentence as a whole, and in blocks, by design; `joins`: the samples at which blocks meet."""
+class Sentence:
+    """A sentence as a whole, and in chunks, by design; `joins`: positions in samples at which chunks meet."""
 
     text: str
     whole: Wave
-    blocks: dict[str, Wave]
+    chunked: dict[str, Wave]
     joins: NDArray[np.int64]
 
 
-def designs(model: Model, engine: BatchEngine, voice: Voice) -> dict[str, Speak]:
-    """The two ways to speak in blocks."""
+def designs(model: Model, engine: BatchEngine, voice: Voice) -> dict[str, Synthesize]:
+    """The two designs by name."""
     rate = engine.info.sample_rates[0]
 
     def prompted(text: str, seed: int) -> Wave:
-        segments = chunks_as_prompt.draw(model, text, voice, seed)
-        return np.concatenate([chunks_as_prompt.sound(model, segment, voice, rate) for segment in segments])
+        segments = chunks_as_prompt.generate_segments(model, text, voice, seed)
+        return np.concatenate([chunks_as_prompt.render(model, segment, voice, rate) for segment in segments])
 
-    def remembered(text: str, seed: int) -> Wave:
+    def cached(text: str, seed: int) -> Wave:
         job = Job(tuple(engine.segments(text)), voice, rate, seed=seed)
         return np.concatenate(list(engine.submit(job).chunks()))
 
-    return {"prompted": prompted, "remembered": remembered}
+    return {"prompted": prompted, "cached": cached}
 
 
-def say(model: Model, voice: Voice, text: str, seed: int, ways: dict[str, Speak]) -> Said:
+def synthesize_sentence(model: Model, voice: Voice, text: str, seed: int, ways: dict[str, Synthesize]) -> Sentence:
+    """With each of the designs `ways`."""
     speech = synthesize(model, text, voice, seed=seed)
     sizes = np.array([len(tokens) for tokens in speech.tokens]) * speech.sample_rate // TOKEN_RATE
     joins = [
@@ -84,12 +85,12 @@ def say(model: Model, voice: Voice, text: str, seed: int, ways: dict[str, Speak]
         for block in Chunker(ChunkSchedule()).remaining(len(tokens))
         if not block.last
     ]
-    blocks = {name: way(text, seed) for name, way in ways.items()}
-    return Said(text, speech.wave, blocks, np.array(joins, dtype=np.int64))
+    chunked = {name: way(text, seed) for name, way in ways.items()}
+    return Sentence(text, speech.wave, chunked, np.array(joins, dtype=np.int64))
 
 
 def mel_distance(one: Wave, other: Wave, rate: int) -> float:
-    """Mean absolute difference of the log mels, over the frames that both have."""
+    """Mean absolute difference of two log mels, over the frames that both have."""
     mels = [log_mel(torch.from_numpy(wave)[None], MEL_BY_RATE[rate])[0] for wave in (one, other)]
     axis = 0 if mels[0].shape[1] == MEL_BY_RATE[rate].n_mels else 1
     shortest = min(mel.shape[axis] for mel in mels)
@@ -97,28 +98,28 @@ def mel_distance(one: Wave, other: Wave, rate: int) -> float:
     return float((first - second).abs().mean())
 
 
-def energy_jumps(wave: Wave, places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How much louder or softer the 5 ms after each place are than those before, in nats; silence left out."""
+def energy_jumps(wave: Wave, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Absolute change in log energy (nats) from the 5 ms before each position to the 5 ms after; silence left out."""
     power = np.concatenate([[0.0], np.cumsum(wave.astype(np.float64) ** 2)]) / SPAN
-    places = places[(places > SPAN) & (places < len(wave) - SPAN)]
-    before, after = power[places] - power[places - SPAN], power[places + SPAN] - power[places]
+    at = positions[(positions > SPAN) & (positions < len(wave) - SPAN)]
+    before, after = power[at] - power[at - SPAN], power[at + SPAN] - power[at]
     loud = np.minimum(before, after) > 1e-6
-    found: NDArray[np.float64] = np.abs(np.log(after[loud] / before[loud]))
-    return found
+    jumps: NDArray[np.float64] = np.abs(np.log(after[loud] / before[loud]))
+    return jumps
 
 
 def quantiles(values: list[NDArray[np.float64]]) -> list[float] | None:
-    """Median and 90 %; None of nothing."""
+    """Median and 90 % quantile; None if there are no values."""
     joined = np.concatenate(values)
-    return [float(np.quantile(joined, share)) for share in HALVES] if len(joined) else None
+    return [float(np.quantile(joined, share)) for share in QUANTILES] if len(joined) else None
 
 
-def compared(said: list[Said], design: str, rate: int) -> dict[str, Any]:
-    """Blocks against wholes, and joins against all other places."""
-    waves = [one.blocks[design] for one in said]
-    at_joins = [energy_jumps(wave, one.joins) for wave, one in zip(waves, said, strict=True)]
+def compare(sentences: list[Sentence], design: str, rate: int) -> dict[str, Any]:
+    """Chunked speech against the whole, and energy jumps at joins against those elsewhere."""
+    waves = [sentence.chunked[design] for sentence in sentences]
+    at_joins = [energy_jumps(wave, sentence.joins) for wave, sentence in zip(waves, sentences, strict=True)]
     elsewhere = [energy_jumps(wave, np.arange(1000, len(wave) - 1000, 37)) for wave in waves]
-    distances = [mel_distance(wave, one.whole, rate) for wave, one in zip(waves, said, strict=True)]
+    distances = [mel_distance(wave, sentence.whole, rate) for wave, sentence in zip(waves, sentences, strict=True)]
     return {
         "mel_distance": float(np.mean(distances)),
         "joins": sum(map(len, at_joins)),
@@ -127,30 +128,30 @@ def compared(said: list[Said], design: str, rate: int) -> dict[str, Any]:
     }
 
 
-def costs(way: Speak, rate: int, sentences: list[str], wanted: list[float]) -> list[dict[str, float]]:
-    """CPU seconds for a second of sound, for texts that take about so long."""
-    found = []
-    seconds_a_letter = 0.0
-    for seconds in (3, *wanted):  # the first tells how long a text is
+def costs(way: Synthesize, rate: int, sentences: list[str], lengths: list[float]) -> list[dict[str, float]]:
+    """CPU seconds per second of audio, for texts of about the given lengths in seconds."""
+    rows = []
+    seconds_per_character = 0.0
+    for seconds in (3, *lengths):  # the first one only estimates the length of a character
         text, i = sentences[0], 0
-        while seconds_a_letter and len(text) * seconds_a_letter < seconds:
+        while seconds_per_character and len(text) * seconds_per_character < seconds:
             i += 1
             text += " " + sentences[i % len(sentences)]
-        began = time.process_time()
+        start = time.process_time()
         audio = len(way(text, 1)) / rate
-        found.append({"wanted": seconds, "audio": audio, "cpu_per_audio": (time.process_time() - began) / audio})
-        seconds_a_letter = audio / len(text)
-    return found[1:]
+        rows.append({"target": seconds, "audio": audio, "cpu_per_audio": (time.process_time() - start) / audio})
+        seconds_per_character = audio / len(text)
+    return rows[1:]
 
 
 def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
-    flags.add_argument("--lang", nargs="+", choices=("en", "zh"), help="default: all that the checkpoint speaks")
+    flags.add_argument("--lang", nargs="+", choices=("en", "zh"), help="(default: all of the checkpoint's languages)")
     flags.add_argument("--sentences", type=int, default=10, help="of each language")
-    flags.add_argument("--seconds", type=float, nargs="*", default=SECONDS, help="lengths of which the cost is told")
-    flags.add_argument("--hear", action="store_true", help="needs the extra eval")
-    flags.add_argument("--work", type=Path, default=Path("nano-work"), help="where the recogniser's weights are kept")
+    flags.add_argument("--seconds", type=float, nargs="*", default=SECONDS, help="lengths to measure the cost of")
+    flags.add_argument("--asr", action="store_true", help="measure error rates; needs the extra eval")
+    flags.add_argument("--work", type=Path, default=Path("nano-work"), help="folder of the recogniser's weights")
     flags.add_argument("--json", type=Path)
     return flags
 
@@ -159,34 +160,37 @@ def measure(model: Model, voice: Voice, engine: BatchEngine, lang: str, args: ar
     """All figures of one language."""
     ways, rate = designs(model, engine, voice), engine.info.sample_rates[0]
     texts = sorted(filter(None, held_out(lang)))[: args.sentences]
-    said = [say(model, voice, text, seed, ways) for seed, text in enumerate(tqdm(texts, desc=lang))]
-    found: dict[str, Any] = {name: compared(said, name, rate) for name in ways}
-    others = [mel_distance(a.whole, b.whole, rate) for a, b in pairwise(said)]
-    found |= {"sentences": len(said), "mel_distance_of_two_sentences": float(np.mean(others)) if others else None}
-    if args.hear:
+    sentences = [
+        synthesize_sentence(model, voice, text, seed, ways) for seed, text in enumerate(tqdm(texts, desc=lang))
+    ]
+    figures: dict[str, Any] = {name: compare(sentences, name, rate) for name in ways}
+    others = [mel_distance(a.whole, b.whole, rate) for a, b in pairwise(sentences)]
+    figures["sentences"] = len(sentences)
+    figures["mel_distance_of_two_sentences"] = float(np.mean(others)) if others else None
+    if args.asr:
         recogniser = Recogniser(args.work)
-        waves = {"whole": [one.whole for one in said]} | {name: [one.blocks[name] for one in said] for name in ways}
-        heard = {name: [recogniser.hear(wave, rate, lang) for wave in its] for name, its in waves.items()}
-        found["error"] = {name: error_rate(texts, its, lang) for name, its in heard.items()}
+        waves = {"whole": [s.whole for s in sentences]} | {name: [s.chunked[name] for s in sentences] for name in ways}
+        texts_by_way = {name: [recogniser.transcribe(w, rate, lang) for w in group] for name, group in waves.items()}
+        figures["error"] = {name: error_rate(texts, hypotheses, lang) for name, hypotheses in texts_by_way.items()}
     for name, way in ways.items():
-        found[name]["costs"] = costs(way, rate, texts, args.seconds)
-    return found
+        figures[name]["costs"] = costs(way, rate, texts, args.seconds)
+    return figures
 
 
 def main() -> None:
     args = parser().parse_args()
     torch.set_num_threads(1)
     model = load(args.checkpoint, device="cpu")
-    # Nobody takes the sound while a long text is spoken here: it must not be held back.
+    # The audio of a long text is read only at its end: the engine must not wait for the reader.
     engine = BatchEngine(model, EngineOptions(max_num_seqs=1, limits=SchedulerLimits(max_buffered_seconds=1e6)))
     prompts = {prompt.name: prompt for prompt in prompts_of(args.checkpoint / "voices")}
     prompt = prompts.get("default") or next(iter(prompts.values()))
     voice = engine.make_voice(prompt.recording.read_bytes(), prompt.said)
-    found = {lang: measure(model, voice, engine, lang, args) for lang in args.lang or engine.info.languages}
+    figures = {lang: measure(model, voice, engine, lang, args) for lang in args.lang or engine.info.languages}
     engine.close()
-    print(json.dumps(found, indent=1))
+    print(json.dumps(figures, indent=1))
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

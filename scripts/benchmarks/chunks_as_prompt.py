@@ -1,8 +1,8 @@
-"""The other way to speak in blocks, which the engine does not take: what was said is made part of the prompt.
+"""Another design for streaming in chunks, which the engine does not use: earlier speech becomes part of the prompt.
 
-The last tokens before a chunk, and their mel, stand behind the voice's prompt, and the chunk is decoded as if it were a
-target after them: prompt and window are computed anew with every chunk. Kept so that `bench_blocks` can compare it with
-what the engine does: there these frames are remembered as the solver went through them.
+The last tokens before a chunk, and their mel, are appended to the voice's prompt, and the chunk is decoded as the
+target after them, so prompt and left context are computed again for every chunk. The engine instead caches the keys and
+values of these frames at every solver step. `scripts/benchmarks/chunks.py` compares the two.
 Dimension names: b batch, t time in mel frames, m mel bins, n tokens.
 """
 
@@ -24,14 +24,14 @@ from glmtts.voice.voice import Voice
 
 @dataclass(frozen=True)
 class Segment:
-    """What is to be said of a text's segment: `key_b` int64 (1,) decides the noise."""
+    """The speech tokens of a text's segment; `key_b` int64 (1,) seeds its noise."""
 
     tokens: tuple[int, ...]
     key_b: Tensor
 
 
-def draw(model: Model, text: str, voice: Voice, seed: int) -> list[Segment]:
-    """The tokens of a text, as `glmtts.synthesize` draws them."""
+def generate_segments(model: Model, text: str, voice: Voice, seed: int) -> list[Segment]:
+    """The segments of a text, with the tokens that `glmtts.synthesize` samples."""
     speech = synthesize(model, text, voice, seed=seed)
     return [
         Segment(tokens, stream_keys(torch.tensor([seed]), torch.tensor([segment.index])))
@@ -41,32 +41,31 @@ def draw(model: Model, text: str, voice: Voice, seed: int) -> list[Segment]:
 
 
 @torch.inference_mode()
-def sound(model: Model, segment: Segment, voice: Voice, rate: int) -> Wave:
-    """Chunk by chunk to mel; the vocoder, whose windows join exactly, takes all of it at once."""
+def render(model: Model, segment: Segment, voice: Voice, rate: int) -> Wave:
+    """The waveform: mel in chunks, then one pass of the vocoder, whose windows would join exactly anyway."""
     mel_tm = torch.zeros(0, voice.prompt_mels[rate].shape[1])
     for chunk in Chunker(ChunkSchedule()).remaining(len(segment.tokens)):
-        mel_tm = torch.cat([mel_tm, _chunk(model, chunk, segment, voice, mel_tm, rate)])
+        mel_tm = torch.cat([mel_tm, _chunk_mel(model, chunk, segment, voice, mel_tm, rate)])
     wave: Wave = model.vocoders[rate](mel_tm.T[None], segment.key_b)[0].cpu().numpy()
     return wave
 
 
-def _chunk(model: Model, chunk: Chunk, segment: Segment, voice: Voice, mel_tm: Tensor, rate: int) -> Tensor:
-    """The mel of one chunk, after that of all before it."""
+def _chunk_mel(model: Model, chunk: Chunk, segment: Segment, voice: Voice, mel_tm: Tensor, rate: int) -> Tensor:
+    """The mel (t, m) of one chunk; `mel_tm` is that of all chunks before it."""
     kept = min(AudioLimits().max_prompt_tokens or 0, len(voice.prompt_tokens))
     tokens_at = (chunk.context_start, chunk.start, chunk.end, chunk.lookahead_end)
     begin, start, end, ahead = (FRAMES_PER_TOKEN * n for n in tokens_at)
     tokens = torch.tensor(segment.tokens)
+    prompt_n = voice.prompt_tokens[len(voice.prompt_tokens) - kept :]
     prompt_tm = voice.prompt_mels[rate][len(voice.prompt_mels[rate]) - FRAMES_PER_TOKEN * kept :]
-    voiced, bins = prompt_tm.shape
-    noises = [frame_noise(segment.key_b, *span, bins) for span in ((-voiced, voiced), (begin, ahead - begin))]
-    made_bmt: Tensor = model.flow.sample(
+    frames, bins = prompt_tm.shape
+    noises = [frame_noise(segment.key_b, *span, bins) for span in ((-frames, frames), (begin, ahead - begin))]
+    mel_bmt: Tensor = model.flow.sample(
         tokens[None, chunk.start : chunk.lookahead_end],
-        torch.cat([voice.prompt_tokens[len(voice.prompt_tokens) - kept :], tokens[chunk.context_start : chunk.start]])[
-            None
-        ],
+        torch.cat([prompt_n, tokens[chunk.context_start : chunk.start]])[None],
         torch.cat([prompt_tm, mel_tm[begin:start]])[None],
         voice.speaker[None],
         torch.cat(noises, dim=1),
         frames=ahead - start,
     )
-    return made_bmt[0].T[: end - start]
+    return mel_bmt[0].T[: end - start]

@@ -1,6 +1,6 @@
-"""What a machine can do at best, and a measurement beside it: products, reading, time; on torch's default device.
+"""The roofline of a machine (Williams et al. 2009): its peak arithmetic and bandwidth, and measurements against them.
 
-Knows nothing about models.
+Everything runs on torch's default device.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
-COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop(q, k, v)}
+FLOP_FORMULAS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop(q, k, v)
+}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One measurement, in ms; `floor` is the greater of arithmetic and reading, and the launches.
+    """One measurement; times in ms.
 
-    per_second: tokens, or seconds of sound.
+    `arithmetic`, `reading` and `launches` are what its operations, its memory traffic and its kernel launches take at
+    the machine's limits. `per_second`: tokens, or seconds of audio.
     """
 
     stage: str
@@ -31,44 +34,47 @@ class Stage:
     per_second: float
 
     @property
-    def floor(self) -> float:
+    def bound(self) -> float:
+        """The least time it could take: the longer of arithmetic and reading, plus the launches."""
         return max(self.arithmetic, self.reading) + self.launches
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What it can do with the threads that were given: multiplications and additions a second, bytes a second."""
+class Roofline:
+    """Measures the machine's limits with torch's current number of threads; each is a median of `repeats` runs."""
 
     repeats: int
 
-    def operations(self, dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
+    def flops_per_second(self, dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
+        """Of a matrix product; a multiplication and an addition count as two."""
         a, b = (torch.rand(size, size).to(dtype) for _ in range(2))
-        return 2 * size**3 / timed(lambda: a @ b, self.repeats)
+        return 2 * size**3 / median_seconds(lambda: a @ b, self.repeats)
 
-    def read(self, size: int) -> float:
-        """Of a buffer of so many bytes: small ones come out of a cache. The best of a sum and of a product."""
-        rows = max(64, size // (4 * 4096))
+    def bytes_per_second(self, size_bytes: int) -> float:
+        """Of reading a buffer of that size (a small one stays in a cache): the better of a sum and a product."""
+        rows = max(64, size_bytes // (4 * 4096))
         matrix, vector = torch.rand(rows, 4096), torch.rand(4096)
-        return matrix.nbytes / min(timed(matrix.sum, self.repeats), timed(lambda: matrix @ vector, self.repeats))
+        seconds = [median_seconds(work, self.repeats) for work in (matrix.sum, lambda: matrix @ vector)]
+        return matrix.nbytes / min(seconds)
 
 
-def timed(work: Callable[[], object], repeats: int) -> float:
-    """Median of the seconds that it takes, the device's work included, after one that does not count."""
-    finish = torch.cuda.synchronize if torch.get_default_device().type == "cuda" else lambda: None
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Median time of `work`, the device's part included, after one warm-up run."""
+    synchronize = torch.cuda.synchronize if torch.get_default_device().type == "cuda" else lambda: None
     work()
     seconds = []
     for _ in range(repeats):
-        finish()
-        began = time.perf_counter()
+        synchronize()
+        start = time.perf_counter()
         work()
-        finish()
-        seconds.append(time.perf_counter() - began)
+        synchronize()
+        seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
 
-def operations(work: Callable[[], object]) -> float:
-    """Of its matrix products, convolutions and attention."""
-    with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
+def count_flops(work: Callable[[], object]) -> float:
+    """Floating-point operations of its matrix products, convolutions and attention."""
+    with FlopCounterMode(display=False, custom_mapping=FLOP_FORMULAS) as counter:
         work()
     return float(counter.get_total_flops())
 
@@ -76,12 +82,12 @@ def operations(work: Callable[[], object]) -> float:
 def table(stages: list[Stage]) -> str:
     """As Markdown; times in ms."""
     lines = [
-        "| stage | ms | arithmetic | reading | launches | floor | times the floor | a second |",
+        "| stage | ms | arithmetic | reading | launches | bound | times the bound | per second |",
         "|---|" + "---|" * 7,
     ]
-    for one in stages:
-        ratio = f"{one.ms / one.floor:.2f}" if one.floor else ""
-        costs = (one.ms, one.arithmetic, one.reading, one.launches, one.floor)
+    for stage in stages:
+        ratio = f"{stage.ms / stage.bound:.2f}" if stage.bound else ""
+        costs = (stage.ms, stage.arithmetic, stage.reading, stage.launches, stage.bound)
         numbers = " | ".join(f"{cost:.2f}" if cost else "–" for cost in costs)
-        lines.append(f"| {one.stage} | {numbers} | {ratio} | {one.per_second:.1f} |")
+        lines.append(f"| {stage.stage} | {numbers} | {ratio} | {stage.per_second:.1f} |")
     return "\n".join(lines)

@@ -1,8 +1,8 @@
-"""What listens to speech and says how good it is: a recogniser, a judge of who speaks, a judge of how it sounds.
+"""Metrics of speech: error rate of a recogniser, speaker similarity (SIM), and predicted quality (DNSMOS).
 
-Whisper base hears both languages (RTF about 0.3 a core). It is a relative of the nano checkpoint's speech tokenizer,
-which stands on the same encoder's first layers: say so beside the figures. Resemblyzer and DNSMOS (extra `judges`) are
-no relatives of anything here. Knows nothing about what made the speech.
+The recogniser is Whisper base, for both languages (RTF about 0.3 on one core). It is not independent of the nano
+checkpoint, whose speech tokenizer is built on the first layers of the same encoder: say so beside the figures.
+Resemblyzer and DNSMOS (extra `metrics`) are independent of everything in this repository.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ WHISPER_RATE = 16000
 
 
 def words(text: str, lang: str) -> str:
-    """What counts of a text, separated by spaces: words in English, toneless syllables in Mandarin.
+    """The units of an error rate, separated by spaces: words in English, toneless syllables in Mandarin.
 
-    Numbers are written out on both sides: a recogniser that hears "six" may write "6".
+    Numbers are written out, because a recogniser may write "6" for "six".
     """
     spoken = normalize.normalize(text)
     if lang == "en":
@@ -36,57 +36,60 @@ def words(text: str, lang: str) -> str:
     return " ".join(s for s in lazy_pinyin(spoken, errors=lambda rest: re.findall("[a-z]+", rest)) if s)
 
 
-def error_rate(truth: list[str], heard: list[str], lang: str) -> float:
-    """Word (en) or toneless-syllable (zh) error rate over all sentences: edits / length of the truth.
+def error_rate(references: list[str], hypotheses: list[str], lang: str) -> float:
+    """Word (en) or toneless-syllable (zh) error rate over all texts: edits / length of the references.
 
-    What is heard counts up to twice the truth's length: over a bad ending the recogniser may fall into a loop of a
-    hundred words, and one sentence would outweigh all others.
+    A hypothesis is cut at twice the length of its reference: after a bad ending the recogniser may loop for a hundred
+    words, and one text would outweigh all others.
     """
-    said = [words(t, lang).split() for t in truth]
-    caught = [words(h, lang).split()[: 2 * len(s)] for h, s in zip(heard, said, strict=True)]
-    return float(jiwer.wer([" ".join(s) for s in said], [" ".join(c) or "∅" for c in caught]))
+    expected = [words(text, lang).split() for text in references]
+    actual = [words(text, lang).split()[: 2 * len(ref)] for text, ref in zip(hypotheses, expected, strict=True)]
+    # jiwer takes no empty hypothesis.
+    return float(jiwer.wer([" ".join(ref) for ref in expected], [" ".join(hyp) or "∅" for hyp in actual]))
 
 
 class Recogniser:
-    """Whisper base, on the CPU. `work` is where its files are kept; fetched when missing."""
+    """Whisper base on the CPU. `work` is the folder of its weights, which are downloaded if missing."""
 
     def __init__(self, work: Path, threads: int = 1) -> None:
         folder = pretrained.whisper_base(work)
         self._model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)
 
-    def hear(self, wave: Wave, rate: int, lang: str) -> str:
-        """What is said in a waveform (samples,) of `rate` Hz in the language `lang`."""
-        prompt = "以下是普通话的句子。" if lang == "zh" else None  # simplified characters, with punctuation
-        pieces, _ = self._model.transcribe(
-            resample(wave, rate, WHISPER_RATE),
+    def transcribe(self, wave: Wave, sample_rate: int, lang: str) -> str:
+        """The text of a waveform (samples,) in the language `lang`; "" of an empty one."""
+        if not len(wave):
+            return ""
+        prompt = "以下是普通话的句子。" if lang == "zh" else None  # asks for simplified characters and punctuation
+        segments, _ = self._model.transcribe(
+            resample(wave, sample_rate, WHISPER_RATE),
             language=lang,
             beam_size=5,
             temperature=0.0,
             condition_on_previous_text=False,
             initial_prompt=prompt,
         )
-        return " ".join(piece.text.strip() for piece in pieces)
+        return " ".join(segment.text.strip() for segment in segments)
 
 
-class Likeness:
-    """Resemblyzer's speaker vectors: recordings of one person lie at about 0.90 of each other, of two at 0.58."""
+class SpeakerSimilarity:
+    """Resemblyzer's speaker embeddings: their cosine is about 0.90 for one person, and 0.58 for two."""
 
     def __init__(self) -> None:
         from resemblyzer import VoiceEncoder
 
         self._encoder = VoiceEncoder("cpu", verbose=False)
 
-    def vector(self, wave: Wave, rate: int) -> NDArray[np.float32]:
-        """Unit vector (256,) of who speaks in a waveform (samples,) of `rate` Hz."""
+    def embed(self, wave: Wave, sample_rate: int) -> NDArray[np.float32]:
+        """The speaker embedding of a waveform (samples,): a unit vector (256,)."""
         from resemblyzer import preprocess_wav
 
-        vector: NDArray[np.float32] = self._encoder.embed_utterance(preprocess_wav(wave, source_sr=rate))
-        return vector
+        embedding: NDArray[np.float32] = self._encoder.embed_utterance(preprocess_wav(wave, source_sr=sample_rate))
+        return embedding
 
 
-def overall_quality(wave: Wave, rate: int) -> float:
-    """DNSMOS P.835, overall: 1 (bad) to 5, for a waveform (samples,) of `rate` Hz."""
+def dnsmos_overall(wave: Wave, sample_rate: int) -> float:
+    """DNSMOS P.835, overall quality from 1 (bad) to 5, of a waveform (samples,)."""
     from speechmos import dnsmos
 
-    heard = np.clip(resample(wave, rate, WHISPER_RATE), -1, 1)
-    return float(dnsmos.run(heard, sr=WHISPER_RATE)["ovrl_mos"])
+    wave_16k = np.clip(resample(wave, sample_rate, WHISPER_RATE), -1, 1)
+    return float(dnsmos.run(wave_16k, sr=WHISPER_RATE)["ovrl_mos"])

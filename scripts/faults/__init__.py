@@ -1,1 +1,1 @@
-"""The parts of scripts/chaos.py: a herd with its Consul, callers, faults, and what is seen of them from outside."""
+"""The parts of scripts/chaos.py: a cluster of nodes with its Consul, load, faults, and observers from outside."""

@@ -1,6 +1,6 @@
-"""A recogniser listens to the streams that went from one node to another, and to the same ones undisturbed.
+"""Speech recognition of the streams that failed over, and of the same streams without a fault.
 
-Needs the extra `eval`. Knows nothing about how the streams came about.
+Needs the extra `eval`.
 """
 
 from __future__ import annotations
@@ -11,28 +11,31 @@ from pathlib import Path
 import numpy as np
 
 from scripts.benchmarks.speech_metrics import Recogniser, error_rate
-from scripts.faults.load import STORIES, Heard
+from scripts.faults.load import STORIES, StreamResult
 
 
-class Ears:
-    """`work` is the folder in which the recogniser's files are kept; what is missing is fetched."""
+class AsrComparison:
+    """Compares error rates. `work` is the folder of the recogniser's weights, which are downloaded if missing."""
 
     def __init__(self, work: Path) -> None:
         self._recogniser = Recogniser(work)
 
-    def compare(self, stories: Sequence[Heard], calm: Mapping[int, Heard]) -> list[str]:
-        """A line for each language: errors in streams that changed nodes, and in the same ones undisturbed."""
-        moved = [story for story in stories if story.ended and any(report.joins for report in story.segments)]
+    def compare(self, streams: Sequence[StreamResult], baseline: Mapping[int, StreamResult]) -> list[str]:
+        """A line for each language: the error rate of streams that changed nodes, and of their baselines."""
+        moved = [
+            stream for stream in streams if stream.complete and any(report.splice_points for report in stream.segments)
+        ]
         lines = []
         for lang in ("en", "zh"):
-            these = [story for story in moved if (lang == "en") == STORIES[story.listener][0].isascii()]
-            if these:
-                wrong, usual = self._errors(these, lang), self._errors([calm[s.listener] for s in these], lang)
-                lines.append(f"{lang}: {len(these)} streams changed nodes; {wrong:.1%} heard wrong, {usual:.1%} else")
+            group = [stream for stream in moved if (lang == "en") == STORIES[stream.listener][0].isascii()]
+            if group:
+                errors = self._error_rate(group, lang)
+                expected = self._error_rate([baseline[stream.listener] for stream in group], lang)
+                lines.append(f"{lang}: {len(group)} streams changed nodes; error {errors:.1%}, baseline {expected:.1%}")
         return lines or ["no stream changed nodes"]
 
-    def _errors(self, stories: Sequence[Heard], lang: str) -> float:
+    def _error_rate(self, streams: Sequence[StreamResult], lang: str) -> float:
         """Of words (en) or toneless syllables (zh)."""
-        waves = [np.frombuffer(story.audio, "<i2").astype(np.float32) / np.float32(2**15) for story in stories]
-        heard = [self._recogniser.hear(wave, story.rate, lang) for wave, story in zip(waves, stories, strict=True)]
-        return error_rate([" ".join(STORIES[story.listener]) for story in stories], heard, lang)
+        waves = [np.frombuffer(stream.audio, "<i2").astype(np.float32) / np.float32(2**15) for stream in streams]
+        heard = [self._recogniser.transcribe(wave, s.sample_rate, lang) for wave, s in zip(waves, streams, strict=True)]
+        return error_rate([" ".join(STORIES[stream.listener]) for stream in streams], heard, lang)

@@ -1,7 +1,4 @@
-"""What can go wrong: each fault with what it does to a herd, what ends it, and what it needs.
-
-Knows nothing about callers, or about what is measured.
-"""
+"""The faults: what each does to a cluster, what reverts it, and what it needs."""
 
 from __future__ import annotations
 
@@ -12,130 +9,133 @@ from dataclasses import dataclass
 
 import requests
 
-from scripts.faults import network
-from scripts.faults.agents import leader
-from scripts.faults.cluster import NODE_RULES, Herd, Node
+from scripts.faults import isolated_host
+from scripts.faults.agents import find_leader
+from scripts.faults.cluster import NODE_RULES, Node, TestCluster
 
-Act = Callable[[Herd, Node], None]
-DAY = 86400
-TRUE_TIME = time.time
-SHORTEST_TOKEN = 60.0
-"""Seconds: Consul refuses tokens that expire sooner."""
+Action = Callable[[TestCluster, Node], None]
+DAY_SECONDS = 86400
+REAL_TIME = time.time
+MIN_TOKEN_TTL_SECONDS = 60.0
+"""Consul refuses tokens with a shorter lifetime."""
 
 
-def nothing(herd: Herd, node: Node) -> None:
-    """Leaves all as it is."""
+def no_action(cluster: TestCluster, node: Node) -> None:
+    """Leaves everything as it is."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`strike` happens in the middle of the work, `mend` `hold` seconds later. `prepare` comes before the work.
+    """`inject` runs while clients are at work, `recover` runs `duration` seconds later, `prepare` before the clients.
 
-    `text`: for people; {hold} stands for that time.
-
-    `layout`: of the herd. `bad`: whether the node that is struck should get no request meanwhile. `third`: it must be
-    the third one. `obstacle`: why it cannot be tried here; "" if it can.
+    `text` describes it; {duration} is replaced by that time. `layout`: see `running_cluster`. `node_is_down`: the
+    target node should get no requests while the fault lasts. `targets_third`: the target must be the third node.
+    `unavailable_reason` says why it can't be injected on this machine; "" if it can.
     """
 
     name: str
     text: str
-    layout: str = "alone"
-    strike: Act = nothing
-    hold: float = 0.0
-    mend: Act = nothing
-    prepare: Act = nothing
-    bad: bool = False
-    third: bool = False
-    obstacle: Callable[[], str] = lambda: ""
+    layout: str = "single"
+    inject: Action = no_action
+    duration: float = 0.0
+    recover: Action = no_action
+    prepare: Action = no_action
+    node_is_down: bool = False
+    targets_third: bool = False
+    unavailable_reason: Callable[[], str] = lambda: ""
 
 
-def _kill(herd: Herd, node: Node) -> None:
-    herd.signal(node, signal.SIGKILL)
+def _kill(cluster: TestCluster, node: Node) -> None:
+    cluster.signal(node, signal.SIGKILL)
 
 
-def _terminate(herd: Herd, node: Node) -> None:
-    herd.signal(node, signal.SIGTERM)
+def _terminate(cluster: TestCluster, node: Node) -> None:
+    cluster.signal(node, signal.SIGTERM)
 
 
-def _stop(herd: Herd, node: Node) -> None:
-    herd.signal(node, signal.SIGSTOP)
+def _stop(cluster: TestCluster, node: Node) -> None:
+    cluster.signal(node, signal.SIGSTOP)
 
 
-def _continue(herd: Herd, node: Node) -> None:
-    herd.signal(node, signal.SIGCONT)
+def _continue(cluster: TestCluster, node: Node) -> None:
+    cluster.signal(node, signal.SIGCONT)
 
 
-def _again(herd: Herd, node: Node) -> None:
-    herd.again(node)
+def _restart(cluster: TestCluster, node: Node) -> None:
+    cluster.restart(node)
 
 
-def _forget(herd: Herd, node: Node) -> None:
-    herd.local.forget()
+def _wipe_data(cluster: TestCluster, node: Node) -> None:
+    cluster.agent.restart_empty()
 
 
-def _cut(herd: Herd, node: Node) -> None:
-    assert herd.island is not None
-    herd.island.cut()
+def _disconnect(cluster: TestCluster, node: Node) -> None:
+    assert cluster.isolated_host is not None
+    cluster.isolated_host.disconnect()
 
 
-def _join(herd: Herd, node: Node) -> None:
-    assert herd.island is not None
-    herd.island.join()
+def _reconnect(cluster: TestCluster, node: Node) -> None:
+    assert cluster.isolated_host is not None
+    cluster.isolated_host.reconnect()
 
 
-def _behead(herd: Herd, node: Node) -> None:
-    led = leader(herd.local, herd.servers)
-    led.kill()
+def _kill_leader(cluster: TestCluster, node: Node) -> None:
+    find_leader(cluster.agent, cluster.servers).kill()
 
 
-def _crown(herd: Herd, node: Node) -> None:
-    for server in herd.servers:
-        if server.name not in herd.processes.running:
+def _restart_leader(cluster: TestCluster, node: Node) -> None:
+    for server in cluster.servers:
+        if server.name not in cluster.processes.running:
             server.start()
 
 
-def _give_short_token(herd: Herd, node: Node) -> None:
-    herd.token_file.write_text(herd.local.new_token(NODE_RULES, ExpirationTTL=f"{SHORTEST_TOKEN:.0f}s"))
+def _give_short_token(cluster: TestCluster, node: Node) -> None:
+    ttl = f"{MIN_TOKEN_TTL_SECONDS:.0f}s"
+    cluster.token_file.write_text(cluster.agent.new_token(NODE_RULES, ExpirationTTL=ttl))
 
 
-def _await_expiry(herd: Herd, node: Node) -> None:
-    token = herd.token_file.read_text()
-    deadline = time.monotonic() + 2 * SHORTEST_TOKEN
+def _await_expiry(cluster: TestCluster, node: Node) -> None:
+    token = cluster.token_file.read_text()
+    deadline = time.monotonic() + 2 * MIN_TOKEN_TTL_SECONDS
     while time.monotonic() < deadline:
         try:
-            herd.local.call("GET", "/v1/acl/token/self", token=token)
+            cluster.agent.call("GET", "/v1/acl/token/self", token=token)
         except requests.HTTPError:
             return
         time.sleep(0.1)
-    raise RuntimeError("the token does not expire")
+    raise RuntimeError("the ACL token does not expire")
 
 
-def _give_token(herd: Herd, node: Node) -> None:
-    herd.token_file.write_text(herd.local.new_token(NODE_RULES))
+def _give_token(cluster: TestCluster, node: Node) -> None:
+    cluster.token_file.write_text(cluster.agent.new_token(NODE_RULES))
 
 
-def _set_clock(days: int) -> Act:
-    """Sets the wall clocks of nodes and callers."""
+def _set_clock(days: int) -> Action:
+    """Shifts the wall clocks of the nodes and of the clients by `days` from the real time."""
 
-    def act(herd: Herd, node: Node) -> None:
-        off = days * DAY
-        herd.clock_file.write_text(str(off))
-        # Ours, too, that is the callers'. It stays so: nothing else here looks at it.
-        time.time = lambda: TRUE_TIME() + off
+    def action(cluster: TestCluster, node: Node) -> None:
+        seconds = days * DAY_SECONDS
+        cluster.clock_file.write_text(str(seconds))
+        # The clients run in this process. Its clock stays shifted: nothing else here reads it.
+        time.time = lambda: REAL_TIME() + seconds
 
-    return act
+    return action
 
 
 FAULTS = (
-    Fault("none", "undisturbed"),
-    Fault("kill", "SIGKILL in mid-decode; started again {hold} later", strike=_kill, hold=30.0, mend=_again, bad=True),
-    Fault("term", "SIGTERM; started again {hold} later", strike=_terminate, hold=30.0, mend=_again, bad=True),
-    Fault("stop", "SIGSTOP for {hold}", strike=_stop, hold=40.0, mend=_continue, bad=True),
-    Fault("forget", "Consul agent restarted, its data empty", strike=_forget, hold=20.0),
-    Fault("cut", "cut off the network for {hold}", "island", _cut, 40.0, _join, bad=True, third=True,
-          obstacle=network.obstacle),
-    Fault("leader", "SIGKILL of the Consul leader; started again {hold} later", "quorum", _behead, 30.0, _crown),
-    Fault("token", "the nodes' ACL token expires; a new one {hold} later", "acl", _await_expiry, 40.0, _give_token,
+    Fault("none", "no fault"),
+    Fault("kill", "SIGKILL during a segment; restarted {duration} later", inject=_kill, duration=30.0,
+          recover=_restart, node_is_down=True),
+    Fault("term", "SIGTERM; restarted {duration} later", inject=_terminate, duration=30.0, recover=_restart,
+          node_is_down=True),
+    Fault("stop", "SIGSTOP for {duration}", inject=_stop, duration=40.0, recover=_continue, node_is_down=True),
+    Fault("wipe", "Consul agent restarted with empty data", inject=_wipe_data, duration=20.0),
+    Fault("partition", "network partition for {duration}", "isolated", _disconnect, 40.0, _reconnect,
+          node_is_down=True, targets_third=True, unavailable_reason=isolated_host.unavailable_reason),
+    Fault("leader", "SIGKILL of the Consul leader; restarted {duration} later", "quorum", _kill_leader, 30.0,
+          _restart_leader),
+    Fault("token", "the nodes' ACL token expires; replaced {duration} later", "acl", _await_expiry, 40.0, _give_token,
           prepare=_give_short_token),
-    Fault("clock", "all clocks jump a day ahead, {hold} later two back", "clock", _set_clock(1), 20.0, _set_clock(-1)),
+    Fault("clock", "all clocks jump one day ahead, {duration} later two days back", "clock", _set_clock(1), 20.0,
+          _set_clock(-1)),
 )  # fmt: skip

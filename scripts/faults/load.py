@@ -1,6 +1,6 @@
-"""Who calls the herd: a batch of many items, and listeners who hear one text after the other meanwhile.
+"""The load on a cluster: a batch of many items, and listeners that stream one text after the other meanwhile.
 
-They use glmtts_client as anybody does; all of its settings are the default ones. Knows nothing about faults.
+It uses glmtts_client as anybody would; the client's settings are the defaults.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from glmtts_client import Cluster, Options
-from glmtts_client.batch import PATIENT, run_batch
+from glmtts_client import Cluster, SpeechOptions
+from glmtts_client.batch.items import read_items
+from glmtts_client.batch.output_folder import RESULTS_FILE
+from glmtts_client.batch.runner import BATCH_RETRY, run_batch
 from glmtts_client.consul import ConsulAddress
 from glmtts_client.failover_stream import SegmentReport
-from glmtts_client.items import read_items
-from glmtts_client.results import RESULTS
 from glmtts_client.stream import SpeechStream
 
 SENTENCES = (
@@ -32,41 +32,50 @@ STORIES = (
     ("The train was late again.", "People looked at their watches.", "Then they heard it in the distance."),
     ("春天来了，雪慢慢地化了。", "小河又开始流动。", "田里的人都很高兴。"),
 )
-"""One for each listener: its sentences are its segments."""
+"""The text of each listener, a sentence a segment."""
 SEED = 7
 BYTES_PER_SAMPLE = 2
 
 
 @dataclass
-class Heard:
-    """One story as its listener had it. `silence`: the longest wait for the next samples (s). `error`: if it broke."""
+class StreamResult:
+    """One stream as its listener received it.
+
+    `audio`: 16-bit little-endian samples. `max_wait_seconds`: the longest wait between two chunks. `error`: "" if the
+    stream was not interrupted.
+    """
 
     listener: int
     audio: bytes = field(default=b"", repr=False)
-    rate: int = 0
-    silence: float = 0.0
+    sample_rate: int = 0
+    max_wait_seconds: float = 0.0
     segments: tuple[SegmentReport, ...] = ()
     error: str = ""
-    ended: bool = False
+    complete: bool = False
 
     @property
     def seconds(self) -> float:
-        return len(self.audio) / BYTES_PER_SAMPLE / self.rate if self.rate else 0.0
+        """Length of the audio."""
+        return len(self.audio) / BYTES_PER_SAMPLE / self.sample_rate if self.sample_rate else 0.0
 
 
 @dataclass
-class Work:
-    """What callers got: the batch's results.jsonl and `folder` of files, and each story. `failure`: of the batch."""
+class LoadResult:
+    """The batch's results.jsonl, the `folder` of its audio files, every stream, and how the batch failed ("": not)."""
 
     items: int
     folder: Path
     results: list[dict[str, Any]] = field(default_factory=list)
-    heard: list[Heard] = field(default_factory=list)
+    streams: list[StreamResult] = field(default_factory=list)
     failure: str = ""
 
 
-class Callers:
-    """Everybody who calls, at once, until `enough` is set and the batch is done; then `join`."""
+class LoadGenerator:
+    """Runs until `stop_streams` is set and the batch is done; then call `result`.
+
+    `consul`: address of the agent. `jobs`: items of the batch at a time. `cache`: seconds for which clients reuse the
+    list of nodes.
+    """
 
     def __init__(self, consul: str, token: str, folder: Path, *, items: int, jobs: int, cache: float) -> None:
         address = ConsulAddress(f"http://{consul}", token)
@@ -77,16 +86,16 @@ class Callers:
                 for n in range(items)
             )
         )
-        # A program with a command's habits, and one that keeps its list fresh, as the README's does.
-        self._batch_cluster = Cluster(address, retry=PATIENT, cache=cache)
-        self._live_cluster = Cluster(address, cache=cache, watch=True)
-        self.enough = threading.Event()
-        self.done = 0
-        self._work = Work(items, self._folder)
-        self._live: dict[int, SpeechStream] = {}
-        self._threads = [threading.Thread(target=self._batch, name="batch", daemon=True)]
+        # One client as the command line uses it, and one that watches Consul, as in the client's README.
+        self._batch_cluster = Cluster(address, retry=BATCH_RETRY, cache_seconds=cache)
+        self._stream_cluster = Cluster(address, cache_seconds=cache, watch=True)
+        self.stop_streams = threading.Event()
+        self.items_done = 0
+        self._result = LoadResult(items, self._folder)
+        self._current: dict[int, SpeechStream] = {}
+        self._threads = [threading.Thread(target=self._run_batch, name="batch", daemon=True)]
         self._threads += [
-            threading.Thread(target=self._listen, args=(n,), name=f"listener-{n}", daemon=True)
+            threading.Thread(target=self._stream_repeatedly, args=(n,), name=f"listener-{n}", daemon=True)
             for n in range(len(STORIES))
         ]
 
@@ -98,52 +107,55 @@ class Callers:
     def batch_is_done(self) -> bool:
         return not self._threads[0].is_alive()
 
-    def speaking(self, url: str) -> int:
-        """How many listeners hear a segment that the node at `url` is in the middle of."""
-        latest = [stream.segments[-1] for stream in list(self._live.values()) if stream.segments]
-        return sum(report.nodes[-1:] == [url] and report.seconds > 0 for report in latest)
+    def streams_from(self, url: str) -> int:
+        """How many listeners are in the middle of a segment from the node at `url`."""
+        latest = [stream.segments[-1] for stream in list(self._current.values()) if stream.segments]
+        return sum(report.nodes[-1:] == [url] and report.audio_seconds > 0 for report in latest)
 
-    def work(self, patience: float) -> Work:
-        """What came of it, when everybody is done; after `patience` s also of what is not."""
-        deadline = time.monotonic() + patience
+    def result(self, timeout: float) -> LoadResult:
+        """Waits until all threads have ended, at most `timeout` seconds; unfinished streams are incomplete."""
+        deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._batch_cluster.close()
-        self._live_cluster.close()
-        lines = (self._folder / RESULTS).read_text(encoding="utf-8").splitlines()
-        return replace(self._work, results=[json.loads(line) for line in lines])
+        self._stream_cluster.close()
+        lines = (self._folder / RESULTS_FILE).read_text(encoding="utf-8").splitlines()
+        return replace(self._result, results=[json.loads(line) for line in lines])
 
-    def _batch(self) -> None:
+    def _run_batch(self) -> None:
         try:
-            run_batch(self._batch_cluster, read_items(self._source), self._folder, jobs=self._jobs, done=self._count)
-        except BaseException as error:  # a thread's end says nothing
-            self._work.failure = f"{type(error).__name__}: {error}"
+            run_batch(
+                self._batch_cluster, read_items(self._source), self._folder, jobs=self._jobs, on_result=self._count
+            )
+        except BaseException as error:  # otherwise the thread would end without a trace
+            self._result.failure = f"{type(error).__name__}: {error}"
 
     def _count(self, _entry: dict[str, Any] | None) -> None:
-        self.done += 1
+        self.items_done += 1
 
-    def _listen(self, listener: int) -> None:
-        while not (self.enough.is_set() and self.batch_is_done):
-            self._work.heard.append(heard := Heard(listener))
-            self._hear(heard)
-            if heard.error:
+    def _stream_repeatedly(self, listener: int) -> None:
+        while not (self.stop_streams.is_set() and self.batch_is_done):
+            self._result.streams.append(result := StreamResult(listener))
+            self._stream_once(result)
+            if result.error:
                 return
 
-    def _hear(self, heard: Heard) -> None:
-        options = Options(seed=SEED + heard.listener)
-        space = " " if STORIES[heard.listener][0].isascii() else ""
-        stream = self._live_cluster.stream(space.join(STORIES[heard.listener]), options)
-        self._live[heard.listener] = stream
+    def _stream_once(self, result: StreamResult) -> None:
+        """Fills in `result`."""
+        options = SpeechOptions(seed=SEED + result.listener)
+        space = " " if STORIES[result.listener][0].isascii() else ""
+        stream = self._stream_cluster.stream(space.join(STORIES[result.listener]), options)
+        self._current[result.listener] = stream
         audio, last = bytearray(), 0.0
         try:
             for samples in stream:
                 now = time.monotonic()
-                heard.silence = max(heard.silence, now - last if last else 0.0)
+                result.max_wait_seconds = max(result.max_wait_seconds, now - last if last else 0.0)
                 audio += samples
                 last = time.monotonic()
-            heard.ended = True
-        except Exception as error:  # whatever it is, it is what this listener saw
-            heard.error = f"{type(error).__name__}: {error}"
-        del self._live[heard.listener]
-        heard.audio, heard.segments = bytes(audio), stream.segments
-        heard.rate = stream.sample_rate if audio else 0
+            result.complete = True
+        except Exception as error:  # any error is a result here
+            result.error = f"{type(error).__name__}: {error}"
+        del self._current[result.listener]
+        result.audio, result.segments = bytes(audio), stream.segments
+        result.sample_rate = stream.sample_rate if audio else 0

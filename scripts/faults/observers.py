@@ -1,6 +1,6 @@
-"""What is seen from outside, with the time of each: whom callers turn to, and whom discovery hands out.
+"""Observers from outside, with timestamps: which nodes clients call, and which nodes Consul returns.
 
-Requests are seen by Python's own audit events, so nothing of the client is touched. Knows nothing about faults.
+Requests are seen through Python's audit events, so the client needs no changes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ import requests
 from scripts.faults.agents import Agent
 from scripts.faults.cluster import SERVICE
 
-CALLERS = ("batch", "speech-stream")
-"""How the client's threads are named that ask nodes for speech."""
-PAUSE = 0.1
+CLIENT_THREADS = ("batch", "speech-stream")
+"""Prefixes of the names of the client's threads that send speech requests."""
+POLL_SECONDS = 0.1
 
 
 @dataclass
-class Requests:
-    """Each new request to a node, and each attempt to connect for one: (time, port). One in a program: it stays."""
+class RequestObserver:
+    """Every new request to a node and every connection opened for one, as (time, port).
+
+    One per process: an audit hook can't be removed.
+    """
 
     seen: list[tuple[float, int]] = field(default_factory=list)
 
@@ -35,61 +38,62 @@ class Requests:
         if event == "http.client.send":
             connection, data = arguments
             if isinstance(data, bytes) and data.startswith(b"POST /"):
-                self._note(connection.port)
+                self._record(connection.port)
         elif event == "socket.connect" and isinstance(arguments[1], tuple):
-            self._note(arguments[1][1])
+            self._record(arguments[1][1])
 
-    def _note(self, port: int) -> None:
-        if threading.current_thread().name.startswith(CALLERS):
+    def _record(self, port: int) -> None:
+        if threading.current_thread().name.startswith(CLIENT_THREADS):
             self.seen.append((time.monotonic(), port))
 
-    def last(self, port: int, since: float, until: float) -> float | None:
-        """When the last one went there in that time; None if none did."""
+    def last_request(self, port: int, since: float, until: float) -> float | None:
+        """Time of the last request to `port` in [since, until); None if there was none."""
         return max((when for when, where in list(self.seen) if where == port and since <= when < until), default=None)
 
 
-class Discovery:
-    """Asks the agent all the time whom it hands out; remembers each change: (time, ids), None while it is silent."""
+class DiscoveryObserver:
+    """Polls the agent; `changes` has each new answer as (time, passing ids), None while the agent does not answer."""
 
     def __init__(self, agent: Agent, token: str) -> None:
         self._url = f"http://{agent.address}/v1/health/service/{SERVICE}"
         self._headers = {"X-Consul-Token": token}
         self.changes: list[tuple[float, frozenset[str] | None]] = []
-        self._over = threading.Event()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="discovery", daemon=True)
         self._thread.start()
 
     @property
-    def now(self) -> frozenset[str] | None:
+    def passing(self) -> frozenset[str] | None:
+        """The latest answer."""
         return self.changes[-1][1] if self.changes else None
 
     def close(self) -> None:
-        self._over.set()
+        self._closed.set()
         self._thread.join()
 
-    def gone_since(self, ids: Collection[str], since: float, until: float) -> float | None:
-        """When discovery first did not hand out one of `ids`, in that time; None if it always did."""
-        gone = (when for when, seen in self.changes if seen is not None and not set(ids) <= seen)
-        return min((when for when in gone if since <= when < until), default=None)
+    def first_missing(self, ids: Collection[str], since: float, until: float) -> float | None:
+        """Time in [since, until) at which one of `ids` was first missing; None if none ever was."""
+        missing = (when for when, passing in self.changes if passing is not None and not set(ids) <= passing)
+        return min((when for when in missing if since <= when < until), default=None)
 
-    def whole_since(self, ids: Collection[str]) -> float | None:
-        """Since when it hands out all of `ids`; None if it does not."""
+    def complete_since(self, ids: Collection[str]) -> float | None:
+        """Since when all of `ids` have been passing; None if they are not now."""
         since = None
-        for when, seen in self.changes:
-            whole = set(ids) <= (seen or set())
-            since = (since or when) if whole else None
+        for when, passing in self.changes:
+            complete = set(ids) <= (passing or set())
+            since = (since or when) if complete else None
         return since
 
     def _run(self) -> None:
-        while not self._over.wait(PAUSE):
-            seen = self._ask()
-            if not self.changes or seen != self.changes[-1][1]:
-                self.changes.append((time.monotonic(), seen))
+        while not self._closed.wait(POLL_SECONDS):
+            passing = self._query()
+            if not self.changes or passing != self.changes[-1][1]:
+                self.changes.append((time.monotonic(), passing))
 
-    def _ask(self) -> frozenset[str] | None:
+    def _query(self) -> frozenset[str] | None:
         try:
-            answer = requests.get(self._url, {"passing": "1", "stale": ""}, headers=self._headers, timeout=2)
-            answer.raise_for_status()
-            return frozenset(entry["Service"]["ID"] for entry in answer.json())
+            response = requests.get(self._url, {"passing": "1", "stale": ""}, headers=self._headers, timeout=2)
+            response.raise_for_status()
+            return frozenset(entry["Service"]["ID"] for entry in response.json())
         except (requests.RequestException, ValueError):
             return None

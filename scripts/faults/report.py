@@ -1,7 +1,4 @@
-"""What came of a fault, in figures: from the batch's results, the streams, the nodes' logs and what was seen outside.
-
-Knows nothing about how it came about.
-"""
+"""The figures of a fault: from the batch's results, the streams, the nodes' logs and the observers."""
 
 from __future__ import annotations
 
@@ -13,151 +10,160 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.faults.load import Heard, Work
+from scripts.faults.load import LoadResult, StreamResult
 
-LENGTH = 0.25
-"""By how much a story's length may differ from the undisturbed one where nodes do not draw the same tokens twice."""
-SAME = 0.05
-"""Two stories sound the same if their difference is no louder than this fraction: other sums, the same tokens."""
+LENGTH_TOLERANCE = 0.25
+"""Relative difference in length from the baseline that is allowed where nodes don't sample the same tokens twice."""
+SAME_SOUND_TOLERANCE = 0.05
+"""Two streams of the same tokens sound the same if the norm of their difference is at most this share of the norm."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds; None where there was no such thing.
+    """Seconds; None if there was no such event.
 
-    `out`: from the fault until discovery no longer hands the node out; `last`: until the last new request to it.
-    `whole`: from the end of the fault, or from its beginning if nobody mends it, until discovery hands all nodes out.
+    `removed`: from the fault until Consul stops returning the node; `last_request`: until the last new request to it.
+    `restored`: from recovery (from the fault itself where there is none) until Consul returns all nodes.
     """
 
-    out: float | None = None
-    last: float | None = None
-    whole: float | None = None
+    removed: float | None = None
+    last_request: float | None = None
+    restored: float | None = None
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table. `vain`: items that a node made to the end though another one did, too.
+class FaultReport:
+    """One row of the table.
 
-    `joins`: where a node went on in the midst of another one's segment, and how many of them are `audible`. `silence`:
-    the longest wait for samples (s). `same`: streams that sound as they do undisturbed, sample for sample.
+    `wasted`: items that a node finished although another node did too. `joins`: where a node continued in the middle
+    of another one's segment, `audible` of which can be heard. `max_wait_seconds`: the longest wait for samples.
+    `same`: streams that sound like their baseline.
     """
 
     fault: str
     times: Times
     retried: int
     lost: int
-    twice: int
-    vain: int
+    duplicated: int
+    wasted: int
     streams: int
     broken: int
     joins: int
     audible: int
-    silence: float
+    max_wait_seconds: float
     same: int
-    troubles: Sequence[str]
+    problems: Sequence[str]
 
     @property
-    def good(self) -> bool:
-        return not (self.lost or self.twice or self.broken or self.troubles)
+    def passed(self) -> bool:
+        return not (self.lost or self.duplicated or self.broken or self.problems)
 
 
-def judge(fault: str, work: Work, times: Times, logs: Sequence[Path], calm: Mapping[int, Heard], *, exact: bool) -> Row:
-    """`calm`: each story as it is undisturbed. `exact`: whether nodes make the very same samples each time."""
-    made = Counter(entry["id"] for entry in work.results if entry["error"] is None)
-    files = {entry["id"] for entry in work.results if "file" in entry and _filled(work.folder / entry["file"])}
-    flaws = [flaw for story in work.heard if (flaw := _flaw(story, calm.get(story.listener), exact=exact))]
-    segments = [report for story in work.heard for report in story.segments]
-    joins = [join for report in segments for join in report.joins]
-    known = [story for story in work.heard if story.listener in calm]
-    return Row(
+def make_report(
+    fault: str,
+    load: LoadResult,
+    times: Times,
+    logs: Sequence[Path],
+    baseline: Mapping[int, StreamResult],
+    *,
+    exact: bool,
+) -> FaultReport:
+    """`baseline`: each listener's stream without a fault. `exact`: nodes produce the same samples every time."""
+    succeeded = Counter(entry["id"] for entry in load.results if entry["error"] is None)
+    files = {entry["id"] for entry in load.results if "file" in entry and _has_content(load.folder / entry["file"])}
+    defects = [d for s in load.streams if (d := _defect(s, baseline.get(s.listener), exact=exact))]
+    segments = [report for stream in load.streams for report in stream.segments]
+    joins = [join for report in segments for join in report.splice_points]
+    comparable = [stream for stream in load.streams if stream.listener in baseline]
+    return FaultReport(
         fault=fault,
         times=times,
-        retried=sum(entry.get("attempts", 1) - 1 for entry in work.results)
+        retried=sum(entry.get("attempts", 1) - 1 for entry in load.results)
         + sum(len(report.nodes) - 1 for report in segments),
-        lost=work.items - len(made.keys() & files),
-        twice=sum(made.values()) - len(made),
-        vain=made_in_vain(logs),
-        streams=len(work.heard),
-        broken=len(flaws),
+        lost=load.items - len(succeeded.keys() & files),
+        duplicated=sum(succeeded.values()) - len(succeeded),
+        wasted=wasted_responses(logs),
+        streams=len(load.streams),
+        broken=len(defects),
         joins=len(joins),
-        audible=sum(not join.same for join in joins),
-        silence=max((story.silence for story in work.heard), default=0.0),
-        same=sum(_same(story, calm[story.listener]) for story in known),
-        troubles=[*flaws, *([f"the batch: {work.failure}"] if work.failure else [])],
+        audible=sum(not join.seamless for join in joins),
+        max_wait_seconds=max((stream.max_wait_seconds for stream in load.streams), default=0.0),
+        same=sum(_sounds_the_same(stream, baseline[stream.listener]) for stream in comparable),
+        problems=[*defects, *([f"the batch: {load.failure}"] if load.failure else [])],
     )
 
 
-def _filled(file: Path) -> bool:
+def _has_content(file: Path) -> bool:
     return file.exists() and file.stat().st_size > 0
 
 
-def made_in_vain(logs: Sequence[Path]) -> int:
-    """Whole utterances that nodes made and sent to the end, beyond one for each request."""
-    finished: Counter[str] = Counter()
+def wasted_responses(logs: Sequence[Path]) -> int:
+    """Complete /tts responses beyond one for each request, from the nodes' logs."""
+    responses: Counter[str] = Counter()
     for log in logs:
         for line in log.read_text(encoding="utf-8").splitlines():
-            facts = _facts(line)
-            if facts.get("route") == "/tts" and facts.get("status") == 200 and "error" not in facts:
-                # The client numbers its tries: the same request, another end.
-                finished[str(facts["request_id"]).rpartition("-")[0]] += 1
-    return sum(finished.values()) - len(finished)
+            entry = _request_entry(line)
+            if entry.get("route") == "/tts" and entry.get("status") == 200 and "error" not in entry:
+                # The client appends the number of the attempt to the request id.
+                responses[str(entry["request_id"]).rpartition("-")[0]] += 1
+    return sum(responses.values()) - len(responses)
 
 
-def _facts(line: str) -> dict[str, object]:
+def _request_entry(line: str) -> dict[str, object]:
+    """The log entry of a request; empty for any other line."""
     try:
-        found = json.loads(line)
-    except ValueError:  # a line that a killed process did not finish
+        entry = json.loads(line)
+    except ValueError:  # a line that was being written when the process was killed
         return {}
-    return found if isinstance(found, dict) and found.get("message") == "request" else {}
+    return entry if isinstance(entry, dict) and entry.get("message") == "request" else {}
 
 
-def _flaw(story: Heard, calm: Heard | None, *, exact: bool) -> str:
+def _defect(stream: StreamResult, baseline: StreamResult | None, *, exact: bool) -> str:
     """What is wrong with a stream; "" if nothing is."""
-    who = f"listener {story.listener}"
-    if story.error or not story.ended:
-        return f"{who}: {story.error or 'never ended'}"
-    if not story.audio:
-        return f"{who}: no sound"
-    if calm is None:
+    name = f"listener {stream.listener}"
+    if stream.error or not stream.complete:
+        return f"{name}: {stream.error or 'never ended'}"
+    if not stream.audio:
+        return f"{name}: no audio"
+    if baseline is None:
         return ""
-    if [report.text for report in story.segments] != [report.text for report in calm.segments]:
-        return f"{who}: {len(story.segments)} segments instead of {len(calm.segments)}"
-    if exact and story.audio != calm.audio:
-        return f"{who}: other samples than undisturbed ({story.seconds:.2f} instead of {calm.seconds:.2f} s)"
-    if _stretch(story, calm) > LENGTH:
-        return f"{who}: {story.seconds:.2f} s instead of {calm.seconds:.2f} s"
+    if [report.text for report in stream.segments] != [report.text for report in baseline.segments]:
+        return f"{name}: expected {len(baseline.segments)} segments, got {len(stream.segments)}"
+    if exact and stream.audio != baseline.audio:
+        return f"{name}: samples differ from the baseline ({stream.seconds:.2f} s, baseline {baseline.seconds:.2f} s)"
+    if _length_difference(stream, baseline) > LENGTH_TOLERANCE:
+        return f"{name}: expected about {baseline.seconds:.2f} s, got {stream.seconds:.2f} s"
     return ""
 
 
-def _stretch(story: Heard, calm: Heard) -> float:
-    return abs(story.seconds / calm.seconds - 1) if calm.seconds and story.ended else 0.0
+def _length_difference(stream: StreamResult, baseline: StreamResult) -> float:
+    return abs(stream.seconds / baseline.seconds - 1) if baseline.seconds and stream.complete else 0.0
 
 
-def _same(story: Heard, calm: Heard) -> bool:
-    if len(story.audio) != len(calm.audio):
+def _sounds_the_same(stream: StreamResult, baseline: StreamResult) -> bool:
+    if len(stream.audio) != len(baseline.audio):
         return False
-    one, other = (np.frombuffer(each.audio, "<i2").astype(np.float64) for each in (story, calm))
-    return float(np.linalg.norm(one - other)) <= SAME * float(np.linalg.norm(other))
+    one, other = (np.frombuffer(each.audio, "<i2").astype(np.float64) for each in (stream, baseline))
+    return float(np.linalg.norm(one - other)) <= SAME_SOUND_TOLERANCE * float(np.linalg.norm(other))
 
 
-HEAD = (
-    "fault", "out of discovery (s)", "last new request (s)", "all back (s)", "requests retried", "items lost",
-    "items made twice", "made in vain", "streams", "broken", "same sound", "joins (audible)",
-    "longest wait (s)",
+HEADER = (
+    "fault", "out of discovery (s)", "last new request (s)", "all back (s)", "retries", "items lost",
+    "items duplicated", "wasted responses", "streams", "broken", "same sound", "joins (audible)", "longest wait (s)",
 )  # fmt: skip
 
 
-def table(rows: Sequence[Row], skipped: Mapping[str, str]) -> str:
-    """Markdown."""
-    lines = [HEAD, tuple("---" for _ in HEAD), *map(_cells, rows)]
-    lines += [(fault, f"skipped: {why}", *[""] * (len(HEAD) - 2)) for fault, why in skipped.items()]
+def table(rows: Sequence[FaultReport], skipped: Mapping[str, str]) -> str:
+    """The table in Markdown; `skipped` gives the reason for each fault that could not be injected."""
+    lines = [HEADER, tuple("---" for _ in HEADER), *map(_cells, rows)]
+    lines += [(fault, f"skipped: {reason}", *[""] * (len(HEADER) - 2)) for fault, reason in skipped.items()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    times = (_seconds(row.times.out), _seconds(row.times.last), _seconds(row.times.whole))
-    counts = (row.retried, row.lost, row.twice, row.vain, row.streams, row.broken, row.same)
-    return (row.fault, *times, *map(str, counts), f"{row.joins} ({row.audible})", f"{row.silence:.1f}")
+def _cells(row: FaultReport) -> tuple[str, ...]:
+    times = map(_seconds, (row.times.removed, row.times.last_request, row.times.restored))
+    counts = (row.retried, row.lost, row.duplicated, row.wasted, row.streams, row.broken, row.same)
+    return (row.fault, *times, *map(str, counts), f"{row.joins} ({row.audible})", f"{row.max_wait_seconds:.1f}")
 
 
 def _seconds(value: float | None) -> str:

@@ -4,6 +4,7 @@
     python -m scripts.nano.corpus --work nano-work --voice zf_xiaoxiao --lang en --hours 0.4
     python -m scripts.nano.corpus --work nano-work --voice hibari --hours 2
     python -m scripts.nano.corpus --work nano-work --voice hibari-calm --first 10000 --hours 0.3
+    python -m scripts.nano.corpus --work nano-work --voice zm_yunxi --texts short --hours 0.2
 
 A voice of Kokoro speaks both languages, one of them with an accent. `--slice 0/2` and `--slice 1/2` share a voice
 between two processes; `--first 3000` begins further behind, so that voices do not all say the same.
@@ -27,7 +28,7 @@ from tqdm import tqdm
 from scripts.nano import pretrained
 
 RATE = 24000
-LONGEST, SHORTEST = 8.0, 1.0
+SECONDS = {"sentences": (1.0, 8.0), "short": (0.15, 3.0)}
 UNVOICED, PITCHES = 40.0, (70.0, 480.0)  # Hz
 Wave = NDArray[np.float32]
 Speak = Callable[[str, int], tuple[str, Wave]]
@@ -133,6 +134,7 @@ def main() -> None:
         "--voice", required=True, help="hibari, hibari-calm, hibari-happy, one of Kokoro or a blend: a+b"
     )
     parser.add_argument("--lang", choices=("en", "zh"), help="the voice's own by default: Kokoro's z… are Mandarin")
+    parser.add_argument("--texts", choices=tuple(SECONDS), default="sentences", help="which list is spoken")
     parser.add_argument("--hours", type=float, required=True, help="hours of speech to reach in this slice")
     parser.add_argument("--slice", default="0/1", help="K/N: every N-th sentence, from the K-th on")
     parser.add_argument("--first", type=int, default=0, help="where in that list a new slice begins")
@@ -143,12 +145,14 @@ def main() -> None:
     speak = hibari(MANNERS[args.voice]) if args.voice in MANNERS else kokoro(args.work, args.voice, lang)
     folder = args.work / "corpus"
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{args.voice}-{'' if lang == own else lang}{part}"
+    kind = "" if args.texts == "sentences" else args.texts
+    stem = f"{args.voice}-{kind}{'' if lang == own else lang}{part}"
     manifest, sound = folder / f"{stem}.jsonl", folder / f"{stem}.pcm"
     tried, written = resume(manifest, sound)
-    sentences = (args.work / f"sentences_{lang}.txt").read_text(encoding="utf-8").splitlines()[part::parts]
-    if lang != own:
+    sentences = (args.work / f"{args.texts}_{lang}.txt").read_text(encoding="utf-8").splitlines()[part::parts]
+    if lang != own and not kind:
         sentences.reverse()  # the voices of that language begin with the others
+    shortest, longest = SECONDS[args.texts]
     goal = int(args.hours * 3600 * RATE)
     with manifest.open("a", encoding="utf-8") as rows, sound.open("ab") as stream, tqdm(total=goal / RATE) as bar:
         bar.update(written / RATE)
@@ -157,7 +161,7 @@ def main() -> None:
                 break
             phonemes, wave = speak(sentences[index], index)
             wave = trim(wave)
-            if not SHORTEST <= len(wave) / RATE <= LONGEST:
+            if not shortest <= len(wave) / RATE <= longest:
                 continue
             stream.write(np.round(wave * 32767).astype("<i2").tobytes())
             stream.flush()

@@ -21,6 +21,7 @@ HOP = 480
 OTHER_LANGUAGE = 0.2
 MEL_MEAN, MEL_STD = -4.12, 2.24  # of the corpus's log mels
 COUNTED_SECONDS = 3600.0
+SENTENCE, SHORT = "sentence", "short"
 COPY = "@"  # in the names of voices that are copies of others
 ROOM = COPY + "room"  # of copies that sound as if recorded in a room
 Wave = NDArray[np.float32]
@@ -38,6 +39,11 @@ class Utterance:
     start: int
     samples: int
     source: Path = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """SHORT for what was made of short texts (corpus.py), else SENTENCE."""
+        return SHORT if "-short" in self.source.stem else SENTENCE
 
     @property
     def seconds(self) -> float:
@@ -78,16 +84,20 @@ class Corpus:
                     found.append(Utterance(row["id"], row["spk"], row["lang"], row["text"], row["ph"], *place))
         return found
 
-    def train(self, *, rooms: bool = False) -> list[Utterance]:
-        """All but the held-out ones; copies in rooms only for a stage that is to make such sound too."""
-        held_out = {u.key for u in self.test()}
-        return [u for u in self.utterances if u.key not in held_out and (rooms or not u.voice.endswith(ROOM))]
+    def train(self, *, rooms: bool = False, short: bool = False) -> list[Utterance]:
+        """All but the held-out ones; copies in rooms, and short texts, only for a stage that is to learn them too."""
+        held_out = {u.key for u in self.test(short=True)}
+        return [
+            u
+            for u in self.utterances
+            if u.key not in held_out and (rooms or not u.voice.endswith(ROOM)) and (short or u.kind != SHORT)
+        ]
 
-    def test(self) -> list[Utterance]:
+    def test(self, *, short: bool = False) -> list[Utterance]:
         """Every 50th utterance of each of the work folder's own files: never trained on, nor copied."""
         own: dict[Path, list[Utterance]] = {}
         for utterance in self.utterances:
-            if utterance.source.suffix == ".pcm" and COPY not in utterance.voice:
+            if utterance.source.suffix == ".pcm" and COPY not in utterance.voice and (short or utterance.kind != SHORT):
                 own.setdefault(utterance.source, []).append(utterance)
         return [utterance for rows in own.values() for utterance in rows[25::50]]
 

@@ -82,7 +82,7 @@ def write_speech_tokenizer(work: Path, folder: Path) -> None:
     """Whisper's layers, the trained one above them, and the codebook."""
     _json(folder / "config.json", {"model_type": "whisper", **features.TOKENIZER})
     WhisperFeatureExtractor(feature_size=features.TOKENIZER["num_mel_bins"]).save_pretrained(folder)
-    codes, _, _ = tokens.load_trained(work)
+    codes = tokens.load_codes(work)
     encoder = WhisperVQ(WhisperVQConfig.from_hf(features.TOKENIZER))
     whole = whisper.encoder(pretrained.whisper_base(work) / "model.bin")
     own = encoder.state_dict()

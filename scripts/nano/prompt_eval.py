@@ -28,7 +28,10 @@ class Reading:
 
     def __init__(self, work: Path, generation: GenerationConfig) -> None:
         tokenizer = vocabulary.load(work)
-        self._codes, self._heads, self._inventory = tokens.load_trained(work)
+        self._codes, trained = tokens.load_codes(work), tokens.load_heads(work)
+        if trained is None:
+            raise SystemExit("train the tokenizer's heads first: python -m scripts.nano.tokenizer --keep-codes")
+        self._heads, self._inventory = trained
         self._examples = ar.Examples(work, tokenizer)
         self._space = tuple(tokenizer.encode(" "))
         self._special = SpecialIds(*map(tokenizer.special_id, SPECIAL))

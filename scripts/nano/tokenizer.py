@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from scripts.nano import features, phonemes, pretrained, whisper
-from scripts.nano.data import MEL_MEAN, MEL_STD, Corpus, Utterance
+from scripts.nano.data import MEL_MEAN, MEL_STD, SENTENCE, Corpus, Utterance
 from scripts.nano.training import Run, arguments, cosine, mixed_precision, start
 
 WIDTH = 384
@@ -176,8 +176,8 @@ def inventory_of(corpus: list[Utterance]) -> dict[str, int]:
 
 
 def available(work: Path, corpus: list[Utterance]) -> list[Utterance]:
-    """Utterances whose features have been computed, and that are long enough for CTC."""
-    return [u for u in corpus if features.path_of(work, u).exists() and u.seconds > 1]
+    """Utterances whose features have been computed."""
+    return [u for u in corpus if features.path_of(work, u).exists()]
 
 
 def quantise(codes: Codes, vectors_bnd: Tensor, mask_bn: Tensor, *, follow: bool) -> tuple[Tensor, Tensor]:
@@ -214,7 +214,7 @@ def main() -> None:
     groups = [{"params": codes.parameters(), "scale": 0.2}, {"params": heads.parameters()}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     run = Run(args.work, "tokenizer", {"codes": codes, "heads": heads}, optimizer, args.steps)
-    ready = available(args.work, known)
+    ready = [u for u in available(args.work, known) if u.kind == SENTENCE]
     pools = {lang: [u for u in ready if u.lang == lang] for lang in ("en", "zh")}
     switch = 0 if args.keep_codes else int(QUANTISE_FROM * args.steps)
     precision = mixed_precision()

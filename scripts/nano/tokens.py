@@ -3,7 +3,8 @@
     python -m scripts.nano.tokens --work nano-work
 
 `tokens/KEY.npz`: ids (n,) and, for each token, the index of the phoneme it speaks (n,), by CTC's best path
-through the true phonemes. `results/tokens.json` has the phone error of held-out utterances.
+through the true phonemes. `results/tokens.json` has the phone error of held-out utterances. Where training goes on from
+an exported checkpoint and the tokenizer's heads were not trained anew, there are ids only.
 """
 
 from __future__ import annotations
@@ -24,14 +25,22 @@ from scripts.nano.tokenizer import Codes, Heads, available
 from scripts.nano.training import arguments, start, state_path
 
 
-def load_trained(work: Path) -> tuple[Codes, Heads, dict[str, int]]:
-    """The trained layer with its codebook, the heads, and the phones' numbers."""
+def load_codes(work: Path) -> Codes:
+    """The trained layer with its codebook."""
+    codes = Codes(work)
+    codes.load_state_dict(torch.load(state_path(work, "tokenizer"), weights_only=True)["modules"]["codes"])
+    return codes.eval()
+
+
+def load_heads(work: Path) -> tuple[Heads, dict[str, int]] | None:
+    """The heads and the phones' numbers; None where an imported checkpoint brought none."""
+    state = torch.load(state_path(work, "tokenizer"), weights_only=True)["modules"].get("heads")
+    if state is None:
+        return None
     inventory = json.loads((work / "phones.json").read_text(encoding="utf-8"))
-    codes, heads = Codes(work), Heads(512, len(inventory), 64)
-    state = torch.load(state_path(work, "tokenizer"), weights_only=True)["modules"]
-    codes.load_state_dict(state["codes"])
-    heads.load_state_dict(state["heads"])
-    return codes.eval(), heads.eval(), inventory
+    heads = Heads(512, len(inventory), 64)
+    heads.load_state_dict(state)
+    return heads.eval(), inventory
 
 
 def path_of(work: Path, utterance: Utterance) -> Path:
@@ -91,9 +100,9 @@ def read_phones(heads: Heads, codes: Codes, ids_n: Tensor) -> list[int]:
 def main() -> None:
     args = arguments(__doc__, steps=0).parse_args()
     start(args)
-    codes, heads, inventory = load_trained(args.work)
+    codes, trained = load_codes(args.work), load_heads(args.work)
     corpus = Corpus(args.work, args.extra)
-    held_out = {u.key for u in corpus.test()}
+    held_out = {u.key for u in corpus.test(short=True)}
     (args.work / "tokens").mkdir(exist_ok=True)
     wrong, total = {"en": 0, "zh": 0}, {"en": 0, "zh": 0}
     for utterance in tqdm(available(args.work, corpus.utterances), desc="tokens", mininterval=5):
@@ -102,18 +111,22 @@ def main() -> None:
             continue
         hidden = torch.from_numpy(features.load(args.work, utterance)["hidden"])[None]
         ids = codes.nearest(codes(hidden, torch.ones(hidden.shape[:2], dtype=torch.bool))[0])
-        truth = [inventory.get(p, 0) for p in phonemes.plain(phonemes.of(utterance))]
-        if utterance.key in held_out:
-            wrong[utterance.lang] += edit_distance(read_phones(heads, codes, ids), truth)
-            total[utterance.lang] += len(truth)
-        if 0 in truth or 2 * len(truth) > 2 * len(ids):
-            continue
-        path = align(heads.phones(codes.book[ids][None])[0].numpy(), truth)
-        np.savez(target, ids=ids.numpy().astype(np.int16), phone=path)
-    errors = {lang: wrong[lang] / max(total[lang], 1) for lang in wrong}
-    (args.work / "results").mkdir(exist_ok=True)
-    (args.work / "results" / "tokens.json").write_text(json.dumps({"phone_error": errors}), encoding="utf-8")
-    print(f"phone error of held-out tokens: {errors}")
+        arrays = {"ids": ids.numpy().astype(np.int16)}
+        if trained:
+            heads, inventory = trained
+            truth = [inventory.get(p, 0) for p in phonemes.plain(phonemes.of(utterance))]
+            if utterance.key in held_out:
+                wrong[utterance.lang] += edit_distance(read_phones(heads, codes, ids), truth)
+                total[utterance.lang] += len(truth)
+            if 0 in truth or len(truth) > len(ids):
+                continue
+            arrays["phone"] = align(heads.phones(codes.book[ids][None])[0].numpy(), truth)
+        np.savez(target, **arrays)
+    if trained:
+        errors = {lang: wrong[lang] / max(total[lang], 1) for lang in wrong}
+        (args.work / "results").mkdir(exist_ok=True)
+        (args.work / "results" / "tokens.json").write_text(json.dumps({"phone_error": errors}), encoding="utf-8")
+        print(f"phone error of held-out tokens: {errors}")
 
 
 if __name__ == "__main__":

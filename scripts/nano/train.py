@@ -19,12 +19,13 @@ from typing import NamedTuple
 
 
 class Speech(NamedTuple):
-    """Hours of a voice in a language, and the sentence that it begins with."""
+    """Hours of a voice in a language, the sentence that it begins with, and which texts it speaks (corpus.py)."""
 
     voice: str
     lang: str
     hours: float
     first: int = 0
+    texts: str = "sentences"
 
 
 class Amounts(NamedTuple):
@@ -51,6 +52,13 @@ FULL = Amounts(
         Speech("zf_xiaoxiao", "zh", 1.52),
         Speech("zf_xiaoxiao", "en", 0.33),
         Speech("zm_yunxi", "zh", 0.97, 3000),
+        Speech("hibari", "en", 0.7, texts="short"),
+        Speech("hibari-calm", "en", 0.04, texts="short"),
+        Speech("hibari-happy", "en", 0.04, texts="short"),
+        Speech("am_michael", "en", 0.06, texts="short"),
+        Speech("zf_xiaoxiao", "zh", 0.17, texts="short"),
+        Speech("zf_xiaoxiao", "en", 0.06, texts="short"),
+        Speech("zm_yunxi", "zh", 0.11, texts="short"),
     ),
     {"tokenizer": 1500, "ear": 2150, "flow": 40700, "vocoder": 21100, "ar": 16400},
     None,
@@ -59,7 +67,12 @@ FULL = Amounts(
     {"flow": 30000, "vocoder": 6000},
 )
 SMOKE = Amounts(
-    (Speech("hibari", "en", 0.06), Speech("hibari-calm", "en", 0.01, 500), Speech("zf_xiaoxiao", "zh", 0.02)),
+    (
+        Speech("hibari", "en", 0.06),
+        Speech("hibari-calm", "en", 0.01, 500),
+        Speech("zf_xiaoxiao", "zh", 0.02),
+        Speech("hibari", "en", 0.005, texts="short"),
+    ),
     {"tokenizer": 12, "ear": 3, "flow": 3, "vocoder": 3, "ar": 3},
     100,
     4,
@@ -71,8 +84,8 @@ SMOKE = Amounts(
 def commands(amounts: Amounts, work: Path, to: Path) -> list[list[str]]:
     """The stages' modules and arguments, in order."""
     corpora = [
-        ["corpus", "--voice", voice, "--lang", lang, "--hours", str(hours), "--first", str(first)]
-        for voice, lang, hours, first in amounts.speech
+        ["corpus", "--voice", voice, "--lang", lang, "--hours", str(hours), "--first", str(first), "--texts", texts]
+        for voice, lang, hours, first, texts in amounts.speech
     ]
     trained = {stage: [stage, "--steps", str(steps)] for stage, steps in amounts.steps.items()}
     for stage, first in amounts.adversarial_from.items():
@@ -80,6 +93,7 @@ def commands(amounts: Amounts, work: Path, to: Path) -> list[list[str]]:
     words = [] if amounts.words is None else ["--limit", str(amounts.words)]
     return [
         ["sentences"],
+        ["short_texts"],
         *corpora,
         ["copies", "--minutes", str(amounts.copied)],
         ["features"],

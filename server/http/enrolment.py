@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import soundfile
 from flask import Request
 
 from glmtts.engine.api import Engine
-from glmtts.errors import InputError
 from glmtts.text.characters import is_hanzi
 from glmtts.voice.reference_audio import load_recording
 from server.errors import ApiError
 from server.http import parsing
 from server.http.context import Services
 from server.voices.store import VOICE_NAME
-
-_OURS = {"reference_audio": "recording", "reference_text": "transcript"}
-"""Fields that glmtts names as /tts does, by the names that they have here."""
 
 
 def enrol(services: Services, request: Request, name: str) -> bool:
@@ -33,11 +27,10 @@ def enrol(services: Services, request: Request, name: str) -> bool:
     with services.node.admit() as engine:
         services.voices.check_writable(name)
         asked, recording = parsing.read_voice(request, services.settings)
-        with _fields_named_as_here():
-            flac = to_flac(recording)
-            services.cache.get(engine.make_voice, flac, asked.transcript)
-        language = asked.language or ("zh" if any(map(is_hanzi, asked.transcript)) else "en")
-        fresh = services.voices.put(name, asked.style, asked.transcript, flac, language)
+        flac = to_flac(recording)
+        services.cache.get(engine.make_voice, flac, asked.reference_text)
+        language = asked.language or ("zh" if any(map(is_hanzi, asked.reference_text)) else "en")
+        fresh = services.voices.put(name, asked.style, asked.reference_text, flac, language)
         if name == services.settings.default_voice:
             prepare_default(services, engine)
     return fresh
@@ -69,13 +62,3 @@ def _check_name(name: str) -> None:
     if not re.fullmatch(VOICE_NAME, name):
         want = "1 to 64 of A-Z a-z 0-9 _ -, with a letter or digit first"
         raise ApiError(400, "invalid_field", f"name: came {len(name)} characters; want {want}", field="name")
-
-
-@contextmanager
-def _fields_named_as_here() -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        theirs = error.field or ""
-        ours = _OURS.get(theirs, theirs)
-        raise type(error)(str(error).replace(theirs, ours, 1), field=ours or None) from error

@@ -18,10 +18,10 @@ from server.http.schemas import Body, SegmentsRequest, SpeechRequest, VoiceReque
 from server.settings import Settings
 
 
-def read_speech(request: Request, settings: Settings, max_text: int) -> tuple[SpeechRequest, bytes | None]:
+def read_speech(request: Request, settings: Settings, max_text_chars: int) -> tuple[SpeechRequest, bytes | None]:
     """The request and the reference recording that it brought, if any."""
     asked, recording = _read(SpeechRequest, request, settings, "reference_audio")
-    _check_text(asked, max_text)
+    _check_text(asked, max_text_chars)
     if asked.reference_audio is not None and recording is None:
         recording = schemas.decode_recording(asked.reference_audio, "reference_audio")
     _check_reference(asked, recording)
@@ -30,19 +30,20 @@ def read_speech(request: Request, settings: Settings, max_text: int) -> tuple[Sp
 
 def read_voice(request: Request, settings: Settings) -> tuple[VoiceRequest, bytes]:
     """The body of POST /voices/<name> and the recording in it."""
-    asked, recording = _read(VoiceRequest, request, settings, "recording")
-    if recording is None and asked.recording is not None:
-        recording = schemas.decode_recording(asked.recording, "recording")
+    asked, recording = _read(VoiceRequest, request, settings, "reference_audio")
+    if recording is None and asked.reference_audio is not None:
+        recording = schemas.decode_recording(asked.reference_audio, "reference_audio")
     if recording is None:
-        raise ApiError(400, "invalid_field", "recording: came nothing; it is required", field="recording")
+        message = "reference_audio: expected a recording, got nothing"
+        raise ApiError(400, "invalid_field", message, field="reference_audio")
     return asked, recording
 
 
-def read_segments(request: Request, settings: Settings, max_text: int) -> SegmentsRequest:
+def read_segments(request: Request, settings: Settings, max_text_chars: int) -> SegmentsRequest:
     """The body of POST /segments."""
     check_length(request, settings)
     asked = schemas.from_json_body(SegmentsRequest, _json_bytes(request, settings, "application/json in UTF-8"))
-    _check_text(asked, max_text)
+    _check_text(asked, max_text_chars)
     return asked
 
 
@@ -59,8 +60,8 @@ def _read(kind: type[Body], request: Request, settings: Settings, upload: str) -
 
 def check_length(request: Request, settings: Settings) -> None:
     """413 for a body that says it is over the limit."""
-    if (request.content_length or 0) > settings.max_body:
-        raise too_large(settings.max_body)
+    if (request.content_length or 0) > settings.max_body_bytes:
+        raise too_large(settings.max_body_bytes)
 
 
 @contextmanager
@@ -70,9 +71,9 @@ def _coming(settings: Settings) -> Iterator[None]:
         yield
     except (ClientDisconnected, ParseException) as error:
         what = str(error) if isinstance(error, ParseException) else "it ended, or stopped coming, before its end"
-        raise ApiError(400, "broken_body", f"the body did not come whole: {what}") from None
+        raise ApiError(400, "incomplete_body", f"the body did not come whole: {what}") from None
     except RequestEntityTooLarge:
-        raise too_large(settings.max_body) from None
+        raise too_large(settings.max_body_bytes) from None
 
 
 def _json_bytes(request: Request, settings: Settings, want: str) -> bytes:
@@ -88,18 +89,18 @@ def _json_bytes(request: Request, settings: Settings, want: str) -> bytes:
         raise ApiError(415, "unsupported_media_type", f"Content-Encoding: came {encoding!r:.50}; want none")
     with _coming(settings):
         body = request.get_data(cache=False)
-    if len(body) >= settings.max_body and request.content_length is None:
+    if len(body) >= settings.max_body_bytes and request.content_length is None:
         # A chunked body says no length: Flask reads up to the limit, and then stops without a word.
-        raise too_large(settings.max_body)
+        raise too_large(settings.max_body_bytes)
     return body
 
 
-def _check_text(asked: SegmentsRequest, max_text: int) -> None:
-    if len(asked.text) > max_text:
+def _check_text(asked: SegmentsRequest, max_text_chars: int) -> None:
+    if len(asked.text) > max_text_chars:
         raise ApiError(
             400,
             "invalid_field",
-            f"text: came {len(asked.text)} characters; want at most {max_text}",
+            f"text: came {len(asked.text)} characters; want at most {max_text_chars}",
             field="text",
         )
 

@@ -43,9 +43,11 @@ def _check_key(services: Services) -> None:
     if scheme.lower() != "bearer":
         key = request.headers.get("X-Api-Key", "")
     if not key.strip():
-        raise ApiError(401, "no_api_key", "no API key came; want Authorization: Bearer KEY, or X-API-Key")
+        raise ApiError(
+            401, "missing_api_key", "API key: expected Authorization: Bearer KEY or X-API-Key: KEY, got none"
+        )
     if not services.keys.allows(key.strip()):
-        raise ApiError(403, "wrong_api_key", "the API key is none that this server knows")
+        raise ApiError(401, "invalid_api_key", "API key: expected a key of this server, got another")
 
 
 def _ready(services: Services) -> Response:
@@ -73,10 +75,10 @@ def _info(services: Services) -> dict[str, Any]:
         "resampled_rates": encoding.SAMPLE_RATES,
         "voices": [voice.name for voice in services.voices.all()],
         "limits": {
-            "max_streams": min(info.max_streams, limits.max_streams),
-            "max_text": limits.max_text,
-            "max_body": settings.max_body,
-            "queue_seconds": limits.queue_seconds,
+            "max_streams": min(info.max_streams, limits.max_concurrent_requests),
+            "max_text_chars": limits.max_text_chars,
+            "max_body_bytes": settings.max_body_bytes,
+            "max_backlog_seconds": limits.max_backlog_seconds,
             "queue_timeout": settings.queue_timeout,
         },
         "default_style": vars(services.shared.style),
@@ -85,7 +87,7 @@ def _info(services: Services) -> dict[str, Any]:
 
 
 def _segments(services: Services) -> dict[str, Any]:
-    asked = parsing.read_segments(request, services.settings, services.shared.limits.max_text)
+    asked = parsing.read_segments(request, services.settings, services.shared.limits.max_text_chars)
     segments = services.node.engine.segments(asked.text, phoneme=asked.phoneme)
     return {"segments": [{"index": segment.index, "text": segment.text} for segment in segments]}
 

@@ -19,7 +19,7 @@ from server.http.continuation import LONGEST
 from server.http.encoding import SAMPLE_RATES, Format
 from server.voices.store import VOICE_NAME
 
-MAX_TEXT = 5000
+MAX_TEXT_CHARS = 5000
 
 
 def _no_nul(text: str) -> str:
@@ -38,7 +38,7 @@ class _Body(BaseModel):
 class SegmentsRequest(_Body):
     """The body of POST /segments."""
 
-    text: Text = Field(min_length=1, max_length=MAX_TEXT)
+    text: Text = Field(min_length=1, max_length=MAX_TEXT_CHARS)
     phoneme: bool | None = None
 
 
@@ -49,7 +49,7 @@ class SpeechRequest(SegmentsRequest):
     """
 
     reference_audio: str | None = None
-    reference_text: Text = Field("", max_length=MAX_TEXT)
+    reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
     voice: str | None = Field(None, pattern=VOICE_NAME)
     style: Text | None = Field(None, min_length=1, max_length=64)
     emotion: Text | None = Field(None, min_length=1, max_length=64)
@@ -77,11 +77,11 @@ class SpeechRequest(SegmentsRequest):
 
 
 class VoiceRequest(_Body):
-    """The body of POST /voices/<name>. `recording` is base64 here, and bytes in an upload of that name."""
+    """The body of POST /voices/<name>. `reference_audio` is base64 in JSON, and a file in a form."""
 
     style: str = Field("neutral", pattern=VOICE_NAME)
-    transcript: Text = Field("", max_length=MAX_TEXT)
-    recording: str | None = None
+    reference_audio: str | None = None
+    reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
     language: str | None = Field(None, pattern="^[a-z]{2}$")
 
 

@@ -41,7 +41,7 @@ def speak(services: Services, request: Request, *, stream: bool) -> Response:
     with ExitStack() as held:
         # Before the body is read: slow uploads must not take every thread.
         engine = held.enter_context(services.node.admit())
-        asked, recording = parsing.read_speech(request, services.settings, services.shared.limits.max_text)
+        asked, recording = parsing.read_speech(request, services.settings, services.shared.limits.max_text_chars)
         job = _job(services, engine, asked, recording, stream)
         handle = engine.submit(job)
         # The ids as numbers take twenty times a token's memory, and the record is kept, also of those who hang up.

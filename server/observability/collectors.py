@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from glmtts.engine.stats import EngineStats, HistogramSnapshot
-from server.discovery.registration import State
+from server.discovery.registration_state import Status
 from server.observability import device
 from server.voices.cache import CacheStats
 
@@ -30,7 +30,7 @@ class DiscoveryCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         held = self._state()
         states = GaugeMetricFamily("glmtts_consul_state", "1 for the state of discovery that holds.", labels=["state"])
-        for name in get_args(State):
+        for name in get_args(Status):
             states.add_metric([name], float(name == held))
         yield states
         events = CounterMetricFamily("glmtts_consul_events", "What happened with Consul so far.", labels=["event"])
@@ -64,16 +64,19 @@ GAUGES = {
     "slots_total": ("kv_slots", "Slots of the KV cache."),
     "slots_used": ("kv_slots_used", "Slots that a job holds."),
     "reserved_bytes": ("engine_reserved_bytes", "Memory of weights, KV cache and flow, fixed at start."),
-    "voice_cache_bytes": ("voice_memory_bytes", "Of it, what the flow remembers of voices now."),
-    "buffered_seconds": ("unsent_seconds", "Seconds of audio made and not yet taken."),
-    "backpressured_jobs": ("held_jobs", "Jobs that wait for readers who do not read."),
-    "realtime_ratio": ("engine_pace_ratio", "Seconds of audio that a second of work makes, lately."),
+    "voice_cache_bytes": (
+        "voice_prompt_cache_bytes",
+        "Memory in use by the cache of voice prompts; part of the reserved bytes.",
+    ),
+    "buffered_seconds": ("buffered_seconds", "Seconds of audio made and not yet read by clients."),
+    "backpressured_jobs": ("backpressured_jobs", "Jobs paused because their client does not read."),
+    "realtime_ratio": ("engine_realtime_ratio", "Seconds of audio made per second of work, recently."),
 }
 COUNTERS = {
     "retries": ("batch_retries", "Batches that failed and were tried again row by row."),
     "failures": ("engine_failures", "Jobs that ended by a fault of ours."),
-    "voice_cache_hits": ("voice_memory_hits", "Jobs whose voice the flow remembered."),
-    "voice_cache_misses": ("voice_memory_misses", "Jobs whose voice the flow had to get to know."),
+    "voice_cache_hits": ("voice_prompt_cache_hits", "Jobs whose voice prompt was in the cache."),
+    "voice_cache_misses": ("voice_prompt_cache_misses", "Jobs whose voice prompt had to be computed."),
 }
 """Fields of EngineStats: the name that each has here, and its text."""
 

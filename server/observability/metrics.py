@@ -51,7 +51,7 @@ class Metrics:
         self._requests = self._counter("requests", "Answers, by route and status.", "route", "status", "via_consul")
         self._rejections = self._counter("rejections", "Requests refused for want of room.", reason=REJECTIONS)
         self._cancellations = self._counter(
-            "cancellations", "Jobs given up: hangup, unread or shutdown.", reason=get_args(Cancellation)
+            "cancellations", "Jobs cancelled: disconnected, slow_reader or shutdown.", reason=get_args(Cancellation)
         )
         self._finishes = self._counter("finished", "Jobs ended; length is an anomaly.", reason=FINISHES)
         self._broken = self._counter("broken_streams", "Streams that a fault of ours broke off after their first byte.")
@@ -71,7 +71,7 @@ class Metrics:
             key=KEYS,
             result=("applied", "refused"),
         )
-        self.drain_cut = self._counter("drain_cut_requests", "Requests cut at the end of the grace.")
+        self.drain_cut = self._counter("drain_cut_requests", "Requests cut off when the drain timed out.")
         self._load = Gauge("glmtts_load_seconds", "How long loading and warming up took.", registry=self.registry)
         labels = ["model", "model_version", "device"]
         self._build = Gauge("glmtts_build_info", "1, labelled with what was loaded.", labels, registry=self.registry)

@@ -22,8 +22,8 @@ from werkzeug.datastructures import Headers
 from glmtts.engine.api import Report
 from server.observability.playout import UnderrunMeter
 
-Cancellation = Literal["hangup", "unread", "shutdown"]
-"""The caller closed the connection; he took no more of the answer; the node was leaving."""
+Cancellation = Literal["disconnected", "slow_reader", "shutdown"]
+"""The client closed the connection; it stopped reading the response; the node was shutting down."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
@@ -99,8 +99,8 @@ class RequestRecord:
         if self.report is None or self.report.finish_reason != "cancelled":
             return None
         if self.disconnected:
-            return "hangup"
-        return "shutdown" if self.error == "draining" else "unread"
+            return "disconnected"
+        return "shutdown" if self.error == "draining" else "slow_reader"
 
     def rtf(self) -> float | None:
         """Seconds of work a second of audio, waiting in line left out; None without audio."""

@@ -48,7 +48,7 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
     """
     metrics = Metrics()
     shared = ClusterConfig(settings)
-    registry = ConsulRegistration(settings, None, lambda: 0.0, settings.port)
+    registry = ConsulRegistration(settings)
     remote = ConfigWatcher(settings, shared, metrics.observe_config_change) if settings.consul else None
     began = time.monotonic()
 
@@ -75,7 +75,7 @@ def make_services(settings: Settings, load_engine: Callable[[], Engine], voices:
         voices=make_store(settings, voices),
         cache=VoiceCache(max_items=settings.voice_cache_items, max_bytes=settings.voice_cache_bytes),
         metrics=metrics,
-        records=RequestHistory(settings.records),
+        records=RequestHistory(settings.request_history_size),
         hangups=HangupWatch(),
         keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
         tracing=make_tracing(settings),
@@ -103,7 +103,9 @@ def _watch(services: Services, registry: ConsulRegistration, remote: ConfigWatch
     metrics.add_gauge("glmtts_in_flight", "Speech requests inside.", lambda: float(node.in_flight))
     metrics.add_gauge("glmtts_queued", "Jobs in line.", of_engine(lambda engine: engine.num_waiting()))
     metrics.add_gauge(
-        "glmtts_owed_seconds", "Seconds of audio owed.", of_engine(lambda engine: engine.backlog_seconds())
+        "glmtts_backlog_seconds",
+        "Seconds of audio still to be made.",
+        of_engine(lambda engine: engine.backlog_seconds()),
     )
     metrics.add_gauge(
         "glmtts_engine_step_age_seconds",
@@ -116,7 +118,7 @@ def _watch(services: Services, registry: ConsulRegistration, remote: ConfigWatch
         lambda: float(remote.failures) if remote else 0.0,
     )
     metrics.register(
-        collectors.DiscoveryCollector(registry.state, lambda: registry.counts),
+        collectors.DiscoveryCollector(registry.status, lambda: registry.counts),
         collectors.VoiceCacheCollector(services.cache.stats),
         collectors.EngineCollector(lambda: node.engine.stats() if node.info else None),
     )
@@ -133,9 +135,9 @@ def _warm(services: Services, engine: Engine) -> None:
 def create_app(services: Services) -> Flask:
     """The WSGI application."""
     app = Flask("server", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes
     # A recording may come as a form's text; the body as a whole is bounded already.
-    app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body
+    app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = errors.MAX_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.before_request(_begin)

@@ -68,7 +68,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             "worker_connections": _connections(),
             "timeout": HEARTBEAT,
             # From SIGTERM to SIGKILL: leaving Consul, serving on, the grace, and getting out.
-            "graceful_timeout": int(3 + settings.propagation_delay + settings.drain_grace + 10),
+            "graceful_timeout": int(3 + settings.propagation_delay + settings.drain_timeout + 10),
             "keepalive": KEEPALIVE,
             "control_socket_disable": True,
             # `via_consul` is the one name with an underscore that is let through, from anyone.

@@ -143,7 +143,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         result = super().handle(conn)
         if not result and linger:
             # Here, not in gunicorn's finish_request: that is the thread that accepts connections.
-            util.close_graceful(conn.sock, timeout=LINGER, max_drain=2 * self._settings.max_body)
+            util.close_graceful(conn.sock, timeout=LINGER, max_drain=2 * self._settings.max_body_bytes)
         return result
 
     def handle_request(self, req: Any, conn: TConn) -> Any:

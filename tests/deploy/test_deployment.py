@@ -18,7 +18,6 @@ import hcl2
 import pytest
 import yaml
 from flask import Flask
-from tests.server.test_metrics import SERIES
 
 import app
 from server import settings as setup
@@ -29,6 +28,7 @@ from server.wsgi.gunicorn_app import Program
 from server.wsgi.worker import Worker
 from tests.helpers.promql import series
 from tests.helpers.server import ROOT, Server
+from tests.server.observability.test_metrics import SERIES
 
 FOLDER = ROOT / "deploy"
 KUBERNETES = sorted((FOLDER / "kubernetes").glob("*.yaml"))
@@ -229,7 +229,7 @@ def test_autoscalers_ask_for_series_that_exist() -> None:
     nomad = re.findall(r'query\s+= "(.*)"$', NOMAD, re.MULTILINE)
     asked = set().union(*(series(query) for query in [hpa, *keda, *nomad]))
     recorded = set(re.findall(r"record: (\S+)", TEXTS["deploy/prometheus/rules.yml"]))
-    assert asked == {"glmtts_owed_seconds", "glmtts:queue_seconds:p95"}
+    assert asked == {"glmtts_backlog_seconds", "glmtts:queue_seconds:p95"}
     assert asked <= {f"glmtts_{name}" for name in SERIES} | recorded
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from tests.server.test_metrics import SERIES
 
 from tests.helpers.local_cluster import LocalCluster
 from tests.helpers.promql import series
 from tests.helpers.server import ROOT, wait_until
+from tests.server.observability.test_metrics import SERIES
 
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES: list[dict[str, Any]] = [

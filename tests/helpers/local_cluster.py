@@ -87,7 +87,7 @@ def local_cluster(state: Path, *arguments: str, voices: Path | None = None) -> I
         )  # fmt: skip
         try:
             said = state / "up.out"
-            wait_until(lambda: "all is up" in said.read_text() or process.poll() is not None, "the cluster", 180)
+            wait_until(lambda: "cluster: ready" in said.read_text() or process.poll() is not None, "the cluster", 180)
             assert process.poll() is None, said.read_text()
             yield LocalCluster(process, state)
         finally:

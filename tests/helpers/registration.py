@@ -16,8 +16,13 @@ Join = Callable[..., ConsulRegistration]
 
 def settings(address: str, **more: Any) -> Settings:
     """Short intervals, a cluster on loopback."""
-    quick = {"health_interval": 1, "ttl": 2, "loopback_cluster": True, "node_name": "here"}
+    quick = {"health_interval": 1, "consul_ttl": 2, "loopback_cluster": True, "node_name": "here"}
     return Settings(**{"consul_addr": address, **quick, **more})
+
+
+def progressing() -> float:
+    """The age of an engine that has just made progress, in seconds."""
+    return 0.0
 
 
 def own(port: int) -> str:

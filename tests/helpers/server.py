@@ -68,7 +68,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.lines: list[str] = []
         own = {name: value for name, value in os.environ.items() if not name.startswith(("GLMTTS_", "CONSUL_"))}
-        own |= {"GLMTTS_CONSUL": "off", "GLMTTS_PROPAGATION_DELAY": "0", "GLMTTS_DRAIN_GRACE": "10", **(env or {})}
+        own |= {"GLMTTS_CONSUL": "off", "GLMTTS_PROPAGATION_DELAY": "0", "GLMTTS_DRAIN_TIMEOUT": "10", **(env or {})}
         own["OMP_NUM_THREADS"] = "1"
         if voices is not None:
             own["GLMTTS_VOICES_DIR"] = str(voices)

@@ -49,7 +49,7 @@ def test_a_second_one_is_refused(cluster: LocalCluster, tmp_path: Path) -> None:
     """In the same folder because one runs, in another because a port is held; both say what to do."""
     same = cluster.run("up")
     assert same.returncode != 0
-    assert "down ends it" in same.stderr
+    assert "down stops it" in same.stderr
     port = str(next(iter(cluster.nodes)))
     other = script(tmp_path, "up", "--port", port, "--consul-port", "0", "--prometheus-port", "0")
     assert other.returncode != 0
@@ -70,13 +70,13 @@ def test_a_killed_node_is_said_and_the_others_stay(cluster: LocalCluster) -> Non
 def test_down_ends_everything(cluster: LocalCluster) -> None:
     """Nodes drain, and no process, port or state is left; a second one finds nothing to do."""
     pids = [*cluster.nodes.values(), cluster.noted()["pid"]]
-    assert cluster.run("down").stdout == "cluster: ended\n"
+    assert cluster.run("down").stdout == "cluster: stopped\n"
     wait_until(lambda: not any(map(alive, pids)), "the processes to end")
     assert cluster.process.wait(10) == 0
     drained = [log.read_text().count('"Drained"') for log in cluster.state.glob("node-*.log")]
     assert sorted(drained) == [0, 1], "the killed one has not"
-    assert cluster.run("down").stdout == "cluster: none runs\n"
-    assert "none runs" in cluster.run("status").stderr
+    assert cluster.run("down").stdout == "cluster: not running\n"
+    assert "not running" in cluster.run("status").stderr
 
 
 def test_a_killed_command_leaves_no_process_behind(tmp_path: Path) -> None:

@@ -1,24 +1,44 @@
-"""What the AR model is trained on: rows of a prompt and what follows it."""
+"""What the AR model is trained on: rows of a prompt, earlier segments and a new one."""
 
 from __future__ import annotations
 
-from itertools import count
-from types import SimpleNamespace
-from typing import cast
+from pathlib import Path
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.nano.ar import IGNORED, TEMPOS, Example, Examples, Ids, collate, join, prompt, rough
+from scripts.nano import ar_rows
+from scripts.nano.ar import IGNORED, Ids, collate
+from scripts.nano.ar_rows import LONGEST, TEMPOS, Example, Rows, join, rough
 from scripts.nano.data import Utterance
 
 IDS = Ids(ats=1000, boa=5, eoa=6)
+SPACE = 9
 
 
 def example(texts: int, tokens: int) -> Example:
     """Text ids 1, 2, …; tokens 0, 1, …, spread evenly over the text."""
     return Example(list(range(1, texts + 1)), np.arange(tokens), np.arange(tokens) * texts // tokens)
+
+
+def utterance(voice: str, lang: str, number: int, seconds: float) -> Utterance:
+    """One that `read` turns into an example which tells its voice, by the first id of its text."""
+    return Utterance(f"{voice}{number}", voice, lang, "", "", 0, int(seconds * 24000), Path("a.pcm"))
+
+
+def read(said: Utterance) -> Example:
+    """12 ids and 25 tokens a second; ids of voice `a` are 100 and up, of `b` 200 and up."""
+    text = [100 if said.voice == "a" else 200] * max(int(12 * said.seconds), 2)
+    tokens = max(int(25 * said.seconds), 3)
+    return Example(text, np.arange(tokens), np.arange(tokens) * len(text) // tokens)
+
+
+def rows() -> Rows:
+    """Two voices with sentences of 1 to 6 seconds; one has words of half a second."""
+    sentences = {(voice, "en"): [utterance(voice, "en", i, 1 + i % 6) for i in range(30)] for voice in "ab"}
+    short = {("a", "en"): [utterance("a", "en", 100 + i, 0.5) for i in range(30)]}
+    return Rows(read, [SPACE], sentences, short, np.array([0.5, 0.5]))
 
 
 @given(st.integers(1, 20), st.integers(20, 200), st.integers(0, 2**32 - 1))
@@ -34,23 +54,37 @@ def test_a_rough_prompt_keeps_its_text_and_its_order(texts: int, tokens: int, se
 
 def test_what_is_given_is_an_input_and_no_target() -> None:
     prompt, new = example(3, 6)._replace(given=6), example(2, 4)
-    row = join([prompt, new], [9])
+    row = join([prompt, new], [SPACE])
     assert row.text == [1, 2, 3, 9, 1, 2]
-    rows = collate([row], IDS, np.random.default_rng(0), corrupted=(0, 0))
+    batch = collate([row], IDS, np.random.default_rng(0), corrupted=(0, 0))
     speech = [1000, 1001, 1002, 1003, 1004, 1005, 1000, 1001, 1002, 1003]
-    assert rows.inputs[0].tolist() == [1, 2, 3, 9, 1, 2, 5, *speech]
-    assert rows.targets[0].tolist() == [IGNORED] * 12 + [1000, 1001, 1002, 1003, 6]
-    assert rows.place[0].tolist() == [-1] * 6 + [0, 0, 1, 1, 2, 2, 4, 4, 5, 5, -1]
+    assert batch.inputs[0].tolist() == [1, 2, 3, 9, 1, 2, 5, *speech]
+    assert batch.targets[0].tolist() == [IGNORED] * 12 + [1000, 1001, 1002, 1003, 6]
+    assert batch.place[0].tolist() == [-1] * 6 + [0, 0, 1, 1, 2, 2, 4, 4, 5, 5, -1]
 
 
-def test_a_prompt_is_one_or_two_utterances_in_a_row_of_one_voice() -> None:
-    """Rough ones are given as a whole, the others are learnt like the rest of their row."""
-    known = cast("Examples", SimpleNamespace(of=lambda size: example(size, 4 * size)))
-    made = []
-    for seed in range(100):
-        voice = (cast("Utterance", size) for size in count(3))
-        made.append(prompt(known, voice, [9], np.random.default_rng(seed)))
-    one, two = [1, 2, 3], [1, 2, 3, 9, 1, 2, 3, 4]
-    assert {tuple(row.text) for row in made} == {tuple(one), tuple(two)}
-    assert {row.given for row in made if row.given in (0, len(row.speech))} > {0}
-    assert all(row.given in (0, len(row.speech)) for row in made)
+def test_unknown_places_stay_unknown_in_a_row() -> None:
+    unknown = example(2, 4)._replace(place=np.full(4, -1))
+    assert join([example(3, 6), unknown], [SPACE]).place.tolist() == [0, 0, 1, 1, 2, 2, -1, -1, -1, -1]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_row_fits_and_ends_with_a_whole_segment(seed: int) -> None:
+    row = rows().draw(np.random.default_rng(seed))
+    assert row.size <= LONGEST
+    assert len(row.speech) == len(row.place) > row.given
+    assert row.text[-1] in (100, 200)
+    assert int(row.speech[-1]) + 1 >= 3
+
+
+def test_rows_are_of_every_kind() -> None:
+    """Words alone, prompts by the speaker and by a stranger, rough ones and broken-off ones, several segments."""
+    made = [rows().draw(np.random.default_rng(seed)) for seed in range(400)]
+    words = [row for row in made if row.size < 30]
+    assert words
+    assert any(set(row.text) >= {100, 200, SPACE} for row in made)  # a stranger's prompt
+    assert any(row.given for row in made)
+    starts = [int((row.speech == 0).sum()) for row in made]
+    assert max(starts) >= 5
+    long_prompts = [row for row in made if row.given >= ar_rows.PROMPT_SECONDS[1] * 25 * TEMPOS[0]]
+    assert long_prompts

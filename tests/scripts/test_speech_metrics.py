@@ -1,4 +1,4 @@
-"""How what a recogniser heard is counted."""
+"""The error rate of a recogniser's hypotheses."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from scripts.benchmarks.speech_metrics import error_rate
 
 
 def test_errors_are_edits_per_word_or_syllable() -> None:
-    """Case, marks, tones, homophones and the way a number is written do not count."""
+    """Case, punctuation, tones, homophones and the spelling of a number don't count."""
     assert error_rate(["He has six cats."], ["he has 6 cats"], "en") == 0
     assert error_rate(["He has six cats."], ["he had six"], "en") == pytest.approx(2 / 4)
     assert error_rate(["他在银行。"], ["她在银杭"], "zh") == 0
     assert error_rate(["他在银行。"], [""], "zh") == 1
 
 
-def test_one_looping_answer_does_not_outweigh_all_others() -> None:
-    """What is heard counts up to twice the length of what was said."""
-    truth = ["please come in", "the moon rose"]
-    assert error_rate(truth, ["please come in " + "la " * 200, "the moon rose"], "en") == pytest.approx(3 / 6)
+def test_one_looping_hypothesis_does_not_outweigh_all_others() -> None:
+    """A hypothesis counts up to twice the length of its reference."""
+    references = ["please come in", "the moon rose"]
+    assert error_rate(references, ["please come in " + "la " * 200, "the moon rose"], "en") == pytest.approx(3 / 6)

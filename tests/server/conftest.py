@@ -18,7 +18,7 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def _shared(voices: Path) -> Iterator[Server]:
-    short = {"GLMTTS_SPEECH_THREADS": "6", "GLMTTS_READ_TIMEOUT": "3", "GLMTTS_WRITE_TIMEOUT": "2"}
+    short = {"GLMTTS_MAX_CONCURRENT_REQUESTS": "6", "GLMTTS_READ_TIMEOUT": "3", "GLMTTS_WRITE_TIMEOUT": "2"}
     with Server("fake:delay=0.02,max_queued=3", voices=voices, env=short) as server:
         yield server
 
@@ -29,7 +29,7 @@ def server(_shared: Server) -> Iterator[Server]:
     lines = len(_shared.lines)
     yield _shared
     wait_until(lambda: _shared.metric("glmtts_in_flight") == 0, "all requests to be over")
-    wait_until(lambda: _shared.metric("glmtts_owed_seconds") == 0, "all jobs to be over")
+    wait_until(lambda: _shared.metric("glmtts_backlog_seconds") == 0, "all jobs to be over")
     errors = [line for line in _shared.lines[lines:] if '"level": "error"' in line]
     # The one error that a test asks for.
     assert not [line for line in errors if "a secret of the engine's inside" not in line]

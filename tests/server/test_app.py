@@ -18,7 +18,7 @@ def test_the_loader_obeys_the_settings(tmp_path: Path) -> None:
     words = tmp_path / "words.jsonl"
     words.write_text('{"弦": "<|H|><|AO3|>"}', "utf-8")  # not what a dictionary says
     write_tiny_checkpoint(tmp_path / "tiny")
-    given = {"checkpoint": str(tmp_path / "tiny"), "device": "cpu", "g2p_replace": words, "kv_slots": 3}
+    given = {"checkpoint": str(tmp_path / "tiny"), "device": "cpu", "g2p_replace": words, "max_num_seqs": 3}
     load, voices = app.loader(Settings(**given, deterministic=True))
     assert voices == tmp_path / "tiny" / "voices"
     engine = load()

@@ -17,7 +17,9 @@ from server.settings import Settings
 from server.voices.store import VoiceStore
 from tests.helpers.server import store_voice
 
-STARTED = Settings(max_text=1000, speech_threads=8, queue_seconds=100.0, default_emotion="calm", default_speed=1.5)
+STARTED = Settings(
+    max_text_chars=1000, max_concurrent_requests=8, max_backlog_seconds=100.0, default_emotion="calm", default_speed=1.5
+)
 BUILT_IN = Settings()
 GARBAGE = [
     ("default_style", ""),
@@ -32,12 +34,12 @@ GARBAGE = [
     ("default_style", '{"speed": NaN}'),
     ("default_style", '{"sped": 1.0}'),
     ("default_style", "[" * 100000),
-    ("limits", '{"max_text": 0}'),
-    ("limits", '{"max_text": 10.5}'),
-    ("limits", '{"max_streams": -1}'),
-    ("limits", '{"max_streams": true}'),
-    ("limits", '{"queue_seconds": 0}'),
-    ("limits", '{"queue_seconds": 1e999}'),
+    ("limits", '{"max_text_chars": 0}'),
+    ("limits", '{"max_text_chars": 10.5}'),
+    ("limits", '{"max_concurrent_requests": -1}'),
+    ("limits", '{"max_concurrent_requests": true}'),
+    ("limits", '{"max_backlog_seconds": 0}'),
+    ("limits", '{"max_backlog_seconds": 1e999}'),
     ("limits", '{"max_texts": 10}'),
     ("g2p_replace", '["弦"]'),
     ("g2p_replace", '{"弦": 1}'),
@@ -65,7 +67,7 @@ def test_a_document_comes_before_the_settings_field_by_field() -> None:
     assert shared.style == Style("happy", 1.5)
     put(shared, "default_style", {"speed": 1})
     assert shared.style == Style("calm", 1.0)
-    put(shared, "limits", {"max_text": 10})
+    put(shared, "limits", {"max_text_chars": 10})
     assert shared.limits == Limits(10, 8, 100.0)
 
 
@@ -85,16 +87,28 @@ def test_a_request_comes_before_the_documents(tmp_path: Path) -> None:
 
 
 @given(
-    max_text=st.none() | st.integers(1, 10**9),
-    max_streams=st.none() | st.integers(1, 10**9),
-    queue_seconds=st.none() | st.floats(0, 1e300, exclude_min=True),
+    max_text_chars=st.none() | st.integers(1, 10**9),
+    max_concurrent_requests=st.none() | st.integers(1, 10**9),
+    max_backlog_seconds=st.none() | st.floats(0, 1e300, exclude_min=True),
 )
-def test_limits_only_tighten(max_text: int | None, max_streams: int | None, queue_seconds: float | None) -> None:
+def test_limits_only_tighten(
+    max_text_chars: int | None, max_concurrent_requests: int | None, max_backlog_seconds: float | None
+) -> None:
     """Each is the lesser of the document's and of what the node was started with."""
     shared = ClusterConfig(STARTED)
-    put(shared, "limits", {"max_text": max_text, "max_streams": max_streams, "queue_seconds": queue_seconds})
+    put(
+        shared,
+        "limits",
+        {
+            "max_text_chars": max_text_chars,
+            "max_concurrent_requests": max_concurrent_requests,
+            "max_backlog_seconds": max_backlog_seconds,
+        },
+    )
     assert shared.limits == Limits(
-        min(1000, max_text or 1000), min(8, max_streams or 8), min(100.0, queue_seconds or 100.0)
+        min(1000, max_text_chars or 1000),
+        min(8, max_concurrent_requests or 8),
+        min(100.0, max_backlog_seconds or 100.0),
     )
 
 
@@ -104,7 +118,7 @@ def test_a_deletion_is_what_the_node_was_started_with() -> None:
     shared = ClusterConfig(STARTED)
     shared.set_replacements = words.append
     put(shared, "default_style", {"emotion": "happy", "speed": 1})
-    put(shared, "limits", {"max_text": 10})
+    put(shared, "limits", {"max_text_chars": 10})
     put(shared, "g2p_replace", {"弦": "<|X|><|IAN2|>"})
     for key in KEYS:
         shared.apply(key, None)
@@ -122,7 +136,7 @@ def test_garbage_is_refused_whole(key: Key, text: str) -> None:
     shared = ClusterConfig(STARTED)
     shared.set_replacements = lambda words: pytest.fail(f"took {words}")
     put(shared, "default_style", {"emotion": "happy"})
-    put(shared, "limits", {"max_text": 10})
+    put(shared, "limits", {"max_text_chars": 10})
     before = in_force(shared)
     with pytest.raises(ValueError, match=r"."):
         shared.apply(key, text.encode())
@@ -150,8 +164,8 @@ def test_a_refusal_names_the_part_that_is_wrong() -> None:
 def test_the_longest_document_is_taken() -> None:
     """512 KB, as much as Consul takes."""
     shared = ClusterConfig(STARTED)
-    shared.apply("limits", b'{"max_text": 10}'.ljust(MAX_BYTES))
-    assert shared.limits.max_text == 10
+    shared.apply("limits", b'{"max_text_chars": 10}'.ljust(MAX_BYTES))
+    assert shared.limits.max_text_chars == 10
 
 
 def test_what_the_engine_cannot_say_is_refused() -> None:

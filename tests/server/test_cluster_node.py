@@ -37,7 +37,7 @@ def start(agent: Agent, tmp_path: Path) -> Iterator[Start]:
         "GLMTTS_LOOPBACK_CLUSTER": "on",
         "GLMTTS_NODE_NAME": "here",
         "GLMTTS_HEALTH_INTERVAL": "1",
-        "GLMTTS_TTL": "2",
+        "GLMTTS_CONSUL_TTL": "2",
         "GLMTTS_PROPAGATION_DELAY": str(PROPAGATION),
     }
     with ExitStack() as stack:
@@ -99,7 +99,7 @@ def test_a_node_appears_only_when_it_is_ready(agent: Agent, start: Start) -> Non
 
 def test_a_killed_program_leaves_discovery(agent: Agent, start: Start) -> None:
     """kill -9: gone from `passing` by the next HTTP check alone (the TTL is out of the way); its neighbour stays."""
-    victim, neighbour = start(GLMTTS_TTL="300"), start()
+    victim, neighbour = start(GLMTTS_CONSUL_TTL="300"), start()
     joined(agent, victim)
     joined(agent, neighbour)
     assert own(victim) != own(neighbour)
@@ -120,7 +120,7 @@ def test_no_worker_outlives_its_master(agent: Agent, start: Start) -> None:
 
 def test_no_request_goes_to_a_node_that_loads_again(agent: Agent, start: Start) -> None:
     """kill -9 of the worker alone: while its successor loads, discovery does not hand the node out; then it does."""
-    server = start("fake:load=2", GLMTTS_TTL="300")  # no TTL that runs out shall hide an old registration
+    server = start("fake:load=2", GLMTTS_CONSUL_TTL="300")  # no TTL that runs out shall hide an old registration
     joined(agent, server)
     first = server.wsgi.worker()
     os.kill(first, signal.SIGKILL)
@@ -210,7 +210,7 @@ def test_a_running_node_obeys_the_shared_configuration(agent: Agent, start: Star
     def put(key: str, document: Any) -> None:
         agent.call("PUT", f"/v1/kv/ours/{key}", document)
 
-    put("limits", {"max_text": 20, "max_streams": 100000})
+    put("limits", {"max_text_chars": 20, "max_concurrent_requests": 100000})
     server = start(GLMTTS_KV_PREFIX="ours", GLMTTS_DEFAULT_SPEED="0.5")
     server.wait_ready()
     assert refusal(server, "a" * 21) == "text: came 21 characters; want at most 20"
@@ -225,9 +225,9 @@ def test_a_running_node_obeys_the_shared_configuration(agent: Agent, start: Star
     eventually(lambda: server.metric("glmtts_shared_config_changes_total", **refused) == 1)
     assert seconds(server, "Ten.") == pytest.approx(0.2)
     info = requests.get(server.url + "/info", timeout=10).json()
-    assert (info["limits"]["max_text"], info["default_style"]) == (20, {"emotion": None, "speed": 2.0})
+    assert (info["limits"]["max_text_chars"], info["default_style"]) == (20, {"emotion": None, "speed": 2.0})
     agent.call("DELETE", "/v1/kv/ours/limits")
     eventually(lambda: refusal(server, "a" * 21) == "")
     assert server.metric("glmtts_shared_config_failures") == 0
-    assert server.log("shared configuration: ours/limits applied")[0]["max_text"] == 20
+    assert server.log("shared configuration: ours/limits applied")[0]["max_text_chars"] == 20
     assert len(server.log("shared configuration: ours/limits deleted")) == 1

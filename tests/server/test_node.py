@@ -26,9 +26,8 @@ class Diary:
     def deregister_stale(self) -> None:
         self.lines.append("remove own")
 
-    def start(self, info: EngineInfo | None = None, progress_age: Callable[[], float] | None = None) -> None:
-        assert info is not None
-        assert progress_age is not None
+    def start(self, info: EngineInfo, progress_age: Callable[[], float]) -> None:
+        assert progress_age() == 0.0
         self.lines.append(f"register {info.model}")
 
     def deregister(self, timeout: float = 3.0) -> bool:
@@ -37,7 +36,7 @@ class Diary:
         return True
 
     def node_with(self, load: Callable[[], Engine], **settings: float) -> Node:
-        chosen = Settings(**{"propagation_delay": 0.0, "drain_grace": 5.0, **settings})
+        chosen = Settings(**{"propagation_delay": 0.0, "drain_timeout": 5.0, **settings})
         self.node = Node(
             chosen,
             load,
@@ -117,8 +116,8 @@ def test_a_failed_load_ends_the_program_unregistered() -> None:
 
 
 def test_the_places_are_bounded() -> None:
-    """One more than `speech_threads` gets 429; a place given back is free again."""
-    node = ready(Diary(), speech_threads=2)
+    """One more than `max_concurrent_requests` gets 429; a place given back is free again."""
+    node = ready(Diary(), max_concurrent_requests=2)
     with ExitStack() as inside:
         for _ in range(2):
             inside.enter_context(node.admit())
@@ -131,7 +130,7 @@ def test_the_places_are_bounded() -> None:
 
 def test_audio_that_is_owed_is_a_bound_too() -> None:
     """With more of it before him than the limit a caller gets 429 and is told how much, though places are free."""
-    node = ready(Diary(), queue_seconds=0.4)
+    node = ready(Diary(), max_backlog_seconds=0.4)
     handle = node.engine.submit(hanging(node.engine))  # five characters, half a second
     told = refused(node)
     assert (told.status, told.code) == (429, "busy")
@@ -185,7 +184,7 @@ def test_new_work_is_served_during_the_propagation_delay() -> None:
 def test_the_graces_end_cuts_what_is_left() -> None:
     """A request that outlasts the grace is counted, and does not hold up the exit; it is told why it was cut."""
     diary = Diary()
-    node = ready(diary, drain_grace=0.1)
+    node = ready(diary, drain_timeout=0.1)
     with pytest.raises(ApiError) as caught:
         run(node, lambda _: node.drain())
     assert (caught.value.status, caught.value.code) == (503, "draining")
@@ -214,7 +213,7 @@ def test_leaving_at_once_counts_what_falls() -> None:
 
 def test_an_engine_without_progress_is_trouble() -> None:
     """/ready says so while /health does not."""
-    node = ready(Diary(), progress_limit=0.05)
+    node = ready(Diary(), stall_timeout=0.05)
     engine = node.engine
     handle = engine.submit(hanging(engine))
     wait_until(lambda: node.not_ready_reason() is not None, "the stall")

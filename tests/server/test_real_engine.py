@@ -32,7 +32,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def server(tiny: Path, receiver: Receiver) -> Iterator[Server]:
-    own = {"GLMTTS_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "100", "GLMTTS_KV_SLOTS": "4"}
+    own = {"GLMTTS_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "100", "GLMTTS_MAX_NUM_SEQS": "4"}
     with Server(str(tiny), env=own) as server:
         yield server
 
@@ -55,7 +55,10 @@ def test_memory_is_told_before_anything_is_served(server: Server) -> None:
 def test_a_request_is_counted_by_every_stage_that_it_went_through(server: Server) -> None:
     """Each stage once; and its tokens, the rows of its steps, and what the flow knows of its voice."""
     before = {stage: server.metric("glmtts_stage_seconds_count", stage=stage) for stage in STAGES}
-    tokens, misses = server.metric("glmtts_speech_tokens_total"), server.metric("glmtts_voice_memory_misses_total")
+    tokens, misses = (
+        server.metric("glmtts_speech_tokens_total"),
+        server.metric("glmtts_voice_prompt_cache_misses_total"),
+    )
     flow, steps = server.metric("glmtts_flow_step_rows_count"), server.metric("glmtts_decode_step_rows_sum")
     answer = say(server, "first")
     assert answer.status_code == 200
@@ -67,12 +70,12 @@ def test_a_request_is_counted_by_every_stage_that_it_went_through(server: Server
     assert drawn == len(answer.content) / 2 / 24000 * 25
     assert server.metric("glmtts_decode_step_rows_sum") - steps >= drawn
     assert server.metric("glmtts_flow_step_rows_count") > flow
-    assert server.metric("glmtts_voice_memory_misses_total") == misses + 1
-    assert server.metric("glmtts_voice_memory_bytes") > 0
-    assert server.metric("glmtts_engine_pace_ratio") > 0
-    hits = server.metric("glmtts_voice_memory_hits_total")
+    assert server.metric("glmtts_voice_prompt_cache_misses_total") == misses + 1
+    assert server.metric("glmtts_voice_prompt_cache_bytes") > 0
+    assert server.metric("glmtts_engine_realtime_ratio") > 0
+    hits = server.metric("glmtts_voice_prompt_cache_hits_total")
     assert say(server, "again").content == answer.content
-    assert server.metric("glmtts_voice_memory_hits_total") == hits + 1
+    assert server.metric("glmtts_voice_prompt_cache_hits_total") == hits + 1
 
 
 def test_a_trace_has_a_span_for_every_stage(server: Server, receiver: Receiver) -> None:
@@ -89,7 +92,7 @@ def test_a_trace_has_a_span_for_every_stage(server: Server, receiver: Receiver) 
 
 def test_what_does_not_fit_is_refused_at_the_start_with_the_numbers(tiny: Path) -> None:
     """The program ends, and its log says what each part would take and what there is."""
-    server = Server(str(tiny), env={"GLMTTS_KV_SLOTS": "100000000"})
+    server = Server(str(tiny), env={"GLMTTS_MAX_NUM_SEQS": "100000000"})
     assert server.process.wait(240) != 0
     server.stop()
     [line] = server.log("Model failed to load")

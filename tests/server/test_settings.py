@@ -37,7 +37,7 @@ def test_a_mistyped_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         settings.load()
 
 
-@pytest.mark.parametrize("flags", [{"port": 0}, {"port": "x"}, {"log_level": "loud"}, {"speech_threads": 31}])
+@pytest.mark.parametrize("flags", [{"port": 0}, {"port": "x"}, {"log_level": "loud"}, {"max_concurrent_requests": 31}])
 def test_what_is_out_of_range_is_refused(flags: dict[str, object]) -> None:
     """Ranges hold, and speech requests must leave threads for everything else."""
     with pytest.raises(ValueError, match=next(iter(flags))):
@@ -55,18 +55,19 @@ def test_every_setting_is_described_and_no_secret_is_shown(monkeypatch: pytest.M
 
 
 def test_a_refusal_is_one_line_and_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each problem with its setting, what came and what is wanted; of several settings at once no values."""
+    """Each problem with its setting, what was expected and what was given."""
     monkeypatch.setenv("CONSUL_HTTP_TOKEN", "hush")
-    monkeypatch.setenv("GLMTTS_MAX_TEXT", "many")
+    monkeypatch.setenv("GLMTTS_MAX_TEXT_CHARS", "many")
     with pytest.raises(ValueError, match="port") as caught:
         settings.load(port="99999")
     assert str(caught.value) == (
-        "port (GLMTTS_PORT): came '99999'; want less than or equal to 65535; "
-        "max_text (GLMTTS_MAX_TEXT): came 'many'; want a valid integer, unable to parse string as an integer"
+        "port (GLMTTS_PORT): expected less than or equal to 65535, got '99999'; "
+        "max_text_chars (GLMTTS_MAX_TEXT_CHARS): "
+        "expected a valid integer, unable to parse string as an integer, got 'many'"
     )
-    monkeypatch.delenv("GLMTTS_MAX_TEXT")
-    with pytest.raises(ValueError, match="leaves no thread") as caught:
-        settings.load(speech_threads=31)
+    monkeypatch.delenv("GLMTTS_MAX_TEXT_CHARS")
+    with pytest.raises(ValueError, match="threads - 2") as caught:
+        settings.load(max_concurrent_requests=31)
     assert "hush" not in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -47,12 +47,12 @@ def error(answer: requests.Response) -> tuple[int, str, str | None]:
 
 def test_an_upload_becomes_a_voice_that_speaks(server: Server, url: str, home: Path) -> None:
     """As a form, then a second style as JSON: stored as FLAC, listed, and spoken with at once."""
-    form = {"style": "calm", "transcript": "Slowly."}
+    form = {"style": "calm", "reference_text": "Slowly."}
     audio = recording(2.0, rate=44100)
-    made = requests.post(url, data=form, files={"recording": ("a.wav", audio)}, timeout=30)
+    made = requests.post(url, data=form, files={"reference_audio": ("a.wav", audio)}, timeout=30)
     shown = {"name": "bob", "language": "en", "styles": {"calm": "Slowly."}, "default_style": "calm"}
     assert (made.status_code, made.json()) == (201, shown)
-    more = {"style": "happy", "transcript": "你好", "recording": encoded(recording(fmt="OGG"))}
+    more = {"style": "happy", "reference_text": "你好", "reference_audio": encoded(recording(fmt="OGG"))}
     assert requests.post(url, json=more, timeout=30).status_code == 201
     assert requests.post(url, json=more, timeout=30).status_code == 200
     assert requests.get(url, timeout=10).json()["styles"] == {"calm": "Slowly.", "happy": "你好"}
@@ -72,7 +72,7 @@ def test_an_upload_becomes_a_voice_that_speaks(server: Server, url: str, home: P
 def test_a_voice_and_one_style_are_removed(server: Server, url: str) -> None:
     """`?style=` takes one; without it the whole voice goes, and is unknown from then on."""
     for style in ("calm", "happy", "sad"):
-        body = {"style": style, "recording": encoded(recording())}
+        body = {"style": style, "reference_audio": encoded(recording())}
         assert requests.post(url, json=body, timeout=30).status_code == 201
     assert requests.delete(url, params={"style": "calm"}, timeout=10).status_code == 204
     assert set(requests.get(url, timeout=10).json()["styles"]) == {"happy", "sad"}
@@ -86,27 +86,26 @@ def test_a_voice_and_one_style_are_removed(server: Server, url: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({}, (400, "invalid_field", "recording")),
-        ({"recording": "?"}, (400, "invalid_field", "recording")),
-        ({"recording": "http://example.org/a.wav"}, (400, "invalid_field", "recording")),
-        ({"recording": encoded(b"no audio")}, (422, "undecodable_audio", "recording")),
-        ({"recording": encoded(recording(0.5))}, (400, "unfit_audio", "recording")),
-        ({"recording": encoded(recording(31))}, (400, "unfit_audio", "recording")),
-        ({"recording": encoded(recording(amplitude=0))}, (400, "unfit_audio", "recording")),
-        ({"recording": encoded(recording()), "style": "../x"}, (400, "invalid_field", "style")),
-        ({"recording": encoded(recording()), "style": ""}, (400, "invalid_field", "style")),
-        ({"recording": encoded(recording()), "transcript": "a\0"}, (400, "invalid_field", "transcript")),
-        ({"recording": encoded(recording()), "language": "English"}, (400, "invalid_field", "language")),
-        ({"recording": encoded(recording()), "text": "x"}, (400, "invalid_field", "text")),
+        ({}, (400, "invalid_field", "reference_audio")),
+        ({"reference_audio": "?"}, (400, "invalid_field", "reference_audio")),
+        ({"reference_audio": "http://example.org/a.wav"}, (400, "invalid_field", "reference_audio")),
+        ({"reference_audio": encoded(b"no audio")}, (422, "undecodable_audio", "reference_audio")),
+        ({"reference_audio": encoded(recording(0.5))}, (400, "invalid_audio", "reference_audio")),
+        ({"reference_audio": encoded(recording(31))}, (400, "invalid_audio", "reference_audio")),
+        ({"reference_audio": encoded(recording(amplitude=0))}, (400, "invalid_audio", "reference_audio")),
+        ({"reference_audio": encoded(recording()), "style": "../x"}, (400, "invalid_field", "style")),
+        ({"reference_audio": encoded(recording()), "style": ""}, (400, "invalid_field", "style")),
+        ({"reference_audio": encoded(recording()), "reference_text": "a\0"}, (400, "invalid_field", "reference_text")),
+        ({"reference_audio": encoded(recording()), "language": "English"}, (400, "invalid_field", "language")),
+        ({"reference_audio": encoded(recording()), "text": "x"}, (400, "invalid_field", "text")),
     ],
 )
 def test_what_is_no_voice_is_refused_and_nothing_is_stored(
     url: str, home: Path, fields: dict[str, Any], expected: tuple[int, str, str]
 ) -> None:
-    """As in /tts, with the fields named as they are here."""
+    """As in /tts: the same codes, and the same names of fields."""
     answer = requests.post(url, json=fields, timeout=30)
     assert error(answer) == expected
-    assert "reference" not in answer.text
     assert not (home / "bob").exists()
 
 
@@ -114,7 +113,7 @@ def test_what_is_no_voice_is_refused_and_nothing_is_stored(
 def test_a_name_that_is_no_name_is_refused(server: Server, home: Path, name: str) -> None:
     """No path and no odd character gets as far as the disk, neither to write nor to remove."""
     before = sorted(home.parent.rglob("*"))
-    answer = requests.post(f"{server.url}/voices/{name}", json={"recording": encoded(recording())}, timeout=30)
+    answer = requests.post(f"{server.url}/voices/{name}", json={"reference_audio": encoded(recording())}, timeout=30)
     assert answer.status_code in (400, 404, 405)
     assert requests.delete(f"{server.url}/voices/{name}", timeout=10).status_code in (400, 404, 405)
     assert sorted(home.parent.rglob("*")) == before
@@ -122,7 +121,9 @@ def test_a_name_that_is_no_name_is_refused(server: Server, home: Path, name: str
 
 def test_a_replaced_default_voice_is_the_default_at_once(server: Server, home: Path) -> None:
     """The style that requests without a voice take is the new recording."""
-    answer = requests.post(server.url + "/voices/default", json={"recording": encoded(recording(4.0))}, timeout=30)
+    answer = requests.post(
+        server.url + "/voices/default", json={"reference_audio": encoded(recording(4.0))}, timeout=30
+    )
     assert answer.status_code == 200
     assert soundfile.info(home / "default" / "neutral.flac").duration == 4.0
     assert requests.post(server.url + "/tts", json=TEXT, timeout=30).status_code == 200
@@ -131,7 +132,7 @@ def test_a_replaced_default_voice_is_the_default_at_once(server: Server, home: P
 def test_without_a_folder_voices_are_refused_clearly(tmp_path: Path) -> None:
     """403 that names the setting; speaking with an uploaded recording works all the same, and the log warns."""
     with Server() as server:
-        answer = requests.post(server.url + "/voices/bob", json={"recording": encoded(recording())}, timeout=30)
+        answer = requests.post(server.url + "/voices/bob", json={"reference_audio": encoded(recording())}, timeout=30)
         assert error(answer) == (403, "voices_read_only", None)
         assert "voices_dir" in answer.text
         voiceless = requests.post(server.url + "/tts", json=TEXT, timeout=30)

@@ -21,7 +21,7 @@ SERIES = {
     "requests": ("counter", {"route", "status", "via_consul"}),
     "in_flight": ("gauge", set()),
     "queued": ("gauge", set()),
-    "owed_seconds": ("gauge", set()),
+    "backlog_seconds": ("gauge", set()),
     "queue_seconds": ("histogram", set()),
     "first_audio_seconds": ("histogram", set()),
     "real_time_factor": ("histogram", set()),
@@ -45,12 +45,12 @@ SERIES = {
     "kv_slots": ("gauge", set()),
     "kv_slots_used": ("gauge", set()),
     "engine_reserved_bytes": ("gauge", set()),
-    "voice_memory_bytes": ("gauge", set()),
-    "voice_memory_hits": ("counter", set()),
-    "voice_memory_misses": ("counter", set()),
-    "unsent_seconds": ("gauge", set()),
-    "held_jobs": ("gauge", set()),
-    "engine_pace_ratio": ("gauge", set()),
+    "voice_prompt_cache_bytes": ("gauge", set()),
+    "voice_prompt_cache_hits": ("counter", set()),
+    "voice_prompt_cache_misses": ("counter", set()),
+    "buffered_seconds": ("gauge", set()),
+    "backpressured_jobs": ("gauge", set()),
+    "engine_realtime_ratio": ("gauge", set()),
     "batch_retries": ("counter", set()),
     "engine_failures": ("counter", set()),
     "load_seconds": ("gauge", set()),
@@ -151,12 +151,12 @@ def test_what_runs_and_waits_is_seen_while_it_does(slow: Server) -> None:
         thread.start()
     wait_until(lambda: slow.metric("glmtts_queued") == 1, "one in line")
     assert slow.metric("glmtts_in_flight") == 2
-    assert slow.metric("glmtts_owed_seconds") > 2
+    assert slow.metric("glmtts_backlog_seconds") > 2
     wait_until(lambda: slow.metric("glmtts_engine_step_age_seconds") > 0, "a step that takes time")
     for thread in threads:
         thread.join()
     wait_until(lambda: slow.metric("glmtts_in_flight") == 0, "the end")
-    assert [slow.metric(f"glmtts_{name}") for name in ("queued", "owed_seconds", "engine_step_age_seconds")] == [
+    assert [slow.metric(f"glmtts_{name}") for name in ("queued", "backlog_seconds", "engine_step_age_seconds")] == [
         0,
         0,
         0,

@@ -26,7 +26,7 @@ def test_the_default_voice_is_made_before_the_node_is_ready_and_only_once(tmp_pa
     store_voice(tmp_path, "default", {"neutral": "This is me."})
     engine = Counting()
     services = make_services(
-        Settings(consul=False, voice_cache_items=2, propagation_delay=0, drain_grace=0), lambda: engine, tmp_path
+        Settings(consul=False, voice_cache_items=2, propagation_delay=0, drain_timeout=0), lambda: engine, tmp_path
     )
     services.node.start()
     wait_until(lambda: services.node.not_ready_reason() is None, "the node to be ready")
@@ -44,7 +44,7 @@ def test_the_record_of_who_hangs_up_keeps_no_ids(tmp_path: Path) -> None:
     """A thousand records are kept, and the numbers of what was spoken take fifty kilobytes each."""
     store_voice(tmp_path, "default", {"neutral": "This is me."})
     engine = FakeEngine(FakeOptions(delay=0.02))
-    services = make_services(Settings(consul=False, propagation_delay=0, drain_grace=0), lambda: engine, tmp_path)
+    services = make_services(Settings(consul=False, propagation_delay=0, drain_timeout=0), lambda: engine, tmp_path)
     services.node.start()
     wait_until(lambda: services.node.not_ready_reason() is None, "the node to be ready")
     asked = {"text": "One. Two. Three. Four.", "format": "pcm"}

@@ -67,7 +67,7 @@ def test_a_setting_that_cannot_work_ends_the_program(name: str, value: str) -> N
 
 def test_sigterm_serves_on_then_refuses_then_finishes_what_runs(voices: Path) -> None:
     """From outside: not ready; new work served; new work refused; what runs is finished; exit 0."""
-    with Server(SLOW, voices=voices, env={"GLMTTS_PROPAGATION_DELAY": "2", "GLMTTS_DRAIN_GRACE": "60"}) as server:
+    with Server(SLOW, voices=voices, env={"GLMTTS_PROPAGATION_DELAY": "2", "GLMTTS_DRAIN_TIMEOUT": "60"}) as server:
         os.kill(server.process.pid, signal.SIGTERM)
         wait_until(lambda: server.status("/ready") == 503, "/ready to say no")
         assert server.status("/health") == 200
@@ -124,7 +124,7 @@ def test_a_clock_that_is_set_does_not_end_a_drain(voices: Path, tmp_path: Path) 
 @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT])
 def test_a_drain_can_be_cut_short(voices: Path, how: signal.Signals) -> None:
     """SIGQUIT after SIGTERM does not wait for the delay, nor for what runs."""
-    slow_leaving = {"GLMTTS_PROPAGATION_DELAY": "500", "GLMTTS_DRAIN_GRACE": "500"}
+    slow_leaving = {"GLMTTS_PROPAGATION_DELAY": "500", "GLMTTS_DRAIN_TIMEOUT": "500"}
     with Server("fake:delay=0.5", voices=voices, env=slow_leaving) as server, started(server):
         os.kill(server.process.pid, signal.SIGTERM)
         wait_until(lambda: server.status("/ready") == 503, "/ready to say no")
@@ -140,7 +140,7 @@ def test_the_graces_end_sends_who_waits_elsewhere(voices: Path, path: str) -> No
     def ask() -> None:
         told.append(requests.post(server.url + path, json={"text": "HANG."}, timeout=60))
 
-    with Server(voices=voices, env={"GLMTTS_DRAIN_GRACE": "1"}) as server:
+    with Server(voices=voices, env={"GLMTTS_DRAIN_TIMEOUT": "1"}) as server:
         asking = threading.Thread(target=ask)
         asking.start()
         wait_until(lambda: server.metric("glmtts_in_flight") == 1, "the request to be inside")
@@ -155,7 +155,10 @@ def test_the_graces_end_sends_who_waits_elsewhere(voices: Path, path: str) -> No
 
 def test_the_graces_end_cuts_a_stream_off(voices: Path) -> None:
     """What outlasts the grace breaks off without a clean end, and the exit is still 0."""
-    with Server("fake:delay=0.5", voices=voices, env={"GLMTTS_DRAIN_GRACE": "1"}) as server, started(server) as stream:
+    with (
+        Server("fake:delay=0.5", voices=voices, env={"GLMTTS_DRAIN_TIMEOUT": "1"}) as server,
+        started(server) as stream,
+    ):
         os.kill(server.process.pid, signal.SIGTERM)
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
             list(stream.iter_content(9600))
@@ -166,7 +169,7 @@ def test_the_graces_end_cuts_a_stream_off(voices: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT])
 def test_sigquit_leaves_at_once(voices: Path, how: signal.Signals) -> None:
     """Neither the delay nor running streams hold it up."""
-    slow_leaving = {"GLMTTS_PROPAGATION_DELAY": "500", "GLMTTS_DRAIN_GRACE": "500"}
+    slow_leaving = {"GLMTTS_PROPAGATION_DELAY": "500", "GLMTTS_DRAIN_TIMEOUT": "500"}
     with Server("fake:delay=0.5", voices=voices, env=slow_leaving) as server, started(server):
         assert server.stop(how) == 0
 

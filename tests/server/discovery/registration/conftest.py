@@ -1,4 +1,4 @@
-"""A real agent, a port that answers /health, and registries that have left by the end of a test."""
+"""A real agent, a port that answers /health, and registrations that have left by the end of a test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 
 from server.discovery.registration import ConsulRegistration
 from tests.helpers.consul import Agent, running_agent
-from tests.helpers.registration import INFO, Join, settings
+from tests.helpers.registration import Join, settings
+
+OnChange = Callable[[str, str], None]
 
 
 class Healthy(BaseHTTPRequestHandler):
@@ -61,14 +63,12 @@ def agent(shared_agent: Agent) -> Iterator[Agent]:
 
 @pytest.fixture
 def join() -> Iterator[Join]:
-    """Makes registries that have left by the end of the test."""
+    """Makes registrations that have left by the end of the test."""
     with ExitStack() as stack:
 
-        def make(
-            address: str, port: int, *, age: Callable[[], float] = lambda: 0.0, note: Any = None, **more: Any
-        ) -> ConsulRegistration:
-            registry = ConsulRegistration(settings(address, **more), INFO, age, port, on_change=note)
-            stack.callback(registry.deregister)
-            return registry
+        def make(address: str, port: int, *, on_change: OnChange | None = None, **more: Any) -> ConsulRegistration:
+            registration = ConsulRegistration(settings(address, port=port, **more), on_change=on_change)
+            stack.callback(registration.deregister)
+            return registration
 
         yield make

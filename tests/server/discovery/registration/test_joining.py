@@ -10,15 +10,15 @@ import pytest
 from server.discovery.registration import ConsulRegistration
 from server.settings import Settings
 from tests.helpers.consul import Agent, eventually
-from tests.helpers.registration import INFO, Join, own, settings
+from tests.helpers.registration import INFO, Join, own, progressing, settings
 
 
 def test_joins_at_start_and_never_before(agent: Agent, port: int, join: Join) -> None:
     """Nothing is registered before start; after it the node is passing, with the metadata of what was loaded."""
-    registry = join(agent.address, port, region="eu")
-    registry.deregister_stale()
-    assert (registry.state(), agent.listed()) == ("waiting", {})
-    registry.start()
+    registration = join(agent.address, port, region="eu")
+    registration.deregister_stale()
+    assert (registration.status(), agent.listed()) == ("waiting", {})
+    registration.start(INFO, progressing)
     eventually(lambda: agent.passing() == {own(port)})
     found = agent.listed()[own(port)]
     service = found["Service"]
@@ -33,67 +33,65 @@ def test_joins_at_start_and_never_before(agent: Agent, port: int, join: Join) ->
         f"{own(port)}:health",
         f"{own(port)}:progress",
     }
-    assert registry.state() == "registered"
-    assert registry.counts["registrations"] == 1
+    assert registration.status() == "registered"
+    assert registration.counts["registrations"] == 1
 
 
 def test_on_a_loopback_agent_the_address_is_the_agents(agent: Agent, port: int, join: Join) -> None:
     """With the agent on this host and nothing advertised, Address stays empty: callers fall back to the node's."""
-    join(agent.address, port, loopback_cluster=False).start()
+    join(agent.address, port, loopback_cluster=False).start(INFO, progressing)
     eventually(lambda: agent.passing() == {own(port)})
     assert agent.listed()[own(port)]["Service"]["Address"] == ""
 
 
 def test_leaving_is_at_once_final_and_repeatable(agent: Agent, port: int, join: Join) -> None:
     """After deregister nothing of ours is there, and nothing brings it back."""
-    registry = join(agent.address, port)
-    registry.start()
-    eventually(lambda: registry.state() == "registered")
-    assert registry.deregister()
+    registration = join(agent.address, port)
+    registration.start(INFO, progressing)
+    eventually(lambda: registration.status() == "registered")
+    assert registration.deregister()
     assert agent.call("GET", "/v1/agent/services") == {}
-    assert registry.deregister()
-    registry.start()
-    assert registry.state() == "left"
+    assert registration.deregister()
+    registration.start(INFO, progressing)
+    assert registration.status() == "left"
     assert "consul" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_leaving_before_start_forbids_it(agent: Agent, port: int, join: Join) -> None:
     """SIGTERM while loading: the load that ends later does not register."""
-    registry = join(agent.address, port)
-    assert registry.deregister()
-    registry.start()
-    assert registry.state() == "left"
+    registration = join(agent.address, port)
+    assert registration.deregister()
+    registration.start(INFO, progressing)
+    assert registration.status() == "left"
     assert agent.call("GET", "/v1/agent/services") == {}
 
 
 def test_an_agent_that_hangs_cannot_hold_the_exit(port: int, join: Join) -> None:
     """An agent that takes the connection and never answers: deregister gives up after its time, and says so."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        registry = join(f"127.0.0.1:{silent.getsockname()[1]}", port)
-        registry.start()
+        registration = join(f"127.0.0.1:{silent.getsockname()[1]}", port)
+        registration.start(INFO, progressing)
         silent.accept()[0].close()
         held = silent.accept()[0]
-        registry._ours = True  # as if the answer to a registration had been lost
-        assert registry.deregister(timeout=0.2) is False
+        registration._state.on("sent")  # as if the answer to a registration had been lost
+        assert registration.deregister(timeout=0.2) is False
         held.close()
 
 
 def test_a_switch_turns_discovery_off(agent: Agent, port: int, join: Join) -> None:
     """Disabled: no thread, no registration, and leaving is done at once."""
-    registry = join(agent.address, port, consul=False)
-    registry.deregister_stale()
-    registry.start()
-    assert (registry.state(), registry.deregister()) == ("disabled", True)
+    registration = join(agent.address, port, consul=False)
+    registration.deregister_stale()
+    registration.start(INFO, progressing)
+    assert (registration.status(), registration.deregister()) == ("disabled", True)
 
 
 def test_impossible_addresses_fail_at_once(agent: Agent) -> None:
     """A wildcard or loopback to be advertised is told to the operator, not to Consul."""
     with pytest.raises(ValueError, match=r"0\.0\.0\.0"):
-        ConsulRegistration(settings(agent.address, advertise="0.0.0.0"), INFO, lambda: 0.0, 7860)
+        ConsulRegistration(settings(agent.address, advertise="0.0.0.0"))
     with pytest.raises(ValueError, match="loopback_cluster"):
-        ConsulRegistration(
-            settings(agent.address, advertise="127.0.0.1", loopback_cluster=False), INFO, lambda: 0.0, 7860
-        )
+        ConsulRegistration(settings(agent.address, advertise="127.0.0.1", loopback_cluster=False))
 
 
 def test_the_environment_does_not_mislead(agent: Agent, port: int, join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,10 +100,9 @@ def test_the_environment_does_not_mislead(agent: Agent, port: int, join: Join, m
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "http://[::1]:9/nonsense")
     monkeypatch.setenv("GLMTTS_CONSUL_ADDR", agent.address)
-    quick = Settings(node_name="here", loopback_cluster=True)
-    registry = ConsulRegistration(quick, INFO, lambda: 0.0, port)
+    registration = ConsulRegistration(Settings(port=port, node_name="here", loopback_cluster=True))
     try:
-        registry.start()
-        eventually(lambda: registry.state() == "registered")
+        registration.start(INFO, progressing)
+        eventually(lambda: registration.status() == "registered")
     finally:
-        registry.deregister()
+        registration.deregister()

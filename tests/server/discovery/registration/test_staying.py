@@ -9,28 +9,28 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.consul import Agent, eventually
-from tests.helpers.registration import Join, own
+from tests.helpers.registration import INFO, Join, own, progressing
 
 
 def test_a_wedged_engine_leaves_discovery_and_comes_back(agent: Agent, port: int, join: Join) -> None:
     """Without progress the TTL check is critical though /health answers; with progress it passes again."""
     age = [0.0]
-    registry = join(agent.address, port, age=lambda: age[0])
-    registry.start()
+    registration = join(agent.address, port)
+    registration.start(INFO, lambda: age[0])
     eventually(lambda: agent.passing() == {own(port)})
     age[0] = 99.0
     eventually(lambda: agent.passing() == set())
     status = {check["CheckID"]: check["Status"] for check in agent.listed()[own(port)]["Checks"]}
     assert (status[f"{own(port)}:health"], status[f"{own(port)}:progress"]) == ("passing", "critical")
-    eventually(lambda: registry.state() == "stalled")
+    eventually(lambda: registration.status() == "stalled")
     age[0] = 0.0
     eventually(lambda: agent.passing() == {own(port)})
 
 
 def test_what_is_lost_is_made_again(agent: Agent, port: int, join: Join) -> None:
     """A registration or a check that somebody removed is back within a beat, in the catalogue too."""
-    registry = join(agent.address, port)
-    registry.start()
+    registration = join(agent.address, port)
+    registration.start(INFO, progressing)
     eventually(lambda: agent.passing() == {own(port)})
     agent.deregister(own(port))
     eventually(lambda: agent.passing() == {own(port)})
@@ -38,10 +38,10 @@ def test_what_is_lost_is_made_again(agent: Agent, port: int, join: Join) -> None
         agent.call("PUT", f"/v1/agent/check/deregister/{own(port)}:{check}")
         eventually(lambda: len(agent.listed()[own(port)]["Checks"]) == 3)
     eventually(lambda: agent.passing() == {own(port)})
-    assert registry.counts["registrations"] == 4
+    assert registration.counts["registrations"] == 4
     node = agent.listed()[own(port)]["Node"]["Node"]
     agent.call("PUT", "/v1/catalog/deregister", {"Node": node, "ServiceID": own(port)})
-    eventually(lambda: registry.counts["registrations"] == 5)
+    eventually(lambda: registration.counts["registrations"] == 5)
     eventually(lambda: agent.passing() == {own(port)})
 
 
@@ -52,9 +52,9 @@ def test_consul_comes_goes_and_comes_back(
     caplog.set_level(logging.INFO)
     states: list[str] = []
     agent = Agent(tmp_path)
-    registry = join(agent.address, port, note=lambda state, _: states.append(state))
-    registry.start()
-    eventually(lambda: registry.counts["failures"] >= 3)
+    registration = join(agent.address, port, on_change=lambda status, _: states.append(status))
+    registration.start(INFO, progressing)
+    eventually(lambda: registration.counts["failures"] >= 3)
     assert states == ["retrying"]
     assert len([record for record in caplog.records if "retrying" in record.message]) == 1
     try:
@@ -86,8 +86,8 @@ def test_a_surprise_does_not_end_the_membership(agent: Agent, port: int, join: J
             raise RuntimeError("the engine's clock broke")
         return 0.0
 
-    registry = join(agent.address, port, age=age)
-    registry.start()
+    registration = join(agent.address, port)
+    registration.start(INFO, age)
     eventually(lambda: agent.passing() == {own(port)})
     assert len(ages) > 1
-    assert registry.counts["failures"] >= 1
+    assert registration.counts["failures"] >= 1
