@@ -14,7 +14,7 @@ from flask import Flask
 
 import app
 from glmtts.engine.runtime.fake import FakeOptions
-from server.http.context import Services
+from server.http.context import AppContext
 from server.http.routes import make_routes
 from server.http.schemas import SpeechRequest
 from server.settings import Settings
@@ -45,10 +45,10 @@ def test_the_server_takes_the_flags_that_the_readme_gives_it() -> None:
     """Each `python app.py` of the README has flags that the program has, and a checkpoint that is there."""
     for words in those("python", "app.py"):
         checkpoint = app.parse(words).checkpoint
-        if checkpoint and checkpoint.startswith(app.FAKE):
-            FakeOptions.parse(checkpoint.removeprefix(app.FAKE))
+        if checkpoint and checkpoint.startswith(app.FAKE_PREFIX):
+            FakeOptions.parse(checkpoint.removeprefix(app.FAKE_PREFIX))
         elif checkpoint is None and "--print-settings" not in words:
-            assert app.NANO.is_dir(), "the README starts the server on checkpoints/nano, which is not there"
+            assert app.BUNDLED_CHECKPOINT.is_dir(), "the README starts the server on checkpoints/nano: it is missing"
 
 
 def test_the_scripts_and_modules_of_the_readme_exist() -> None:
@@ -72,7 +72,7 @@ def test_the_extras_of_the_readme_exist() -> None:
 def test_the_request_of_the_readme_is_one_that_the_server_knows() -> None:
     """Each curl of the README goes to the default port and a route, with fields of a speech request."""
     server = Flask("routes")
-    server.register_blueprint(make_routes(cast(Services, None)))  # only its rules are read: nothing is called
+    server.register_blueprint(make_routes(cast(AppContext, None)))  # only its rules are read: nothing is called
     routes = {rule.rule for rule in server.url_map.iter_rules()}
     for words in those("curl"):
         address = next(word for word in words if word.removeprefix("http://").startswith("localhost:"))

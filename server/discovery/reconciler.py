@@ -59,9 +59,8 @@ class Reconciler:
         )
         self.state = RegistrationState(enabled=settings.consul)
         self.counts = {"registrations": 0, "heartbeats": 0, "failures": 0}
-        self._advertise = metadata.validate_advertise(
-            settings.advertise or "", allow_loopback=settings.loopback_cluster
-        )
+        loopback = settings.loopback_cluster
+        self._advertise = metadata.validate_advertise(settings.advertise or "", allow_loopback=loopback)
         if self._advertise and metadata.is_loopback(settings.host) and not metadata.is_loopback(self._advertise):
             log.warning("the server listens on %s only, so %s is not reachable", settings.host, self._advertise)
         self._client = AgentClient(settings)
@@ -70,10 +69,10 @@ class Reconciler:
         """Closes the connection to the agent."""
         self._client.close()
 
-    def reconcile(self, info: EngineInfo, progress_age: Callable[[], float]) -> str:
+    def reconcile(self, info: EngineInfo, stalled_seconds: Callable[[], float]) -> str:
         """Makes Consul show this node as it is, and returns what to report of it.
 
-        `progress_age` gives the seconds since the engine last made progress. ConflictError: another node has the id.
+        `stalled_seconds` returns the time since the engine last made progress. ConflictError: another node has the id.
         ConsulError: an agent call failed, or (`unconfirmed`) the catalogue does not show the service.
         """
         if self._client.reload_token():
@@ -89,7 +88,7 @@ class Reconciler:
         if is_new:
             self._check_conflict(endpoint)
             self._register(info, endpoint.address)
-        stall = self._heartbeat(info, endpoint.address, progress_age())
+        stall = self._heartbeat(info, endpoint.address, stalled_seconds())
         self._confirm(endpoint, CONFIRM_SECONDS if is_new else 0.0)
         if is_new:
             self._back_off_on_conflict(endpoint)
@@ -152,9 +151,10 @@ class Reconciler:
         if self.counts["registrations"] == 1 and self._settings.deregister_after < 60:
             log.info("deregister_after %g s: Consul raises it to 60 s", self._settings.deregister_after)
 
-    def _heartbeat(self, info: EngineInfo, address: str, age: float) -> str:
+    def _heartbeat(self, info: EngineInfo, address: str, stalled_seconds: float) -> str:
         """Reports to the TTL check. Returns why the engine counts as stalled, "" if it makes progress."""
-        stall = "" if age < self._settings.stall_timeout else f"the engine has made no progress for {age:.0f} s"
+        is_stalled = stalled_seconds >= self._settings.stall_timeout
+        stall = f"the engine has made no progress for {stalled_seconds:.0f} s" if is_stalled else ""
         check = metadata.progress_check_id(self.service_id)
         note = stall or "the engine makes progress"
         if not self._client.update_check(check, passing=not stall, note=note):

@@ -105,7 +105,7 @@ def patient(agent: Agent, service: str = SERVICE, **more: Any) -> Cluster:
         agent.address,
         service=service,
         cache_seconds=0.0,
-        **{"retry": RetryPolicy(deadline=60, initial_delay=0.05), **more},
+        **{"retry": RetryPolicy(timeout=60, initial_delay=0.05), **more},
     )
 
 

@@ -78,7 +78,7 @@ def test_answers_that_send_elsewhere(serve: Serve, status: int) -> None:
     """With what the server says of itself, and for how long it wants to be left alone."""
     node = serve(reply(f"{status} No", ERROR, Retry_After="7"))
     with pytest.raises(NodeError, match="busy: come again") as caught:
-        Api().synthesize(node, BODY, {}, left=5)
+        Api().synthesize(node, BODY, {}, timeout=5)
     assert (caught.value.url, caught.value.retry_after, caught.value.busy) == (node.url, 7.0, status == 429)
 
 
@@ -87,7 +87,7 @@ def test_answers_that_are_final(serve: Serve, status: int) -> None:
     """Code, field and request id are there for the caller."""
     node = serve(reply(f"{status} No", ERROR, X_Request_Id="r1"))
     with pytest.raises(ResponseError, match=rf"{status} busy: come again \(request r1\)") as caught:
-        Api().synthesize(node, BODY, {}, left=5)
+        Api().synthesize(node, BODY, {}, timeout=5)
     error = caught.value
     assert (error.status, error.code, error.field, error.request_id) == (status, "busy", "text", "r1")
 
@@ -102,7 +102,7 @@ def test_retry_after_in_both_its_forms(serve: Serve, header: str | None, seconds
         header = formatdate(time.time() + 60, usegmt=True)
     headers = {} if header is None else {"Retry_After": header}
     with pytest.raises(NodeError) as caught:
-        Api().synthesize(serve(reply("503 No", **headers)), BODY, {}, left=5)
+        Api().synthesize(serve(reply("503 No", **headers)), BODY, {}, timeout=5)
     assert caught.value.retry_after == pytest.approx(seconds, abs=10)
 
 
@@ -127,7 +127,7 @@ def test_what_is_no_answer_is_the_nodes_fault(serve: Serve, answer: bytes) -> No
     """A broken or foreign answer is never taken for speech, whole or streamed."""
     node, api = serve(answer), Api()
     with pytest.raises(NodeError):
-        api.synthesize(node, BODY, {}, left=5)
+        api.synthesize(node, BODY, {}, timeout=5)
     with pytest.raises(NodeError), api.stream(node, BODY, {}) as streamed:
         list(iter_chunks(streamed))
     with pytest.raises((NodeError, ResponseError)):
@@ -139,13 +139,13 @@ def test_nobody_there(serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     with pytest.raises(NodeError, match="ConnectionError"):
-        Api().synthesize(Node("a", f"http://127.0.0.1:{port}"), BODY, {}, left=5)
+        Api().synthesize(Node("a", f"http://127.0.0.1:{port}"), BODY, {}, timeout=5)
 
 
 def test_a_node_that_falls_silent_is_given_up(serve: Serve) -> None:
     """Its port still accepts, but no byte comes: the time that is left decides."""
     with pytest.raises(NodeError, match="Timeout"):
-        Api().synthesize(serve(b"", hold=True), BODY, {}, left=0.5)
+        Api().synthesize(serve(b"", hold=True), BODY, {}, timeout=0.5)
 
 
 def test_a_stream_that_falls_silent_is_given_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_requests_say_how_they_came(serve: Serve, discovered: bool) -> None:
     node = serve(reply("400 No", ERROR), heard=heard)
     trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
     with pytest.raises(ResponseError):
-        Api(api_key="k", discovered=discovered).synthesize(node, BODY, {"traceparent": trace}, left=5)
+        Api(api_key="k", discovered=discovered).synthesize(node, BODY, {"traceparent": trace}, timeout=5)
     head = heard[0].decode().lower()
     assert ("\r\nvia_consul: true\r\n" in head) is discovered
     assert ("\r\nx-via-consul: true\r\n" in head) is discovered
@@ -174,10 +174,10 @@ def test_requests_say_how_they_came(serve: Serve, discovered: bool) -> None:
 def test_an_answer_without_its_headers_is_tried_elsewhere(serve: Serve) -> None:
     """Audio alone is not what the server sends: something else answered."""
     node = serve(reply("200 OK", b"RIFF", Content_Type="audio/wav"))
-    policy = RetryPolicy(attempts=2, initial_delay=0.01)
+    policy = RetryPolicy(max_failures=2, initial_delay=0.01)
     with (
         Cluster(urls=[node.url], retry=policy) as cluster,
-        pytest.raises(RetriesExhaustedError, match=r"2 tries.*X-Sample-Rate"),
+        pytest.raises(RetriesExhaustedError, match=r"2 attempts.*X-Sample-Rate"),
     ):
         cluster.synthesize("Hello.")
 

@@ -14,7 +14,7 @@ from glmtts_client import ClientError
 from glmtts_client.cli.main import cli, main
 
 from tests.client.conftest import CLUSTER_SERVICE
-from tests.helpers.consul import ROOT, Agent, free_ports
+from tests.helpers.consul import ROOT, Agent, eventually, free_ports, running_agent
 from tests.helpers.server import Server, wait_until
 
 
@@ -65,27 +65,48 @@ def test_say_writes_a_file(agent: Agent, cluster_nodes: list[Server], tmp_path: 
     assert {file.name for file in tmp_path.iterdir()} == {"a.wav", "b.flac"}
 
 
-def test_a_node_can_be_named(cluster_nodes: list[Server], tmp_path: Path) -> None:
-    """`--url`: no Consul, and the request does not claim to come from it."""
-    done = CliRunner().invoke(
-        cli, ["--url", cluster_nodes[0].url, "say", "Hi.", "-o", str(tmp_path / "a.wav"), "--seed", "99"]
-    )
-    assert done.exit_code == 0, done.output
-    wait_until(
-        lambda: any(line.get("seed") == 99 for line in cluster_nodes[0].log("request")), "the request's log line"
-    )
-    [line] = [line for line in cluster_nodes[0].log("request") if line.get("seed") == 99]
+@pytest.mark.parametrize("before", [True, False])
+def test_url_works_before_and_after_the_subcommand(
+    cluster_nodes: list[Server], tmp_path: Path, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request does not claim to come from Consul; the option overrides the environment in both places."""
+    monkeypatch.setenv("GLMTTS_URL", f"http://127.0.0.1:{free_ports(1)[0]}")
+    server, seed = cluster_nodes[0], 98 + before
+    url, say = ["--url", server.url], ["say", "Hi.", "-o", str(tmp_path / "a.wav"), "--seed", str(seed)]
+    result = CliRunner().invoke(cli, [*url, *say] if before else [*say, *url])
+    assert result.exit_code == 0, result.output
+    wait_until(lambda: any(line.get("seed") == seed for line in server.log("request")), "the request's log line")
+    [line] = [line for line in server.log("request") if line.get("seed") == seed]
     assert line["via_consul"] is False
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_consul_and_token_work_before_and_after_the_subcommand(tmp_path: Path, before: bool) -> None:
+    """Where ACLs are on, the nodes are listed with the token only."""
+    service = {"ID": "secret", "Name": "glm-tts", "Port": 1}
+    rules = 'service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }'
+    with running_agent(tmp_path, acl=True) as agent:
+        agent.call("PUT", "/v1/agent/service/register", service)
+        token = agent.new_token({"Name": "reads", "Rules": rules})
+
+        def listed(*options: str) -> list[str]:
+            arguments = [*options, "nodes", "--json"] if before else ["nodes", *options, "--json"]
+            result = CliRunner().invoke(cli, arguments)
+            assert result.exit_code == 0, result.output
+            return [json.loads(line)["id"] for line in result.stdout.splitlines()]
+
+        eventually(lambda: listed("--consul", agent.address, "--token", token) == ["secret"])
+        assert listed("--consul", agent.address) == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["say", "Hi."], "want -o FILE, --play, or both"),
+        (["say", "Hi."], "expected -o FILE, --play, or both"),
         (["say", "Hi.", "-o", "a.wav", "--speed", "9"], "--speed"),
         (["say", "Hi.", "-o", "a.mp3", "--play"], ".wav or .pcm"),
-        (["--url", "localhost:1", "nodes"], "want http"),
-        (["--consul", "ftp://x", "nodes"], "want host"),
+        (["--url", "localhost:1", "nodes"], "expected http"),
+        (["--consul", "ftp://x", "nodes"], "expected host"),
         (["batch", "nowhere.jsonl", "out"], "nowhere.jsonl"),
         (["dance"], "dance"),
     ],
@@ -104,7 +125,7 @@ def test_a_failure_is_one_line_and_exit_code_1(agent: Agent, cluster_nodes: list
             ["--url", cluster_nodes[0].url, "say", "Hi.", "-o", "/dev/null/x.wav", "--voice", "nobody"],
             "404 unknown_voice",
         ),
-        (["--consul", f"127.0.0.1:{free_ports(1)[0]}", "nodes"], "gave no answer"),
+        (["--consul", f"127.0.0.1:{free_ports(1)[0]}", "nodes"], "did not respond"),
     ):
         command = [sys.executable, "-m", "glmtts_client", *arguments]
         done = subprocess.run(command, cwd=ROOT / "client", capture_output=True, text=True, check=False)

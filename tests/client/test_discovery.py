@@ -190,7 +190,7 @@ def test_an_index_that_goes_backwards_starts_anew() -> None:
 def test_the_agents_address(given: str | None, env: dict[str, str], url: str | None) -> None:
     """As Consul's own tools take it; what is none is refused."""
     if url is None:
-        with pytest.raises(ValueError, match="want host"):
+        with pytest.raises(ValueError, match="expected host"):
             ConsulAddress.from_env(given, env)
     else:
         assert ConsulAddress.from_env(given, env).url == url
@@ -207,5 +207,5 @@ def test_fixed_addresses_need_no_consul() -> None:
     [port] = free_ports(1)
     [node] = StaticDiscovery([f"http://127.0.0.1:{port}/"]).nodes()
     assert (node.url, node.meta) == (f"http://127.0.0.1:{port}", {})
-    with pytest.raises(ValueError, match="want http"):
+    with pytest.raises(ValueError, match="expected http"):
         StaticDiscovery(["localhost:1"])

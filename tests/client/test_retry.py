@@ -37,7 +37,7 @@ class Time:
 def run(policy: RetryPolicy, time: Time, fail: Callable[[int], Exception | None], deadline: float = 100.0) -> int:
     """How many tries it took; `fail` says what happens in the n-th."""
     number = 0
-    for attempt in policy.retrying(Deadline(deadline, time), time.sleep):
+    for attempt in policy.retrying(Deadline(deadline, time), sleep=time.sleep):
         with attempt:
             number += 1
             if error := fail(number):
@@ -67,14 +67,14 @@ def test_what_stays_the_same_is_not_tried_again() -> None:
 def test_failed_tries_are_counted(attempts: int) -> None:
     """As many as the policy says, then an error that says so and has the last one as its cause."""
     with pytest.raises(RetriesExhaustedError, match="gone") as caught:
-        run(RetryPolicy(attempts=attempts, budget=None), Time(), lambda n: LOST)
+        run(RetryPolicy(max_failures=attempts, budget=None), Time(), lambda n: LOST)
     assert caught.value.attempts == attempts
     assert caught.value.__cause__ is LOST
 
 
 def test_to_wait_for_a_place_costs_only_time() -> None:
     """Busy nodes, and none at all, are waited for until the deadline, without budget or count."""
-    policy = RetryPolicy(attempts=2, budget=RetryBudget(reserve=0))
+    policy = RetryPolicy(max_failures=2, budget=RetryBudget(reserve=0))
     none = NoNodeAvailableError("none")
     assert run(policy, Time(), lambda n: (BUSY, none)[n % 2] if n < 20 else None, 1e6) == 20
 

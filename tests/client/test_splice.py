@@ -39,8 +39,8 @@ def heard(splice: Splicer, tries: list[list[bytes]]) -> Samples:
             splice.restart()
         for piece in pieces:
             out += splice.feed(piece)
-    out += splice.end()
-    assert splice.end() == b""
+    out += splice.finish()
+    assert splice.finish() == b""
     return np.frombuffer(out, "<i2").astype(np.int16)
 
 
@@ -55,9 +55,9 @@ def test_an_undisturbed_segment_passes_unchanged(seconds: float, sizes: list[int
     for piece in cut(whole, sizes):
         fed, out = fed + len(piece), out + len(splice.feed(piece))
         assert out // 2 == max(0, fed // 2 - RESERVED)
-    assert out + len(splice.end()) == 2 * len(whole)
+    assert out + len(splice.finish()) == 2 * len(whole)
     assert np.array_equal(heard(Splicer(RATE), [cut(whole, sizes)]), whole)
-    assert splice.joins == []
+    assert splice.points == []
 
 
 @settings(deadline=None)
@@ -70,7 +70,7 @@ def test_tries_that_sound_the_same_leave_no_trace(
     tries = [cut(whole[: int(share * len(whole))], pieces) for share, pieces in broken]
     splice = Splicer(RATE)
     assert np.array_equal(heard(splice, [*tries, cut(whole, sizes)]), whole)
-    assert all(join.seamless and join.shift_seconds == 0 for join in splice.joins)
+    assert all(join.seamless and join.shift_seconds == 0 for join in splice.points)
 
 
 @settings(deadline=None)
@@ -85,7 +85,7 @@ def test_other_sums_are_the_same_sound(seconds: float, share: float, first: list
     out = heard(splice, [cut(broken, first), cut(other, second)])
     assert len(out) == len(one)
     assert np.abs(out.astype(int) - one).max() <= 3
-    assert all(join.seamless for join in splice.joins)
+    assert all(join.seamless for join in splice.points)
 
 
 @settings(deadline=None)
@@ -99,7 +99,7 @@ def test_another_sound_is_joined_at_the_nearest_silence(
     place = max(0, len(broken) - RESERVED)
     splice = Splicer(RATE)
     out = heard(splice, [cut(broken, first), cut(other, second)])
-    [join] = splice.joins
+    [join] = splice.points
     start = place + round(join.shift_seconds * RATE)
     assert not join.seamless
     assert join.at_seconds == pytest.approx(place / RATE)
@@ -124,8 +124,8 @@ def test_a_complete_segment_is_not_heard_again() -> None:
     whole, splice = speech(0.5), Splicer(RATE)
     assert np.array_equal(heard(splice, [cut(whole, [1000])]), whole)
     splice.restart()
-    assert splice.feed(whole.tobytes()) == splice.end() == b""
-    assert splice.joins == []
+    assert splice.feed(whole.tobytes()) == splice.finish() == b""
+    assert splice.points == []
 
 
 @given(st.lists(st.integers(-32768, 32767), max_size=50))

@@ -168,7 +168,7 @@ def test_a_filter_is_not_given_up_for_a_stream(start: Start, agent: Agent) -> No
     servers = start(SLOW, SLOW + ",version=fake-2")
     query = Query(version="fake-1")
     with (
-        patient(agent, query=query, retry=RetryPolicy(deadline=4, initial_delay=0.05)) as cluster,
+        patient(agent, query=query, retry=RetryPolicy(timeout=4, initial_delay=0.05)) as cluster,
         cluster.stream(TEXT, SEEDED) as stream,
     ):
         with pytest.raises(RetriesExhaustedError):

@@ -21,10 +21,10 @@ from flask import Flask
 
 import app
 from server import settings as setup
-from server.http.context import Services
+from server.http.context import AppContext
 from server.http.routes import make_routes
 from server.settings import Settings
-from server.wsgi.gunicorn_app import Program
+from server.wsgi.gunicorn_app import GunicornApp
 from server.wsgi.worker import Worker
 from tests.helpers.promql import series
 from tests.helpers.server import ROOT, Server
@@ -41,7 +41,7 @@ DOCKERFILE = TEXTS["deploy/Dockerfile"]
 UNIT = TEXTS["deploy/systemd/glm-tts@.service"]
 NOMAD = TEXTS["deploy/nomad/glm-tts.nomad.hcl"]
 PORT: int = Settings.model_fields["port"].default
-LONGEST_DRAIN: int = Program(Settings(), lambda: pytest.fail("not loaded here"), None).cfg.graceful_timeout
+LONGEST_DRAIN: int = GunicornApp(Settings(), lambda: pytest.fail("not loaded here"), None).cfg.graceful_timeout
 """Seconds after SIGTERM at which the program itself gives up, as it is configured by default."""
 
 
@@ -57,7 +57,7 @@ def container() -> dict[str, Any]:
 
 def paths() -> set[str]:
     server = Flask("routes")
-    server.register_blueprint(make_routes(cast(Services, None)))  # only its rules are read: nothing is called
+    server.register_blueprint(make_routes(cast(AppContext, None)))  # only its rules are read: nothing is called
     return {rule.rule for rule in server.url_map.iter_rules()}
 
 
@@ -223,7 +223,7 @@ def test_the_image_has_all_that_the_program_needs() -> None:
 
 
 def test_autoscalers_ask_for_series_that_exist() -> None:
-    """Kubernetes' two ways and Nomad's, all on work that is owed or waits."""
+    """Both of Kubernetes' and Nomad's scale on the backlog or the time in the queue."""
     hpa = document("kubernetes/hpa.yaml")["spec"]["metrics"][0]["pods"]["metric"]["name"]
     keda = [trigger["metadata"]["query"] for trigger in document("kubernetes/keda.yaml")["spec"]["triggers"]]
     nomad = re.findall(r'query\s+= "(.*)"$', NOMAD, re.MULTILINE)

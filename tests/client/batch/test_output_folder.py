@@ -66,7 +66,7 @@ def test_death_while_the_file_is_written_leaves_nothing(tmp_path: Path) -> None:
     """Not even beside an older version of the item, which stays."""
     with OutputFolder(tmp_path) as results:
         results.save(ITEM, b"old", {})
-        with patch.object(OutputFolder, "_note", die), pytest.raises(DiedError):
+        with patch.object(OutputFolder, "_append", die), pytest.raises(DiedError):
             results.save(CHANGED, b"new", {})
     assert len(files(tmp_path)) == 2
     with OutputFolder(tmp_path) as results:

@@ -84,7 +84,7 @@ def test_a_batch_survives_the_death_of_a_node(
     kill(cluster_nodes[0])
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert f"{COUNT} made, 0 finished before, 0 failed" in errors
+    assert f"{COUNT} done, 0 skipped, 0 failed" in errors
     noted = results(out)
     assert Counter(line["id"] for line in noted) == Counter(f"item-{n}" for n in range(COUNT))
     assert all(line["error"] is None and line["audio_seconds"] > 2 and line["rtf"] > 0 for line in noted)
@@ -114,7 +114,7 @@ def test_a_batch_that_dies_goes_on_where_it_was(
     again = begin(agent, source, out, "--jobs", "4", "--json")
     printed, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
-    assert f"{COUNT - before} made, {before} finished before, 0 failed" in errors
+    assert f"{COUNT - before} done, {before} skipped, 0 failed" in errors
     fresh = {line["id"]: line for line in results(out)[before:]}
     assert {line["id"]: line for line in map(json.loads, printed.splitlines())} == fresh
     assert Counter(line["id"] for line in results(out)) == Counter(f"item-{n}" for n in range(COUNT))
@@ -131,13 +131,13 @@ def test_what_fails_is_noted_and_the_rest_is_made(agent: Agent, cluster_nodes: l
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "bad: 400 invalid_text" in errors
-    assert "1 made, 0 finished before, 2 failed" in errors
+    assert "1 done, 0 skipped, 2 failed" in errors
     noted = {line["id"]: line["error"] for line in results(out)}
     assert set(noted) == {"good", "bad", "line-3"}
     assert noted["good"] is None
     source.write_text(good + '{"id": "bad", "text": "Not bad."}\n')
     process = begin(agent, source, out)
-    assert "1 made, 1 finished before, 0 failed" in process.communicate(timeout=60)[1]
+    assert "1 done, 1 skipped, 0 failed" in process.communicate(timeout=60)[1]
     assert process.returncode == 0
 
 

@@ -16,7 +16,7 @@ from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
 from glmtts.engine.config import EngineOptions, SchedulerLimits
 from glmtts.engine.runtime.engine import BatchEngine
-from glmtts.engine.runtime.offline import Speech, synthesize
+from glmtts.engine.runtime.offline import SynthesisResult, synthesize
 from glmtts.errors import (
     CancelledError,
     DeviceMemoryError,
@@ -50,7 +50,7 @@ def wave_of(engine: BatchEngine, asked: Job) -> Wave:
     return np.concatenate([np.zeros(0, np.float32), *engine.submit(asked).chunks()])
 
 
-def offline(model: Model, text: str, asked: Job) -> Speech:
+def offline(model: Model, text: str, asked: Job) -> SynthesisResult:
     options = {
         "seed": asked.seed,
         "speed": asked.speed,

@@ -14,7 +14,7 @@ import requests
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.observability.metrics import FIRST_AUDIO
+from server.observability.metrics import TTFA_BUCKETS
 from tests.helpers.server import ROOT, Server, wait_until
 
 SERIES = {
@@ -139,8 +139,8 @@ def test_the_buckets_fit_speech(slow: Server) -> None:
     """First audio is told apart from 50 ms to 10 s; no silence at all has a bucket of its own."""
     families = scraped(slow)
     bounds = [sample.labels["le"] for sample in families["first_audio_seconds"].samples if "le" in sample.labels]
-    assert [float(bound) for bound in bounds[:-1]] == list(FIRST_AUDIO)
-    assert (FIRST_AUDIO[0], FIRST_AUDIO[-1]) == (0.05, 10.0)
+    assert [float(bound) for bound in bounds[:-1]] == list(TTFA_BUCKETS)
+    assert (TTFA_BUCKETS[0], TTFA_BUCKETS[-1]) == (0.05, 10.0)
     assert families["underrun_seconds"].samples[0].labels["le"] == "0.0"
 
 

@@ -206,7 +206,7 @@ def test_every_stage_of_an_engine_is_a_span() -> None:
     for stage, begin, end in [("prefill", 0.5, 0.6), ("decode", 0.6, 1.0), ("flow", 1.0, 1.5), ("vocoder", 1.5, 1.6),
                               ("decode", 1.2, 1.4), ("flow", 2.0, 2.5)]:  # fmt: skip
         record.report.add_time(stage, record.started + begin, record.started + end)
-    record.total = 3.0
+    record.total_seconds = 3.0
     provider, kept = TracerProvider(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(kept))
     OtlpTracing(provider).trace(record, "POST")
