@@ -69,7 +69,7 @@ SERIES = {
 @pytest.fixture(scope="module")
 def slow(voices: Path) -> Iterator[Server]:
     """Makes 0.2 s of audio in 0.3 s, so that every stream has underruns."""
-    with Server("fake:delay=0.3,waiting=3", voices=voices) as server:
+    with Server("fake:delay=0.3,max_queued=3", voices=voices) as server:
         yield server
 
 
