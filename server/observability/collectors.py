@@ -9,7 +9,7 @@ from typing import Any, get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from glmtts.engine.stats import EngineStats, Tally
+from glmtts.engine.stats import EngineStats, HistogramSnapshot
 from server.discovery.registration_state import Status
 from server.observability import device
 from server.voices.cache import CacheStats
@@ -65,19 +65,19 @@ GAUGES = {
     "slots_total": ("kv_slots", "Slots of the KV cache."),
     "slots_used": ("kv_slots_used", "Slots of the KV cache in use."),
     "reserved_bytes": ("engine_reserved_bytes", "Memory for weights, KV cache and flow, fixed at startup."),
-    "voice_bytes": (
+    "voice_cache_bytes": (
         "voice_prompt_cache_bytes",
         "Memory in use by the cache of voice prompts; part of the reserved bytes.",
     ),
-    "unsent_seconds": ("buffered_seconds", "Seconds of audio made and not yet read by clients."),
-    "held": ("backpressured_jobs", "Jobs paused because their client does not read."),
-    "pace": ("engine_realtime_ratio", "Seconds of audio made per second of work, recently."),
+    "buffered_seconds": ("buffered_seconds", "Seconds of audio made and not yet read by clients."),
+    "backpressured_jobs": ("backpressured_jobs", "Jobs paused because their client does not read."),
+    "realtime_ratio": ("engine_realtime_ratio", "Seconds of audio made per second of work, recently."),
 }
 COUNTERS = {
     "retries": ("batch_retries", "Batches that failed and were retried row by row."),
     "failures": ("engine_failures", "Jobs that ended with an error of the engine."),
-    "voice_hits": ("voice_prompt_cache_hits", "Jobs whose voice prompt was in the cache."),
-    "voice_misses": ("voice_prompt_cache_misses", "Jobs whose voice prompt had to be computed."),
+    "voice_cache_hits": ("voice_prompt_cache_hits", "Jobs whose voice prompt was in the cache."),
+    "voice_cache_misses": ("voice_prompt_cache_misses", "Jobs whose voice prompt had to be computed."),
 }
 """For fields of EngineStats the name of the metric, without the prefix, and its help text."""
 
@@ -102,11 +102,11 @@ class EngineCollector(Collector):
             yield CounterMetricFamily(f"glmtts_{name}", text, value(field))
 
 
-def _histogram(name: str, text: str, tally: Tally | None) -> Metric:
+def _histogram(name: str, text: str, histogram: HistogramSnapshot | None) -> Metric:
     family = HistogramMetricFamily(name, text)
-    if tally is not None:
-        bounds = [*map(str, tally.bounds), "+Inf"]
-        family.add_metric([], [*zip(bounds, tally.cumulative, strict=True)], tally.total)
+    if histogram is not None:
+        bounds = [*map(str, histogram.bounds), "+Inf"]
+        family.add_metric([], [*zip(bounds, histogram.cumulative, strict=True)], histogram.total)
     return family
 
 
