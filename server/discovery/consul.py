@@ -66,7 +66,7 @@ def parse_address(address: str, *, ssl: bool = False) -> tuple[str, str, int]:
     if parts.username or parts.password:
         raise ValueError("Consul address: expected no user or password, they belong in consul_auth")
     if parts.scheme not in ("http", "https"):
-        raise ValueError(f"{expected}, got scheme {parts.scheme!r}")
+        raise ValueError(f"{expected}, got {address!r}")
     if parts.path.strip("/") or parts.query or not parts.hostname:
         raise ValueError(f"{expected}, got {address!r}")
     try:

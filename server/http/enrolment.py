@@ -9,7 +9,7 @@ import soundfile
 from flask import Request
 
 from glmtts.text.characters import is_hanzi
-from glmtts.voice.reference_audio import load_recording
+from glmtts.voice.reference_audio import load_reference_audio
 from server.errors import invalid_field
 from server.http import parsing
 from server.http.context import AppContext
@@ -44,7 +44,7 @@ def delete(context: AppContext, name: str, style: str | None) -> None:
 
 def to_flac(reference_audio: bytes) -> bytes:
     """Encoded audio in any format as mono FLAC of the same rate; 24 bits, so that nothing audible is lost."""
-    wave, rate = load_recording(reference_audio)
+    wave, rate = load_reference_audio(reference_audio)
     buffer = io.BytesIO()
     soundfile.write(buffer, wave, rate, format="FLAC", subtype="PCM_24")
     return buffer.getvalue()

@@ -17,6 +17,6 @@ def made_up_voice(model: Model, tokens: int = 20, *, seed: int = 0, text: tuple[
         prompt_tokens=torch.randint(0, model.special.speech_tokens, (tokens,), generator=generator),
         prompt_mels={rate: torch.randn(2 * tokens, 80, generator=generator) - 4.0 for rate in MEL_BY_RATE},
         prompt_text=text,
-        transcript="",
+        reference_text="",
         digest=f"{seed} {tokens}",
     )

@@ -1,7 +1,7 @@
-"""How well the AR model follows a recording: what its speech tokens surprise it by, given what is said in it.
+"""How well reference audio and its text prompt the AR model: the negative log-likelihood of its speech tokens.
 
-A recording that a model has never heard the like of, or whose transcript is another's, does not help it as a prompt: it
-loses its place in the text, and what is to be spoken comes out cut or wrong. Knows nothing about recordings or voices.
+If the audio is unlike anything the model was trained on, or the text is not what is said, the model loses its place in
+the text and omits or garbles words. The NLL tells both.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from glmtts.models.llm.prompt import SpecialIds, prompt_layout
 
 @torch.inference_mode()
 def prompt_nll(llm: Llama, special: SpecialIds, text: Sequence[int], speech: Sequence[int]) -> float:
-    """Mean −log p in nats of the speech tokens (0 … special.speech_tokens − 1), each given the text's ids and those
-    before it; the model's own training loss. Both at least one long."""
+    """Mean −log p, in nats, of the speech tokens (0 … special.speech_tokens − 1), each given the text's ids and the
+    tokens before it: the model's training loss. `text` and `speech` have at least one id each."""
     ids = prompt_layout(text, (), speech, special)
     device = llm.model.embed_tokens.weight.device
     ids_n = torch.tensor(ids, device=device)

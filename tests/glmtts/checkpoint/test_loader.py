@@ -98,11 +98,11 @@ def test_a_checkpoint_may_be_choosy_about_prompts(own: Path, caplog: pytest.LogC
     """`max_prompt_nll` decides, by what the model makes of the tokens; without it every recording is followed."""
     text, speech = (3, 4, 5), [1, 2, 3, 4]
     model = load(own, device="cpu")
-    assert model.voice_maker.follows(text, speech)
+    assert model.voice_maker.can_prompt(text, speech)
     nats = prompt_nll(model.llm, model.special, text, speech)
     for limit, followed in ((nats + 0.1, True), (nats - 0.1, False)):
         generation = replace(model.generation, max_prompt_nll=limit)
-        assert replace(model, generation=generation).voice_maker.follows(text, speech) is followed
+        assert replace(model, generation=generation).voice_maker.can_prompt(text, speech) is followed
     assert f"{nats:.1f} nats" in caplog.text
 
 

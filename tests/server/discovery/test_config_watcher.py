@@ -192,7 +192,7 @@ def test_a_value_that_is_too_large_is_refused(tmp_path: Path, watch: Watch, capl
         watched.put_raw("limits", b'{"max_text_chars": 20}'.ljust(MAX_BYTES + 1))
         eventually(lambda: watched.changes["limits", "refused"] == 1)
         assert watched.config.limits.max_text_chars == 10
-        assert log_lines(caplog, "limits refused", f"{MAX_BYTES + 1} bytes")
+        assert log_lines(caplog, "limits refused", f"got {MAX_BYTES + 1}")
         watched.end()
 
 
