@@ -66,7 +66,7 @@ class FakeOptions:
             "version": str, "drift": float,
         }  # fmt: skip
         if unknown := given.keys() - {option.name for option in fields(FakeOptions)}:
-            raise ValueError(f"fake engine: came {', '.join(sorted(unknown))}; want {', '.join(kinds)}")
+            raise ValueError(f"fake engine: expected {', '.join(kinds)}, got {', '.join(sorted(unknown))}")
         return FakeOptions(**{name: kinds[name](value or "1") for name, value in given.items()})  # type: ignore[arg-type]
 
 
@@ -107,7 +107,7 @@ class FakeEngine:
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
         if unspeakable := [spoken for spoken in words.values() if not _PHONEMES.fullmatch(spoken)]:
-            raise TextError(f"came {unspeakable[0]!r}; want phonemes <|…|>", field="g2p_replace")
+            raise TextError(f"g2p_replace: expected phonemes <|…|>, got {unspeakable[0]!r}", field="g2p_replace")
         self._replacements = dict(words)
 
     def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
