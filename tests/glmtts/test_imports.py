@@ -25,6 +25,7 @@ FORBIDDEN = {
         {"server", "glmtts_client", "app", "flask", "werkzeug", "gunicorn", "consul", "prometheus_client"}
     ),
     "glmtts/text": frozenset({"torch", "torchaudio", "transformers"}),
+    "glmtts/engine/scheduling": frozenset({"torch", "torchaudio", "transformers"}),
     "glmtts/models": MACHINERY,
     "server": frozenset({"torch", "torchaudio", "transformers", "glmtts_client", "app"}),
     "client": frozenset({"torch", "flask", "glmtts", "server", "app"}),
@@ -55,6 +56,35 @@ def test_imports_point_inward(folder: str) -> None:
     files = sorted((ROOT / folder).rglob("*.py"))
     assert files
     assert set(breaches(files, FORBIDDEN[folder])) <= EXEMPT
+
+
+ENGINE = {
+    "*.py": {"scheduling", "synthesis", "runtime"},
+    "scheduling/*.py": {"synthesis", "runtime"},
+    "synthesis/*.py": {"runtime"},
+}
+"""Files of glmtts/engine: the packages beside them that they must not import."""
+
+
+@pytest.mark.parametrize("files", ENGINE)
+def test_the_engine_is_layered(files: str) -> None:
+    """Options and interface at the root, then scheduling, synthesis and runtime; each imports only those before it."""
+    paths = sorted((ROOT / "glmtts/engine").glob(files))
+    assert paths
+    found = {
+        f"{path.name}: {name}"
+        for path in paths
+        for name in imported(path)
+        if name.startswith("glmtts.engine.") and name.split(".")[2] in ENGINE[files]
+    }
+    assert found == set()
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Each module can be understood before the ones that import it."""
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "glmtts").rglob("*.py")}
+    graph = {name: imported(path) & files.keys() for name, path in files.items()}
+    assert [(one, other) for one in graph for other in graph[one] if one in graph[other]] == []
 
 
 def test_no_relative_imports() -> None:
