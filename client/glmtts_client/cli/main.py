@@ -101,7 +101,7 @@ def say(connection: Connection, /, text: str, output: Path | None, play: bool, *
         progress.warn_if_no_nodes(cluster, stderr)
         traceparent = os.environ.get("TRACEPARENT")
         summary = audio_output.say(cluster, text, options, output=output, play=play, traceparent=traceparent)
-        stderr.print(summary, soft_wrap=True)
+        stderr.print(summary, markup=False, soft_wrap=True)
 
 
 @cli.command()

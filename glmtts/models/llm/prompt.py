@@ -28,7 +28,7 @@ class SpecialIds:
 
     def __post_init__(self) -> None:
         if not self.ats <= self.ate:
-            raise CheckpointError(f"special ids: expected ats <= ate, got {self.ats} and {self.ate}")
+            raise CheckpointError(f"speech ids: expected ats <= ate, got {self.ats} and {self.ate}")
         for name in ("boa", "eoa", "pad"):
             if self.ats <= getattr(self, name) <= self.ate:
                 raise CheckpointError(
