@@ -62,7 +62,7 @@ class BatchEngine:
         )
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
-        self._frontend = self._model.frontend.replacing(words)
+        self._frontend = self._model.frontend.with_replacements(words)
 
     def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
         return self._frontend.segments(text, phoneme=phoneme, segmented=segmented)

@@ -1,8 +1,8 @@
-"""Text and a voice to a waveform, one utterance at a time: the reference that the engine is tested against.
+"""Text and a voice to a waveform, one segment at a time: the reference that the engine is tested against.
 
-Read it from top to bottom. No threads, no streaming, no batching; each stage processes its whole input at once.
-Randomness is a function of (seed, segment, step) in the AR model, of (seed, segment, frame) in the flow and of
-(seed, segment, sample) in the vocoder, so the same call gives the same waveform.
+Read it from top to bottom. No threads, no streaming, no batching: each stage runs on its whole input. Randomness is a
+function of (seed, segment, step) in the AR model, (seed, segment, frame) in the flow and (seed, segment, sample) in the
+vocoder, so the same call gives the same waveform.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ MIN_SPEED, MAX_SPEED = 0.5, 2.0
 
 @dataclass(frozen=True, eq=False)
 class SynthesisResult:
-    """A waveform (samples,), float32 in [−1, 1], its sample rate in Hz, and how it was made.
+    """The waveform (samples,) float32 in [-1, 1], its rate in Hz, and how it was made.
 
-    `segments` are the text as it was spoken, `tokens` the speech tokens of each. The report's finish reason is `length`
-    when any segment reached its maximum length without an end token.
+    `segments` are the text after the front end, `tokens` the speech tokens of each. The report's finish reason is
+    `length` if any segment reached its maximum number of tokens.
     """
 
     wave: Wave
@@ -61,18 +61,18 @@ def synthesize(
     """Synthesises `text` in `voice`.
 
     Args:
-        sample_rate: one of the model's own rates in Hz; None is its lowest.
+        sample_rate: one of the model's output rates in Hz; None is the lowest.
         seed: 0 … 2⁶³ − 1.
-        speed: 0.5 (half as fast) to 2.0, by stretching the tokens over more or fewer mel frames.
+        speed: 0.5 (half as fast) to 2.0, by repeating the tokens over more or fewer mel frames.
         use_history: whether earlier segments prompt later ones.
         phoneme: phoneme mode; None is the checkpoint's default.
 
-    Raises TextError when the text can't be spoken, UnsupportedError for a rate that the model or the voice lacks, and
-    InputError for another seed or speed.
+    Raises TextError if the text cannot be spoken, UnsupportedError for a rate that the model or the voice does not
+    have, InputError for a speed or seed out of range.
     """
     rate = model.sample_rates[0] if sample_rate is None else sample_rate
     validate_request(model, voice, rate, seed, speed)
-    result = _PartialResult(report=Report(finish_reason="stop"))
+    result = _Result(report=Report(finish_reason="stop"))
 
     with _timed(result.report, "text"):
         segments = model.frontend.segments(text, phoneme=phoneme)
@@ -102,13 +102,13 @@ def synthesize(
                 result.waves.append(model.vocoders[rate](mel, key)[0].cpu().numpy())
         result.add(segment, tokens)
 
-    return result.complete(segments, rate)
+    return result.finish(segments, rate)
 
 
 def tokens_to_mel(model: Model, tokens: tuple[int, ...], voice: Voice, rate: int, key_b: Tensor, frames: int) -> Tensor:
-    """Mel (1, 80, frames) of speech tokens after the voice's own; `key_b` int64 (1,) decides the noise.
+    """Mel (1, 80, frames) of speech tokens after the voice's own; `key_b` int64 (1,) is the key of the noise.
 
-    New frames are numbered from 0 up and the prompt's from −1 down, so a frame's noise does not depend on the voice.
+    New frames are numbered from 0 and the prompt's down from −1, so a frame's noise does not depend on the voice.
     """
     prompt_mel = voice.prompt_mels[rate][None].to(model.device)
     prompt_frames, bins = prompt_mel.shape[1:]
@@ -124,10 +124,10 @@ def tokens_to_mel(model: Model, tokens: tuple[int, ...], voice: Voice, rate: int
 
 
 def validate_request(model: Model, voice: Voice, rate: int, seed: int, speed: float) -> None:
-    """Raises UnsupportedError or InputError for what the model or the voice can't do."""
+    """Raises UnsupportedError for a rate that model or voice does not have, InputError for a wrong speed or seed."""
     if rate not in model.vocoders or rate not in voice.prompt_mels:
         rates = sorted(set(model.vocoders) & set(voice.prompt_mels))
-        raise UnsupportedError(f"sample_rate: expected one of {rates} Hz, got {rate}", field="sample_rate")
+        raise UnsupportedError(f"sample_rate: expected one of {rates}, got {rate}", field="sample_rate")
     if not MIN_SPEED <= speed <= MAX_SPEED:
         raise InputError(f"speed: expected {MIN_SPEED} to {MAX_SPEED}, got {speed}", field="speed")
     if not 0 <= seed < 2**63:
@@ -135,7 +135,9 @@ def validate_request(model: Model, voice: Voice, rate: int, seed: int, speed: fl
 
 
 @dataclass
-class _PartialResult:
+class _Result:
+    """The result so far."""
+
     report: Report
     waves: list[Wave] = field(default_factory=list)
     tokens: list[tuple[int, ...]] = field(default_factory=list)
@@ -146,7 +148,7 @@ class _PartialResult:
         self.report.speech_tokens += len(tokens)
         self.report.segments_done += 1
 
-    def complete(self, segments: list[Segment], rate: int) -> SynthesisResult:
+    def finish(self, segments: list[Segment], rate: int) -> SynthesisResult:
         wave = np.concatenate([EMPTY_WAVE, *self.waves])
         self.report.audio_seconds = len(wave) / rate
         return SynthesisResult(wave, rate, self.report, tuple(segments), tuple(self.tokens))
@@ -154,7 +156,7 @@ class _PartialResult:
 
 @contextmanager
 def _timed(report: Report, stage: str) -> Iterator[None]:
-    """Adds the time of the `with` block to a stage. On a GPU, work may spill over into the next stage's time."""
+    """Adds the time of a `with` block to the stage's. On a GPU, part of a stage may count as the next one's time."""
     start = time.perf_counter()
     yield
     report.stage_seconds[stage] = report.stage_seconds.get(stage, 0.0) + time.perf_counter() - start
