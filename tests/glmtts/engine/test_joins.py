@@ -1,4 +1,4 @@
-"""A stream's blocks, joined: near to the whole utterance, and without a click where they meet."""
+"""A stream's chunks, joined: near to the whole utterance, and without a click where they meet."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def joins(chunks: list[Wave]) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("speed", [1.0, 1.4])
-def test_blocks_join_to_nearly_the_whole_without_a_click(make_engine: MakeEngine, model: Model, speed: float) -> None:
-    """Joined blocks are ten times nearer to the whole than another seed's, and meet as smoothly as any samples do."""
+def test_chunks_join_to_nearly_the_whole_without_a_click(make_engine: MakeEngine, model: Model, speed: float) -> None:
+    """Joined chunks are ten times nearer to the whole than another seed's, and meet as smoothly as any samples do."""
     engine = make_engine()
     chunks = chunks_of(engine, model, speed=speed)
     wave = np.concatenate(chunks)
@@ -81,7 +81,7 @@ def test_blocks_join_to_nearly_the_whole_without_a_click(make_engine: MakeEngine
     assert np.median(energy_jumps(wave, joins(chunks))) <= np.quantile(energy_jumps(wave, elsewhere), 0.9)
 
 
-def test_a_vocoder_of_unknown_reach_is_joined_by_fading(make_engine: MakeEngine, model: Model) -> None:
+def test_a_vocoder_that_is_not_windowable_is_cross_faded(make_engine: MakeEngine, model: Model) -> None:
     """At 32 kHz, too, a stream has the length of the whole and is near to it."""
     both = replace(model, vocoders={**model.vocoders, MEL_32K.sample_rate: Vocos(Generator().eval())})
     engine = make_engine(both)

@@ -45,7 +45,7 @@ def outcomes(engine: BatchEngine, asked: list[Job]) -> list[Any]:
 
 
 def check(model: Model, asked: list[Job], got: list[Any], failed: dict[int, type[GlmTtsError]]) -> None:
-    """Those in `failed` ended so; the others said what they say alone."""
+    """Jobs in `failed` ended with that error; the others gave the audio that they give alone."""
     for i, (job, result) in enumerate(zip(asked, got, strict=True)):
         if i in failed:
             assert type(result) is failed[i]
@@ -55,7 +55,7 @@ def check(model: Model, asked: list[Job], got: list[Any], failed: dict[int, type
 
 
 def breaking(work: Callable[..., Any], when: Callable[..., bool], error: Exception) -> Callable[..., Any]:
-    """`work`, but it raises when asked for what it shall not do."""
+    """`work`, but it raises `error` for arguments that satisfy `when`."""
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         if when(*args, **kwargs):
@@ -73,7 +73,7 @@ def holds(tensor: Tensor, value: Tensor) -> bool:
 def test_a_batch_that_fails_goes_on_row_by_row(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When no step works but with one row, every job still says what it says alone."""
+    """When only steps of one row work, every job still gives the audio that it gives alone."""
     extend, velocity = model.llm.forward_cached, model.flow.velocity
     too_many = torch.OutOfMemoryError("too many rows")
     monkeypatch.setattr(model.llm, "forward_cached", breaking(extend, lambda ids, *_, **__: len(ids) > 1, too_many))
@@ -97,7 +97,7 @@ def test_a_batch_that_fails_goes_on_row_by_row(
 def test_a_row_that_cannot_be_decoded_fails_alone(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[GlmTtsError]
 ) -> None:
-    """A decode step that fails with a row of slot 1 in it ends that job, by an error of ours."""
+    """A decode step that fails whenever slot 1 is in it ends that job, with an error of this package."""
 
     def has_slot_1(ids: Tensor, *_: Any, rows: slice, **__: Any) -> bool:
         return ids.shape[1] == 1 and rows.start <= 1 < rows.stop
@@ -111,7 +111,7 @@ def test_a_row_that_cannot_be_decoded_fails_alone(
 
 
 def test_a_row_without_numbers_fails_alone(make_engine: MakeEngine, model: Model) -> None:
-    """When a slot's memory goes bad, its job ends and its neighbours do not notice."""
+    """When a slot's cache becomes NaN, its job ends and its neighbours do not notice."""
     engine, asked = make_engine(max_num_seqs=3), jobs(model)
     long = Job((Segment(0, "", (9,) * 200),), made_up_voice(model), 24000, seed=5, stream=False)
     bad = engine.submit(long)
@@ -154,7 +154,7 @@ def test_a_vocoder_that_fails_once_fails_one(
     check(model, asked, outcomes(engine, asked), {})
 
 
-def test_a_fault_of_the_engine_itself_ends_what_runs_and_not_the_engine(
+def test_a_bug_in_the_engine_ends_running_jobs_and_not_the_engine(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the book-keeping raises, running jobs end with EngineError, and the next ones are served."""
@@ -169,15 +169,15 @@ def test_a_fault_of_the_engine_itself_ends_what_runs_and_not_the_engine(
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_work_that_nobody_does_shows_as_age(
+def test_work_that_no_thread_does_shows_as_a_stall(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    """When every thread rests although a job could go on, the age of the last progress grows; it is 0 at the end."""
+    """When every thread sleeps although a job could go on, the stall grows; it is 0 at the end."""
     engine, asked = make_engine(num_threads=threads), jobs(model)[:1]
     monkeypatch.setattr(engine._scheduler, "next_prefill", lambda: None)
     handle = engine.submit(asked[0])
-    wait_until(lambda: engine.stalled_seconds() > 0.5, "the age to grow")
+    wait_until(lambda: engine.stalled_seconds() > 0.5, "the stall to grow")
     assert not handle.ended
     monkeypatch.undo()
     check(model, asked, [outcome(handle)], {})
-    wait_until(lambda: engine.stalled_seconds() == 0.0, "the engine to rest")
+    wait_until(lambda: engine.stalled_seconds() == 0.0, "the engine to be idle")
