@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from glmtts.engine import load_engine
 from glmtts.engine.config import EngineOptions
 from glmtts.engine.runtime import loading
 from glmtts.engine.runtime.engine import BatchEngine
+from glmtts.engine.runtime.loading import load_engine
 from glmtts.errors import CheckpointError, EngineError
 from glmtts.models.flow.dit_layers import DiTBlock
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
