@@ -1,1 +1,1 @@
-"""The engine: jobs to audio. `glmtts.engine.api` is its interface, `glmtts.engine.runtime` its implementations."""
+"""Engines. Interface, options and statistics are here; `scheduling`, `synthesis` and `runtime` build on them."""
