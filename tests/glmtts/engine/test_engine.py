@@ -37,8 +37,8 @@ TEXTS = ["你好世界", "Hello there, old friend.", "今天天气很好。", "G
 
 def job(model: Model, text: str = TEXTS[0], **options: object) -> Job:
     """A job in a made-up voice at 24 kHz."""
-    wanted: dict[str, object] = {"voice": made_up_voice(model), "sample_rate": 24000, "seed": 3} | options
-    return Job(tuple(model.frontend.segments(text)), **wanted)  # type: ignore[arg-type]  # each of its own type
+    options = {"voice": made_up_voice(model), "sample_rate": 24000, "seed": 3} | options
+    return Job(tuple(model.frontend.segments(text)), **options)  # type: ignore[arg-type]  # each of its own type
 
 
 def long_job(model: Model, **options: object) -> Job:
@@ -46,18 +46,18 @@ def long_job(model: Model, **options: object) -> Job:
     return Job((Segment(0, "", (9,) * 80),), made_up_voice(model), 24000, seed=1, **options)  # type: ignore[arg-type]
 
 
-def wave_of(engine: BatchEngine, asked: Job) -> Wave:
-    return np.concatenate([np.zeros(0, np.float32), *engine.submit(asked).chunks()])
+def wave_of(engine: BatchEngine, request: Job) -> Wave:
+    return np.concatenate([np.zeros(0, np.float32), *engine.submit(request).chunks()])
 
 
-def offline(model: Model, text: str, asked: Job) -> SynthesisResult:
+def offline(model: Model, text: str, request: Job) -> SynthesisResult:
     options = {
-        "seed": asked.seed,
-        "speed": asked.speed,
-        "use_history": asked.use_history,
-        "sample_rate": asked.sample_rate,
+        "seed": request.seed,
+        "speed": request.speed,
+        "use_history": request.use_history,
+        "sample_rate": request.sample_rate,
     }
-    return synthesize(model, text, asked.voice, **options)  # type: ignore[arg-type]
+    return synthesize(model, text, request.voice, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -67,14 +67,14 @@ def test_a_whole_job_is_what_offline_synthesis_says(
 ) -> None:
     """Without `stream` the samples are those of offline synthesis, over several segments with history."""
     text = "，".join("今天天气很好" for _ in range(8)) + "。"
-    asked = job(model, text, stream=False, speed=speed)
+    request = job(model, text, stream=False, speed=speed)
     engine = make_engine(num_threads=threads)
-    handle = engine.submit(asked)
+    handle = engine.submit(request)
     made = np.concatenate(list(handle.chunks()))
-    alone = offline(model, text, asked)
+    alone = offline(model, text, request)
     np.testing.assert_allclose(made, alone.wave, atol=1e-5)
     report = handle.report
-    assert len(asked.segments) > 1
+    assert len(request.segments) > 1
     assert (report.finish_reason, report.speech_tokens) == (alone.report.finish_reason, alone.report.speech_tokens)
     assert (report.text_ids, report.segments_done) == (alone.report.text_ids, alone.report.segments_done)
     assert report.audio_seconds == pytest.approx(alone.report.audio_seconds)
@@ -85,12 +85,12 @@ def test_a_whole_job_is_what_offline_synthesis_says(
 def test_jobs_served_together_say_what_each_says_alone(make_engine: MakeEngine, model: Model, threads: int) -> None:
     """Eight jobs at once, of several texts, speeds and kinds, over four slots: those not streamed equal offline."""
     engine = make_engine(max_num_seqs=4, num_threads=threads)
-    asked = [
+    requests = [
         job(model, TEXTS[i % 4], seed=i, speed=(1.0, 1.3)[i % 2], stream=i % 4 == 3, voice=made_up_voice(model, 10 + i))
         for i in range(8)
     ]
-    handles = [engine.submit(one) for one in asked]
-    for i, (one, handle) in enumerate(zip(asked, handles, strict=True)):
+    handles = [engine.submit(one) for one in requests]
+    for i, (one, handle) in enumerate(zip(requests, handles, strict=True)):
         made, alone = np.concatenate(list(handle.chunks())), offline(model, TEXTS[i % 4], one).wave
         assert len(made) == len(alone)
         if not one.stream:
@@ -100,14 +100,14 @@ def test_jobs_served_together_say_what_each_says_alone(make_engine: MakeEngine, 
 
 def test_listeners_of_one_new_voice_share_its_prefill(make_engine: MakeEngine, model: Model) -> None:
     """With two audio workers and a voice that is not cached, each stream is what it is alone."""
-    asked = [job(model, text, seed=i) for i, text in enumerate(TEXTS)]
-    alone = [wave_of(make_engine(), one) for one in asked]
+    requests = [job(model, text, seed=i) for i, text in enumerate(TEXTS)]
+    alone = [wave_of(make_engine(), one) for one in requests]
     engine = make_engine(num_threads=3)
-    handles = [engine.submit(one) for one in asked]
+    handles = [engine.submit(one) for one in requests]
     for handle, wave in zip(handles, alone, strict=True):
         np.testing.assert_allclose(np.concatenate(list(handle.chunks())), wave, atol=1e-4)
     one_voice = make_engine(num_threads=2)
-    list(one_voice.submit(asked[0]).chunks())
+    list(one_voice.submit(requests[0]).chunks())
     assert engine.stats().voice_cache_bytes == one_voice.stats().voice_cache_bytes > 0
 
 
@@ -226,12 +226,12 @@ def test_slots_that_do_not_fit_are_refused_with_numbers(model: Model) -> None:
 def test_tokens_do_not_depend_on_neighbours(make_engine: MakeEngine, model: Model) -> None:
     """With `deterministic`, a job has the same tokens and the same audio alone and among 15 others."""
     engine = make_engine(deterministic=True, max_num_seqs=16)
-    asked = job(model, "今天天气很好，我们走吧。", stream=False)
-    before = engine.submit(asked)
+    request = job(model, "今天天气很好，我们走吧。", stream=False)
+    before = engine.submit(request)
     alone = np.concatenate(list(before.chunks()))
     with engine._queue.changed:  # all at once
         others = [engine.submit(job(model, TEXTS[i % 4] * (1 + i % 3), seed=100 + i, stream=False)) for i in range(15)]
-        between = engine.submit(asked)
+        between = engine.submit(request)
     among = np.concatenate(list(between.chunks()))
     for other in others:
         assert list(other.chunks())

@@ -59,8 +59,8 @@ def test_the_index_of_a_segment_and_its_history_decide_it_too(engine: FakeEngine
     """As in the real engine; and another device samples other tokens."""
 
     def sound(engine: FakeEngine, **more: object) -> bytes:
-        asked = replace(job(engine, "Hello."), **more)
-        return np.concatenate(list(engine.submit(asked).chunks())).tobytes()
+        request = replace(job(engine, "Hello."), **more)
+        return np.concatenate(list(engine.submit(request).chunks())).tobytes()
 
     drifting = FakeEngine(FakeOptions(drift=0.02))
     moved = (replace(engine.segments("Hello.")[0], index=1),)

@@ -39,8 +39,8 @@ class Generator(nn.Module):
 
 def chunks_of(engine: BatchEngine, model: Model, **options: object) -> list[Wave]:
     """A segment of some ten seconds and more."""
-    wanted = Job((Segment(0, "", (9,) * 80),), made_up_voice(model), 24000, seed=1)
-    return list(engine.submit(replace(wanted, **options)).chunks())  # type: ignore[arg-type]  # each of its own type
+    request = Job((Segment(0, "", (9,) * 80),), made_up_voice(model), 24000, seed=1)
+    return list(engine.submit(replace(request, **options)).chunks())  # type: ignore[arg-type]  # each of its own type
 
 
 def distance(one: Wave, other: Wave) -> float:
@@ -49,16 +49,16 @@ def distance(one: Wave, other: Wave) -> float:
 
 def steps(wave: Wave, places: NDArray[np.int64]) -> NDArray[np.float32]:
     """From the sample before each place to that at it."""
-    found: NDArray[np.float32] = np.abs(wave[places] - wave[places - 1])
-    return found
+    results: NDArray[np.float32] = np.abs(wave[places] - wave[places - 1])
+    return results
 
 
 def energy_jumps(wave: Wave, places: NDArray[np.int64], span: int = 120) -> NDArray[np.float64]:
     """How much louder or softer the 5 ms after each place are than those before, in nats."""
     power = np.concatenate([[0.0], np.cumsum(wave.astype(np.float64) ** 2)])
     before, after = (power[places + end] - power[places + end - span] for end in (0, span))
-    found: NDArray[np.float64] = np.abs(np.log((after + 1e-12) / (before + 1e-12)))
-    return found
+    results: NDArray[np.float64] = np.abs(np.log((after + 1e-12) / (before + 1e-12)))
+    return results
 
 
 def joins(chunks: list[Wave]) -> NDArray[np.int64]:

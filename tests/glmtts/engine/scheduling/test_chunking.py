@@ -22,11 +22,11 @@ TOTALS = st.integers(1, 500)
 
 def chunks(schedule: ChunkSchedule, total: int, counts: list[int]) -> list[Chunk]:
     """What is due when so many tokens are seen to exist, one sight after the other, and then the end."""
-    chunker, found = Chunker(schedule), []
+    chunker, results = Chunker(schedule), []
     for count, over in [*((count, False) for count in counts), (total, True)]:
         while chunk := chunker.next_chunk(count, over):
-            found.append(chunk)
-    return found
+            results.append(chunk)
+    return results
 
 
 def one_by_one(schedule: ChunkSchedule, total: int) -> list[Chunk]:
@@ -36,12 +36,12 @@ def one_by_one(schedule: ChunkSchedule, total: int) -> list[Chunk]:
 @given(SCHEDULES, TOTALS)
 def test_joined_chunks_are_all_tokens(schedule: ChunkSchedule, total: int) -> None:
     """Chunks meet without gap or overlap from the first token to the last, none is empty, and one is the last."""
-    found = one_by_one(schedule, total)
-    assert found[0].start == 0
-    assert found[-1].end == total
-    assert all(before.end == after.start for before, after in pairwise(found))
-    assert all(chunk.start < chunk.end for chunk in found)
-    assert [chunk.last for chunk in found] == [False] * (len(found) - 1) + [True]
+    results = one_by_one(schedule, total)
+    assert results[0].start == 0
+    assert results[-1].end == total
+    assert all(before.end == after.start for before, after in pairwise(results))
+    assert all(chunk.start < chunk.end for chunk in results)
+    assert [chunk.last for chunk in results] == [False] * (len(results) - 1) + [True]
 
 
 @given(SCHEDULES, TOTALS)
@@ -57,10 +57,10 @@ def test_the_work_of_a_chunk_is_bounded(schedule: ChunkSchedule, total: int) -> 
 @given(SCHEDULES, TOTALS)
 def test_lookahead_is_whole_or_at_the_end(schedule: ChunkSchedule, total: int) -> None:
     """Only the last chunk has no lookahead, and only a segment's single chunk is shorter than the lookahead."""
-    found = one_by_one(schedule, total)
-    for chunk in found:
+    results = one_by_one(schedule, total)
+    for chunk in results:
         assert chunk.lookahead_end == (chunk.end if chunk.last else chunk.end + schedule.lookahead) <= total
-    assert len(found) == 1 or found[-1].end - found[-1].start >= schedule.lookahead
+    assert len(results) == 1 or results[-1].end - results[-1].start >= schedule.lookahead
 
 
 @given(SCHEDULES, TOTALS, st.data())

@@ -38,15 +38,15 @@ def outcome(handle: JobHandle) -> np.ndarray[Any, np.dtype[np.float32]] | GlmTts
         return error
 
 
-def outcomes(engine: BatchEngine, asked: list[Job]) -> list[Any]:
+def outcomes(engine: BatchEngine, requests: list[Job]) -> list[Any]:
     with engine._queue.changed:  # all at once: else a slot that was lost to the first may be the third one's
-        handles = [engine.submit(job) for job in asked]
+        handles = [engine.submit(job) for job in requests]
     return [outcome(handle) for handle in handles]
 
 
-def check(model: Model, asked: list[Job], got: list[Any], failed: dict[int, type[GlmTtsError]]) -> None:
+def check(model: Model, requests: list[Job], got: list[Any], failed: dict[int, type[GlmTtsError]]) -> None:
     """Jobs in `failed` ended with that error; the others gave the audio that they give alone."""
-    for i, (job, result) in enumerate(zip(asked, got, strict=True)):
+    for i, (job, result) in enumerate(zip(requests, got, strict=True)):
         if i in failed:
             assert type(result) is failed[i]
         else:
@@ -78,12 +78,12 @@ def test_a_batch_that_fails_goes_on_row_by_row(
     too_many = torch.OutOfMemoryError("too many rows")
     monkeypatch.setattr(model.llm, "forward_cached", breaking(extend, lambda ids, *_, **__: len(ids) > 1, too_many))
     monkeypatch.setattr(model.flow, "velocity", breaking(velocity, lambda x, *_, **__: len(x) > 1, too_many))
-    engine, asked = make_engine(), jobs(model)
-    got = outcomes(engine, asked)
+    engine, requests = make_engine(), jobs(model)
+    got = outcomes(engine, requests)
     assert engine.stats().retries > 0
     assert engine.stats().failures == 0
     monkeypatch.undo()
-    check(model, asked, got, {})
+    check(model, requests, got, {})
 
 
 @pytest.mark.parametrize(
@@ -103,41 +103,41 @@ def test_a_row_that_cannot_be_decoded_fails_alone(
         return ids.shape[1] == 1 and rows.start <= 1 < rows.stop
 
     monkeypatch.setattr(model.llm, "forward_cached", breaking(model.llm.forward_cached, has_slot_1, error))
-    engine, asked = make_engine(max_num_seqs=3), jobs(model)
-    got = outcomes(engine, asked)
+    engine, requests = make_engine(max_num_seqs=3), jobs(model)
+    got = outcomes(engine, requests)
     assert engine.stats().failures == 1
     monkeypatch.undo()
-    check(model, asked, got, {1: kind})
+    check(model, requests, got, {1: kind})
 
 
 def test_a_row_without_numbers_fails_alone(make_engine: MakeEngine, model: Model) -> None:
     """When a slot's cache becomes NaN, its job ends and its neighbours do not notice."""
-    engine, asked = make_engine(max_num_seqs=3), jobs(model)
+    engine, requests = make_engine(max_num_seqs=3), jobs(model)
     long = Job((Segment(0, "", (9,) * 200),), made_up_voice(model), 24000, seed=5, stream=False)
     bad = engine.submit(long)
     wait_until(lambda: engine.stats().step_rows.total > 0, "the job to be decoded")
     engine._loop.decode._decoder.cache.kv[0].fill_(float("nan"))
-    got = outcomes(engine, asked)
+    got = outcomes(engine, requests)
     with pytest.raises(EngineError, match="not numbers"):
         list(bad.chunks())
-    check(model, asked, got, {})
+    check(model, requests, got, {})
 
 
 def test_a_voice_that_the_flow_cannot_speak_fails_alone(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A solver step that fails with a certain voice in it ends the job of that voice."""
-    engine, asked = make_engine(), jobs(model)
-    bad = torch.nn.functional.normalize(asked[2].voice.speaker, dim=-1)
+    engine, requests = make_engine(), jobs(model)
+    bad = torch.nn.functional.normalize(requests[2].voice.speaker, dim=-1)
 
     def has_it(_: Tensor, inputs: FlowInputs, *__: Any, **___: Any) -> bool:
         return holds(inputs.spk_bd, bad)
 
     fails = breaking(model.flow.velocity, has_it, RuntimeError())
     monkeypatch.setattr(model.flow, "velocity", fails)
-    got = outcomes(engine, asked)
+    got = outcomes(engine, requests)
     monkeypatch.undo()
-    check(model, asked, got, {2: EngineError})
+    check(model, requests, got, {2: EngineError})
 
 
 def test_a_vocoder_that_fails_once_fails_one(
@@ -148,23 +148,23 @@ def test_a_vocoder_that_fails_once_fails_one(
     monkeypatch.setattr(
         vocoder, "render_window", breaking(vocoder.render_window, lambda *_, **__: True, RuntimeError())
     )
-    engine, asked = make_engine(), jobs(model)
-    assert [type(result) for result in outcomes(engine, asked[:1])] == [EngineError]
+    engine, requests = make_engine(), jobs(model)
+    assert [type(result) for result in outcomes(engine, requests[:1])] == [EngineError]
     monkeypatch.undo()
-    check(model, asked, outcomes(engine, asked), {})
+    check(model, requests, outcomes(engine, requests), {})
 
 
 def test_a_bug_in_the_engine_ends_running_jobs_and_not_the_engine(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the book-keeping raises, running jobs end with EngineError, and the next ones are served."""
-    engine, asked = make_engine(num_threads=1), jobs(model)
+    engine, requests = make_engine(num_threads=1), jobs(model)
     monkeypatch.setattr(
         engine._scheduler, "decode_tasks", breaking(engine._scheduler.decode_tasks, lambda: True, RuntimeError("bug"))
     )
-    assert {type(result) for result in outcomes(engine, asked)} == {EngineError}
+    assert {type(result) for result in outcomes(engine, requests)} == {EngineError}
     monkeypatch.undo()
-    check(model, asked, outcomes(engine, asked), {})
+    check(model, requests, outcomes(engine, requests), {})
     assert engine.stalled_seconds() < 60
 
 
@@ -173,11 +173,11 @@ def test_work_that_no_thread_does_shows_as_a_stall(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     """When every thread sleeps although a job could go on, the stall grows; it is 0 at the end."""
-    engine, asked = make_engine(num_threads=threads), jobs(model)[:1]
+    engine, requests = make_engine(num_threads=threads), jobs(model)[:1]
     monkeypatch.setattr(engine._scheduler, "next_prefill", lambda: None)
-    handle = engine.submit(asked[0])
+    handle = engine.submit(requests[0])
     wait_until(lambda: engine.stalled_seconds() > 0.5, "the stall to grow")
     assert not handle.ended
     monkeypatch.undo()
-    check(model, asked, [outcome(handle)], {})
+    check(model, requests, [outcome(handle)], {})
     wait_until(lambda: engine.stalled_seconds() == 0.0, "the engine to be idle")

@@ -70,14 +70,14 @@ def test_a_voice_without_prompt_has_no_frames(model: Model) -> None:
 def test_a_prefill_depends_on_the_voice_alone(model: Model) -> None:
     """Prefilled twice, a prompt gives the same keys and values, for all its frames: they serve every seed."""
     rows = FlowBatcher(model.flow, CPU)
-    found = []
+    results = []
     for _ in range(2):
         row = prefill_sequence(make_voice_prompt(made_up_voice(model), 24000, None, CPU), rows)
         while not rows.is_done(row):
             rows.step([row])
         rows.step([row])  # a step too many changes nothing
         assert row.cache is not None
-        found.append(row.cache)
-    assert found[0].frames == 40
-    torch.testing.assert_close(found[0].keys, found[1].keys, rtol=0, atol=0)
-    torch.testing.assert_close(found[0].hidden, found[1].hidden, rtol=0, atol=0)
+        results.append(row.cache)
+    assert results[0].frames == 40
+    torch.testing.assert_close(results[0].keys, results[1].keys, rtol=0, atol=0)
+    torch.testing.assert_close(results[0].hidden, results[1].hidden, rtol=0, atol=0)
