@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
-from glmtts.dsp.audio import Wave, frames_for_tokens
+from glmtts.dsp.audio import EMPTY_WAVE, Wave, frames_for_tokens
 from glmtts.engine.api import Report
 from glmtts.errors import InputError, UnsupportedError
 from glmtts.models.llm.decoder import Decoder, DecodeRequest, generate_tokens
@@ -149,7 +149,7 @@ class _Result:
         self.report.segments_done += 1
 
     def finish(self, segments: list[Segment], rate: int) -> SynthesisResult:
-        wave = np.concatenate([np.zeros(0, np.float32), *self.waves])
+        wave = np.concatenate([EMPTY_WAVE, *self.waves])
         self.report.audio_seconds = len(wave) / rate
         return SynthesisResult(wave, rate, self.report, tuple(segments), tuple(self.tokens))
 
