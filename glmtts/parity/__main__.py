@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from glmtts.errors import GlmTtsError
-from glmtts.parity.cases import KINDS, Case, CaseResult, Sources
+from glmtts.parity.case import Case, CaseResult, Sources
+from glmtts.parity.cases import KINDS
 
 CAMPPLUS_VARIABLE = "GLMTTS_CAMPPLUS"
 CAMPPLUS_DEFAULTS = ("checkpoints/nano/frontend/campplus.onnx", "checkpoints/nano/frontend/campplus.pt")

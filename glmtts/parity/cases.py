@@ -6,15 +6,13 @@ A kind is the beginning of a case's name. All sizes come from the case itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
 from transformers import LlamaConfig
 
-from glmtts.checkpoint.loader import read_speaker_encoder
+from glmtts.checkpoint.components import read_speaker_encoder
 from glmtts.checkpoint.weights import load_strict
 from glmtts.config import DiTConfig, FlowConfig, GenerationConfig, MelConfig, from_mapping
 from glmtts.dsp.audio import hop_length
@@ -29,67 +27,11 @@ from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import LengthBounds, SpecialIds, length_bounds, prompt_layout
 from glmtts.models.llm.sampling import NO_TOKEN, ras_sample
 from glmtts.models.vocoder.hift import HiFT, hift_config_from_reference
+from glmtts.parity.case import Case, CaseResult, Sources, max_difference, mismatches
 from glmtts.parity.known_differences import DIFFERENT, FIELDS, INTENDED, parity_lines
 
 TOLERANCE = 2e-4
 STANDARD_ERRORS = 4.0
-
-
-@dataclass(frozen=True)
-class Case:
-    """A golden case: its name, its JSON, its inputs and outputs, and the weights without their prefix."""
-
-    name: str
-    info: Any
-    tensors: dict[str, Tensor]
-    state: dict[str, Tensor]
-
-    @property
-    def information(self) -> bool:
-        """Whether the case is only printed, as its JSON says."""
-        return isinstance(self.info, dict) and self.info.get("kind") == "information"
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """One comparison. `difference` None: there is no number. `limit` None: printed only; `status` says why."""
-
-    case: str
-    difference: float | None
-    limit: float | None
-    note: str = ""
-    status: str = "information"
-
-    @property
-    def passed(self) -> bool:
-        """Without a limit, or within it. NaN is not."""
-        return self.limit is None or (self.difference is not None and self.difference <= self.limit)
-
-    @property
-    def verdict(self) -> str:
-        """The verdict in the table: `status` without a limit, else ok or OVER."""
-        return self.status if self.limit is None else "ok" if self.passed else "OVER"
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Files that some kinds need in addition: the speaker encoder's weights, the published code's data files."""
-
-    campplus: Path | None
-    reference: Path
-
-
-def max_difference(ours: Tensor, golden: Tensor) -> float:
-    """The largest absolute difference; infinite if the shapes differ."""
-    if ours.shape != golden.shape:
-        return float("inf")
-    return float((ours.double() - golden.double()).abs().max()) if golden.numel() else 0.0
-
-
-def mismatches(ours: Tensor, golden: Tensor) -> float:
-    """The number of ids that differ; each missing or additional id counts."""
-    shared = min(len(ours), len(golden))
-    return float((ours[:shared] != golden[:shared]).sum() + abs(len(ours) - len(golden)))
 
 
 def _mel(case: Case, _sources: Sources) -> Iterator[CaseResult]:
@@ -122,8 +64,8 @@ def _flow(case: Case, _sources: Sources) -> Iterator[CaseResult]:
     model = Flow(config).eval()
     load_strict(model, case.state, where=case.name)
     for name, steps in info["n_timesteps"].items():
-        ours = model.sample(t["token"], t["prompt_token"], t["prompt_feat"], t["embedding"], t["noise"], steps=steps)
-        yield CaseResult(f"{case.name} {name}, {steps} steps", max_difference(ours, t[name]), TOLERANCE)
+        actual = model.sample(t["token"], t["prompt_token"], t["prompt_feat"], t["embedding"], t["noise"], steps=steps)
+        yield CaseResult(f"{case.name} {name}, {steps} steps", max_difference(actual, t[name]), TOLERANCE)
     frames = t["est_x"].shape[1]
     tokens_bt = model.frame_tokens(t["token"], t["prompt_token"], t["prompt_feat"].shape[1])
     tokens_btd = model.estimator.text_emb_layer(tokens_bt)
@@ -133,8 +75,8 @@ def _flow(case: Case, _sources: Sources) -> Iterator[CaseResult]:
     )
     blocks = [int(tokens / 12.5 * 22050 / 256) for tokens in info["est_block_pattern_tokens"]]
     masked = replace(inputs, attention_bias_tt=block_mask(frames, blocks))
-    ours = model.estimator(masked).velocity_btm
-    yield CaseResult(f"{case.name} estimator, block mask", max_difference(ours, t["est_out_causal"]), TOLERANCE)
+    actual = model.estimator(masked).velocity_btm
+    yield CaseResult(f"{case.name} estimator, block mask", max_difference(actual, t["est_out_causal"]), TOLERANCE)
 
 
 def _speech_tokenizer(case: Case, _sources: Sources) -> Iterator[CaseResult]:
@@ -213,7 +155,7 @@ def _ras_sampling(case: Case, _sources: Sources) -> Iterator[CaseResult]:
     names = {field.name for field in fields(GenerationConfig)}
     config = GenerationConfig(**{key: value for key, value in case.info.items() if key in names})
     logits, draws = case.tensors["logits"], case.info["draws"]
-    ours = 10 * draws
+    samples = 10 * draws
     generator = torch.Generator().manual_seed(0)
     for key in sorted(name for name in case.tensors if name.startswith("history.")):
         name = key.removeprefix("history.")
@@ -221,14 +163,14 @@ def _ras_sampling(case: Case, _sources: Sources) -> Iterator[CaseResult]:
         history = case.tensors[key][-config.win_size :]
         recent[: len(history)] = history
         ids = ras_sample(
-            logits.expand(ours, -1), recent.expand(ours, -1), torch.rand(ours, 2, generator=generator), config
+            logits.expand(samples, -1), recent.expand(samples, -1), torch.rand(samples, 2, generator=generator), config
         )
-        frequency = torch.bincount(ids, minlength=len(logits)).double() / ours
+        frequency = torch.bincount(ids, minlength=len(logits)).double() / samples
         golden = case.tensors[f"freq.{name}"].double()
         # One sample is added to the variance: counts of rare ids are not normal, and no samples would mean no error.
-        variance = (frequency * (1 - frequency) + 1 / draws) * (1 / draws + 1 / ours)
+        variance = (frequency * (1 - frequency) + 1 / draws) * (1 / draws + 1 / samples)
         errors = float(((frequency - golden).abs() / variance.sqrt()).max())
-        yield CaseResult(f"{case.name} {name}", errors, STANDARD_ERRORS, f"standard errors; {ours} draws")
+        yield CaseResult(f"{case.name} {name}", errors, STANDARD_ERRORS, f"standard errors; {samples} samples")
 
 
 def _streaming(case: Case, _sources: Sources) -> Iterator[CaseResult]:

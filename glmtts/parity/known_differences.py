@@ -89,8 +89,8 @@ def parity_lines(golden_lines: Iterable[Mapping[str, Any]], data_dir: Path) -> I
         whole = normalize(text)
         pieces = segment(whole)
         again = [normalize(piece) for piece in pieces]
-        for field, ours in zip(FIELDS, (whole, pieces, again, list(map(g2p, again))), strict=True):
-            if ours == line[field]:
+        for field, actual in zip(FIELDS, (whole, pieces, again, list(map(g2p, again))), strict=True):
+            if actual == line[field]:
                 yield text, field, EQUAL, ""
                 continue
             why = reason(text, line["normalized"]) or _split_elsewhere(line)

@@ -28,7 +28,8 @@ from transformers import LlamaConfig
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
-from glmtts.checkpoint.loader import Model, load, load_llm  # noqa: E402  # needs the path above
+from glmtts.checkpoint.components import load_llm  # noqa: E402  # needs the path above
+from glmtts.checkpoint.loader import Model, load  # noqa: E402
 from glmtts.config import GenerationConfig  # noqa: E402
 from glmtts.engine.config import ChunkSchedule  # noqa: E402
 from glmtts.models.flow.flow import Flow  # noqa: E402

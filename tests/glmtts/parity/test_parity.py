@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glmtts.parity.__main__ import main, read_case, run, table
-from glmtts.parity.cases import CaseResult, Sources
+from glmtts.parity.case import CaseResult, Sources
 from tests.helpers.golden import golden_dir, needs_reference, reference_data
 
 REFERENCE = reference_data()
