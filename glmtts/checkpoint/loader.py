@@ -20,8 +20,9 @@ import gzip
 import json
 import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,12 +50,14 @@ from glmtts.models.flow.flow import Flow
 from glmtts.models.llm.history import MAX_POSITIONS
 from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import SpecialIds
-from glmtts.models.llm.prompt_score import prompt_nll
+from glmtts.models.llm.prompt_score import PromptScore, score_prompt
 from glmtts.models.vocoder.hift import HiFT, hift_config_from_reference
 from glmtts.models.vocoder.interface import Vocoder
 from glmtts.models.vocoder.vocos import load_vocos
 from glmtts.text.frontend import Frontend
+from glmtts.text.segment import segment
 from glmtts.text.tokenizer import Tokenizer
+from glmtts.voice.prompt_check import PromptCheck
 from glmtts.voice.voice import VoiceMaker
 
 log = logging.getLogger(__name__)
@@ -102,16 +105,11 @@ class Model:
     def voice_maker(self) -> VoiceMaker:
         """Makes voices with this checkpoint's parts."""
         mels = {rate: MEL_BY_RATE[rate] for rate in self.sample_rates}
-        return VoiceMaker(self.speaker_encoder, self.speech_tokenizer, mels, self.frontend.prompt_ids, self._follows)
+        check = PromptCheck(self.generation, self._score_prompt, self.frontend.prompt_ids)
+        return VoiceMaker(self.speaker_encoder, self.speech_tokenizer, mels, check)
 
-    def _follows(self, text: tuple[int, ...], speech: list[int]) -> bool:
-        limit = self.generation.max_prompt_nll
-        if limit is None:
-            return True
-        nats = prompt_nll(self.llm, self.special, text, speech)
-        if nats > limit:
-            log.warning("a recording gives timbre only: %.1f nats a token by its transcript, limit %.1f", nats, limit)
-        return nats <= limit
+    def _score_prompt(self, text: tuple[int, ...], speech: Sequence[int]) -> PromptScore:
+        return score_prompt(self.llm, self.special, text, speech)
 
 
 def pick_device(name: str) -> torch.device:
@@ -283,12 +281,19 @@ def load_frontend(
 ) -> Frontend:
     """The text front end with what the checkpoint brings for it: characters to leave alone, an English lexicon."""
     able, lexicon = folder / "able.json", folder / "lexicon_en.json.gz"
+    cut = partial(
+        segment,
+        minimum=generation.min_segment_weight,
+        maximum=generation.max_segment_weight,
+        by_sentence=generation.segment_by == "sentence",
+    )
     return Frontend(
         tokenizer,
         replace,
         frozenset(read_json(able)) if able.exists() else None,
         _read_lexicon(lexicon) if lexicon.exists() else None,
         generation.phoneme,
+        cut=cut,
     )
 
 

@@ -5,7 +5,7 @@ Knows nothing about speech: neither voices nor how a segment's ids become audio.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class Frontend:
     """Text to segments. Immutable, so one instance serves all threads.
 
     replace, able and lexicon are those of `g2p.G2P`; phoneme_default says whether a text is read in phoneme mode
-    when the caller does not. No segment has more than `max_ids` ids.
+    when the caller does not. `cut` cuts a normalised text into segments; none has more than `max_ids` ids.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Frontend:
         phoneme_default: bool = False,
         *,
         max_ids: int = MAX_IDS,
+        cut: Callable[[str], list[str]] = segment,
     ) -> None:
         self._tokenizer = tokenizer
         self._replace = replace or {}
@@ -50,6 +51,7 @@ class Frontend:
         self._g2p = g2p.G2P(self._replace, able, lexicon, known=tokenizer.phonemes)
         self._phoneme_default = phoneme_default
         self._max_ids = max_ids
+        self._cut = cut
 
     def replacing(self, words: Mapping[str, str]) -> Frontend:
         """Another front end, in which `words` come before what is replaced here.
@@ -68,6 +70,7 @@ class Frontend:
             self._lexicon,
             self._phoneme_default,
             max_ids=self._max_ids,
+            cut=self._cut,
         )
 
     def warm(self) -> None:
@@ -87,7 +90,7 @@ class Frontend:
             return [self._segment(text, self._phoneme_default if phoneme is None else phoneme)]
         whole = normalize.normalize(checked)
         result: list[Segment] = []
-        for piece in segment(whole):
+        for piece in self._cut(whole):
             for spoken, ids in self._fitted(piece, self._phoneme_default if phoneme is None else phoneme):
                 result.append(Segment(len(result), spoken, ids))
         if not result:
