@@ -1,4 +1,4 @@
-"""One node's HTTP API: each call goes to one node, once. What fails leaves as NodeError or AnswerError.
+"""One node's HTTP API: each call goes to one node, once. What fails leaves as NodeError or ResponseError.
 
 Knows nothing about other nodes, retries or choice.
 """
@@ -18,20 +18,20 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
-from glmtts_client.errors import AnswerError, NodeError
+from glmtts_client.errors import NodeError, ResponseError
 from glmtts_client.node import Node
 
-CONNECT = 2.0
-AGAIN = frozenset({429, 502, 503, 504})
+CONNECT_TIMEOUT = 2.0
+RETRYABLE_STATUS = frozenset({429, 502, 503, 504})
 """Answers after which another node is asked."""
-ANSWER = 10.0
+READ_TIMEOUT = 10.0
 """Seconds for an answer that takes no work."""
-SILENCE = 15.0
+STREAM_IDLE_TIMEOUT = 15.0
 """Seconds without a byte after which a node is given up while it speaks."""
 SECONDS_PER_CHARACTER = 0.5
 """What the slowest node may take to speak: twice as long as the speech lasts."""
-CONNECTIONS = 64
-PIECE = 8192
+POOL_SIZE = 64
+CHUNK_BYTES = 8192
 """Bytes that are waited for where a proxy has taken the chunks away: a sixth of a second."""
 
 
@@ -45,7 +45,7 @@ class Api:
         self._session = requests.Session()
         self._session.trust_env = not discovered
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS))
+            self._session.mount(scheme, _Adapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE))
         self.headers = {"User-Agent": "glmtts-client"}
         if discovered if via_consul is None else via_consul:
             # Both: many proxies drop a name with an underscore.
@@ -53,11 +53,11 @@ class Api:
         if api_key:
             self.headers["Authorization"] = f"Bearer {api_key}"
 
-    def speak(
+    def synthesize(
         self, node: Node, body: Mapping[str, Any], headers: Mapping[str, str], *, left: float
     ) -> requests.Response:
         """POST /tts: the answer, read to its end. It may take as long as its line and its text allow, or `left` s."""
-        patience = body["timeout"] + ANSWER + speaking_time(body["text"])
+        patience = body["timeout"] + READ_TIMEOUT + synthesis_timeout(body["text"])
         with self._sent(node, "POST", "/tts", headers, body, max(1.0, min(patience, left))) as answer:
             _expect_audio(node, answer)
             _ = answer.content  # reads it: what breaks off shall do so here
@@ -66,17 +66,17 @@ class Api:
     @contextmanager
     def stream(self, node: Node, body: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[requests.Response]:
         """POST /tts/stream: the answer, whose body is still to come; read it with `pieces`."""
-        with self._sent(node, "POST", "/tts/stream", headers, body, body["timeout"] + SILENCE) as answer:
+        with self._sent(node, "POST", "/tts/stream", headers, body, body["timeout"] + STREAM_IDLE_TIMEOUT) as answer:
             _expect_audio(node, answer)
             # The wait in line is over. (No socket: the connection is not kept, and the longer patience stays.)
             if (connection := answer.raw.connection) is not None and connection.sock is not None:
-                connection.sock.settimeout(SILENCE)
+                connection.sock.settimeout(STREAM_IDLE_TIMEOUT)
             yield answer
 
     def segments(self, node: Node, text: str, phoneme: bool | None, headers: Mapping[str, str]) -> list[str]:
         """POST /segments: the pieces of `text`, as they will be spoken."""
         body = {"text": text, "phoneme": phoneme}
-        with self._sent(node, "POST", "/segments", headers, body, ANSWER) as answer:
+        with self._sent(node, "POST", "/segments", headers, body, READ_TIMEOUT) as answer:
             found = _json(node, answer)
         try:
             return [str(segment["text"]) for segment in found["segments"]]
@@ -85,12 +85,12 @@ class Api:
 
     def get(self, node: Node, path: str) -> dict[str, Any]:
         """A JSON answer to a GET."""
-        with self._sent(node, "GET", path, {}, None, ANSWER) as answer:
+        with self._sent(node, "GET", path, {}, None, READ_TIMEOUT) as answer:
             return _json(node, answer)
 
     def text(self, node: Node, path: str) -> str:
         """Any answer to a GET as text."""
-        with self._sent(node, "GET", path, {}, None, ANSWER) as answer:
+        with self._sent(node, "GET", path, {}, None, READ_TIMEOUT) as answer:
             return answer.text
 
     @contextmanager
@@ -104,13 +104,13 @@ class Api:
         patience: float,
     ) -> Iterator[requests.Response]:
         """The answer to one request, closed after the block. `patience`: the longest silence, in seconds."""
-        with _translated(node):
+        with _map_errors(node):
             answer = self._session.request(
                 method,
                 node.url + path,
                 headers={**self.headers, **headers},
                 json=body,
-                timeout=(CONNECT, patience),
+                timeout=(CONNECT_TIMEOUT, patience),
                 stream=True,
                 allow_redirects=False,
             )
@@ -122,17 +122,17 @@ class Api:
         self._session.close()
 
 
-def speaking_time(text: str) -> float:
+def synthesis_timeout(text: str) -> float:
     """The most seconds that a node may reasonably take to speak `text`."""
     return SECONDS_PER_CHARACTER * len(text)
 
 
-def pieces(answer: requests.Response) -> Iterator[bytes]:
+def iter_chunks(answer: requests.Response) -> Iterator[bytes]:
     """The body as it comes. To be read inside the block of `Api.stream`, which translates what goes wrong."""
-    yield from answer.iter_content(PIECE)
+    yield from answer.iter_content(CHUNK_BYTES)
 
 
-def abandon(answer: requests.Response) -> None:
+def abort(answer: requests.Response) -> None:
     """Ends an answer that another thread is reading; that thread sees a broken connection."""
     with suppress(AttributeError, OSError, RuntimeError, ValueError):  # any of them: it has ended already
         answer.raw.shutdown()
@@ -150,7 +150,7 @@ class _Adapter(HTTPAdapter):
 
 
 @contextmanager
-def _translated(node: Node) -> Iterator[None]:
+def _map_errors(node: Node) -> Iterator[None]:
     try:
         yield
     except (requests.exceptions.InvalidHeader, requests.exceptions.InvalidJSONError) as error:
@@ -163,14 +163,14 @@ def _check(node: Node, answer: requests.Response) -> None:
     status = answer.status_code
     if status < 300:
         return
-    code, message, field = _said(answer)
-    if status in AGAIN or status < 400:
+    code, message, field = _error_body(answer)
+    if status in RETRYABLE_STATUS or status < 400:
         retry_after = _retry_after(answer.headers.get("Retry-After", ""))
         raise NodeError(node.url, f"{status} {code}: {message}", status=status, retry_after=retry_after)
-    raise AnswerError(status, code, message, field=field, request_id=answer.headers.get("X-Request-Id"))
+    raise ResponseError(status, code, message, field=field, request_id=answer.headers.get("X-Request-Id"))
 
 
-def _said(answer: requests.Response) -> tuple[str, str, str | None]:
+def _error_body(answer: requests.Response) -> tuple[str, str, str | None]:
     """Code, message and field of an error; of an answer in another form, its reason or its first characters."""
     try:
         found = json.loads(answer.content)

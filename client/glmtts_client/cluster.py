@@ -21,17 +21,17 @@ from typing import Any
 
 import requests
 
-from glmtts_client.api import Api, speaking_time
-from glmtts_client.balancer import DEFAULT, Ask, Chooser, InRegion, Preference
+from glmtts_client.api import Api, synthesis_timeout
+from glmtts_client.balancer import DEFAULT_PREFERENCES, InRegion, LoadBalancer, Preference, RequestHints
 from glmtts_client.consul import ConsulAddress
-from glmtts_client.discovery import CACHE, ConsulDirectory, Directory, FixedDirectory
+from glmtts_client.discovery import CACHE_SECONDS, ConsulDiscovery, Discovery, StaticDiscovery
 from glmtts_client.errors import NodeError
-from glmtts_client.failover_stream import Relay
-from glmtts_client.node import ANY, Node, Query
-from glmtts_client.pool import Pool
-from glmtts_client.retry import Clock, RetryPolicy
-from glmtts_client.speech import PLAIN, Options, Speech
-from glmtts_client.stream import AHEAD, SpeechStream
+from glmtts_client.failover_stream import FailoverStream
+from glmtts_client.node import ANY_NODE, Node, Query
+from glmtts_client.node_pool import NodePool
+from glmtts_client.retry import Deadline, RetryPolicy
+from glmtts_client.speech import DEFAULT_OPTIONS, Speech, SpeechOptions
+from glmtts_client.stream import MAX_BUFFERED_SECONDS, SpeechStream
 
 
 class Cluster:
@@ -46,7 +46,7 @@ class Cluster:
         region: nodes there are preferred.
         preferences: soft wishes in order, the strongest first.
         api_key: sent to every node.
-        watch: keep the list of nodes fresh by a blocking query, instead of asking anew every `cache` seconds.
+        watch: keep the list of nodes fresh by a blocking query, instead of asking anew every `cache_seconds` seconds.
     """
 
     def __init__(
@@ -56,30 +56,30 @@ class Cluster:
         urls: Sequence[str] = (),
         service: str = "glm-tts",
         scheme: str = "http",
-        query: Query = ANY,
+        query: Query = ANY_NODE,
         region: str | None = None,
-        preferences: Sequence[Preference] = DEFAULT,
+        preferences: Sequence[Preference] = DEFAULT_PREFERENCES,
         retry: RetryPolicy | None = None,
         api_key: str | None = None,
         watch: bool = False,
-        cache: float = CACHE,
+        cache_seconds: float = CACHE_SECONDS,
         rng: random.Random | None = None,
     ) -> None:
         api = Api(api_key=api_key, discovered=not urls)
-        self._directory: Directory
+        self._discovery: Discovery
         if urls:
-            self._directory = FixedDirectory(urls, headers=api.headers)
+            self._discovery = StaticDiscovery(urls, headers=api.headers)
         else:
             address = consul if isinstance(consul, ConsulAddress) else ConsulAddress.from_env(consul)
-            self._directory = ConsulDirectory(address, service, scheme=scheme, watch=watch, cache=cache)
+            self._discovery = ConsulDiscovery(address, service, scheme=scheme, watch=watch, cache_seconds=cache_seconds)
         wishes = (InRegion(region), *preferences) if region else tuple(preferences)
-        self._pool = Pool(self._directory, Chooser(wishes, rng=rng), api, retry or RetryPolicy())
+        self._pool = NodePool(self._discovery, LoadBalancer(wishes, rng=rng), api, retry or RetryPolicy())
         self._query = query
 
     @property
     def stale(self) -> bool:
         """Whether the list of nodes is an old one, because Consul does not answer."""
-        return self._directory.stale
+        return self._discovery.stale
 
     def nodes(
         self,
@@ -93,26 +93,31 @@ class Cluster:
     ) -> list[Node]:
         """The nodes that are passing and are all this; see `Query`."""
         wanted = Query(language, frozenset(features), sample_rate, model, version, region)
-        return [node for node in self._pool.nodes(self._query) if wanted.admits(node)]
+        return [node for node in self._pool.nodes(self._query) if wanted.matches(node)]
 
     def synthesize(
-        self, text: str, options: Options = PLAIN, *, query: Query | None = None, traceparent: str | None = None
+        self,
+        text: str,
+        options: SpeechOptions = DEFAULT_OPTIONS,
+        *,
+        query: Query | None = None,
+        traceparent: str | None = None,
     ) -> Speech:
         """The whole of `text` from one node; from another one, when that fails."""
-        query, policy = query or self._query, self._pool.policy
+        query, policy = query or self._query, self._pool.retry
         options = replace(options, seed=_seed(options))
-        body = {"text": text, **options.body(), "timeout": policy.line}
-        clock, tried = Clock(policy.deadline + speaking_time(text)), list[str]()
+        body = {"text": text, **options.to_json(), "timeout": policy.queue_timeout}
+        deadline, tried = Deadline(policy.deadline + synthesis_timeout(text)), list[str]()
         request_id = uuid.uuid4().hex
         speech: Speech | None = None
-        for attempt in policy.retrying(clock):
+        for attempt in policy.retrying(deadline):
             with attempt:
-                node = self._pool.pick(query, Ask(len(text), options.sample_rate), tried)
+                node = self._pool.pick(query, RequestHints(len(text), options.sample_rate), tried)
                 tried.append(node.url)
                 headers = {**_trace(traceparent), "X-Request-Id": f"{request_id}-{len(tried)}"}
                 began = time.monotonic()
-                with self._pool.trying(node):
-                    answer = self._pool.api.speak(node, body, headers, left=clock.left())
+                with self._pool.track_request(node):
+                    answer = self._pool.api.synthesize(node, body, headers, left=deadline.remaining())
                     speech = _speech(node, options, answer, time.monotonic() - began, len(tried))
         assert speech is not None
         return speech
@@ -120,20 +125,22 @@ class Cluster:
     def stream(
         self,
         text: str,
-        options: Options = PLAIN,
+        options: SpeechOptions = DEFAULT_OPTIONS,
         *,
         query: Query | None = None,
         traceparent: str | None = None,
-        ahead: float = AHEAD,
+        max_buffered_seconds: float = MAX_BUFFERED_SECONDS,
     ) -> SpeechStream:
         """`text` as samples, while it is being made; see `SpeechStream`. A node that is lost meanwhile is replaced.
 
-        No segment is begun while more than `ahead` seconds wait for the listener.
+        No segment is begun while more than `max_buffered_seconds` seconds wait for the listener.
         """
         options = replace(options, format="pcm", seed=_seed(options))
 
-        def make(started: Callable[[int], None], emit: Callable[[bytes], None], room: Callable[[], None]) -> Relay:
-            return Relay(
+        def make(
+            started: Callable[[int], None], emit: Callable[[bytes], None], room: Callable[[], None]
+        ) -> FailoverStream:
+            return FailoverStream(
                 self._pool,
                 text,
                 options,
@@ -144,18 +151,18 @@ class Cluster:
                 room=room,
             )
 
-        return SpeechStream(make, seed=_seed(options), ahead=ahead)
+        return SpeechStream(make, seed=_seed(options), max_buffered_seconds=max_buffered_seconds)
 
     def segments(self, text: str, *, phoneme: bool | None = None, query: Query | None = None) -> list[str]:
         """`text` in the pieces in which it would be spoken."""
-        return self._pool.segments(text, Options(phoneme=phoneme), query or self._query, {})
+        return self._pool.segments(text, SpeechOptions(phoneme=phoneme), query or self._query, {})
 
-    def everyone(self) -> list[Node]:
+    def all_nodes(self) -> list[Node]:
         """All registered nodes, failing ones too, whatever the query; asked anew."""
-        return list(self._directory.everyone())
+        return list(self._discovery.all_nodes())
 
     def get(self, node: Node, path: str) -> dict[str, Any]:
-        """A node's own answer to a GET, such as /info or /voices; NodeError or AnswerError."""
+        """A node's own answer to a GET, such as /info or /voices; NodeError or ResponseError."""
         return self._pool.api.get(node, path)
 
     def text(self, node: Node, path: str) -> str:
@@ -164,7 +171,7 @@ class Cluster:
 
     def close(self) -> None:
         """Ends the watch and the kept connections; streams that run are not waited for."""
-        self._directory.close()
+        self._discovery.close()
         self._pool.api.close()
 
     def __enter__(self) -> Cluster:
@@ -176,7 +183,7 @@ class Cluster:
         self.close()
 
 
-def _seed(options: Options) -> int:
+def _seed(options: SpeechOptions) -> int:
     return secrets.randbits(32) if options.seed is None else options.seed
 
 
@@ -184,15 +191,15 @@ def _trace(traceparent: str | None) -> Mapping[str, str]:
     return {} if traceparent is None else {"traceparent": traceparent}
 
 
-def _speech(node: Node, options: Options, answer: requests.Response, elapsed: float, attempts: int) -> Speech:
+def _speech(node: Node, options: SpeechOptions, answer: requests.Response, elapsed: float, attempts: int) -> Speech:
     try:
         headers = answer.headers
         return Speech(
             audio=answer.content,
             format=options.format,
             sample_rate=int(headers["X-Sample-Rate"]),
-            seconds=float(headers["X-Audio-Seconds"]),
-            elapsed=elapsed,
+            audio_seconds=float(headers["X-Audio-Seconds"]),
+            elapsed_seconds=elapsed,
             seed=int(headers["X-Seed"]),
             finish_reason=headers["X-Finish-Reason"],
             node=node.url,

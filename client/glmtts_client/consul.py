@@ -19,7 +19,7 @@ import requests
 from glmtts_client.errors import DiscoveryError
 from glmtts_client.node import Node, from_consul
 
-CONNECT, READ = 2.0, 5.0
+CONNECT_TIMEOUT, READ_TIMEOUT = 2.0, 5.0
 """Seconds: the agent is next door."""
 
 
@@ -66,7 +66,7 @@ def _url(address: str, ssl: bool) -> str:
     return f"{scheme}://{host}:{port or (8501 if scheme == 'https' else 8500)}"
 
 
-class ConsulHttp:
+class ConsulClient:
     """Asks one agent. Each thread that asks needs its own."""
 
     def __init__(self, address: ConsulAddress, *, scheme: str = "http") -> None:
@@ -89,7 +89,7 @@ class ConsulHttp:
         if index:
             params |= {"index": str(index), "wait": f"{wait:g}s"}
         # Consul waits up to a sixteenth longer, so that not all wake at once.
-        patience = (CONNECT, READ + wait * 17 / 16)
+        patience = (CONNECT_TIMEOUT, READ_TIMEOUT + wait * 17 / 16)
         url = f"{self._address.url}/v1/health/service/{service}"
         try:
             answer = self._session.get(url, params=params, headers=self._headers(), timeout=patience)

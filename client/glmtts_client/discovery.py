@@ -14,20 +14,20 @@ from typing import Protocol
 import requests
 from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
-from glmtts_client.consul import ConsulAddress, ConsulHttp
+from glmtts_client.consul import ConsulAddress, ConsulClient
 from glmtts_client.errors import DiscoveryError
 from glmtts_client.node import Node
 
 log = logging.getLogger(__name__)
 
-CACHE = 10.0
+CACHE_SECONDS = 10.0
 WAIT = 60.0
-LONGEST_PAUSE = 30.0
-BREATH = 0.5
+MAX_RETRY_DELAY = 30.0
+MIN_INTERVAL = 0.5
 """Seconds between two answers of a watch: a cluster in turmoil must not keep us busy."""
 
 
-class Directory(Protocol):
+class Discovery(Protocol):
     """Where nodes are found."""
 
     @property
@@ -39,14 +39,14 @@ class Directory(Protocol):
         """Those that may be used; DiscoveryError when nothing is known at all."""
         ...
 
-    def everyone(self) -> Sequence[Node]:
+    def all_nodes(self) -> Sequence[Node]:
         """All that are registered, failing ones too; asked anew. DiscoveryError."""
         ...
 
     def close(self) -> None: ...
 
 
-class ConsulDirectory:
+class ConsulDiscovery:
     """The passing nodes of a service. Thread-safe. With `watch` a thread of its own keeps the list fresh."""
 
     def __init__(
@@ -55,23 +55,23 @@ class ConsulDirectory:
         service: str = "glm-tts",
         *,
         scheme: str = "http",
-        cache: float = CACHE,
+        cache_seconds: float = CACHE_SECONDS,
         watch: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
-        self._cache = cache
+        self._cache_seconds = cache_seconds
         self._clock = clock
         self._asking = threading.Lock()
         self._telling = threading.Lock()
-        self._consul = ConsulHttp(address, scheme=scheme)
+        self._consul = ConsulClient(address, scheme=scheme)
         self._known: Sequence[Node] | None = None
         self._due = clock()
         self._stale = False
         self._watching = False
         self._closed = threading.Event()
         if watch:
-            watcher = ConsulHttp(address, scheme=scheme)
+            watcher = ConsulClient(address, scheme=scheme)
             threading.Thread(target=self._watch, args=(watcher,), name="consul-watch", daemon=True).start()
 
     @property
@@ -91,7 +91,7 @@ class ConsulDirectory:
         assert self._known is not None
         return self._known
 
-    def everyone(self) -> Sequence[Node]:
+    def all_nodes(self) -> Sequence[Node]:
         with self._asking:
             return self._consul.nodes(self._service, passing=False)[1]
 
@@ -104,7 +104,7 @@ class ConsulDirectory:
             self._missed(error)
         else:
             self._found(found)
-        self._due = self._clock() + self._cache
+        self._due = self._clock() + self._cache_seconds
 
     def _found(self, nodes: Sequence[Node]) -> None:
         with self._telling:
@@ -119,19 +119,19 @@ class ConsulDirectory:
                 log.warning("%s: the last list of nodes is used", error)
             self._stale = self._known is not None
 
-    def _watch(self, consul: ConsulHttp) -> None:
+    def _watch(self, consul: ConsulClient) -> None:
         """Until closed. After a failure later and later, and from index 0."""
         while not self._closed.is_set():
             attempts = Retrying(
                 retry=retry_if_exception_type(DiscoveryError),
-                wait=wait_random_exponential(multiplier=1, max=LONGEST_PAUSE),
+                wait=wait_random_exponential(multiplier=1, max=MAX_RETRY_DELAY),
                 before_sleep=lambda state: self._missed(state.outcome.exception() if state.outcome else None),
                 sleep=self._pause,
             )
             attempts(self._follow, consul)
         consul.close()
 
-    def _follow(self, consul: ConsulHttp) -> None:
+    def _follow(self, consul: ConsulClient) -> None:
         """Takes each new list, until closed or Consul stops answering; DiscoveryError when it never did."""
         index = 0
         while not self._closed.is_set():
@@ -145,7 +145,7 @@ class ConsulDirectory:
             index = 0 if newer < index else max(1, newer)
             self._found(found)
             self._watching = True
-            self._pause(BREATH)
+            self._pause(MIN_INTERVAL)
         return None
 
     def _pause(self, seconds: float) -> None:
@@ -157,7 +157,7 @@ class ConsulDirectory:
         self._consul.close()
 
 
-class FixedDirectory:
+class StaticDiscovery:
     """The nodes at given addresses, without Consul. What each can do is asked once, and again while it did not say."""
 
     def __init__(self, urls: Sequence[str], *, headers: dict[str, str] | None = None, timeout: float = 5.0) -> None:
@@ -176,7 +176,7 @@ class FixedDirectory:
         self._nodes = [node if node.meta else self._described(node) for node in self._nodes]
         return self._nodes
 
-    def everyone(self) -> Sequence[Node]:
+    def all_nodes(self) -> Sequence[Node]:
         return self.nodes()
 
     def _described(self, node: Node) -> Node:

@@ -2,10 +2,10 @@
 
 ClientError
 ├── DiscoveryError      Consul gave no list, and there is no earlier one
-├── NoNodeError         no node that the request may go to, now           tried again
+├── NoNodeAvailableError         no node that the request may go to, now           tried again
 ├── NodeError           a node failed, or sent us away                    tried again, elsewhere
-├── AnswerError         the request is at fault, or the server is: another try would end the same
-└── GaveUpError         tried again until deadline, attempts or budget were used up
+├── ResponseError         the request is at fault, or the server is: another try would end the same
+└── RetriesExhaustedError         tried again until deadline, attempts or budget were used up
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class DiscoveryError(ClientError):
     """Consul could not be asked, and nothing is remembered that could be used instead."""
 
 
-class NoNodeError(ClientError):
+class NoNodeAvailableError(ClientError):
     """There is no node to go to. `retry_after`: seconds until one that is there may be asked again, if it said so."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -36,7 +36,7 @@ class NodeError(ClientError):
     def __init__(self, url: str, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(f"{url}: {message}")
         self.url = url
-        self.problem = message
+        self.reason = message
         self.status = status
         self.retry_after = retry_after
 
@@ -46,7 +46,7 @@ class NodeError(ClientError):
         return self.status == 429
 
 
-class AnswerError(ClientError):
+class ResponseError(ClientError):
     """An error answer that stays the same wherever it is asked for. `code` and `field` are the server's own."""
 
     def __init__(self, status: int, code: str, message: str, *, field: str | None, request_id: str | None) -> None:
@@ -57,7 +57,7 @@ class AnswerError(ClientError):
         self.request_id = request_id
 
 
-class GaveUpError(ClientError):
+class RetriesExhaustedError(ClientError):
     """`attempts` were made; the last one's error is the cause (`__cause__`)."""
 
     def __init__(self, attempts: int, last: BaseException | None) -> None:

@@ -15,14 +15,14 @@ from typing import Any
 
 import requests
 
-from glmtts_client.api import abandon, pieces
-from glmtts_client.balancer import Ask
-from glmtts_client.errors import AnswerError, ClientError, NodeError
+from glmtts_client.api import abort, iter_chunks
+from glmtts_client.balancer import RequestHints
+from glmtts_client.errors import ClientError, NodeError, ResponseError
 from glmtts_client.node import Node, Query
-from glmtts_client.pool import Pool
-from glmtts_client.retry import Clock
-from glmtts_client.speech import Options
-from glmtts_client.splice import Join, Splice
+from glmtts_client.node_pool import NodePool
+from glmtts_client.retry import Deadline
+from glmtts_client.speech import SpeechOptions
+from glmtts_client.splice import SplicePoint, Splicer
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,9 @@ class SegmentReport:
 
     text: str
     nodes: list[str] = field(default_factory=list)
-    joins: tuple[Join, ...] = ()
-    seconds: float = 0.0
-    history: bool = True
+    splice_points: tuple[SplicePoint, ...] = ()
+    audio_seconds: float = 0.0
+    used_history: bool = True
 
 
 @dataclass
@@ -54,7 +54,7 @@ class _Chain:
     rate: int | None = None
 
 
-class Relay:
+class FailoverStream:
     """`run` speaks all of `text`; `started(rate)` is called before the first `emit(samples)`.
 
     `room` blocks while the listener has enough for now. All three are called from the thread that runs.
@@ -62,9 +62,9 @@ class Relay:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: NodePool,
         text: str,
-        options: Options,
+        options: SpeechOptions,
         query: Query,
         *,
         headers: Mapping[str, str],
@@ -81,7 +81,7 @@ class Relay:
         self._started, self._emit, self._room = started, emit, room
         self._id = uuid.uuid4().hex
         self._chain = _Chain()
-        self._splice: Splice | None = None
+        self._splice: Splicer | None = None
         self._failed: set[str] = set()
         self._stopped = threading.Event()
         self._answer: requests.Response | None = None
@@ -90,7 +90,7 @@ class Relay:
         """Makes `run` end soon, from any thread."""
         self._stopped.set()
         if (answer := self._answer) is not None:
-            abandon(answer)
+            abort(answer)
 
     def run(self) -> None:
         """Returns when all is said or `stop` was called; raises what the caller shall see."""
@@ -112,15 +112,15 @@ class Relay:
         self.segments.append(report)
         self._splice = None
         self._failed = set()
-        clock = Clock(self._pool.policy.deadline)
-        for attempt in self._pool.policy.retrying(clock, self._wait):
+        deadline = Deadline(self._pool.retry.deadline)
+        for attempt in self._pool.retry.retrying(deadline, self._wait):
             with attempt:
                 self._wait()
                 node = self._choose(report)
                 report.nodes.append(node.url)
                 try:
-                    with self._pool.trying(node):
-                        self._try(node, report, clock)
+                    with self._pool.track_request(node):
+                        self._try(node, report, deadline)
                 except NodeError as error:
                     if not error.busy:
                         self._failed.add(node.url)
@@ -129,52 +129,58 @@ class Relay:
     def _choose(self, report: SegmentReport) -> Node:
         """The node of the segment before, while it is well; else one with its model; else any, without history."""
         last, failed = self._chain.node, self._failed
-        ask = Ask(len(report.text), self._chain.rate or self._options.sample_rate)
+        hints = RequestHints(len(report.text), self._chain.rate or self._options.sample_rate)
         if last is None:
-            return self._pool.pick(self._query, ask, report.nodes)
-        if last.url not in report.nodes and self._pool.is_well(last, self._query):
+            return self._pool.pick(self._query, hints, report.nodes)
+        if last.url not in report.nodes and self._pool.is_healthy(last, self._query):
             return last
         nodes = self._pool.nodes(self._query)
         # Those that failed at this very segment may stay in discovery for a while.
         same = [node for node in nodes if _model(node) == _model(last) and node.url not in failed]
-        return self._pool.chooser.pick(same or nodes, ask, avoid=report.nodes)
+        return self._pool.balancer.pick(same or nodes, hints, avoid=report.nodes)
 
-    def _try(self, node: Node, report: SegmentReport, clock: Clock) -> None:
+    def _try(self, node: Node, report: SegmentReport, deadline: Deadline) -> None:
         """The segment from one node, after what others gave of it already; then the token for the next segment."""
         chain, number = self._chain, len(self.segments) - 1
         token = chain.token if chain.node is None or _model(node) == _model(chain.node) else None
         request_id = f"{self._id}-{number}-{len(report.nodes)}"
         try:
-            self._hear(node, report, clock, token, request_id)
-        except AnswerError as error:
+            self._hear(node, report, deadline, token, request_id)
+        except ResponseError as error:
             if error.field != "continuation" or token is None:
                 raise
             # Another checkpoint after all. Better to go on without history than not at all.
-            self._hear(node, report, clock, token := None, request_id)
-        report.history = number == 0 or token is not None
+            self._hear(node, report, deadline, token := None, request_id)
+        report.used_history = number == 0 or token is not None
         chain.token, chain.node = self._token(node, request_id), node
 
-    def _hear(self, node: Node, report: SegmentReport, clock: Clock, token: str | None, request_id: str) -> None:
+    def _hear(self, node: Node, report: SegmentReport, deadline: Deadline, token: str | None, request_id: str) -> None:
         headers = {**self._headers, "X-Request-Id": request_id}
         with self._pool.api.stream(node, self._body(report.text, token), headers) as answer:
-            self._read(answer, report, clock)
+            self._read(answer, report, deadline)
 
     def _body(self, text: str, token: str | None) -> dict[str, Any]:
         more = {"continuation": token, "sample_rate": self._chain.rate or self._options.sample_rate}
         given = {name: value for name, value in more.items() if value is not None}
-        return {"text": text, **self._options.body(), "segmented": True, "timeout": self._pool.policy.line, **given}
+        return {
+            "text": text,
+            **self._options.to_json(),
+            "segmented": True,
+            "timeout": self._pool.retry.queue_timeout,
+            **given,
+        }
 
-    def _read(self, answer: requests.Response, report: SegmentReport, clock: Clock) -> None:
+    def _read(self, answer: requests.Response, report: SegmentReport, deadline: Deadline) -> None:
         if self._chain.rate is None:
             self._chain.rate = int(answer.headers["X-Sample-Rate"])
             self._started(self._chain.rate)
-        splice = self._splice = self._splice or Splice(self._chain.rate)
+        splice = self._splice = self._splice or Splicer(self._chain.rate)
         splice.restart()
         self._answer = answer
         try:
-            for piece in pieces(answer):
+            for piece in iter_chunks(answer):
                 self._wait()
-                clock.touch()
+                deadline.restart()
                 self._out(splice.feed(piece), report)
             self._out(splice.end(), report)
         except Exception:
@@ -182,21 +188,21 @@ class Relay:
             raise
         finally:
             self._answer = None
-            if len(splice.joins) > len(report.joins):
+            if len(splice.joins) > len(report.splice_points):
                 log.warning("segment %d was taken over: %s", len(self.segments) - 1, splice.joins[-1])
-            report.joins = tuple(splice.joins)
+            report.splice_points = tuple(splice.joins)
 
     def _out(self, samples: bytes, report: SegmentReport) -> None:
         if samples:
             assert self._chain.rate is not None
-            report.seconds += len(samples) / 2 / self._chain.rate
+            report.audio_seconds += len(samples) / 2 / self._chain.rate
             self._emit(samples)
 
     def _token(self, node: Node, request_id: str) -> str | None:
         """What was said so far, for any node to go on from; None when this one does not know any more."""
         try:
             token = self._pool.api.get(node, f"/requests/{request_id}").get("continuation")
-        except AnswerError as error:
+        except ResponseError as error:
             log.warning("%s does not say what was said: %s", node.url, error)
             return None
         return None if token is None else str(token)

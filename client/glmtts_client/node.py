@@ -16,13 +16,13 @@ from packaging.version import InvalidVersion, Version
 
 @dataclass(frozen=True)
 class Node:
-    """One server. `state` is passing, warning or critical, as its checks say; `trouble` names the failing ones."""
+    """One server. `state`, by its checks: passing, warning or critical. `failing_checks`: their names."""
 
     id: str
     url: str
     meta: Mapping[str, str] = field(default_factory=dict, hash=False)
     state: str = "passing"
-    trouble: str = ""
+    failing_checks: str = ""
 
     @property
     def model(self) -> str:
@@ -80,7 +80,7 @@ def from_consul(entry: Any, scheme: str = "http") -> Node | None:
         url=f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}",
         meta=meta,
         state="critical" if critical else "warning" if bad else "passing",
-        trouble=", ".join(sorted(str(check.get("Name") or check.get("CheckID")) for check in bad)),
+        failing_checks=", ".join(sorted(str(check.get("Name") or check.get("CheckID")) for check in bad)),
     )
 
 
@@ -98,7 +98,7 @@ class Query:
     version: str | None = None
     region: str | None = None
 
-    def admits(self, node: Node) -> bool:
+    def matches(self, node: Node) -> bool:
         """Whether a request may go there."""
         return (
             self.language in (None, *node.languages)
@@ -106,14 +106,14 @@ class Query:
             and self.sample_rate in (None, *node.sample_rates)
             and self.model in (None, node.model)
             and self.region in (None, node.region)
-            and (self.version is None or version_fits(node.version, self.version))
+            and (self.version is None or version_matches(node.version, self.version))
         )
 
 
-ANY = Query()
+ANY_NODE = Query()
 
 
-def version_fits(version: str, wanted: str) -> bool:
+def version_matches(version: str, wanted: str) -> bool:
     """Whether `version` is `wanted` itself, or in that range. A version that is no number is in no range."""
     if version == wanted:
         return bool(version)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Options:
+class SpeechOptions:
     """How a text shall be spoken; None leaves it to the server. The meanings are those of POST /tts.
 
     `reference_audio` is an encoded recording. Without a `seed` one is drawn, so that a further try sounds the same.
@@ -25,7 +25,7 @@ class Options:
     phoneme: bool | None = None
     history: bool | None = None
 
-    def body(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The fields of a request, but for its text."""
         given = {item.name: getattr(self, item.name) for item in fields(self)}
         if self.reference_audio is not None:
@@ -33,7 +33,7 @@ class Options:
         return {name: value for name, value in given.items() if value is not None}
 
 
-PLAIN = Options()
+DEFAULT_OPTIONS = SpeechOptions()
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Speech:
     audio: bytes = field(repr=False)
     format: str
     sample_rate: int
-    seconds: float
-    elapsed: float
+    audio_seconds: float
+    elapsed_seconds: float
     seed: int
     finish_reason: str
     node: str
@@ -55,4 +55,4 @@ class Speech:
     @property
     def rtf(self) -> float:
         """Seconds of work, the way there and back included, a second of sound."""
-        return self.elapsed / self.seconds if self.seconds else 0.0
+        return self.elapsed_seconds / self.audio_seconds if self.audio_seconds else 0.0

@@ -15,39 +15,39 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.int16]
 
-RESERVE = 0.02
+FADE_SECONDS = 0.02
 """Seconds held back, to fade out of; and how long a silence must be to fade in it."""
-REACH = 0.5
+SEARCH_SECONDS = 0.5
 """Seconds within which a silence is looked for, before and after the place where the other broke off."""
-SAME = 0.05
+SAME_TOLERANCE = 0.05
 """Two sounds are the same if their difference is no louder than this fraction of the first: other sums, same tokens."""
-QUIET = 0.1
+SILENCE_RATIO = 0.1
 """A frame is silent when it is no louder than this fraction of its surroundings."""
-FLOOR = 8.0
+SILENCE_RMS = 8.0
 """Root mean square below which anything is silent."""
 
 
 @dataclass(frozen=True)
-class Join:
+class SplicePoint:
     """Where one try went over into another: `at` seconds into the segment, which the new try has `shift` s later.
 
     `same`: both sounded alike, so nothing of it is heard.
     """
 
-    at: float
-    shift: float
-    same: bool
+    at_seconds: float
+    shift_seconds: float
+    seamless: bool
 
 
-class Splice:
+class Splicer:
     """Feed it each try's bytes as they come, `restart` it when a try breaks off, `end` it when one is complete."""
 
     def __init__(self, rate: int) -> None:
-        self.joins: list[Join] = []
+        self.joins: list[SplicePoint] = []
         self.complete = False
         self._rate = rate
-        self._reserve = round(RESERVE * rate)
-        self._reach = round(REACH * rate)
+        self._reserve = round(FADE_SECONDS * rate)
+        self._reach = round(SEARCH_SECONDS * rate)
         # The current try's bytes, and how many of its samples count as heard.
         self._track, self._place = bytearray(), 0
         # The try before it, while it is not yet decided where to go over.
@@ -80,19 +80,19 @@ class Splice:
             same = _same(heard, track)
             if not ended and count < (len(heard) if same else place + self._reach) + 2 * self._reserve:
                 return b""
-            faded = self._go_over(heard, place, track, same)
+            faded = self._switch(heard, place, track, same)
         upto = max(self._place, count if ended else count - self._reserve)
         fresh = bytes(self._track[2 * self._place : 2 * upto])
         self._place = upto
         return faded + fresh
 
-    def _go_over(self, heard: Samples, place: int, track: Samples, same: bool) -> bytes:
+    def _switch(self, heard: Samples, place: int, track: Samples, same: bool) -> bytes:
         """Decides where; gives the held-back moments of the old try, faded into the new one."""
         start = place if same else nearest_silence(track, place, self._reach, self._reserve)
         tail = heard[place:]
         head = track[start : start + len(tail)]
         self._place, self._before = start + len(head), None
-        self.joins.append(Join(place / self._rate, (start - place) / self._rate, same))
+        self.joins.append(SplicePoint(place / self._rate, (start - place) / self._rate, same))
         return cross_fade(tail, head).astype("<i2").tobytes()
 
 
@@ -105,10 +105,10 @@ def _same(heard: Samples, track: Samples) -> bool:
     if len(track) < len(heard):
         return False
     difference = heard.astype(np.float64) - track[: len(heard)]
-    return loudness(difference) <= max(SAME * loudness(heard), FLOOR)
+    return rms(difference) <= max(SAME_TOLERANCE * rms(heard), SILENCE_RMS)
 
 
-def loudness(samples: NDArray[np.generic]) -> float:
+def rms(samples: NDArray[np.generic]) -> float:
     """Root mean square; 0 of nothing."""
     if not len(samples):
         return 0.0
@@ -135,8 +135,8 @@ def nearest_silence(track: Samples, place: int, reach: int, frame: int) -> int:
     starts = np.arange(place - (place - low) // step * step, high - frame + 1, step)
     if not len(starts):
         return min(place, len(track))
-    levels = np.array([loudness(track[start : start + frame]) for start in starts])
-    silent = starts[levels <= max(QUIET * loudness(track[low:high]), FLOOR)]
+    levels = np.array([rms(track[start : start + frame]) for start in starts])
+    silent = starts[levels <= max(SILENCE_RATIO * rms(track[low:high]), SILENCE_RMS)]
     if not len(silent):
         return int(starts[levels.argmin()])
     return int(silent[np.abs(silent - place).argmin()])

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from glmtts_client.cluster import Cluster
-from glmtts_client.errors import AnswerError, NodeError
+from glmtts_client.errors import NodeError, ResponseError
 from glmtts_client.node import Node
 
 T = TypeVar("T")
-AT_ONCE = 16
+MAX_PARALLEL = 16
 _IN_FLIGHT = re.compile(r"^glmtts_in_flight (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Sight:
+class NodeStatus:
     """A node, how many requests are at it, and how it stands in one word or a few; None: it did not say."""
 
     node: Node
@@ -27,7 +27,7 @@ class Sight:
 
 
 @dataclass
-class Voice:
+class ClusterVoice:
     """A stored voice and the nodes that have it."""
 
     name: str
@@ -36,53 +36,55 @@ class Voice:
     nodes: list[str] = field(default_factory=list)
 
 
-def look(cluster: Cluster) -> list[Sight]:
+def node_statuses(cluster: Cluster) -> list[NodeStatus]:
     """Every registered node, asked for itself where its checks pass; by address."""
-    return sorted(_of_each(cluster.everyone(), lambda node: _sight(cluster, node)), key=lambda sight: sight.node.url)
+    return sorted(
+        _of_each(cluster.all_nodes(), lambda node: _status(cluster, node)), key=lambda status: status.node.url
+    )
 
 
-def _sight(cluster: Cluster, node: Node) -> Sight:
+def _status(cluster: Cluster, node: Node) -> NodeStatus:
     if node.state != "passing":
-        return Sight(node, f"{node.state}: {node.trouble}", None)
+        return NodeStatus(node, f"{node.state}: {node.failing_checks}", None)
     try:
         cluster.get(node, "/ready")
         state = "ready"
     except NodeError as error:
         # What Consul does not know yet.
-        return Sight(node, error.problem if error.status else "unreachable", None)
-    except AnswerError as error:
+        return NodeStatus(node, error.reason if error.status else "unreachable", None)
+    except ResponseError as error:
         state = f"answers {error.status}"
     try:
         found = _IN_FLIGHT.search(cluster.text(node, "/metrics"))
-        return Sight(node, state, None if found is None else round(float(found[1])))
-    except (NodeError, AnswerError, ValueError):
-        return Sight(node, state, None)
+        return NodeStatus(node, state, None if found is None else round(float(found[1])))
+    except (NodeError, ResponseError, ValueError):
+        return NodeStatus(node, state, None)
 
 
-def voices(cluster: Cluster) -> list[Voice]:
-    """The stored voices of all passing nodes, by name. NodeError or AnswerError when not one node says."""
+def cluster_voices(cluster: Cluster) -> list[ClusterVoice]:
+    """The stored voices of all passing nodes, by name. NodeError or ResponseError when not one node says."""
     nodes = cluster.nodes()
     answers = _of_each(nodes, lambda node: _voices(cluster, node))
     failures = [answer for answer in answers if isinstance(answer, Exception)]
     if failures and len(failures) == len(nodes):
         raise failures[0]
-    known: dict[tuple[str, tuple[str, ...]], Voice] = {}
+    known: dict[tuple[str, tuple[str, ...]], ClusterVoice] = {}
     for node, answer in zip(nodes, answers, strict=True):
         for voice in [] if isinstance(answer, Exception) else answer:
             key = str(voice["name"]), tuple(voice["styles"])
-            known.setdefault(key, Voice(*key[:1], str(voice.get("language", "")), key[1])).nodes.append(node.url)
+            known.setdefault(key, ClusterVoice(*key[:1], str(voice.get("language", "")), key[1])).nodes.append(node.url)
     return [known[key] for key in sorted(known)]
 
 
-def _voices(cluster: Cluster, node: Node) -> list[dict[str, Any]] | NodeError | AnswerError:
+def _voices(cluster: Cluster, node: Node) -> list[dict[str, Any]] | NodeError | ResponseError:
     try:
         return list(cluster.get(node, "/voices")["voices"])
-    except (NodeError, AnswerError) as error:
+    except (NodeError, ResponseError) as error:
         return error
 
 
 def _of_each(nodes: Sequence[Node], ask: Callable[[Node], T]) -> list[T]:
     if not nodes:
         return []
-    with ThreadPoolExecutor(min(AT_ONCE, len(nodes))) as threads:
+    with ThreadPoolExecutor(min(MAX_PARALLEL, len(nodes))) as threads:
         return list(threads.map(ask, nodes))

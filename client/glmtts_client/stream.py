@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
-from glmtts_client.failover_stream import Relay, SegmentReport
+from glmtts_client.failover_stream import FailoverStream, SegmentReport
 
-AHEAD = 30.0
+MAX_BUFFERED_SECONDS = 30.0
 """Seconds of sound that may wait for the listener before the next segment is asked for."""
 
 
@@ -26,13 +26,13 @@ class SpeechStream:
 
     def __init__(
         self,
-        make_relay: Callable[[Callable[[int], None], Callable[[bytes], None], Callable[[], None]], Relay],
+        make_relay: Callable[[Callable[[int], None], Callable[[bytes], None], Callable[[], None]], FailoverStream],
         *,
         seed: int,
-        ahead: float = AHEAD,
+        max_buffered_seconds: float = MAX_BUFFERED_SECONDS,
     ) -> None:
         self.seed = seed
-        self._limit = ahead
+        self._limit = max_buffered_seconds
         self._relay = make_relay(self._begin, self._put, self._room)
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
@@ -59,7 +59,7 @@ class SpeechStream:
             return self._rate
 
     @property
-    def ahead(self) -> float:
+    def buffered_seconds(self) -> float:
         """Seconds of sound that wait for the listener."""
         return self._bytes / 2 / self._rate if self._rate else 0.0
 
@@ -126,4 +126,4 @@ class SpeechStream:
 
     def _room(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self.ahead <= self._limit)
+            self._changed.wait_for(lambda: self._closed or self.buffered_seconds <= self._limit)

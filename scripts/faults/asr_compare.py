@@ -22,7 +22,9 @@ class AsrComparison:
 
     def compare(self, streams: Sequence[StreamResult], baseline: Mapping[int, StreamResult]) -> list[str]:
         """A line for each language: the error rate of streams that changed nodes, and of their baselines."""
-        moved = [stream for stream in streams if stream.complete and any(report.joins for report in stream.segments)]
+        moved = [
+            stream for stream in streams if stream.complete and any(report.splice_points for report in stream.segments)
+        ]
         lines = []
         for lang in ("en", "zh"):
             group = [stream for stream in moved if (lang == "en") == STORIES[stream.listener][0].isascii()]

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from glmtts_client import Cluster, Options
-from glmtts_client.batch import PATIENT, run_batch
+from glmtts_client import Cluster, SpeechOptions
+from glmtts_client.batch.items import read_items
+from glmtts_client.batch.output_folder import RESULTS_FILE
+from glmtts_client.batch.runner import BATCH_RETRY, run_batch
 from glmtts_client.consul import ConsulAddress
 from glmtts_client.failover_stream import SegmentReport
-from glmtts_client.items import read_items
-from glmtts_client.results import RESULTS
 from glmtts_client.stream import SpeechStream
 
 SENTENCES = (
@@ -87,8 +87,8 @@ class LoadGenerator:
             )
         )
         # One client as the command line uses it, and one that watches Consul, as in the client's README.
-        self._batch_cluster = Cluster(address, retry=PATIENT, cache=cache)
-        self._stream_cluster = Cluster(address, cache=cache, watch=True)
+        self._batch_cluster = Cluster(address, retry=BATCH_RETRY, cache_seconds=cache)
+        self._stream_cluster = Cluster(address, cache_seconds=cache, watch=True)
         self.stop_streams = threading.Event()
         self.items_done = 0
         self._result = LoadResult(items, self._folder)
@@ -110,7 +110,7 @@ class LoadGenerator:
     def streams_from(self, url: str) -> int:
         """How many listeners are in the middle of a segment from the node at `url`."""
         latest = [stream.segments[-1] for stream in list(self._current.values()) if stream.segments]
-        return sum(report.nodes[-1:] == [url] and report.seconds > 0 for report in latest)
+        return sum(report.nodes[-1:] == [url] and report.audio_seconds > 0 for report in latest)
 
     def result(self, timeout: float) -> LoadResult:
         """Waits until all threads have ended, at most `timeout` seconds; unfinished streams are incomplete."""
@@ -119,12 +119,14 @@ class LoadGenerator:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._batch_cluster.close()
         self._stream_cluster.close()
-        lines = (self._folder / RESULTS).read_text(encoding="utf-8").splitlines()
+        lines = (self._folder / RESULTS_FILE).read_text(encoding="utf-8").splitlines()
         return replace(self._result, results=[json.loads(line) for line in lines])
 
     def _run_batch(self) -> None:
         try:
-            run_batch(self._batch_cluster, read_items(self._source), self._folder, jobs=self._jobs, done=self._count)
+            run_batch(
+                self._batch_cluster, read_items(self._source), self._folder, jobs=self._jobs, on_result=self._count
+            )
         except BaseException as error:  # otherwise the thread would end without a trace
             self._result.failure = f"{type(error).__name__}: {error}"
 
@@ -140,7 +142,7 @@ class LoadGenerator:
 
     def _stream_once(self, result: StreamResult) -> None:
         """Fills in `result`."""
-        options = Options(seed=SEED + result.listener)
+        options = SpeechOptions(seed=SEED + result.listener)
         space = " " if STORIES[result.listener][0].isascii() else ""
         stream = self._stream_cluster.stream(space.join(STORIES[result.listener]), options)
         self._current[result.listener] = stream

@@ -73,7 +73,7 @@ def make_report(
     files = {entry["id"] for entry in load.results if "file" in entry and _has_content(load.folder / entry["file"])}
     defects = [d for s in load.streams if (d := _defect(s, baseline.get(s.listener), exact=exact))]
     segments = [report for stream in load.streams for report in stream.segments]
-    joins = [join for report in segments for join in report.joins]
+    joins = [join for report in segments for join in report.splice_points]
     comparable = [stream for stream in load.streams if stream.listener in baseline]
     return FaultReport(
         fault=fault,
@@ -86,7 +86,7 @@ def make_report(
         streams=len(load.streams),
         broken=len(defects),
         joins=len(joins),
-        audible=sum(not join.same for join in joins),
+        audible=sum(not join.seamless for join in joins),
         max_wait_seconds=max((stream.max_wait_seconds for stream in load.streams), default=0.0),
         same=sum(_sounds_the_same(stream, baseline[stream.listener]) for stream in comparable),
         problems=[*defects, *([f"the batch: {load.failure}"] if load.failure else [])],

@@ -19,7 +19,7 @@ from tests.helpers.server import Server, store_voice
 Start = Callable[..., list[Server]]
 SLOW = "fake:delay=0.05"
 SERVICE = "glm-tts"
-HERD = "glm-tts-herd"
+CLUSTER_SERVICE = "glm-tts-nodes"
 
 
 @pytest.fixture(scope="session")
@@ -86,22 +86,27 @@ def _living() -> list[Server]:
 
 
 @pytest.fixture
-def herd(agent: Agent, _launch: Start, _living: list[Server]) -> list[Server]:
-    """Three nodes like any other, of the service HERD: those that outlived the last test, and new ones."""
+def cluster_nodes(agent: Agent, _launch: Start, _living: list[Server]) -> list[Server]:
+    """Three nodes like any other, of the service CLUSTER_SERVICE: those that outlived the last test, and new ones."""
     for server in [server for server in _living if server.process.poll() is not None or server.status("/ready") != 200]:
         kill(server)
         _living.remove(server)
-    _living.extend(_launch(HERD, *[SLOW] * (3 - len(_living))))
-    alive = {f"{HERD}-here-{server.port}" for server in _living}
-    for service_id in agent.listed(HERD).keys() - alive:
+    _living.extend(_launch(CLUSTER_SERVICE, *[SLOW] * (3 - len(_living))))
+    alive = {f"{CLUSTER_SERVICE}-here-{server.port}" for server in _living}
+    for service_id in agent.listed(CLUSTER_SERVICE).keys() - alive:
         agent.deregister(service_id)
-    eventually(lambda: agent.passing(HERD) == alive)
+    eventually(lambda: agent.passing(CLUSTER_SERVICE) == alive)
     return list(_living)
 
 
 def patient(agent: Agent, service: str = SERVICE, **more: Any) -> Cluster:
     """Asks the agent anew at every turn."""
-    return Cluster(agent.address, service=service, cache=0.0, **{"retry": RetryPolicy(deadline=60, first=0.05), **more})
+    return Cluster(
+        agent.address,
+        service=service,
+        cache_seconds=0.0,
+        **{"retry": RetryPolicy(deadline=60, initial_delay=0.05), **more},
+    )
 
 
 def kill(server: Server) -> None:

@@ -11,8 +11,8 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from glmtts_client import AnswerError, Cluster, GaveUpError, Node, NodeError, RetryPolicy
-from glmtts_client.api import Api, pieces
+from glmtts_client import Cluster, Node, NodeError, ResponseError, RetriesExhaustedError, RetryPolicy
+from glmtts_client.api import Api, iter_chunks
 
 BODY = {"text": "Hello.", "timeout": 5.0}
 
@@ -78,7 +78,7 @@ def test_answers_that_send_elsewhere(serve: Serve, status: int) -> None:
     """With what the server says of itself, and for how long it wants to be left alone."""
     node = serve(reply(f"{status} No", ERROR, Retry_After="7"))
     with pytest.raises(NodeError, match="busy: come again") as caught:
-        Api().speak(node, BODY, {}, left=5)
+        Api().synthesize(node, BODY, {}, left=5)
     assert (caught.value.url, caught.value.retry_after, caught.value.busy) == (node.url, 7.0, status == 429)
 
 
@@ -86,8 +86,8 @@ def test_answers_that_send_elsewhere(serve: Serve, status: int) -> None:
 def test_answers_that_are_final(serve: Serve, status: int) -> None:
     """Code, field and request id are there for the caller."""
     node = serve(reply(f"{status} No", ERROR, X_Request_Id="r1"))
-    with pytest.raises(AnswerError, match=rf"{status} busy: come again \(request r1\)") as caught:
-        Api().speak(node, BODY, {}, left=5)
+    with pytest.raises(ResponseError, match=rf"{status} busy: come again \(request r1\)") as caught:
+        Api().synthesize(node, BODY, {}, left=5)
     error = caught.value
     assert (error.status, error.code, error.field, error.request_id) == (status, "busy", "text", "r1")
 
@@ -102,7 +102,7 @@ def test_retry_after_in_both_its_forms(serve: Serve, header: str | None, seconds
         header = formatdate(time.time() + 60, usegmt=True)
     headers = {} if header is None else {"Retry_After": header}
     with pytest.raises(NodeError) as caught:
-        Api().speak(serve(reply("503 No", **headers)), BODY, {}, left=5)
+        Api().synthesize(serve(reply("503 No", **headers)), BODY, {}, left=5)
     assert caught.value.retry_after == pytest.approx(seconds, abs=10)
 
 
@@ -127,10 +127,10 @@ def test_what_is_no_answer_is_the_nodes_fault(serve: Serve, answer: bytes) -> No
     """A broken or foreign answer is never taken for speech, whole or streamed."""
     node, api = serve(answer), Api()
     with pytest.raises(NodeError):
-        api.speak(node, BODY, {}, left=5)
+        api.synthesize(node, BODY, {}, left=5)
     with pytest.raises(NodeError), api.stream(node, BODY, {}) as streamed:
-        list(pieces(streamed))
-    with pytest.raises((NodeError, AnswerError)):
+        list(iter_chunks(streamed))
+    with pytest.raises((NodeError, ResponseError)):
         api.get(node, "/info")
 
 
@@ -139,21 +139,21 @@ def test_nobody_there(serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     with pytest.raises(NodeError, match="ConnectionError"):
-        Api().speak(Node("a", f"http://127.0.0.1:{port}"), BODY, {}, left=5)
+        Api().synthesize(Node("a", f"http://127.0.0.1:{port}"), BODY, {}, left=5)
 
 
 def test_a_node_that_falls_silent_is_given_up(serve: Serve) -> None:
     """Its port still accepts, but no byte comes: the time that is left decides."""
     with pytest.raises(NodeError, match="Timeout"):
-        Api().speak(serve(b"", hold=True), BODY, {}, left=0.5)
+        Api().synthesize(serve(b"", hold=True), BODY, {}, left=0.5)
 
 
 def test_a_stream_that_falls_silent_is_given_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it speaks it may be silent for less long than it may let a request wait in line."""
-    monkeypatch.setattr("glmtts_client.api.SILENCE", 0.3)
+    monkeypatch.setattr("glmtts_client.api.STREAM_IDLE_TIMEOUT", 0.3)
     node = serve(CHUNKED + b"4\r\nabcd\r\n", hold=True)
     with pytest.raises(NodeError), Api().stream(node, {**BODY, "timeout": 200.0}, {}) as answer:
-        assert list(pieces(answer)) == [b"never"]
+        assert list(iter_chunks(answer)) == [b"never"]
 
 
 @pytest.mark.parametrize("discovered", [True, False])
@@ -162,8 +162,8 @@ def test_requests_say_how_they_came(serve: Serve, discovered: bool) -> None:
     heard: list[bytes] = []
     node = serve(reply("400 No", ERROR), heard=heard)
     trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
-    with pytest.raises(AnswerError):
-        Api(api_key="k", discovered=discovered).speak(node, BODY, {"traceparent": trace}, left=5)
+    with pytest.raises(ResponseError):
+        Api(api_key="k", discovered=discovered).synthesize(node, BODY, {"traceparent": trace}, left=5)
     head = heard[0].decode().lower()
     assert ("\r\nvia_consul: true\r\n" in head) is discovered
     assert ("\r\nx-via-consul: true\r\n" in head) is discovered
@@ -174,8 +174,11 @@ def test_requests_say_how_they_came(serve: Serve, discovered: bool) -> None:
 def test_an_answer_without_its_headers_is_tried_elsewhere(serve: Serve) -> None:
     """Audio alone is not what the server sends: something else answered."""
     node = serve(reply("200 OK", b"RIFF", Content_Type="audio/wav"))
-    policy = RetryPolicy(attempts=2, first=0.01)
-    with Cluster(urls=[node.url], retry=policy) as cluster, pytest.raises(GaveUpError, match=r"2 tries.*X-Sample-Rate"):
+    policy = RetryPolicy(attempts=2, initial_delay=0.01)
+    with (
+        Cluster(urls=[node.url], retry=policy) as cluster,
+        pytest.raises(RetriesExhaustedError, match=r"2 tries.*X-Sample-Rate"),
+    ):
         cluster.synthesize("Hello.")
 
 
@@ -183,7 +186,7 @@ def test_a_bad_request_goes_to_one_node_only(serve: Serve) -> None:
     """400-class answers, but 429, are never tried again."""
     heard: list[bytes] = []
     urls = [serve(reply("400 No", ERROR), heard=heard).url for _ in range(3)]
-    with Cluster(urls=urls) as cluster, pytest.raises(AnswerError):
+    with Cluster(urls=urls) as cluster, pytest.raises(ResponseError):
         cluster.synthesize("Hello.")
     assert len([data for data in heard if data.startswith(b"POST /tts")]) == 1
 
@@ -194,7 +197,7 @@ def test_other_nodes_are_asked_when_one_is_not_there(serve: Serve) -> None:
     audio: dict[str, Any] = {"X_Sample_Rate": "8000", "X_Audio_Seconds": "1", "X_Seed": "1", "X_Finish_Reason": "stop"}
     good = serve(reply("200 OK", b"RIFF", Content_Type="audio/wav", **audio), heard=heard)
     bad = [serve(reply("503 No"), heard=heard).url for _ in range(3)]
-    with Cluster(urls=[*bad, good.url], retry=RetryPolicy(first=0.01)) as cluster:
+    with Cluster(urls=[*bad, good.url], retry=RetryPolicy(initial_delay=0.01)) as cluster:
         speech = cluster.synthesize("Hello.")
     assert speech.node == good.url
     bodies = {data.partition(b"\r\n\r\n")[2] for data in heard if data.startswith(b"POST /tts")}

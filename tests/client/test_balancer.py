@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 import pytest
-from glmtts_client import Ask, InRegion, NativeRate, Node, NoNodeError, Preference, TierByLength
-from glmtts_client.balancer import Chooser
+from glmtts_client import InRegion, NativeRate, Node, NoNodeAvailableError, Preference, RequestHints, TierByLength
+from glmtts_client.balancer import LoadBalancer
 from hypothesis import given
 from hypothesis import strategies as st
 
-ASK = Ask(100)
+ASK = RequestHints(100)
 
 
 class Time:
@@ -30,13 +30,13 @@ def make(count: int, **meta: Sequence[str]) -> list[Node]:
     ]
 
 
-def chooser(time: Time | None = None, seed: int = 0, preferences: Sequence[Preference] = ()) -> Chooser:
-    return Chooser(preferences, rng=random.Random(seed), clock=time or Time())
+def chooser(time: Time | None = None, seed: int = 0, preferences: Sequence[Preference] = ()) -> LoadBalancer:
+    return LoadBalancer(preferences, rng=random.Random(seed), clock=time or Time())
 
 
 def test_without_nodes_there_is_none() -> None:
     """And nobody knows when there will be one."""
-    with pytest.raises(NoNodeError) as caught:
+    with pytest.raises(NoNodeAvailableError) as caught:
         chooser().pick([], ASK)
     assert caught.value.retry_after is None
 
@@ -48,7 +48,7 @@ def test_the_busier_of_two_is_never_taken(in_flight: list[int], seed: int) -> No
     with ExitStack() as stack:
         for node, count in zip(nodes, in_flight, strict=True):
             for _ in range(count):
-                stack.enter_context(choice.using(node))
+                stack.enter_context(choice.track(node))
         assert [choice.in_flight(node) for node in nodes] == in_flight
         picked = choice.pick(nodes, ASK)
         if in_flight.count(max(in_flight)) == 1:
@@ -62,7 +62,7 @@ def test_requests_spread(count: int, requests: int, seed: int) -> None:
     nodes, choice = make(count), chooser(seed=seed)
     with ExitStack() as stack:
         for _ in range(requests):
-            stack.enter_context(choice.using(choice.pick(nodes, ASK)))
+            stack.enter_context(choice.track(choice.pick(nodes, ASK)))
         most = max(choice.in_flight(node) for node in nodes)
         assert most <= -(-requests // count) + 6
 
@@ -73,8 +73,8 @@ def test_a_failing_node_is_set_aside_while_there_is_another(count: int, data: st
     nodes, choice = make(count), chooser(seed=data.draw(st.integers()))
     failed = data.draw(st.sets(st.sampled_from(nodes)))
     for node in failed:
-        choice.failed(node)
-        assert not choice.is_well(node)
+        choice.record_failure(node)
+        assert not choice.is_healthy(node)
     picked = choice.pick(nodes, ASK)
     assert picked not in failed or len(failed) == count
 
@@ -85,16 +85,16 @@ def test_the_while_grows_with_every_failure_up_to_a_limit(failures: int, seed: i
     time = Time()
     choice, [node] = chooser(time, seed), make(1)
     for number in range(failures):
-        choice.failed(node)
+        choice.record_failure(node)
         longest = min(60.0, 2.0**number)
         time.now += longest / 2 - 0.01
-        assert not choice.is_well(node)
+        assert not choice.is_healthy(node)
         time.now += longest / 2 + 0.02
-        assert choice.is_well(node)
-    choice.succeeded(node)
-    choice.failed(node)
+        assert choice.is_healthy(node)
+    choice.record_success(node)
+    choice.record_failure(node)
     time.now += 1.01
-    assert choice.is_well(node)
+    assert choice.is_healthy(node)
 
 
 def test_one_crash_is_one_failure_however_many_requests_it_ends() -> None:
@@ -102,9 +102,9 @@ def test_one_crash_is_one_failure_however_many_requests_it_ends() -> None:
     time = Time()
     choice, [node] = chooser(time), make(1)
     for _ in range(20):
-        choice.failed(node)
+        choice.record_failure(node)
     time.now += 1.01
-    assert choice.is_well(node)
+    assert choice.is_healthy(node)
 
 
 @given(st.lists(st.none() | st.floats(0.1, 400), min_size=1, max_size=5))
@@ -113,11 +113,11 @@ def test_a_busy_node_is_left_alone_as_long_as_it_asked_for(pauses: list[float | 
     time = Time()
     nodes, choice = make(len(pauses)), chooser(time)
     for node, pause in zip(nodes, pauses, strict=True):
-        choice.failed(node, busy=True, retry_after=pause)
+        choice.record_failure(node, busy=True, retry_after=pause)
     if None in pauses:
         assert pauses[nodes.index(choice.pick(nodes, ASK))] is None
         return
-    with pytest.raises(NoNodeError) as caught:
+    with pytest.raises(NoNodeAvailableError) as caught:
         choice.pick(nodes, ASK)
     kept = [min(pause, 300.0) for pause in pauses if pause is not None]
     assert caught.value.retry_after == pytest.approx(min(kept))
@@ -133,22 +133,22 @@ def test_a_node_is_avoided_if_there_is_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ask", "wanted"),
+    ("hints", "wanted"),
     [
-        (Ask(10), {"2", "3"}),
-        (Ask(100), {"0", "1", "2", "3", "4"}),
-        (Ask(1000), {"0"}),
-        (Ask(1000, sample_rate=32000), {"1"}),
-        (Ask(10, sample_rate=32000), {"3"}),
-        (Ask(10, sample_rate=48000), {"2", "3"}),
+        (RequestHints(10), {"2", "3"}),
+        (RequestHints(100), {"0", "1", "2", "3", "4"}),
+        (RequestHints(1000), {"0"}),
+        (RequestHints(1000, sample_rate=32000), {"1"}),
+        (RequestHints(10, sample_rate=32000), {"3"}),
+        (RequestHints(10, sample_rate=48000), {"2", "3"}),
     ],
 )
-def test_preferences_come_in_order_and_fall_back(ask: Ask, wanted: set[str]) -> None:
+def test_preferences_come_in_order_and_fall_back(hints: RequestHints, wanted: set[str]) -> None:
     """The rate first, then the tier by the text's length; what no node fulfils is left out."""
     rates = ["24000", "24000,32000", "24000", "32000", ""]
     nodes = make(5, tier=["large", "small", "cpu", "cpu", ""], sample_rate=rates)
     choice = chooser(preferences=[NativeRate(), TierByLength()])
-    assert {choice.pick(nodes, ask).id for _ in range(100)} == wanted
+    assert {choice.pick(nodes, hints).id for _ in range(100)} == wanted
 
 
 def test_a_preferred_node_that_fails_loses_its_preference() -> None:
@@ -156,5 +156,5 @@ def test_a_preferred_node_that_fails_loses_its_preference() -> None:
     nodes = make(2, region=["eu", "us"])
     choice = chooser(preferences=[InRegion("eu")])
     assert choice.pick(nodes, ASK).id == "0"
-    choice.failed(nodes[0])
+    choice.record_failure(nodes[0])
     assert choice.pick(nodes, ASK).id == "1"

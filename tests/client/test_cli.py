@@ -13,49 +13,49 @@ from click.testing import CliRunner
 from glmtts_client import ClientError
 from glmtts_client.cli.main import cli, main
 
-from tests.client.conftest import HERD
+from tests.client.conftest import CLUSTER_SERVICE
 from tests.helpers.consul import ROOT, Agent, free_ports
 from tests.helpers.server import Server, wait_until
 
 
 def run(agent: Agent, *arguments: str, text: str | None = None) -> str:
     """Standard output of a command that succeeds."""
-    done = CliRunner().invoke(cli, ["--consul", agent.address, "--service", HERD, *arguments], input=text)
+    done = CliRunner().invoke(cli, ["--consul", agent.address, "--service", CLUSTER_SERVICE, *arguments], input=text)
     assert done.exit_code == 0, done.output
     return done.stdout
 
 
-def test_nodes_are_shown(agent: Agent, herd: list[Server]) -> None:
+def test_nodes_are_shown(agent: Agent, cluster_nodes: list[Server]) -> None:
     """Each with its address, what it can do, what it is doing, and how it stands; a failing one too."""
-    ghost = {"ID": "ghost", "Name": HERD, "Port": 1, "Check": {"Name": "ghost check", "TTL": "10m"}}
+    ghost = {"ID": "ghost", "Name": CLUSTER_SERVICE, "Port": 1, "Check": {"Name": "ghost check", "TTL": "10m"}}
     agent.call("PUT", "/v1/agent/service/register", ghost)
-    agent.call("PUT", "/v1/agent/service/register", {"ID": "liar", "Name": HERD, "Port": free_ports(1)[0]})
+    agent.call("PUT", "/v1/agent/service/register", {"ID": "liar", "Name": CLUSTER_SERVICE, "Port": free_ports(1)[0]})
     try:
         table = run(agent, "nodes")
         shown = {line["id"]: line for line in map(json.loads, run(agent, "nodes", "--json").splitlines())}
     finally:
         agent.deregister("ghost")
         agent.deregister("liar")
-    for server in herd:
+    for server in cluster_nodes:
         [row] = [line for line in table.splitlines() if server.url in line]
         assert row.split() == [server.url, "fake", "fake-1", "en,", "zh", "24k,", "32k", "emotion,", "streaming",
                                "cpu", "0", "ready"]  # fmt: skip
-        node = shown[f"{HERD}-here-{server.port}"]
+        node = shown[f"{CLUSTER_SERVICE}-here-{server.port}"]
         assert (node["languages"], node["sample_rates"], node["in_flight"]) == (["en", "zh"], [24000, 32000], 0)
     assert shown["ghost"]["state"] == "critical: ghost check"
     assert shown["ghost"]["in_flight"] is None
     assert shown["liar"]["state"] == "unreachable"
 
 
-def test_voices_are_shown(agent: Agent, herd: list[Server]) -> None:
+def test_voices_are_shown(agent: Agent, cluster_nodes: list[Server]) -> None:
     """Each once, with the nodes that have it."""
     [voice] = map(json.loads, run(agent, "voices", "--json").splitlines())
     assert (voice["name"], voice["styles"]) == ("default", ["neutral", "happy"])
-    assert sorted(voice["nodes"]) == sorted(server.url for server in herd)
+    assert sorted(voice["nodes"]) == sorted(server.url for server in cluster_nodes)
     assert "3 of 3" in run(agent, "voices")
 
 
-def test_say_writes_a_file(agent: Agent, herd: list[Server], tmp_path: Path) -> None:
+def test_say_writes_a_file(agent: Agent, cluster_nodes: list[Server], tmp_path: Path) -> None:
     """In the format of its ending; text may come from standard input; nothing but the file is left."""
     run(agent, "say", "Hello there.", "-o", str(tmp_path / "a.wav"), "--seed", "1", "--sample-rate", "16000")
     with wave.open(str(tmp_path / "a.wav")) as file:
@@ -65,12 +65,16 @@ def test_say_writes_a_file(agent: Agent, herd: list[Server], tmp_path: Path) -> 
     assert {file.name for file in tmp_path.iterdir()} == {"a.wav", "b.flac"}
 
 
-def test_a_node_can_be_named(herd: list[Server], tmp_path: Path) -> None:
+def test_a_node_can_be_named(cluster_nodes: list[Server], tmp_path: Path) -> None:
     """`--url`: no Consul, and the request does not claim to come from it."""
-    done = CliRunner().invoke(cli, ["--url", herd[0].url, "say", "Hi.", "-o", str(tmp_path / "a.wav"), "--seed", "99"])
+    done = CliRunner().invoke(
+        cli, ["--url", cluster_nodes[0].url, "say", "Hi.", "-o", str(tmp_path / "a.wav"), "--seed", "99"]
+    )
     assert done.exit_code == 0, done.output
-    wait_until(lambda: any(line.get("seed") == 99 for line in herd[0].log("request")), "the request's log line")
-    [line] = [line for line in herd[0].log("request") if line.get("seed") == 99]
+    wait_until(
+        lambda: any(line.get("seed") == 99 for line in cluster_nodes[0].log("request")), "the request's log line"
+    )
+    [line] = [line for line in cluster_nodes[0].log("request") if line.get("seed") == 99]
     assert line["via_consul"] is False
 
 
@@ -93,10 +97,13 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], complaint: st
     assert complaint in done.stderr
 
 
-def test_a_failure_is_one_line_and_exit_code_1(agent: Agent, herd: list[Server]) -> None:
+def test_a_failure_is_one_line_and_exit_code_1(agent: Agent, cluster_nodes: list[Server]) -> None:
     """The server's words, and no traceback."""
     for arguments, complaint in (
-        (["--url", herd[0].url, "say", "Hi.", "-o", "/dev/null/x.wav", "--voice", "nobody"], "404 unknown_voice"),
+        (
+            ["--url", cluster_nodes[0].url, "say", "Hi.", "-o", "/dev/null/x.wav", "--voice", "nobody"],
+            "404 unknown_voice",
+        ),
         (["--consul", f"127.0.0.1:{free_ports(1)[0]}", "nodes"], "gave no answer"),
     ):
         command = [sys.executable, "-m", "glmtts_client", *arguments]
@@ -108,11 +115,11 @@ def test_a_failure_is_one_line_and_exit_code_1(agent: Agent, herd: list[Server])
 
 
 def test_without_a_loudspeaker_play_says_so(
-    agent: Agent, herd: list[Server], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    agent: Agent, cluster_nodes: list[Server], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What is missing and how to get it; no half file stays."""
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    arguments = ["--url", herd[0].url, "say", "Hi.", "--play", "-o", str(tmp_path / "a.wav")]
+    arguments = ["--url", cluster_nodes[0].url, "say", "Hi.", "--play", "-o", str(tmp_path / "a.wav")]
     with pytest.raises(ClientError, match="pip install"):
         cli(arguments, standalone_mode=False)
     assert list(tmp_path.iterdir()) == []

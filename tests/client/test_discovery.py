@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from glmtts_client import Cluster, ConsulAddress, DiscoveryError
-from glmtts_client.discovery import ConsulDirectory, FixedDirectory
+from glmtts_client.discovery import ConsulDiscovery, StaticDiscovery
 
 from tests.helpers.consul import Agent, eventually, free_ports, running_agent
 
@@ -38,7 +38,7 @@ def agent(agent: Agent) -> Iterator[Agent]:
         agent.deregister(service_id)
 
 
-def ids(directory: ConsulDirectory) -> set[str]:
+def ids(directory: ConsulDiscovery) -> set[str]:
     return {node.id for node in directory.nodes()}
 
 
@@ -51,15 +51,15 @@ def test_passing_nodes_are_handed_out_with_what_they_say(agent: Agent) -> None:
     register(agent, "well", Address="10.1.1.1", Meta={"language": "en", "model": "glm-tts"})
     register(agent, "bare")
     register(agent, "ill", status="critical", Address="10.1.1.3")
-    directory = ConsulDirectory(address(agent), cache=0.0)
+    directory = ConsulDiscovery(address(agent), cache_seconds=0.0)
     eventually(lambda: ids(directory) == {"well", "bare"})
     known = {node.id: node for node in directory.nodes()}
     assert known["well"].url == "http://10.1.1.1:7860"
     assert known["well"].languages == {"en"}
     assert known["bare"].url == "http://127.0.0.1:7860"
     assert known["bare"].meta == {}
-    everyone = {node.id: node for node in directory.everyone()}
-    assert (everyone["ill"].state, everyone["ill"].trouble) == ("critical", "ill is well")
+    all_nodes = {node.id: node for node in directory.all_nodes()}
+    assert (all_nodes["ill"].state, all_nodes["ill"].failing_checks) == ("critical", "ill is well")
     with Cluster(agent.address) as cluster:
         assert [node.id for node in cluster.nodes(language="en")] == ["well"]
         assert cluster.nodes(features={"emotion"}) == []
@@ -70,7 +70,7 @@ def test_the_list_is_kept_for_ten_seconds(agent: Agent) -> None:
     """Not asked again before, asked again after."""
     time = Time()
     register(agent, "first")
-    directory = ConsulDirectory(address(agent), clock=time)
+    directory = ConsulDiscovery(address(agent), clock=time)
     eventually(lambda: agent.passing() == {"first"})
     assert ids(directory) == {"first"}
     register(agent, "second")
@@ -84,7 +84,7 @@ def test_the_list_is_kept_for_ten_seconds(agent: Agent) -> None:
 
 def test_a_watch_sees_changes_at_once(agent: Agent) -> None:
     """New and lost nodes are known long before the list would be asked for again."""
-    directory = ConsulDirectory(address(agent), cache=3600.0, watch=True)
+    directory = ConsulDiscovery(address(agent), cache_seconds=3600.0, watch=True)
     register(agent, "new")
     eventually(lambda: ids(directory) == {"new"})
     agent.call("PUT", "/v1/agent/check/fail/new-check")
@@ -101,7 +101,7 @@ def test_the_last_list_serves_while_consul_is_away(
     with running_agent(tmp_path) as agent:
         register(agent, "old")
         eventually(lambda: agent.passing() == {"old"})
-        directory = ConsulDirectory(address(agent), clock=time, watch=watch)
+        directory = ConsulDiscovery(address(agent), clock=time, watch=watch)
         eventually(lambda: ids(directory) == {"old"})
         assert not directory.stale
         agent.stop()
@@ -130,7 +130,7 @@ def test_a_token_comes_from_its_file_each_time(tmp_path: Path) -> None:
     with running_agent(tmp_path, acl=True) as agent:
         register(agent, "secret")
         file.write_text(agent.new_token({"Name": "nothing", "Rules": ""}))
-        directory = ConsulDirectory(ConsulAddress(f"http://{agent.address}", token_file=file), cache=0.0)
+        directory = ConsulDiscovery(ConsulAddress(f"http://{agent.address}", token_file=file), cache_seconds=0.0)
         assert ids(directory) == set()
         rules = 'service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }'
         file.write_text(agent.new_token({"Name": "reads", "Rules": rules}) + "\n")
@@ -166,7 +166,7 @@ def test_an_index_that_goes_backwards_starts_anew() -> None:
     Backwards.asked = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Backwards) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        directory = ConsulDirectory(ConsulAddress(f"http://127.0.0.1:{server.server_port}"), watch=True)
+        directory = ConsulDiscovery(ConsulAddress(f"http://127.0.0.1:{server.server_port}"), watch=True)
         eventually(lambda: len(Backwards.asked) >= 4)
         assert Backwards.asked[:4] == ["0", "100", "0", "8"]
         assert ids(directory) == {"8"}
@@ -205,7 +205,7 @@ def test_secrets_are_not_shown() -> None:
 def test_fixed_addresses_need_no_consul() -> None:
     """A node that cannot be asked is handed out all the same; what is no address is refused."""
     [port] = free_ports(1)
-    [node] = FixedDirectory([f"http://127.0.0.1:{port}/"]).nodes()
+    [node] = StaticDiscovery([f"http://127.0.0.1:{port}/"]).nodes()
     assert (node.url, node.meta) == (f"http://127.0.0.1:{port}", {})
     with pytest.raises(ValueError, match="want http"):
-        FixedDirectory(["localhost:1"])
+        StaticDiscovery(["localhost:1"])

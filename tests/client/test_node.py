@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from glmtts_client import Node, Query
-from glmtts_client.node import from_consul, version_fits
+from glmtts_client.node import from_consul, version_matches
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,7 +56,7 @@ def test_checks_give_the_state() -> None:
     ]
     node = from_consul({**entry(), "Checks": checks})
     assert node is not None
-    assert (node.state, node.trouble) == ("critical", "engine makes progress, slow")
+    assert (node.state, node.failing_checks) == ("critical", "engine makes progress, slow")
     warned = from_consul({**entry(), "Checks": checks[:2]})
     assert warned is not None
     assert warned.state == "warning"
@@ -73,8 +73,8 @@ def test_no_metadata_does_harm(meta: dict[str, Any] | None) -> None:
     node = from_consul(entry(Meta=meta))
     assert node is not None
     assert node.max_streams >= 1
-    assert Query().admits(node)
-    assert not Query("zh", {"emotion"}, 32000, "glm-tts", ">=1.2", "eu").admits(node)
+    assert Query().matches(node)
+    assert not Query("zh", {"emotion"}, 32000, "glm-tts", ">=1.2", "eu").matches(node)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_no_metadata_does_harm(meta: dict[str, Any] | None) -> None:
 )
 def test_filters_are_hard(query: Query, admitted: bool) -> None:
     """A node that is not, or does not say that it is, what is wanted gets nothing."""
-    assert query.admits(Node("a", "http://a", FULL)) is admitted
-    assert query.admits(Node("b", "http://b")) is (query == Query())
+    assert query.matches(Node("a", "http://a", FULL)) is admitted
+    assert query.matches(Node("b", "http://b")) is (query == Query())
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,4 @@ def test_filters_are_hard(query: Query, admitted: bool) -> None:
 )
 def test_versions_are_compared_as_versions(version: str, wanted: str, fits: bool) -> None:
     """Number by number in a range, letter by letter without one; a fingerprint is in no range."""
-    assert version_fits(version, wanted) is fits
+    assert version_matches(version, wanted) is fits

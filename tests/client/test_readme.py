@@ -38,14 +38,14 @@ def test_the_options_exist() -> None:
 
 
 def test_the_program_runs(
-    agent: Agent, herd: list[Server], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    agent: Agent, cluster_nodes: list[Server], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As it stands, on a cluster that is where Consul's variables say."""
     payload = {
         "ID": "readme",
         "Name": "glm-tts",
         "Address": "127.0.0.1",
-        "Port": herd[0].port,
+        "Port": cluster_nodes[0].port,
         "Meta": {"language": "en"},
     }
     agent.call("PUT", "/v1/agent/service/register", payload)
@@ -57,5 +57,5 @@ def test_the_program_runs(
     finally:
         agent.deregister("readme")
     said = capsys.readouterr().out
-    assert herd[0].url in said
+    assert cluster_nodes[0].url in said
     assert "It has a second sentence." in said

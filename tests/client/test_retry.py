@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from glmtts_client import AnswerError, Budget, DiscoveryError, GaveUpError, NodeError, NoNodeError, RetryPolicy
-from glmtts_client.retry import Clock
+from glmtts_client import (
+    DiscoveryError,
+    NodeError,
+    NoNodeAvailableError,
+    ResponseError,
+    RetriesExhaustedError,
+    RetryBudget,
+    RetryPolicy,
+)
+from glmtts_client.retry import Deadline
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +37,7 @@ class Time:
 def run(policy: RetryPolicy, time: Time, fail: Callable[[int], Exception | None], deadline: float = 100.0) -> int:
     """How many tries it took; `fail` says what happens in the n-th."""
     number = 0
-    for attempt in policy.retrying(Clock(deadline, time), time.sleep):
+    for attempt in policy.retrying(Deadline(deadline, time), time.sleep):
         with attempt:
             number += 1
             if error := fail(number):
@@ -48,7 +56,7 @@ def test_a_lost_node_is_no_lost_request() -> None:
 
 def test_what_stays_the_same_is_not_tried_again() -> None:
     """A request that is at fault fails at once, by its own error; so does a fault of ours."""
-    for error in (AnswerError(400, "x", "y", field=None, request_id=None), KeyError("x")):
+    for error in (ResponseError(400, "x", "y", field=None, request_id=None), KeyError("x")):
         time = Time()
         with pytest.raises(type(error)):
             run(RetryPolicy(), time, lambda n, error=error: error)  # type: ignore[misc]
@@ -58,7 +66,7 @@ def test_what_stays_the_same_is_not_tried_again() -> None:
 @given(st.integers(1, 8))
 def test_failed_tries_are_counted(attempts: int) -> None:
     """As many as the policy says, then an error that says so and has the last one as its cause."""
-    with pytest.raises(GaveUpError, match="gone") as caught:
+    with pytest.raises(RetriesExhaustedError, match="gone") as caught:
         run(RetryPolicy(attempts=attempts, budget=None), Time(), lambda n: LOST)
     assert caught.value.attempts == attempts
     assert caught.value.__cause__ is LOST
@@ -66,8 +74,8 @@ def test_failed_tries_are_counted(attempts: int) -> None:
 
 def test_to_wait_for_a_place_costs_only_time() -> None:
     """Busy nodes, and none at all, are waited for until the deadline, without budget or count."""
-    policy = RetryPolicy(attempts=2, budget=Budget(reserve=0))
-    none = NoNodeError("none")
+    policy = RetryPolicy(attempts=2, budget=RetryBudget(reserve=0))
+    none = NoNodeAvailableError("none")
     assert run(policy, Time(), lambda n: (BUSY, none)[n % 2] if n < 20 else None, 1e6) == 20
 
 
@@ -75,7 +83,7 @@ def test_to_wait_for_a_place_costs_only_time() -> None:
 def test_the_deadline_holds(deadline: float, seed: int) -> None:
     """No pause ends after it, and the last try is not given up long before it."""
     time = Time()
-    with pytest.raises(GaveUpError):
+    with pytest.raises(RetriesExhaustedError):
         run(RetryPolicy(budget=None), time, lambda n: BUSY, deadline)
     assert time.now < deadline
     assert time.now > deadline - 10.0
@@ -85,7 +93,7 @@ def test_the_deadline_holds(deadline: float, seed: int) -> None:
 def test_a_pause_that_was_asked_for_is_kept(wanted: float) -> None:
     """Retry-After: not a moment earlier."""
     time = Time()
-    run(RetryPolicy(), time, lambda n: NoNodeError("busy", retry_after=wanted) if n == 1 else None)
+    run(RetryPolicy(), time, lambda n: NoNodeAvailableError("busy", retry_after=wanted) if n == 1 else None)
     assert time.pauses[0] >= wanted
 
 
@@ -93,16 +101,16 @@ def test_a_pause_that_was_asked_for_is_kept(wanted: float) -> None:
 def test_pauses_are_bounded(seed: int) -> None:
     """They grow by chance between nothing and a limit that doubles, and that has a limit itself."""
     time = Time()
-    run(RetryPolicy(first=0.2, longest=10), time, lambda n: BUSY if n < 12 else None, deadline=1e6)
+    run(RetryPolicy(initial_delay=0.2, max_delay=10), time, lambda n: BUSY if n < 12 else None, deadline=1e6)
     assert all(0 <= pause <= min(10.0, 0.2 * 2**number) for number, pause in enumerate(time.pauses))
 
 
 def test_the_budget_is_shared_and_earned() -> None:
     """Further tries are a fraction of the first ones, beyond a reserve; when it is used up, a failure is final."""
-    budget = Budget(ratio=0.25, reserve=2)
+    budget = RetryBudget(ratio=0.25, reserve=2)
     policy = RetryPolicy(budget=budget)
     assert run(policy, Time(), lambda n: LOST if n < 3 else None) == 3
-    with pytest.raises(GaveUpError) as caught:
+    with pytest.raises(RetriesExhaustedError) as caught:
         run(policy, Time(), lambda n: LOST)
     assert caught.value.attempts == 1
     for _ in range(4):
@@ -113,7 +121,7 @@ def test_the_budget_is_shared_and_earned() -> None:
 def test_consul_is_waited_for_only_where_that_is_wished() -> None:
     """A batch may be started before its agent; who asks for one utterance wants to know at once."""
     away = DiscoveryError("away")
-    assert run(RetryPolicy(outlast_consul=True), Time(), lambda n: away if n < 20 else None, 1e6) == 20
+    assert run(RetryPolicy(wait_for_consul=True), Time(), lambda n: away if n < 20 else None, 1e6) == 20
     with pytest.raises(DiscoveryError):
         run(RetryPolicy(), Time(), lambda n: away)
 
@@ -121,8 +129,8 @@ def test_consul_is_waited_for_only_where_that_is_wished() -> None:
 def test_a_clock_that_is_touched_starts_anew() -> None:
     """A stream has its deadline from its last new sound."""
     time = Time()
-    clock = Clock(10.0, time)
+    deadline = Deadline(10.0, time)
     time.now = 8.0
-    clock.touch()
+    deadline.restart()
     time.now = 15.0
-    assert clock.left() == pytest.approx(3.0)
+    assert deadline.remaining() == pytest.approx(3.0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from glmtts_client.splice import REACH, RESERVE, Samples, Splice, cross_fade, loudness, nearest_silence
+from glmtts_client.splice import FADE_SECONDS, SEARCH_SECONDS, Samples, Splicer, cross_fade, nearest_silence, rms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 RATE = 8000
-RESERVED = round(RESERVE * RATE)
-REACHED = round(REACH * RATE)
+RESERVED = round(FADE_SECONDS * RATE)
+REACHED = round(SEARCH_SECONDS * RATE)
 
 
 def speech(seconds: float, seed: int = 0, *, pause: float = 0.1) -> Samples:
@@ -31,7 +31,7 @@ def cut(samples: Samples, sizes: list[int]) -> list[bytes]:
     return pieces
 
 
-def heard(splice: Splice, tries: list[list[bytes]]) -> Samples:
+def heard(splice: Splicer, tries: list[list[bytes]]) -> Samples:
     """What comes out when all tries but the last break off after their pieces."""
     out = b""
     for number, pieces in enumerate(tries):
@@ -50,13 +50,13 @@ SIZES = st.lists(st.integers(301, 3000), min_size=1, max_size=4)
 @given(st.floats(0, 2), SIZES)
 def test_an_undisturbed_segment_passes_unchanged(seconds: float, sizes: list[int]) -> None:
     """In whatever pieces it comes, odd numbers of bytes included; at most a moment is held back."""
-    whole, splice = speech(seconds), Splice(RATE)
+    whole, splice = speech(seconds), Splicer(RATE)
     fed = out = 0
     for piece in cut(whole, sizes):
         fed, out = fed + len(piece), out + len(splice.feed(piece))
         assert out // 2 == max(0, fed // 2 - RESERVED)
     assert out + len(splice.end()) == 2 * len(whole)
-    assert np.array_equal(heard(Splice(RATE), [cut(whole, sizes)]), whole)
+    assert np.array_equal(heard(Splicer(RATE), [cut(whole, sizes)]), whole)
     assert splice.joins == []
 
 
@@ -68,9 +68,9 @@ def test_tries_that_sound_the_same_leave_no_trace(
     """However often and wherever it breaks off, also before the last break: the very samples, none twice, none lost."""
     whole = speech(seconds)
     tries = [cut(whole[: int(share * len(whole))], pieces) for share, pieces in broken]
-    splice = Splice(RATE)
+    splice = Splicer(RATE)
     assert np.array_equal(heard(splice, [*tries, cut(whole, sizes)]), whole)
-    assert all(join.same and join.shift == 0 for join in splice.joins)
+    assert all(join.seamless and join.shift_seconds == 0 for join in splice.joins)
 
 
 @settings(deadline=None)
@@ -81,11 +81,11 @@ def test_other_sums_are_the_same_sound(seconds: float, share: float, first: list
     noise = np.random.default_rng(1).integers(-3, 4, len(one))
     other = np.clip(one + noise, -32768, 32767).astype(np.int16)
     broken = one[: int(share * len(one))]
-    splice = Splice(RATE)
+    splice = Splicer(RATE)
     out = heard(splice, [cut(broken, first), cut(other, second)])
     assert len(out) == len(one)
     assert np.abs(out.astype(int) - one).max() <= 3
-    assert all(join.same for join in splice.joins)
+    assert all(join.seamless for join in splice.joins)
 
 
 @settings(deadline=None)
@@ -97,31 +97,31 @@ def test_another_sound_is_joined_at_the_nearest_silence(
     one, other = speech(seconds), speech(seconds * drift, seed=1)
     broken = one[: int(share * len(one))]
     place = max(0, len(broken) - RESERVED)
-    splice = Splice(RATE)
+    splice = Splicer(RATE)
     out = heard(splice, [cut(broken, first), cut(other, second)])
     [join] = splice.joins
-    start = place + round(join.shift * RATE)
-    assert not join.same
-    assert join.at == pytest.approx(place / RATE)
-    assert abs(join.shift) <= REACH or start == len(other)
+    start = place + round(join.shift_seconds * RATE)
+    assert not join.seamless
+    assert join.at_seconds == pytest.approx(place / RATE)
+    assert abs(join.shift_seconds) <= SEARCH_SECONDS or start == len(other)
     assert np.array_equal(out[:place], one[:place])
     assert np.array_equal(out[place + RESERVED :], other[start + RESERVED :])
     if start < len(other) - RESERVED and place + RESERVED < len(other):
-        assert loudness(other[start : start + RESERVED]) < 0.2 * loudness(other)
+        assert rms(other[start : start + RESERVED]) < 0.2 * rms(other)
 
 
 def test_where_the_other_ends_sooner_nothing_is_left_but_a_fade() -> None:
     """What was heard of a longer one cannot be taken back; its last moment fades out."""
     one, other = speech(2.0), speech(0.5, seed=1)
-    splice = Splice(RATE)
+    splice = Splicer(RATE)
     out = heard(splice, [cut(one, [1000]), cut(other, [1000])])
     assert len(out) == len(one)
-    assert loudness(out[-20:]) <= loudness(one[-20:])
+    assert rms(out[-20:]) <= rms(one[-20:])
 
 
 def test_a_complete_segment_is_not_heard_again() -> None:
     """When only what comes after it was lost, a further try is silent."""
-    whole, splice = speech(0.5), Splice(RATE)
+    whole, splice = speech(0.5), Splicer(RATE)
     assert np.array_equal(heard(splice, [cut(whole, [1000])]), whole)
     splice.restart()
     assert splice.feed(whole.tobytes()) == splice.end() == b""

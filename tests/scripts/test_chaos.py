@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from glmtts_client.failover_stream import SegmentReport
-from glmtts_client.splice import Join
+from glmtts_client.splice import SplicePoint
 
 from scripts.chaos import QUICK_FAULTS, parser
 from scripts.faults import isolated_host
@@ -196,7 +196,9 @@ def test_other_samples_are_a_defect_only_where_they_must_be_equal(load: LoadResu
 def test_retries_and_joins_are_counted(load: LoadResult) -> None:
     """Retries of the batch by its attempts, of a stream by the nodes of its segments."""
     load.results[0]["attempts"] = 3
-    joined = SegmentReport("a.", ["u", "v"], (Join(0.1, 0.0, same=True), Join(0.2, 0.1, same=False)), 1.0)
+    joined = SegmentReport(
+        "a.", ["u", "v"], (SplicePoint(0.1, 0.0, seamless=True), SplicePoint(0.2, 0.1, seamless=False)), 1.0
+    )
     row = report(replace(load, streams=[stream(segments=(joined,))]))
     assert (row.retried, row.joins, row.audible) == (3, 2, 1)
 

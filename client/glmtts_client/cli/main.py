@@ -17,14 +17,14 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from glmtts_client import output as audio_output
-from glmtts_client.batch import PATIENT
+from glmtts_client.batch.runner import BATCH_RETRY
+from glmtts_client.cli import output as audio_output
 from glmtts_client.cli import progress, tables
 from glmtts_client.cluster import Cluster
 from glmtts_client.errors import ClientError
-from glmtts_client.node import ANY, Query
+from glmtts_client.node import ANY_NODE, Query
 from glmtts_client.retry import RetryPolicy
-from glmtts_client.speech import Options
+from glmtts_client.speech import SpeechOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 SAY_DEADLINE = 60.0
@@ -37,7 +37,7 @@ class Connection:
 
     settings: dict[str, Any]
 
-    def cluster(self, query: Query = ANY, retry: RetryPolicy | None = None) -> Cluster:
+    def cluster(self, query: Query = ANY_NODE, retry: RetryPolicy | None = None) -> Cluster:
         try:
             return Cluster(query=query, retry=retry, **self.settings)
         except ValueError as error:
@@ -97,12 +97,12 @@ def spoken(command: F) -> F:
     return command
 
 
-def _options(given: dict[str, Any]) -> tuple[Query, Options]:
+def _options(given: dict[str, Any]) -> tuple[Query, SpeechOptions]:
     """From the values of `filters` and `spoken`."""
     reference: Path | None = given.pop("reference")
     query = Query(given.pop("language"), frozenset(given.pop("features")), model=given.pop("model"),
                   version=given.pop("version"))  # fmt: skip
-    return query, Options(reference_audio=reference.read_bytes() if reference else None, **given)
+    return query, SpeechOptions(reference_audio=reference.read_bytes() if reference else None, **given)
 
 
 @cli.command()
@@ -132,8 +132,8 @@ def say(connection: Connection, /, text: str, output: Path | None, play: bool, *
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("-j", "--jobs", type=click.IntRange(1, 256), default=4, show_default=True, help="Items at a time.")
 @click.option("--format", "file_format", default="wav", show_default=True, help="Of the files.")
-@click.option("--deadline", type=click.FloatRange(1), default=PATIENT.deadline, show_default=True, metavar="SECONDS",
-              help="How long an item may take, waiting for nodes included.")  # fmt: skip
+@click.option("--deadline", type=click.FloatRange(1), default=BATCH_RETRY.deadline, show_default=True,
+              metavar="SECONDS", help="How long an item may take, waiting for nodes included.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print each result as a JSON line.")
 @filters
 @spoken
@@ -154,7 +154,7 @@ def batch(
     What is finished already is not made again. FOLDER/results.jsonl says how each item went.
     """
     query, options = _options(given)
-    with connection.cluster(query, replace(PATIENT, deadline=deadline)) as cluster:
+    with connection.cluster(query, replace(BATCH_RETRY, deadline=deadline)) as cluster:
         defaults = replace(options, format=file_format)
         sys.exit(progress.run(cluster, source, folder, defaults, jobs=jobs, as_json=as_json, console=errors))
 

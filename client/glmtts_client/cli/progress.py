@@ -15,11 +15,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from glmtts_client.batch import run_batch
+from glmtts_client.batch.items import read_items
+from glmtts_client.batch.runner import run_batch
 from glmtts_client.cluster import Cluster
 from glmtts_client.errors import DiscoveryError
-from glmtts_client.items import read_items
-from glmtts_client.speech import Options
+from glmtts_client.speech import SpeechOptions
 
 INTERRUPTED = 130
 
@@ -34,7 +34,7 @@ def run(
     cluster: Cluster,
     source: Path,
     folder: Path,
-    defaults: Options,
+    defaults: SpeechOptions,
     *,
     jobs: int,
     as_json: bool,
@@ -59,7 +59,7 @@ def run(
         task = bar.add_task(source.name, total=len(items), failed=0)
         failed = 0
 
-        def done(entry: dict[str, Any] | None) -> None:
+        def on_result(entry: dict[str, Any] | None) -> None:
             nonlocal failed
             failed += entry is not None and entry["error"] is not None
             bar.update(task, advance=1, failed=failed)
@@ -68,11 +68,11 @@ def run(
             elif entry is not None and entry["error"] is not None:
                 bar.console.print(f"{entry['id']}: {entry['error']}", markup=False, soft_wrap=True)
 
-        tally = run_batch(cluster, items, folder, jobs=jobs, done=done, stop=stop)
+        summary = run_batch(cluster, items, folder, jobs=jobs, on_result=on_result, stop=stop)
     console.print(
-        f"{tally.made} made, {tally.skipped} finished before, {tally.failed} failed", markup=False, soft_wrap=True
+        f"{summary.done} made, {summary.skipped} finished before, {summary.failed} failed", markup=False, soft_wrap=True
     )
-    return INTERRUPTED if stop.is_set() else 1 if tally.failed else 0
+    return INTERRUPTED if stop.is_set() else 1 if summary.failed else 0
 
 
 @contextmanager

@@ -10,30 +10,29 @@ from rich.console import Console
 from rich.table import Table
 
 from glmtts_client.cluster import Cluster
-from glmtts_client.status import Sight, look
-from glmtts_client.status import voices as all_voices
+from glmtts_client.status import NodeStatus, cluster_voices, node_statuses
 
 UNBOUNDED = 10_000
 
 
 def nodes(cluster: Cluster, *, as_json: bool) -> None:
     """All registered nodes: address, languages, rates, features, version, in flight, state."""
-    sights = look(cluster)
+    statuses = node_statuses(cluster)
     if as_json:
-        _print_lines([_node(sight) for sight in sights])
+        _print_lines([_node(status) for status in statuses])
         return
     table = _table("address", "model", "version", "languages", "rates", "features", "tier", "region", "in flight",
                    "state")  # fmt: skip
-    for sight in sights:
-        node, flight = sight.node, "" if sight.in_flight is None else str(sight.in_flight)
+    for status in statuses:
+        node, flight = status.node, "" if status.in_flight is None else str(status.in_flight)
         rates = ", ".join(f"{rate / 1000:g}k" for rate in sorted(node.sample_rates))
         table.add_row(node.url, node.model, node.version, ", ".join(sorted(node.languages)), rates,
-                      ", ".join(sorted(node.features)), node.tier, node.region, flight, sight.state)  # fmt: skip
+                      ", ".join(sorted(node.features)), node.tier, node.region, flight, status.state)  # fmt: skip
     _print(table)
 
 
-def _node(sight: Sight) -> dict[str, Any]:
-    node = sight.node
+def _node(status: NodeStatus) -> dict[str, Any]:
+    node = status.node
     return {
         "id": node.id,
         "address": node.url,
@@ -45,14 +44,14 @@ def _node(sight: Sight) -> dict[str, Any]:
         "tier": node.tier,
         "region": node.region,
         "max_streams": node.max_streams,
-        "in_flight": sight.in_flight,
-        "state": sight.state,
+        "in_flight": status.in_flight,
+        "state": status.state,
     }
 
 
 def voices(cluster: Cluster, *, as_json: bool) -> None:
     """The stored voices: name, language, styles, and on how many of the nodes."""
-    found, total = all_voices(cluster), len(cluster.nodes())
+    found, total = cluster_voices(cluster), len(cluster.nodes())
     if as_json:
         _print_lines([vars(voice) for voice in found])
         return

@@ -15,18 +15,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glmtts_client.items import Item
+from glmtts_client.batch.items import Item
 
 try:
     import fcntl
 except ImportError:  # Windows has none: there nobody is kept from starting a batch twice
     fcntl = None  # type: ignore[assignment]
 
-RESULTS = "results.jsonl"
-LOCK = ".lock"
+RESULTS_FILE = "results.jsonl"
+LOCK_FILE = ".lock"
 
 
-class Results:
+class OutputFolder:
     """One folder, for one program at a time. Thread-safe. As a context it holds the folder's lock."""
 
     def __init__(self, folder: Path) -> None:
@@ -36,16 +36,16 @@ class Results:
         self._stack = contextlib.ExitStack()
         self._last: dict[str, dict[str, Any]] = {}
 
-    def __enter__(self) -> Results:
+    def __enter__(self) -> OutputFolder:
         with contextlib.ExitStack() as stack:
-            lock = stack.enter_context((self._folder / LOCK).open("ab"))
+            lock = stack.enter_context((self._folder / LOCK_FILE).open("ab"))
             if fcntl is not None:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:
                     raise BlockingIOError(f"{self._folder}: another batch works there") from None
             self._last = {str(entry["id"]): entry for entry in self._read()}
-            self._file = stack.enter_context((self._folder / RESULTS).open("ab"))
+            self._file = stack.enter_context((self._folder / RESULTS_FILE).open("ab"))
             self._recover()
             self._stack = stack.pop_all()
         return self
@@ -53,25 +53,25 @@ class Results:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def finished(self, item: Item) -> bool:
+    def is_finished(self, item: Item) -> bool:
         """Whether this very item was made and its file is there."""
         entry = self._last.get(item.name, {})
         done = entry.get("error") is None and entry.get("digest") == item.digest
-        return done and (self._folder / item.file).exists()
+        return done and (self._folder / item.file_name).exists()
 
-    def keep(self, item: Item, audio: bytes, facts: dict[str, Any]) -> dict[str, Any]:
+    def save(self, item: Item, audio: bytes, facts: dict[str, Any]) -> dict[str, Any]:
         """Stores a finished item; gives the line of results.jsonl."""
-        part = self._part(item.file, item.digest)
+        part = self._part(item.file_name, item.digest)
         with part.open("wb") as file:
             file.write(audio)
             file.flush()
             os.fsync(file.fileno())
-        entry = {"id": item.name, "file": item.file, "digest": item.digest, **facts, "error": None}
+        entry = {"id": item.name, "file": item.file_name, "digest": item.digest, **facts, "error": None}
         self._note(entry)
-        part.replace(self._folder / item.file)
+        part.replace(self._folder / item.file_name)
         return entry
 
-    def fail(self, name: str, error: str, facts: dict[str, Any] | None = None) -> dict[str, Any]:
+    def record_failure(self, name: str, error: str, facts: dict[str, Any] | None = None) -> dict[str, Any]:
         """Notes that an item could not be made; gives the line of results.jsonl."""
         entry = {"id": name, **(facts or {}), "error": error}
         self._note(entry)
@@ -87,7 +87,7 @@ class Results:
 
     def _read(self) -> Iterator[dict[str, Any]]:
         """Every whole line; one that a crash cut short is cut off, so that the next one does not continue it."""
-        path = self._folder / RESULTS
+        path = self._folder / RESULTS_FILE
         data = path.read_bytes() if path.exists() else b""
         whole, _, torn = data.rpartition(b"\n")
         if torn:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from glmtts_client.speech import PLAIN, Options
+from glmtts_client.speech import DEFAULT_OPTIONS, SpeechOptions
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _FORMAT = re.compile(r"[a-z0-9]{1,8}")
-_KEYS = {"id", "text", *(field.name for field in fields(Options))}
+_KEYS = {"id", "text", *(field.name for field in fields(SpeechOptions))}
 
 
 class ItemError(ValueError):
@@ -34,16 +34,16 @@ class Item:
 
     name: str
     text: str
-    options: Options
+    options: SpeechOptions
     digest: str
 
     @property
-    def file(self) -> str:
+    def file_name(self) -> str:
         return f"{self.name}.{self.options.format}"
 
 
-def read_items(path: Path, defaults: Options = PLAIN) -> Iterator[Item | ItemError]:
-    """Each line of `path` that is not blank: `{"text": …}` and what else `Options` has, and `id`.
+def read_items(path: Path, defaults: SpeechOptions = DEFAULT_OPTIONS) -> Iterator[Item | ItemError]:
+    """Each line of `path` that is not blank: `{"text": …}` and what else `SpeechOptions` has, and `id`.
 
     Without an `id` an item is named by its line's number. `reference_audio` is a path, relative to `path`.
     """
@@ -64,7 +64,7 @@ def read_items(path: Path, defaults: Options = PLAIN) -> Iterator[Item | ItemErr
                 yield ItemError(f"line-{number}", f"line {number}: {error}")
 
 
-def _item(line: bytes, name: str, folder: Path, defaults: Options) -> Item:
+def _item(line: bytes, name: str, folder: Path, defaults: SpeechOptions) -> Item:
     given = json.loads(line)
     if not isinstance(given, dict):
         raise ValueError("want a JSON object")
@@ -87,7 +87,7 @@ def _read(given: dict[str, Any], folder: Path) -> dict[str, Any]:
     return given if recording is None else {**given, "reference_audio": (folder / recording).read_bytes()}
 
 
-def _digest(text: str, options: Options) -> str:
+def _digest(text: str, options: SpeechOptions) -> str:
     """20 hexadecimal digits that change with anything that is asked for."""
-    asked = json.dumps([text, options.body()], sort_keys=True, ensure_ascii=False)
+    asked = json.dumps([text, options.to_json()], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()[:20]

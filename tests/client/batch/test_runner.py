@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from glmtts_client import Cluster, Options
-from glmtts_client.batch import run_batch
-from glmtts_client.items import read_items
+from glmtts_client import Cluster, SpeechOptions
+from glmtts_client.batch.items import read_items
+from glmtts_client.batch.runner import run_batch
 
-from tests.client.conftest import HERD, kill
+from tests.client.conftest import CLUSTER_SERVICE, kill
 from tests.helpers.consul import ROOT, Agent, eventually
 from tests.helpers.server import Server
 
@@ -34,7 +34,16 @@ def source(tmp_path: Path) -> Path:
 
 
 def command(agent: Agent, *arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "glmtts_client", "--consul", agent.address, "--service", HERD, *map(str, arguments)]
+    return [
+        sys.executable,
+        "-m",
+        "glmtts_client",
+        "--consul",
+        agent.address,
+        "--service",
+        CLUSTER_SERVICE,
+        *map(str, arguments),
+    ]
 
 
 def begin(agent: Agent, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -60,25 +69,25 @@ def undisturbed(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     folder = tmp_path_factory.mktemp("undisturbed")
     with Server("fake:", voices=voices) as server, Cluster(urls=[server.url]) as cluster:
         for n in range(COUNT):
-            audio = cluster.synthesize(f"This is the item with number {n}.", Options(seed=n)).audio
+            audio = cluster.synthesize(f"This is the item with number {n}.", SpeechOptions(seed=n)).audio
             (folder / f"item-{n}.wav").write_bytes(audio)
     return sums(folder)
 
 
 def test_a_batch_survives_the_death_of_a_node(
-    agent: Agent, herd: list[Server], source: Path, tmp_path: Path, undisturbed: dict[str, str]
+    agent: Agent, cluster_nodes: list[Server], source: Path, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
     """SIGKILL in mid-batch: nothing lost, nothing made twice, and each file is what it would have been."""
     out = tmp_path / "out"
     process = begin(agent, source, out, "--jobs", "6")
     eventually(lambda: len(results(out)) >= 6, within=60)
-    kill(herd[0])
+    kill(cluster_nodes[0])
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert f"{COUNT} made, 0 finished before, 0 failed" in errors
     noted = results(out)
     assert Counter(line["id"] for line in noted) == Counter(f"item-{n}" for n in range(COUNT))
-    assert all(line["error"] is None and line["seconds"] > 2 and line["rtf"] > 0 for line in noted)
+    assert all(line["error"] is None and line["audio_seconds"] > 2 and line["rtf"] > 0 for line in noted)
     assert max(line["attempts"] for line in noted) > 1
     assert len({line["node"] for line in noted}) == 3
     assert sums(out) == undisturbed
@@ -87,7 +96,7 @@ def test_a_batch_survives_the_death_of_a_node(
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_batch_that_dies_goes_on_where_it_was(
     agent: Agent,
-    herd: list[Server],
+    cluster_nodes: list[Server],
     source: Path,
     tmp_path: Path,
     undisturbed: dict[str, str],
@@ -113,7 +122,7 @@ def test_a_batch_that_dies_goes_on_where_it_was(
     assert [file.name for file in out.iterdir() if file.suffix == ".part"] == []
 
 
-def test_what_fails_is_noted_and_the_rest_is_made(agent: Agent, herd: list[Server], tmp_path: Path) -> None:
+def test_what_fails_is_noted_and_the_rest_is_made(agent: Agent, cluster_nodes: list[Server], tmp_path: Path) -> None:
     """Exit code 1 while any item fails; corrected and started again, only that one is made."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out"
     good = '{"id": "good", "text": "Hello."}\n'
@@ -136,7 +145,7 @@ def test_a_batch_waits_for_a_node(agent: Agent, start: Any, tmp_path: Path) -> N
     """Begun before there is one, it is done when there is."""
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "Hello."}\n')
-    with Cluster(agent.address, cache=0.0) as cluster:
+    with Cluster(agent.address, cache_seconds=0.0) as cluster:
         assert cluster.nodes() == []
         started = []
 
@@ -145,6 +154,6 @@ def test_a_batch_waits_for_a_node(agent: Agent, start: Any, tmp_path: Path) -> N
             yield from read_items(source)
             started.extend(start("fake:"))
 
-        tally = run_batch(cluster, first_item(), tmp_path / "out", jobs=2)
+        summary = run_batch(cluster, first_item(), tmp_path / "out", jobs=2)
     assert started
-    assert (tally.made, tally.failed) == (1, 0)
+    assert (summary.done, summary.failed) == (1, 0)

@@ -9,12 +9,12 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from glmtts_client.items import Item
-from glmtts_client.results import Results
-from glmtts_client.speech import Options
+from glmtts_client.batch.items import Item
+from glmtts_client.batch.output_folder import OutputFolder
+from glmtts_client.speech import SpeechOptions
 
-ITEM = Item("a", "Hello.", Options(), "d1")
-CHANGED = Item("a", "Hello!", Options(), "d2")
+ITEM = Item("a", "Hello.", SpeechOptions(), "d1")
+CHANGED = Item("a", "Hello!", SpeechOptions(), "d2")
 
 
 class DiedError(BaseException):
@@ -35,15 +35,15 @@ def files(folder: Path) -> set[str]:
 
 def test_a_finished_item_is_known_as_such(tmp_path: Path) -> None:
     """While it is the same item and its file is there."""
-    with Results(tmp_path / "new") as results:
-        assert not results.finished(ITEM)
-        results.keep(ITEM, b"sound", {"seconds": 1.0})
-        assert results.finished(ITEM)
-        assert not results.finished(CHANGED)
-    with Results(tmp_path / "new") as results:
-        assert results.finished(ITEM)
+    with OutputFolder(tmp_path / "new") as results:
+        assert not results.is_finished(ITEM)
+        results.save(ITEM, b"sound", {"seconds": 1.0})
+        assert results.is_finished(ITEM)
+        assert not results.is_finished(CHANGED)
+    with OutputFolder(tmp_path / "new") as results:
+        assert results.is_finished(ITEM)
         (tmp_path / "new" / "a.wav").unlink()
-        assert not results.finished(ITEM)
+        assert not results.is_finished(ITEM)
     assert lines(tmp_path / "new") == [
         {"id": "a", "file": "a.wav", "digest": "d1", "seconds": 1.0, "error": None},
     ]
@@ -51,39 +51,39 @@ def test_a_finished_item_is_known_as_such(tmp_path: Path) -> None:
 
 def test_a_failed_item_is_tried_again(tmp_path: Path) -> None:
     """The last line about it counts."""
-    with Results(tmp_path) as results:
-        results.keep(ITEM, b"sound", {})
-        results.fail("a", "gone")
-        assert not results.finished(ITEM)
-    with Results(tmp_path) as results:
-        assert not results.finished(ITEM)
-        results.keep(ITEM, b"sound", {})
-    with Results(tmp_path) as results:
-        assert results.finished(ITEM)
+    with OutputFolder(tmp_path) as results:
+        results.save(ITEM, b"sound", {})
+        results.record_failure("a", "gone")
+        assert not results.is_finished(ITEM)
+    with OutputFolder(tmp_path) as results:
+        assert not results.is_finished(ITEM)
+        results.save(ITEM, b"sound", {})
+    with OutputFolder(tmp_path) as results:
+        assert results.is_finished(ITEM)
 
 
 def test_death_while_the_file_is_written_leaves_nothing(tmp_path: Path) -> None:
     """Not even beside an older version of the item, which stays."""
-    with Results(tmp_path) as results:
-        results.keep(ITEM, b"old", {})
-        with patch.object(Results, "_note", die), pytest.raises(DiedError):
-            results.keep(CHANGED, b"new", {})
+    with OutputFolder(tmp_path) as results:
+        results.save(ITEM, b"old", {})
+        with patch.object(OutputFolder, "_note", die), pytest.raises(DiedError):
+            results.save(CHANGED, b"new", {})
     assert len(files(tmp_path)) == 2
-    with Results(tmp_path) as results:
-        assert results.finished(ITEM)
-        assert not results.finished(CHANGED)
+    with OutputFolder(tmp_path) as results:
+        assert results.is_finished(ITEM)
+        assert not results.is_finished(CHANGED)
     assert files(tmp_path) == {"a.wav"}
     assert (tmp_path / "a.wav").read_bytes() == b"old"
 
 
 def test_death_before_the_file_is_in_its_place_loses_nothing(tmp_path: Path) -> None:
     """What was noted is completed at the next start, also over an older version."""
-    with Results(tmp_path) as results:
-        results.keep(ITEM, b"old", {})
+    with OutputFolder(tmp_path) as results:
+        results.save(ITEM, b"old", {})
         with patch.object(Path, "replace", die), pytest.raises(DiedError):
-            results.keep(CHANGED, b"new", {})
-    with Results(tmp_path) as results:
-        assert results.finished(CHANGED)
+            results.save(CHANGED, b"new", {})
+    with OutputFolder(tmp_path) as results:
+        assert results.is_finished(CHANGED)
     assert files(tmp_path) == {"a.wav"}
     assert (tmp_path / "a.wav").read_bytes() == b"new"
 
@@ -91,21 +91,21 @@ def test_death_before_the_file_is_in_its_place_loses_nothing(tmp_path: Path) -> 
 @pytest.mark.parametrize("cut", [1, 10])
 def test_a_torn_line_is_cut_off(tmp_path: Path, cut: int) -> None:
     """Its item was not finished; what is noted after it is whole."""
-    with Results(tmp_path) as results:
-        results.keep(Item("b", "", Options(), "d"), b"sound", {})
-        results.keep(ITEM, b"sound", {})
+    with OutputFolder(tmp_path) as results:
+        results.save(Item("b", "", SpeechOptions(), "d"), b"sound", {})
+        results.save(ITEM, b"sound", {})
     log = tmp_path / "results.jsonl"
     os.truncate(log, log.stat().st_size - cut)
-    with Results(tmp_path) as results:
-        assert results.finished(Item("b", "", Options(), "d"))
-        assert not results.finished(ITEM)
-        results.keep(ITEM, b"sound", {})
+    with OutputFolder(tmp_path) as results:
+        assert results.is_finished(Item("b", "", SpeechOptions(), "d"))
+        assert not results.is_finished(ITEM)
+        results.save(ITEM, b"sound", {})
     assert [line["id"] for line in lines(tmp_path)] == ["b", "a"]
 
 
 def test_two_batches_never_share_a_folder(tmp_path: Path) -> None:
     """The second one is told so, and can go on when the first has ended."""
-    with Results(tmp_path), pytest.raises(BlockingIOError, match="another batch"), Results(tmp_path):
+    with OutputFolder(tmp_path), pytest.raises(BlockingIOError, match="another batch"), OutputFolder(tmp_path):
         pass
-    with Results(tmp_path):
+    with OutputFolder(tmp_path):
         pass

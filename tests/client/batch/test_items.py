@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from glmtts_client.items import Item, ItemError, read_items
-from glmtts_client.speech import PLAIN, Options
+from glmtts_client.batch.items import Item, ItemError, read_items
+from glmtts_client.speech import DEFAULT_OPTIONS, SpeechOptions
 
 
-def read(folder: Path, *lines: Any, defaults: Options = PLAIN) -> list[Item | ItemError]:
+def read(folder: Path, *lines: Any, defaults: SpeechOptions = DEFAULT_OPTIONS) -> list[Item | ItemError]:
     file = folder / "in.jsonl"
     file.write_bytes(b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines))
     return list(read_items(file, defaults))
@@ -25,14 +25,14 @@ def test_a_line_is_an_item(tmp_path: Path) -> None:
         {"id": "a.1", "text": "Hi.", "voice": "anna", "format": "flac"},
         b"",
         {"text": "Ho.", "reference_audio": "me.wav"},
-        defaults=Options(voice="default", speed=1.5),
+        defaults=SpeechOptions(voice="default", speed=1.5),
     )
     first, second = items
     assert isinstance(first, Item)
     assert isinstance(second, Item)
-    assert (first.name, first.file, first.text) == ("a.1", "a.1.flac", "Hi.")
-    assert first.options == Options(voice="anna", speed=1.5, format="flac")
-    assert (second.file, second.options.reference_audio, second.options.voice) == ("00003.wav", b"RIFF", "default")
+    assert (first.name, first.file_name, first.text) == ("a.1", "a.1.flac", "Hi.")
+    assert first.options == SpeechOptions(voice="anna", speed=1.5, format="flac")
+    assert (second.file_name, second.options.reference_audio, second.options.voice) == ("00003.wav", b"RIFF", "default")
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,17 @@ from typing import Protocol
 
 from glmtts_client.cluster import Cluster
 from glmtts_client.errors import ClientError
-from glmtts_client.speech import Options
+from glmtts_client.speech import SpeechOptions
 
 
-class Sink(Protocol):
+class AudioSink(Protocol):
     """Takes samples, signed 16 bit."""
 
     def write(self, samples: bytes, /) -> object: ...
 
 
 def say(
-    cluster: Cluster, text: str, options: Options, *, output: Path | None, play: bool, traceparent: str | None
+    cluster: Cluster, text: str, options: SpeechOptions, *, output: Path | None, play: bool, traceparent: str | None
 ) -> str:
     """Speaks `text` into `output`, aloud, or both; gives one line about it. The file appears when it is whole."""
     kind = output.suffix[1:].lower() if output is not None else "wav"
@@ -32,28 +32,29 @@ def say(
         with _replacing(output) as part:
             part.write_bytes(speech.audio)
         return (
-            f"{speech.seconds:.2f} s of speech in {speech.elapsed:.2f} s (RTF {speech.rtf:.2f}) from {speech.node}, "
+            f"{speech.audio_seconds:.2f} s of speech in {speech.elapsed_seconds:.2f} s (RTF {speech.rtf:.2f}) "
+            f"from {speech.node}, "
             f"seed {speech.seed}, {speech.attempts} {'try' if speech.attempts == 1 else 'tries'}"
         )
     return _aloud(cluster, text, options, output, traceparent)
 
 
-def _aloud(cluster: Cluster, text: str, options: Options, output: Path | None, traceparent: str | None) -> str:
+def _aloud(cluster: Cluster, text: str, options: SpeechOptions, output: Path | None, traceparent: str | None) -> str:
     with ExitStack() as held:
         stream = held.enter_context(cluster.stream(text, options, traceparent=traceparent))
-        sinks = [held.enter_context(_loudspeaker(stream.sample_rate))]
+        sinks = [held.enter_context(_audio_device(stream.sample_rate))]
         if output is not None:
             sinks.append(held.enter_context(_file(output, stream.sample_rate)))
         for samples in stream:
             for sink in sinks:
                 sink.write(samples)
-        seconds = sum(segment.seconds for segment in stream.segments)
+        seconds = sum(segment.audio_seconds for segment in stream.segments)
         nodes = sorted({node for segment in stream.segments for node in segment.nodes})
         return f"{seconds:.2f} s of speech from {', '.join(nodes)}, seed {stream.seed}"
 
 
 @contextmanager
-def _loudspeaker(rate: int) -> Iterator[Sink]:
+def _audio_device(rate: int) -> Iterator[AudioSink]:
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: it is there, but PortAudio is not
@@ -69,7 +70,7 @@ def _loudspeaker(rate: int) -> Iterator[Sink]:
 
 
 @contextmanager
-def _file(path: Path, rate: int) -> Iterator[Sink]:
+def _file(path: Path, rate: int) -> Iterator[AudioSink]:
     with _replacing(path) as part, part.open("wb") as file:
         if path.suffix == ".pcm":
             yield file

@@ -1,0 +1,1 @@
+"""Batches of utterances: from JSON lines to a folder of audio files."""
