@@ -139,9 +139,25 @@ class GenerationConfig:
     max_prompt_nll: float | None = None
     max_prompt_end_nll: float | None = None
 
+    @property
+    def stated_limits(self) -> dict[str, Any]:
+        """How texts are cut, how many segments prompt the next one, which prompts are taken; limits that are off left
+        out."""
+        names = (
+            "segment_by",
+            "max_segment_weight",
+            "history_segments",
+            "max_prompt_seconds",
+            "min_tokens",
+            "extra_tokens",
+        )
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
     def __post_init__(self) -> None:
         if self.segment_by not in ("punctuation", "sentence"):
-            raise CheckpointError(f'generation.segment_by: expected "punctuation" or "sentence", got {self.segment_by!r}')
+            raise CheckpointError(
+                f'generation.segment_by: expected "punctuation" or "sentence", got {self.segment_by!r}'
+            )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from glmtts.dsp.audio import Wave
 from glmtts.models.llm.history import SpokenSegment
@@ -101,6 +101,8 @@ class EngineInfo:
     features: tuple[str, ...]
     device: str
     max_streams: int
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """What the checkpoint says that it was trained for: see `GenerationConfig.stated_limits`."""
 
 
 class Engine(Protocol):

@@ -21,6 +21,7 @@ from glmtts.models.encoders.speech_tokenizer import WhisperVQ
 from glmtts.voice.prompt_check import PromptCheck
 from glmtts.voice.reference_audio import load_recording
 
+
 @dataclass(frozen=True, eq=False)
 class Voice:
     """One recording as conditioning, on the CPU. Two voices are told apart by `digest`, not by `==`.

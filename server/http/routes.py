@@ -71,6 +71,7 @@ def _info(services: Services) -> dict[str, Any]:
         "sample_rates": info.sample_rates,
         "features": info.features,
         "device": info.device,
+        "generation": info.generation,
         "formats": encoding.FORMATS,
         "resampled_rates": encoding.SAMPLE_RATES,
         "voices": [voice.name for voice in services.voices.all()],

@@ -76,7 +76,7 @@ def _job(services: Services, engine: Engine, asked: SpeechRequest, recording: by
     with g.record.timed("voice"):
         voice = _voice(services, engine, asked, recording)
     g.record.characters, g.record.segments = len(asked.text), len(segments)
-    g.record.prompted = voice.prompted
+    g.record.prompted, g.record.history = voice.prompted, asked.history
     return Job(
         segments=segments,
         voice=voice,

@@ -41,7 +41,14 @@ class BatchEngine:
         self._frontend = model.frontend
         info, gpu = model.info, model.device.type == "cuda"
         self.info = EngineInfo(
-            info.name, info.version, info.languages, model.sample_rates, FEATURES, str(model.device), options.slots
+            info.name,
+            info.version,
+            info.languages,
+            model.sample_rates,
+            FEATURES,
+            str(model.device),
+            options.slots,
+            model.generation.stated_limits,
         )
         sound = options.sound or (GPU_SOUND if gpu else CPU_SOUND)
         threads = options.threads or (GPU_THREADS if gpu else CPU_THREADS)

@@ -17,7 +17,7 @@ from glmtts.models.llm.prompt import SpecialIds, prompt_layout
 
 
 class PromptScore(NamedTuple):
-    """Surprise of the model in nats: `nll`, mean of the recording's tokens; `end_nll`, of an end behind the last one."""
+    """−log p in nats: `nll` is the mean of the recording's tokens, `end_nll` that of an end behind the last one."""
 
     nll: float
     end_nll: float

@@ -20,7 +20,7 @@ from glmtts.checkpoint.loader import Model, load, pick_device
 from glmtts.checkpoint.model_info import fingerprint
 from glmtts.config import GenerationConfig, HiFTConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.llm.prompt_score import prompt_nll
+from glmtts.models.llm.prompt_score import score_prompt
 from tests.helpers.tiny_checkpoint import CODES, DIT, write_tiny_checkpoint
 
 
@@ -94,16 +94,18 @@ def test_what_the_files_say_is_in_the_model(model: Model) -> None:
     assert model.frontend.segments("hello", phoneme=True)[0].ids != model.frontend.segments("hello")[0].ids
 
 
-def test_a_checkpoint_may_be_choosy_about_prompts(own: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """`max_prompt_nll` decides, by what the model makes of the tokens; without it every recording is followed."""
-    text, speech = (3, 4, 5), [1, 2, 3, 4]
+def test_a_checkpoint_may_be_choosy_about_prompts(own: Path) -> None:
+    """Its limits decide, by what the model makes of the tokens; without them every recording prompts it."""
+    transcript, speech = "hello", [1, 2, 3, 4]
     model = load(own, device="cpu")
-    assert model.voice_maker.follows(text, speech)
-    nats = prompt_nll(model.llm, model.special, text, speech)
-    for limit, followed in ((nats + 0.1, True), (nats - 0.1, False)):
-        generation = replace(model.generation, max_prompt_nll=limit)
-        assert replace(model, generation=generation).voice_maker.follows(text, speech) is followed
-    assert f"{nats:.1f} nats" in caplog.text
+    form = model.voice_maker.check(transcript, speech, [])
+    assert (form.tokens, form.text) == (4, model.frontend.prompt_ids(transcript))
+    nll, end_nll = score_prompt(model.llm, model.special, form.text, speech)
+    for name, value in (("max_prompt_nll", nll), ("max_prompt_end_nll", end_nll)):
+        for limit, prompts in ((value + 0.1, True), (value - 0.1, False)):
+            generation = replace(model.generation, **{name: limit})
+            check = replace(model, generation=generation).voice_maker.check
+            assert bool(check(transcript, speech, []).text) is prompts
 
 
 @pytest.mark.parametrize("variant", ["sharded", "bare_flow", "own_flow_config", "onnx"])
