@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from glmtts.checkpoint.loader import Model, load
     from glmtts.dsp.audio import Wave, to_int16
     from glmtts.engine.api import Engine, EngineInfo, Handle, Job, Report
-    from glmtts.engine.runtime.offline import Speech, synthesize
+    from glmtts.engine.runtime.offline import SynthesisResult, synthesize
     from glmtts.errors import (
         AudioDecodeError,
         AudioError,
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     )
     from glmtts.text.frontend import Segment
     from glmtts.text.replacements import read_replacements
-    from glmtts.voice.voice import Voice, voice_digest
+    from glmtts.voice.digest import voice_digest
+    from glmtts.voice.voice import Voice
 
 __all__ = [
     "AudioDecodeError",
@@ -49,7 +50,7 @@ __all__ = [
     "QueueTimeoutError",
     "Report",
     "Segment",
-    "Speech",
+    "SynthesisResult",
     "TextError",
     "UnsupportedError",
     "Voice",
@@ -68,12 +69,12 @@ _HOMES = {
     "Model": "glmtts.checkpoint.loader",
     "load": "glmtts.checkpoint.loader",
     **dict.fromkeys(("Engine", "EngineInfo", "Handle", "Job", "Report"), "glmtts.engine.api"),
-    "Speech": "glmtts.engine.runtime.offline",
+    "SynthesisResult": "glmtts.engine.runtime.offline",
     "synthesize": "glmtts.engine.runtime.offline",
     "Segment": "glmtts.text.frontend",
     "read_replacements": "glmtts.text.replacements",
     "Voice": "glmtts.voice.voice",
-    "voice_digest": "glmtts.voice.voice",
+    "voice_digest": "glmtts.voice.digest",
 }
 
 

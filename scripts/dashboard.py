@@ -1,7 +1,7 @@
-"""Writes deploy/grafana/dashboards/glmtts.json: what there is to see of a herd, as four rows of panels.
+"""Writes the Grafana dashboard deploy/grafana/dashboards/glmtts.json: four rows of panels on a cluster.
 
-The JSON is what Grafana takes; this is what a person reads and changes. `python -m scripts.dashboard` writes it anew.
-In a query `@` stands for the labels that the dashboard's variables choose.
+Edit this file instead of the JSON, and run `python -m scripts.dashboard`. In a query, `@` stands for the labels that
+the dashboard's variables select.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ FILE = Path(__file__).resolve().parents[1] / "deploy" / "grafana" / "dashboards"
 CHOSEN = 'datacenter=~"$datacenter", region=~"$region"'
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 WIDTH, HEIGHT = 8, 7
-"""Of a panel, in Grafana's grid of 24 columns."""
+"""Size of a panel, in Grafana's grid of 24 columns."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture. `queries` are PromQL by legend; `unit` is Grafana's name of it; `note` says how to read it."""
+    """One panel. `queries`: PromQL by legend. `unit`: as Grafana names it. `note`: a description. `kind`: its type."""
 
     title: str
     unit: str
@@ -44,24 +44,24 @@ def rate(counter: str, *by: str) -> str:
 
 
 OVERVIEW = [
-    Panel("Nodes that speak", "short", {"{{datacenter}} {{region}}": "glmtts:nodes_passing:sum{@}"}, kind="stat"),
+    Panel("Passing nodes", "short", {"{{datacenter}} {{region}}": "glmtts:nodes_passing:sum{@}"}, kind="stat"),
     Panel("Nodes lost in 15 minutes", "short", {"{{datacenter}} {{region}}": "glmtts:nodes_lost{@}"}, kind="stat"),
     Panel("Alerts", "short", {"{{alertname}}": 'sum by (alertname) (ALERTS{alertstate="firing"})'}, kind="stat"),
     Panel("Requests", "reqps", {"{{route}} {{status}}": rate("glmtts_requests_total", "route", "status")}),
     Panel(
-        "Sound made",
+        "Audio generated",
         "short",
         {"{{datacenter}} {{region}}": rate("glmtts_audio_seconds_total", "datacenter", "region")},
-        "Seconds of sound a second: as many listeners at real time are being served.",
+        "Seconds of audio per second: the number of real-time listeners that are being served.",
     ),
-    Panel("Characters", "short", {"a second": rate("glmtts_characters_total")}),
+    Panel("Characters", "short", {"per second": rate("glmtts_characters_total")}),
     Panel(
-        "Faults and refusals",
+        "Errors and rejections",
         "percentunit",
-        {"faults {{region}}": "glmtts:errors:ratio{@}", "refused {{region}}": "glmtts:rejections:ratio{@}"},
+        {"errors {{region}}": "glmtts:errors:ratio{@}", "rejected {{region}}": "glmtts:rejections:ratio{@}"},
         "Of all speech requests.",
     ),
-    Panel("Refused, by reason", "reqps", {"{{reason}}": rate("glmtts_rejections_total", "reason")}),
+    Panel("Rejections by reason", "reqps", {"{{reason}}": rate("glmtts_rejections_total", "reason")}),
     Panel(
         "Requests through discovery",
         "reqps",
@@ -76,42 +76,42 @@ LATENCY = [
         {f"p{100 * share:g}": quantile(share, "glmtts_first_audio_seconds") for share in (0.5, 0.95, 0.99)},
     ),
     Panel(
-        "Wait in line",
+        "Time in queue",
         "s",
         {f"p{100 * share:g}": quantile(share, "glmtts_queue_seconds") for share in (0.5, 0.95, 0.99)},
     ),
     Panel(
-        "Seconds of work a second of sound (RTF)",
+        "Real-time factor (RTF)",
         "short",
         {f"p{100 * share:g}": quantile(share, "glmtts_real_time_factor") for share in (0.5, 0.95)},
-        "Over 1, a listener at real time runs dry.",
+        "Seconds of work per second of audio. Above 1, a real-time listener's playback underruns.",
     ),
-    Panel("Streams that stutter", "percentunit", {"{{datacenter}} {{region}}": "glmtts:underrun:ratio{@}"}),
+    Panel("Streams with underruns", "percentunit", {"{{datacenter}} {{region}}": "glmtts:underrun:ratio{@}"}),
     Panel(
-        "Silence within a stream",
+        "Underrun of a stream",
         "s",
         {f"p{100 * share:g}": quantile(share, "glmtts_underrun_seconds") for share in (0.95, 0.99)},
     ),
-    Panel("Stages, p95 of a request", "s", {"{{stage}}": quantile(0.95, "glmtts_stage_seconds", "stage")}),
+    Panel("Time in each stage, p95 of requests", "s", {"{{stage}}": quantile(0.95, "glmtts_stage_seconds", "stage")}),
     Panel("Time to first audio by node, p95", "s", {"{{node}}": quantile(0.95, "glmtts_first_audio_seconds", "node")}),
-    Panel("Wait in line by region, p95", "s", {"{{datacenter}} {{region}}": "glmtts:queue_seconds:p95{@}"}),
-    Panel("First audio by region, p95", "s", {"{{datacenter}} {{region}}": "glmtts:first_audio_seconds:p95{@}"}),
+    Panel("Time in queue by region, p95", "s", {"{{datacenter}} {{region}}": "glmtts:queue_seconds:p95{@}"}),
+    Panel(
+        "Time to first audio by region, p95", "s", {"{{datacenter}} {{region}}": "glmtts:first_audio_seconds:p95{@}"}
+    ),
 ]
 
 ENGINE = [
-    Panel("Rows in a decode step", "short", {"{{node}}": mean("glmtts_decode_step_rows")}, "How well the batch fills."),
+    Panel("Batch size of decode steps", "short", {"{{node}}": mean("glmtts_decode_step_rows")}),
     Panel(
-        "Decode step",
+        "Time of a decode step",
         "s",
         {
             f"p{100 * share:g} {{{{node}}}}": quantile(share, "glmtts_decode_step_seconds", "node")
             for share in (0.5, 0.95)
         },
     ),
-    Panel(
-        "KV slots", "short", {"taken {{node}}": "glmtts_kv_slots_used{@}", "there are {{node}}": "glmtts_kv_slots{@}"}
-    ),
-    Panel("Rows in a step of the flow", "short", {"{{node}}": mean("glmtts_flow_step_rows")}),
+    Panel("KV slots", "short", {"used {{node}}": "glmtts_kv_slots_used{@}", "total {{node}}": "glmtts_kv_slots{@}"}),
+    Panel("Batch size of flow steps", "short", {"{{node}}": mean("glmtts_flow_step_rows")}),
     Panel(
         "Real-time ratio",
         "short",
@@ -127,7 +127,7 @@ ENGINE = [
         },
     ),
     Panel(
-        "Faults of the engine",
+        "Engine errors",
         "short",
         {
             "batches retried {{node}}": "increase(glmtts_batch_retries_total{@}[5m])",
@@ -137,33 +137,31 @@ ENGINE = [
     Panel(
         "Jobs",
         "short",
-        {"inside {{node}}": "glmtts_in_flight{@}", "in line {{node}}": "glmtts_queued{@}"},
-        "Inside counts those in line too.",
+        {"in flight {{node}}": "glmtts_in_flight{@}", "queued {{node}}": "glmtts_queued{@}"},
+        "Jobs in flight include the queued ones.",
     ),
     Panel(
         "Backlog",
         "s",
         {"{{node}}": "glmtts_backlog_seconds{@}"},
-        "Seconds of audio still to be made; autoscalers use it.",
+        "Seconds of audio still to be generated; autoscalers use it.",
     ),
-    Panel(
-        "Age of the last step", "s", {"{{node}}": "glmtts_engine_step_age_seconds{@}"}, "20 s make a node not ready."
-    ),
-    Panel("Speech tokens", "short", {"{{node}} a second": rate("glmtts_speech_tokens_total", "node")}),
+    Panel("Time since the last step", "s", {"{{node}}": "glmtts_engine_step_age_seconds{@}"}, "Not ready above 20 s."),
+    Panel("Speech tokens", "short", {"{{node}} per second": rate("glmtts_speech_tokens_total", "node")}),
     Panel(
         "Finished, by reason", "reqps", {"{{reason}}": rate("glmtts_finished_total", "reason")}, "length is an anomaly."
     ),
     Panel(
-        "Cancelled, broken off, cut",
+        "Cancelled, interrupted, dropped",
         "reqps",
         {
             "{{reason}}": rate("glmtts_cancellations_total", "reason"),
-            "broken off": rate("glmtts_broken_streams_total"),
-            "cut by a drain": rate("glmtts_drain_cut_requests_total"),
+            "interrupted": rate("glmtts_broken_streams_total"),
+            "dropped by a drain": rate("glmtts_drain_cut_requests_total"),
         },
     ),
     Panel(
-        "Voices prepared before",
+        "Voice cache hit ratio",
         "percentunit",
         {
             "{{node}}": 'sum by (node) (rate(glmtts_voice_cache_requests_total{@, result="hit"}[5m])) / '
@@ -171,7 +169,7 @@ ENGINE = [
         },
     ),
     Panel(
-        "Memory of prepared voices",
+        "Voice cache",
         "bytes",
         {"{{node}}": "glmtts_voice_cache_bytes{@}", "number {{node}}": "glmtts_voice_cache_voices{@}"},
     ),
@@ -183,14 +181,14 @@ ENGINE = [
             "reserved by the engine {{node}}": "glmtts_engine_reserved_bytes{@}",
         },
     ),
-    Panel("GPU at work", "percentunit", {"{{node}}": "glmtts_device_busy_ratio{@}"}, "Nothing for CPUs."),
+    Panel("GPU utilisation", "percentunit", {"{{node}}": "glmtts_device_busy_ratio{@}"}, "Empty on a CPU."),
 ]
 
 NODES = [
-    Panel("Nodes", "short", {"": "up{job=\"glmtts\", @}"}, "1 answers; consul_health is what callers go by.", "table"),
+    Panel("Nodes", "short", {"": "up{job=\"glmtts\", @}"}, "1: it answers. Clients follow consul_health.", "table"),
     Panel("Builds", "short", {"": "glmtts_build_info{@}"}, kind="table"),
     Panel("Ready", "short", {"{{node}}": "glmtts_ready{@}"}),
-    Panel("State of discovery", "short", {"{{state}} {{node}}": "glmtts_consul_state{@} == 1"}),
+    Panel("Registration state", "short", {"{{state}} {{node}}": "glmtts_consul_state{@} == 1"}),
     Panel(
         "Consul", "short", {"{{event}} {{node}}": 'increase(glmtts_consul_events_total{@, event!="heartbeats"}[5m])'}
     ),
@@ -203,7 +201,7 @@ NODES = [
             "failed queries {{node}}": "glmtts_shared_config_failures{@}",
         },
     ),
-    Panel("Seconds until warm", "s", {"{{node}}": "glmtts_load_seconds{@}"}),
+    Panel("Time to load and warm up", "s", {"{{node}}": "glmtts_load_seconds{@}"}),
     Panel("CPU", "short", {"{{node}} cores": 'rate(process_cpu_seconds_total{job="glmtts", @}[5m])'}),
     Panel("Memory of the process", "bytes", {"{{node}}": 'process_resident_memory_bytes{job="glmtts", @}'}),
     Panel("Open files", "short", {"{{node}}": 'process_open_fds{job="glmtts", @}'}),
@@ -214,7 +212,7 @@ ROWS = {"Overview": OVERVIEW, "Latency": LATENCY, "Engine": ENGINE, "Nodes": NOD
 
 
 def dashboard() -> dict[str, Any]:
-    """The whole, as Grafana wants it."""
+    """The dashboard in Grafana's format."""
     return {
         "uid": "glmtts",
         "title": "GLM-TTS",
@@ -241,7 +239,7 @@ def _variable(label: str) -> dict[str, Any]:
         "refresh": 2,
         "multi": True,
         "includeAll": True,
-        # Matches nodes without the label as well.
+        # Also matches nodes without the label.
         "allValue": ".*",
         "current": {"text": "All", "value": "$__all"},
     }
@@ -262,14 +260,14 @@ def _panels() -> Iterator[dict[str, Any]]:
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
-    at_once = panel.kind == "table"
+    instant = panel.kind == "table"
     targets = [
         {
             "refId": chr(ord("A") + index),
             "datasource": SOURCE,
             "expr": query.replace("@", CHOSEN),
             "legendFormat": legend,
-            **({"instant": True, "format": "table"} if at_once else {}),
+            **({"instant": True, "format": "table"} if instant else {}),
         }
         for index, (legend, query) in enumerate(panel.queries.items())
     ]
@@ -288,7 +286,7 @@ def main() -> None:
 
 
 def text() -> str:
-    """The file's content."""
+    """Content of the JSON file."""
     return json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n"
 
 

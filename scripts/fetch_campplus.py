@@ -1,4 +1,4 @@
-"""Fetches the CAM++ weights that the parity tests compare with, and prints their path.
+"""Downloads the CAM++ weights for the parity tests and prints their path.
 
 export GLMTTS_CAMPPLUS=$(python -m scripts.fetch_campplus)
 """
@@ -11,7 +11,7 @@ from scripts.nano import pretrained
 
 
 def main() -> None:
-    """Into `.tools/`, checked by sha256."""
+    """Downloads to `.tools/` and checks the sha256."""
     print(pretrained.campplus(Path(".tools")).resolve())
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A real Consul agent for the tests and the cluster on a laptop, at .tools/consul: the one on PATH, else 1.8.7.
+# Puts Consul at .tools/consul, for the tests and for scripts/cluster.py: a link to the one on PATH, or version 1.8.7.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,5 +13,5 @@ if found=$(command -v consul); then ln -sfn "$found" "$dest"; "$dest" version | 
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 scripts/unpack_debian11.sh consul "$sum" "$work/tree"
 install -m 755 "$work/tree/usr/bin/consul" "$dest.new"
-mv "$dest.new" "$dest" # in one step: two test runs at once never see half a binary
+mv "$dest.new" "$dest" # atomic: a concurrent test run never sees half a binary
 "$dest" version | sed -n 1p

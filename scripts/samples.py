@@ -1,8 +1,8 @@
-"""Writes the sound samples of the documentation: stored and cloned voices, both languages, and the two mixed.
+"""Writes the documentation's audio samples: stored and cloned voices, both languages, and a mixed text.
 
-    python -m scripts.samples --prompts nano-work/clones --to docs/samples
+    python -m scripts.samples --prompts nano-work/eval_prompts --to docs/samples
 
-The cloned ones need recordings in the layout of stored voices (`python -m scripts.nano.eval_prompts`).
+The cloned voices need recordings in the layout of stored voices (`python -m scripts.nano.eval_prompts`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scripts.evaluate import prompts_of
 
 
 class Sample(NamedTuple):
-    """A text in a voice, which is a stored one or that of a recording."""
+    """A text, and the name of a stored voice or of an evaluation prompt."""
 
     voice: str
     text: str
@@ -36,7 +36,7 @@ SAMPLES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
-    parser.add_argument("--prompts", type=Path, default=Path("nano-work/clones"))
+    parser.add_argument("--prompts", type=Path, default=Path("nano-work/eval_prompts"))
     parser.add_argument("--to", type=Path, default=Path("docs/samples"))
     args = parser.parse_args()
     model = glmtts.load(args.checkpoint)

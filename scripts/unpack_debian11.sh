@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# unpack_debian11.sh PACKAGE SHA256 FOLDER: unpacks one pinned amd64 package of Debian 11 into a new folder, installing
-# nothing. Asks the mirror that this machine's apt is configured for. Debian 11 is the last one whose Prometheus knows
-# Consul, and that has a Consul.
+# unpack_debian11.sh PACKAGE SHA256 FOLDER: downloads a pinned amd64 package of Debian 11 from the mirror that apt is
+# configured for, and unpacks it into a new folder, without installing it. Debian 11 is the last release with a Consul,
+# and with a Prometheus that supports Consul service discovery.
 set -euo pipefail
 
 package=$1 sum=$2 folder=$3
@@ -9,14 +9,14 @@ fail() { echo "unpack_debian11: $*; install $package yourself and put it on PATH
 
 command -v apt-get >/dev/null || fail "no apt-get"
 [ "$(dpkg --print-architecture)" = amd64 ] || fail "the pinned package is for amd64, this is $(dpkg --print-architecture)"
-# shellcheck disable=SC1091 # it is there on every Debian
+# shellcheck disable=SC1091 # present on every Debian
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 mirror=$(apt-get update --print-uris | sed -n "s|^'\(.*\)/dists/$codename/InRelease'.*|\1|p" | sed -n 1p)
 [ -n "$mirror" ] || fail "apt has no Debian mirror configured"
 
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"/{lists/partial,cache/archives/partial}
-# A private apt state: the machine's own lists stay as they are. The pinned sum is what is trusted, not the archive.
+# A private apt state leaves the system's package lists unchanged. The pinned sum is trusted, not the archive.
 echo "deb [trusted=yes arch=amd64] $mirror bullseye main" >"$work/bullseye.list"
 options=(-qq -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::Etc::sourcelist=$work/bullseye.list"
   -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root)

@@ -1,7 +1,6 @@
-"""What the whole cluster shares of its configuration: three JSON documents, what they mean here, and what holds now.
+"""The configuration that all nodes of a cluster share: three JSON documents, and the values in force on this node.
 
-A request's own wish comes before a document, that before the settings, those before what is built in. Knows nothing
-about Consul or threads.
+Precedence: the request, then these documents, then the node's settings, then the built-in defaults.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from server.settings import Settings
 Key = Literal["default_style", "g2p_replace", "limits"]
 KEYS: tuple[Key, ...] = get_args(Key)
 MAX_BYTES = 512 * 1024
-"""The longest document: Consul takes none that is longer."""
+"""Consul's default limit on the size of a value."""
 
 
 class _Document(BaseModel):
@@ -26,14 +25,14 @@ class _Document(BaseModel):
 
 
 class StyleDocument(_Document):
-    """`default_style`: what a request means that says nothing of it."""
+    """`default_style`: the style and speed of requests that give none."""
 
     emotion: str | None = Field(None, min_length=1, max_length=64)
     speed: float | None = Field(None, ge=0.5, le=2.0)
 
 
 class LimitsDocument(_Document):
-    """`limits`: each tightens what a node was started with, where it is the lesser."""
+    """`limits`: each can only lower the limit of the node's settings."""
 
     max_text_chars: int | None = Field(None, ge=1)
     max_concurrent_requests: int | None = Field(None, ge=1)
@@ -44,14 +43,14 @@ _Word = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class ReplacementsDocument(RootModel[dict[_Word, _Word]]):
-    """`g2p_replace`: pronunciations by text, each before the one that the node's own file has for it."""
+    """`g2p_replace`: pronunciations by text. They override those of the node's own file."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
 
 @dataclass(frozen=True)
 class Style:
-    """What stands in for a request's own `style` and `speed`. A voice without the style falls back to its own."""
+    """Defaults for a request's `style` and `speed`. A voice without that style uses its own default style."""
 
     emotion: str | None
     speed: float
@@ -59,7 +58,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Limits:
-    """Characters of one text; speech requests inside at once, those in line included; audio owed before 429, in s."""
+    """Limits on a request's text, on speech requests at once (queued ones included), and on the backlog of audio."""
 
     max_text_chars: int
     max_concurrent_requests: int
@@ -70,61 +69,61 @@ Document = TypeVar("Document", bound=BaseModel)
 
 
 class ClusterConfig:
-    """The configuration in force. `style` and `limits` are replaced whole: read each once a request.
+    """The configuration in force. `style` and `limits` are replaced as a whole: read each only once per request.
 
-    `set_replacements` takes the pronunciations to where they are used; it raises InputError for those that cannot be.
+    `set_replacements` passes the pronunciations on to the engine; it raises InputError if they are invalid.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.set_replacements: Callable[[Mapping[str, str]], None] = lambda _: None
-        self.style = self._style(_parsed(StyleDocument, None))
-        self.limits = self._limits(_parsed(LimitsDocument, None))
+        self.style = self._style(_parse(StyleDocument, None))
+        self.limits = self._limits(_parse(LimitsDocument, None))
 
     def apply(self, key: Key, text: bytes | None) -> dict[str, Any]:
-        """Puts a document into force, None for the key's deletion, and gives what is worth a log line.
+        """Applies a document (None: the key is deleted) and returns the fields to log.
 
-        ValueError: what is wrong with it; what held before holds on.
+        ValueError: the document is invalid; the configuration does not change.
         """
         if text is not None and len(text) > MAX_BYTES:
-            raise ValueError(f"{len(text)} bytes; at most {MAX_BYTES} are wanted")
+            raise ValueError(f"document: expected at most {MAX_BYTES} bytes, got {len(text)}")
         if key == "default_style":
-            self.style = self._style(_parsed(StyleDocument, text))
+            self.style = self._style(_parse(StyleDocument, text))
             return vars(self.style)
         if key == "limits":
-            self.limits = self._limits(_parsed(LimitsDocument, text))
+            self.limits = self._limits(_parse(LimitsDocument, text))
             return vars(self.limits)
-        words = _parsed(ReplacementsDocument, b"{}" if text is None else text).root
+        words = _parse(ReplacementsDocument, b"{}" if text is None else text).root
         try:
             self.set_replacements(words)
         except InputError as error:
             raise ValueError(str(error)) from error
         return {"words": len(words)}
 
-    def _style(self, given: StyleDocument) -> Style:
+    def _style(self, document: StyleDocument) -> Style:
         settings = self._settings
         return Style(
-            emotion=settings.default_emotion if given.emotion is None else given.emotion,
-            speed=settings.default_speed if given.speed is None else given.speed,
+            emotion=settings.default_emotion if document.emotion is None else document.emotion,
+            speed=settings.default_speed if document.speed is None else document.speed,
         )
 
-    def _limits(self, given: LimitsDocument) -> Limits:
+    def _limits(self, document: LimitsDocument) -> Limits:
         settings = self._settings
         return Limits(
-            max_text_chars=min(settings.max_text_chars, given.max_text_chars or settings.max_text_chars),
+            max_text_chars=min(settings.max_text_chars, document.max_text_chars or settings.max_text_chars),
             max_concurrent_requests=min(
-                settings.max_concurrent_requests, given.max_concurrent_requests or settings.max_concurrent_requests
+                settings.max_concurrent_requests, document.max_concurrent_requests or settings.max_concurrent_requests
             ),
             max_backlog_seconds=min(
-                settings.max_backlog_seconds, given.max_backlog_seconds or settings.max_backlog_seconds
+                settings.max_backlog_seconds, document.max_backlog_seconds or settings.max_backlog_seconds
             ),
         )
 
 
-def _parsed(kind: type[Document], text: bytes | None) -> Document:
-    """A document of that kind, the empty one for None. ValueError names the part that is wrong, never its content."""
+def _parse(model: type[Document], text: bytes | None) -> Document:
+    """Parses a document; None is an empty one. ValueError names the invalid part, and never quotes the content."""
     try:
-        return kind.model_validate_json(b"{}" if text is None else text)
+        return model.model_validate_json(b"{}" if text is None else text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))[:100]

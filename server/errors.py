@@ -1,6 +1,6 @@
-"""From exceptions to HTTP: one total map, one JSON body. Knows nothing about routes or about what went wrong inside.
+"""Maps exceptions to HTTP responses: one total map, one JSON shape.
 
-The body of every error is `{"error": {"code", "message", "field"}}`. Of our own faults it tells nothing.
+The body of every error is `{"error": {"code", "message", "field"}}`. A 500 reveals nothing about its cause.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from glmtts import errors
 
 log = logging.getLogger(__name__)
 
-
-MAX_PARTS = 64
-"""Fields and files of one form."""
+MAX_FORM_PARTS = 64
+"""Maximum number of fields and files in a form."""
 
 
 class ApiError(Exception):
-    """A refusal by the HTTP layer itself. `retry_after` (s) becomes the header of that name."""
+    """An error of the HTTP layer itself. `retry_after`, in seconds, becomes the `Retry-After` header."""
 
     def __init__(
         self, status: int, code: str, message: str, *, field: str | None = None, retry_after: float | None = None
@@ -34,7 +33,12 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
 
-STATUS: dict[type[errors.GlmTtsError], tuple[int, str]] = {
+def invalid_field(field: str, expected: str, got: str) -> ApiError:
+    """The 400 for a request field with an invalid value."""
+    return ApiError(400, "invalid_field", f"{field}: expected {expected}, got {got}", field=field)
+
+
+STATUS_BY_ERROR: dict[type[errors.GlmTtsError], tuple[int, str]] = {
     errors.GlmTtsError: (500, "internal"),
     errors.InputError: (400, "invalid_input"),
     errors.TextError: (400, "invalid_text"),
@@ -44,16 +48,16 @@ STATUS: dict[type[errors.GlmTtsError], tuple[int, str]] = {
     errors.CheckpointError: (500, "internal"),
     errors.QueueFullError: (429, "busy"),
     errors.QueueTimeoutError: (503, "queue_timeout"),
-    errors.CancelledError: (499, "cancelled"),  # nobody reads it; it is for the log
+    errors.CancelledError: (499, "cancelled"),  # the client is gone: this is for the log only
     errors.DeviceMemoryError: (507, "device_memory"),
     errors.EngineError: (500, "internal"),
 }
-"""Every error of glmtts to its status and code; a test walks the tree so that none is missing."""
+"""Status and code of every error in glmtts; a test walks the class tree so that none is missing."""
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """What an exception becomes on the wire."""
+class ErrorInfo:
+    """What a client is told about an exception."""
 
     status: int
     code: str
@@ -62,66 +66,66 @@ class Refusal:
     retry_after: float | None = None
 
 
-def refusal(error: BaseException) -> Refusal:
-    """The refusal for any exception; what is not on purpose is a 500 without particulars."""
+def to_error_info(error: BaseException) -> ErrorInfo:
+    """Describes any exception; one that is not expected here is a 500 without details."""
     if isinstance(error, ApiError):
-        return Refusal(error.status, error.code, str(error), error.field, error.retry_after)
+        return ErrorInfo(error.status, error.code, str(error), error.field, error.retry_after)
     if isinstance(error, errors.GlmTtsError):
-        status, code = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+        status, code = next(STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_BY_ERROR)
         if status == 500:
             return _internal()
         retry = error.retry_after if isinstance(error, errors.QueueFullError) else 5.0 if status == 503 else None
-        return Refusal(status, code, str(error), getattr(error, "field", None), retry)
+        return ErrorInfo(status, code, str(error), getattr(error, "field", None), retry)
     if isinstance(error, HTTPException):
-        return _of_werkzeug(error)
+        return _from_werkzeug(error)
     return _internal()
 
 
-def _internal() -> Refusal:
-    return Refusal(500, "internal", "a fault of the server's; the request id finds it in its log")
+def _internal() -> ErrorInfo:
+    return ErrorInfo(500, "internal", "internal server error; the server's log has it under this request's id")
 
 
-def _of_werkzeug(error: HTTPException) -> Refusal:
+def _from_werkzeug(error: HTTPException) -> ErrorInfo:
     status = error.code or 500
     if status >= 500:
         return _internal()
     if isinstance(error, MethodNotAllowed):
-        return Refusal(status, "method_not_allowed", f"method: want {_methods(error)}")
+        return ErrorInfo(status, "method_not_allowed", f"method: expected {_methods(error)}, got another")
     if status == 404:
-        return Refusal(status, "not_found", "there is nothing at this path")
+        return ErrorInfo(status, "not_found", "path: expected one of the API's, got another")
     if status == 413:
-        return Refusal(status, "too_large", error.description or error.name)
-    return Refusal(status, "bad_request", error.description or error.name)
+        return ErrorInfo(status, "too_large", error.description or error.name)
+    return ErrorInfo(status, "bad_request", error.description or error.name)
 
 
 def _methods(error: MethodNotAllowed) -> str:
     return ", ".join(sorted(error.valid_methods or ()))
 
 
-def answer(error: BaseException) -> Response:
-    """The response for an exception, headers included; notes the code for the request's log line."""
-    what = refusal(error)
-    if what.status == 500:
+def to_response(error: BaseException) -> Response:
+    """The response for an exception, headers included. Sets the code in the request's record."""
+    info = to_error_info(error)
+    if info.status == 500:
         log.error("request %s failed", g.record.request_id, exc_info=error)
-    g.record.error = what.code
-    response = jsonify(error={"code": what.code, "message": what.message, "field": what.field})
-    response.status_code = what.status
-    if what.retry_after is not None:
-        response.headers["Retry-After"] = str(max(1, math.ceil(what.retry_after)))
+    g.record.error = info.code
+    response = jsonify(error={"code": info.code, "message": info.message, "field": info.field})
+    response.status_code = info.status
+    if info.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(info.retry_after)))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = _methods(error)
-    if what.status == 401:
+    if info.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
-def too_large(limit: int) -> RequestEntityTooLarge:
-    """The refusal of a body over `limit` bytes."""
+def too_large(max_body_bytes: int) -> RequestEntityTooLarge:
+    """The 413 for a body over `max_body_bytes`, or a form of too many parts."""
     return RequestEntityTooLarge(
-        f"the request body is over {limit} bytes, or a form of over {MAX_PARTS} parts; want at most so many"
+        f"body: expected at most {max_body_bytes} bytes, and at most {MAX_FORM_PARTS} parts in a form, got more"
     )
 
 
-def install(app: Flask) -> None:
-    """Every exception of every route goes through the one map."""
-    app.register_error_handler(Exception, answer)
+def register_error_handlers(app: Flask) -> None:
+    """Sends every exception of every route through the one map."""
+    app.register_error_handler(Exception, to_response)

@@ -1,7 +1,7 @@
-"""The life of one serving process: loading, ready, draining, gone; and who is let in meanwhile.
+"""The lifecycle of a serving process (loading, ready, draining, exited) and the admission of requests.
 
-Order on SIGTERM: not ready → out of Consul → serve on for the propagation delay → refuse → finish what runs → exit.
-Knows nothing about routes, gunicorn or what an engine is made of.
+Order on SIGTERM: not ready → deregister from Consul → serve for the propagation delay → reject new requests → wait for
+running requests → exit.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from server.settings import Settings
 log = logging.getLogger(__name__)
 
 LOAD_FAILED = 3
-"""Exit status of a worker that could not load; gunicorn's sign not to start another."""
+"""Exit status of a worker that failed to load: gunicorn does not start another one."""
 
 
 class Membership(Protocol):
-    """What the node needs of its place in Consul; every method is bounded in time and never raises."""
+    """The node's membership in the cluster. Every method is bounded in time and never raises."""
 
     def deregister_stale(self) -> None: ...
-    def start(self, info: EngineInfo, progress_age: Callable[[], float]) -> None: ...
+    def start(self, info: EngineInfo, stalled_seconds: Callable[[], float]) -> None: ...
     def deregister(self, timeout: float = 3.0) -> bool: ...
 
 
 class Node:
-    """One engine and its doors. All methods are thread-safe.
+    """One engine and the admission of requests to it. Thread-safe.
 
-    `limits` tells how much is let in just now. `loaded` is given the engine before anybody else is, `cut` is told how
-    many requests a drain cut, `die` the exit status of a failed load.
+    `limits` returns the limits in force. `on_loaded` gets the engine before any request does, `on_dropped` the number
+    of requests that a shutdown cuts off, `exit_process` the exit status after a failed load.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Node:
         self._in_flight = 0
 
     def start(self) -> None:
-        """Loads in the background. A load that fails ends the program."""
+        """Loads the engine in the background. A failed load ends the process."""
         threading.Thread(target=self._load, name="load", daemon=True).start()
 
     def _load(self) -> None:
         try:
-            # A predecessor's registration must not send us callers while we load.
+            # An old registration must not send clients to a node that is loading.
             self._membership.deregister_stale()
             began = time.monotonic()
             engine = self._load_engine()
@@ -86,100 +86,103 @@ class Node:
             self._engine = engine
             if self._draining:
                 return
-            # Inside the lock: a drain that begins now finds a registry that it can leave.
+            # Under the lock: a drain that starts now finds a registration to remove.
             self._membership.start(engine.info, engine.stalled_seconds)
-        # Scripts in the field wait for this very line.
+        # Deployment scripts wait for exactly this line.
         log.info("Model loaded successfully", extra={"fields": {"seconds": round(time.monotonic() - began, 3)}})
 
     @property
     def engine(self) -> Engine:
-        """The loaded engine; ApiError 503 while there is none."""
+        """The loaded engine. ApiError 503: it is not loaded yet."""
         if self._engine is None:
-            raise ApiError(503, "loading", "the model is being loaded", retry_after=5.0)
+            raise ApiError(503, "loading", "the model is still loading", retry_after=5.0)
         return self._engine
 
     @property
     def info(self) -> EngineInfo | None:
-        """What was loaded, if anything was yet."""
+        """What the loaded engine can do; None while it is loading."""
         return self._engine.info if self._engine is not None else None
 
     @property
     def in_flight(self) -> int:
-        """Speech requests that are inside, waiting ones included."""
+        """Number of admitted speech requests, queued ones included."""
         return self._in_flight
 
     def not_ready_reason(self) -> str | None:
-        """Why no new work should be sent here; None when ready."""
+        """Why the node should get no new requests; None if it is ready."""
         if self._draining:
             return "draining"
         if self._engine is None:
             return "loading"
-        age = self._engine.stalled_seconds()
-        return f"engine stalled: no progress for {age:.0f} s" if age > self._settings.stall_timeout else None
+        stalled_seconds = self._engine.stalled_seconds()
+        if stalled_seconds > self._settings.stall_timeout:
+            return f"engine stalled: no progress for {stalled_seconds:.0f} s"
+        return None
 
     @contextmanager
     def admit(self) -> Iterator[Engine]:
-        """Holds one of the bounded places for speech; ApiError 503 or 429 when there is none."""
+        """Admits one speech request for the duration of the block. ApiError 503: draining or loading; 429: too busy."""
         with self._changed:
             if self._rejecting:
-                raise _draining()
+                raise _draining_error()
             engine, limits = self.engine, self._limits()
-            owed = engine.backlog_seconds()
-            if self._in_flight >= limits.max_concurrent_requests or owed > limits.max_backlog_seconds:
+            backlog = engine.backlog_seconds()
+            if self._in_flight >= limits.max_concurrent_requests or backlog > limits.max_backlog_seconds:
                 raise ApiError(
                     429,
                     "busy",
-                    f"{self._in_flight} requests and {owed:.0f} s of audio are before you",
-                    retry_after=min(60.0, max(1.0, owed / max(1, engine.info.max_streams))),
+                    f"too busy: {self._in_flight} requests in flight, {backlog:.0f} s of audio in the queue",
+                    retry_after=min(60.0, max(1.0, backlog / max(1, engine.info.max_streams))),
                 )
             self._in_flight += 1
         try:
             yield engine
         except (CancelledError, EngineError) as error:
-            if (told := self.attribute_to_shutdown(error)) is error:
+            attributed = self.attribute_to_shutdown(error)
+            if attributed is error:
                 raise
-            raise told from error
+            raise attributed from error
         finally:
             with self._changed:
                 self._in_flight -= 1
                 self._changed.notify_all()
 
     def attribute_to_shutdown(self, error: Exception) -> Exception:
-        """What a request is told of its end: an engine closed at the end of the grace is no fault, nor a hangup."""
-        return _draining() if self._drain_expired and isinstance(error, CancelledError | EngineError) else error
+        """ApiError 503 for a request that the end of a drain has cut off; any other error unchanged."""
+        return _draining_error() if self._drain_expired and isinstance(error, CancelledError | EngineError) else error
 
     def drain(self) -> bool:
-        """Leaves in order, blocking; False at once if that goes on already."""
+        """Shuts down in order, and blocks until that is done. Returns False at once if a drain is already running."""
         with self._changed:
             if self._draining:
                 return False
             self._draining = True
             was_ready = self._engine is not None
-        log.info("Draining: leaving discovery")
+        log.info("Draining: deregistering from Consul")
         self._membership.deregister(timeout=3.0)
         if was_ready:
             time.sleep(self._settings.propagation_delay)
         with self._changed:
             self._rejecting = True
-            log.info("Draining: no new work", extra={"fields": {"running": self._in_flight}})
+            log.info("Draining: rejecting new requests", extra={"fields": {"running": self._in_flight}})
             self._changed.wait_for(lambda: self._in_flight == 0, timeout=self._settings.drain_timeout)
-            left = self._in_flight
+            dropped = self._in_flight
             self._drain_expired = True
-        self._on_dropped(left)
+        self._on_dropped(dropped)
         if self._engine is not None:
             self._engine.close(0.0)
-        log.info("Drained", extra={"fields": {"cut": left}})
+        log.info("Drained", extra={"fields": {"dropped": dropped}})
         return True
 
     def shut_down_now(self) -> None:
-        """The quick way out: leaves discovery in at most a second, and lets the rest fall."""
+        """Shuts down within 1.5 s: deregisters from Consul and drops all running requests."""
         self._draining = self._rejecting = True
         self._on_dropped(self._in_flight)
-        farewell = threading.Thread(target=self._membership.deregister, args=(1.0,), daemon=True)
-        farewell.start()
-        farewell.join(1.5)
-        log.warning("Leaving at once", extra={"fields": {"cut": self._in_flight}})
+        deregistration = threading.Thread(target=self._membership.deregister, args=(1.0,), daemon=True)
+        deregistration.start()
+        deregistration.join(1.5)
+        log.warning("Shutting down now", extra={"fields": {"dropped": self._in_flight}})
 
 
-def _draining() -> ApiError:
-    return ApiError(503, "draining", "this node is shutting down; ask another", retry_after=1.0)
+def _draining_error() -> ApiError:
+    return ApiError(503, "draining", "this node is shutting down; use another one", retry_after=1.0)

@@ -20,17 +20,17 @@ REPLACEMENTS = Path(__file__).resolve().parents[1] / "G2P_replace_dict.jsonl"
 
 
 def _setting(default: Any, unit: str, sentence: str, **limits: Any) -> Any:
-    """A field that knows its unit and says what it does."""
+    """A field with its unit and its description."""
     return Field(default, description=sentence, json_schema_extra={"unit": unit}, **limits)
 
 
-def _or(ours: str, theirs: str) -> AliasChoices:
-    """Read from GLMTTS_<ours>, else from the variable that Consul's own tools read."""
-    return AliasChoices(PREFIX + ours, theirs)
+def _or(name: str, consul_variable: str) -> AliasChoices:
+    """Reads GLMTTS_<name>, else the variable that Consul's own tools read."""
+    return AliasChoices(PREFIX + name, consul_variable)
 
 
 class Settings(BaseSettings):
-    """The settings in force. Out of range or of the wrong type: a pydantic ValidationError that names the field."""
+    """The settings in force. pydantic's ValidationError: a value has the wrong type or is out of range."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
@@ -213,19 +213,19 @@ class Settings(BaseSettings):
 
 
 NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN", "GLMTTS_REFERENCE", "GLMTTS_URL", "GLMTTS_API_KEY"})
-"""Variables of the parity tool, the tests and the client: a shell that has them may start the server too."""
+"""Variables of the parity tool, the tests and the client; they may be set when the server starts."""
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """GLMTTS_* variables that no setting reads: typing errors that would otherwise change nothing, silently."""
+    """GLMTTS_* variables that no setting reads: misspelt names would otherwise be ignored silently."""
     known = NOT_SETTINGS | {PREFIX + name.upper() for name in Settings.model_fields}
     return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
 
 
 def load(**flags: Any) -> Settings:
-    """Settings from flags (None: not given), environment and defaults. ValueError: what is wrong, in one text."""
+    """Settings from flags (None: not given), environment and defaults. ValueError lists everything that is wrong."""
     if unknown := unknown_variables(os.environ):
-        raise ValueError(f"unknown settings {', '.join(unknown)}: --print-settings lists those there are")
+        raise ValueError(f"unknown settings {', '.join(unknown)}: --print-settings lists all settings")
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
@@ -242,12 +242,12 @@ def _problem(error: ErrorDetails) -> str:
 
 
 def describe(settings: Settings) -> str:
-    """One line a setting: NAME=value, its unit and its sentence. Secrets are masked."""
+    """One line per setting: NAME=value, its unit and its description. Secrets are masked."""
     lines = []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
-        shown = "" if value is None else str(value)
+        text = "" if value is None else str(value)
         extra = field.json_schema_extra
         unit = extra["unit"] if isinstance(extra, dict) else ""
-        lines.append(f"{PREFIX}{name.upper()}={shown}  # [{unit}] {field.description}")
+        lines.append(f"{PREFIX}{name.upper()}={text}  # [{unit}] {field.description}")
     return "\n".join(lines)

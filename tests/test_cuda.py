@@ -124,7 +124,7 @@ def test_recorded_steps_draw_what_launched_ones_do(model: Model, fixed_shape: bo
         assert torch.equal(recorded.step(), launched.step())
     lengths = {shape[2] for shape in recorded._cuda_graphs._graphs}
     assert lengths == ({512} if fixed_shape else {256, 512})
-    assert not launched._recorded._graphs
+    assert not launched._cuda_graphs._graphs
 
 
 def spoken(engine: BatchEngine, voice: Voice, seed: int) -> np.ndarray:

@@ -44,44 +44,44 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Recogniser:
+def recogniser() -> Recogniser:
     return Recogniser(ROOT / ".tools")
 
 
-def error(judge: Recogniser, answers: list[requests.Response], lang: str) -> float:
+def error(recogniser: Recogniser, answers: list[requests.Response], lang: str) -> float:
     """Error rate of the language's sentences in the answers' audio."""
     heard = []
     for answer in answers:
         assert answer.status_code == 200, answer.text
         wave, rate = soundfile.read(io.BytesIO(answer.content), dtype="float32")
-        heard.append(judge.hear(wave, rate, lang))
+        heard.append(recogniser.transcribe(wave, rate, lang))
     return error_rate(list(SENTENCES[lang]), heard, lang)
 
 
 @pytest.mark.parametrize("lang", SENTENCES)
-def test_the_default_voice_speaks_both_languages(server: Server, judge: Recogniser, lang: str) -> None:
+def test_the_default_voice_speaks_both_languages(server: Server, recogniser: Recogniser, lang: str) -> None:
     """A request of nothing but a text gives back a wav in which that text is heard."""
     answers = [
         requests.post(server.url + "/tts", json={"text": text, "seed": 1}, timeout=120) for text in SENTENCES[lang]
     ]
     assert [answer.headers["X-Finish-Reason"] for answer in answers] == ["stop"] * 3
-    assert error(judge, answers, lang) < UNDERSTOOD
+    assert error(recogniser, answers, lang) < UNDERSTOOD
 
 
 @pytest.mark.parametrize("lang", SENTENCES)
-def test_each_language_has_a_stored_voice(server: Server, judge: Recogniser, lang: str) -> None:
+def test_each_language_has_a_stored_voice(server: Server, recogniser: Recogniser, lang: str) -> None:
     """There is one beside the default; a stream in it is understood, and is as long as its record says."""
     stored = requests.get(server.url + "/voices", timeout=10).json()["voices"]
     name = next(voice["name"] for voice in stored if voice["language"] == lang and voice["name"] != "default")
     bodies = [{"text": text, "voice": name, "seed": 1, "format": "wav"} for text in SENTENCES[lang]]
     answers = [requests.post(server.url + "/tts/stream", json=body, timeout=120) for body in bodies]
-    assert error(judge, answers, lang) < UNDERSTOOD
+    assert error(recogniser, answers, lang) < UNDERSTOOD
     record = requests.get(f"{server.url}/requests/{answers[0].headers['X-Request-Id']}", timeout=10).json()
     wave, rate = soundfile.read(io.BytesIO(answers[0].content))
     assert record["audio_seconds"] == pytest.approx(len(wave) / rate, abs=0.001)
 
 
-def test_a_transcript_of_something_else_does_no_harm(server: Server, judge: Recogniser) -> None:
+def test_a_transcript_of_something_else_does_no_harm(server: Server, recogniser: Recogniser) -> None:
     """A recording that does not say what it is said to gives timbre alone; with its own transcript it prompts."""
     voice = ROOT / "checkpoints" / "nano" / "voices" / "hibari"
     own = json.loads((voice / "voice.json").read_text(encoding="utf-8"))["transcripts"]["neutral"]
@@ -96,7 +96,7 @@ def test_a_transcript_of_something_else_does_no_harm(server: Server, judge: Reco
             )
             for text in SENTENCES["en"]
         ]
-        assert error(judge, answers, "en") < UNDERSTOOD
+        assert error(recogniser, answers, "en") < UNDERSTOOD
         record = requests.get(f"{server.url}/requests/{answers[0].headers['X-Request-Id']}", timeout=10).json()
         assert record["prompted"] is prompted
 
@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_audio(server: Server) -> None:
     assert first != other
 
 
-def test_the_readmes_curl_speaks(server: Server, judge: Recogniser, tmp_path: Path) -> None:
+def test_the_readmes_curl_speaks(server: Server, recogniser: Recogniser, tmp_path: Path) -> None:
     """The README's request, sent by curl as it stands there, gives a wav in which its own text is heard."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     line = next(line for line in readme.splitlines() if line.startswith("curl") and "reference_audio" in line)
@@ -120,4 +120,4 @@ def test_the_readmes_curl_speaks(server: Server, judge: Recogniser, tmp_path: Pa
     assert text is not None
     wave, rate = soundfile.read(tmp_path / "out.wav", dtype="float32")
     assert np.abs(wave).max() > 0.05
-    assert error_rate([text[1]], [judge.hear(wave, rate, "en")], "en") < UNDERSTOOD
+    assert error_rate([text[1]], [recogniser.transcribe(wave, rate, "en")], "en") < UNDERSTOOD

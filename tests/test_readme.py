@@ -14,7 +14,7 @@ from flask import Flask
 
 import app
 from glmtts.engine.runtime.fake import FakeOptions
-from server.http.context import Services
+from server.http.context import AppContext
 from server.http.routes import make_routes
 from server.http.schemas import SpeechRequest
 from server.settings import Settings
@@ -72,7 +72,7 @@ def test_the_extras_of_the_readme_exist() -> None:
 def test_the_request_of_the_readme_is_one_that_the_server_knows() -> None:
     """Each curl of the README goes to the default port and a route, with fields of a speech request."""
     server = Flask("routes")
-    server.register_blueprint(make_routes(cast(Services, None)))  # only its rules are read: nothing is called
+    server.register_blueprint(make_routes(cast(AppContext, None)))  # only its rules are read: nothing is called
     routes = {rule.rule for rule in server.url_map.iter_rules()}
     for words in those("curl"):
         address = next(word for word in words if word.removeprefix("http://").startswith("localhost:"))

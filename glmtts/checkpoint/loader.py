@@ -34,13 +34,13 @@ from glmtts.checkpoint.flow_config import read_flow_config
 from glmtts.checkpoint.model_info import ModelInfo, read_info
 from glmtts.checkpoint.onnx_weights import read_onnx
 from glmtts.checkpoint.weights import (
-    build,
+    build_uninitialised,
+    drop_keys,
     load_strict,
     read_json,
     read_json_object,
     read_safetensors,
     read_torch,
-    without,
 )
 from glmtts.config import MEL_BY_RATE, GenerationConfig, HiFTConfig, from_mapping
 from glmtts.errors import CheckpointError
@@ -149,11 +149,11 @@ def load(
     dtype = dtype or (torch.bfloat16 if place.type == "cuda" else torch.float32)
     tokenizer = Tokenizer.from_dir(root / TOKENIZER)
     generation = _optional(root / "llm" / "generation.json", GenerationConfig)
-    speech_tokenizer = _ready(load_speech_tokenizer(root / "speech_tokenizer"), place)
+    speech_tokenizer = _for_inference(load_speech_tokenizer(root / "speech_tokenizer"), place)
     special = special_ids(tokenizer, speech_tokenizer.config.quantize_vocab_size)
-    llm = _ready(load_llm(root / "llm", dtype), place)
+    llm = _for_inference(load_llm(root / "llm", dtype), place)
     llm.fuse()
-    flow = _ready(load_flow(root / "flow"), place)
+    flow = _for_inference(load_flow(root / "flow"), place)
     _check_sizes(root, tokenizer, llm, flow, special)
     return Model(
         info=read_info(root),
@@ -163,7 +163,7 @@ def load(
         flow=flow,
         vocoders=load_vocoders(root, place, vocos_sha256),
         speech_tokenizer=speech_tokenizer,
-        speaker_encoder=_ready(load_speaker_encoder(root / "frontend"), place),
+        speaker_encoder=_for_inference(load_speaker_encoder(root / "frontend"), place),
         frontend=load_frontend(root / "frontend", tokenizer, replace or {}, generation),
         device=place,
         dtype=dtype,
@@ -200,7 +200,7 @@ def _check_sizes(root: Path, tokenizer: Tokenizer, llm: Llama, flow: Flow, speci
         raise CheckpointError(f"{root}: there are {special.speech_tokens} speech tokens, the flow knows {known}")
 
 
-def _ready(module: M, device: torch.device) -> M:
+def _for_inference(module: M, device: torch.device) -> M:
     return module.to(device).eval().requires_grad_(False)
 
 
@@ -210,10 +210,10 @@ def load_llm(folder: Path, dtype: torch.dtype) -> Llama:
     if values.get("model_type", "llama") != "llama":
         raise CheckpointError(f"{folder / 'config.json'}: model_type is {values['model_type']!r}, wanted 'llama'")
     config = LlamaConfig.from_dict(values)
-    state = without(read_safetensors(folder), UNUSED_LLM)
+    state = drop_keys(read_safetensors(folder), UNUSED_LLM)
     if config.tie_word_embeddings and "model.embed_tokens.weight" in state:
         state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
-    llm = build(lambda: Llama(config)).to(dtype)
+    llm = build_uninitialised(lambda: Llama(config)).to(dtype)
     load_strict(llm, state, where=str(folder))
     return llm
 
@@ -221,7 +221,7 @@ def load_llm(folder: Path, dtype: torch.dtype) -> Llama:
 def load_flow(folder: Path) -> Flow:
     """Tokens to mel, float32, on the CPU."""
     config = read_flow_config(folder / "config.yaml")
-    flow = build(lambda: Flow(config))
+    flow = build_uninitialised(lambda: Flow(config))
     load_strict(flow, read_torch(folder / "flow.pt"), where=str(folder / "flow.pt"))
     return flow
 
@@ -230,14 +230,14 @@ def load_hift(folder: Path) -> HiFT:
     """The 24 kHz vocoder, weight norm folded, on the CPU; the published sizes when no config.json is there."""
     file = folder / "config.json"
     config = hift_config_from_reference(read_json_object(file), where=str(file)) if file.exists() else HiFTConfig()
-    hift = build(lambda: HiFT(config))
+    hift = build_uninitialised(lambda: HiFT(config))
     load_strict(hift, read_torch(folder / "hift.pt"), where=str(folder / "hift.pt"))
     return hift.fold_weight_norm()
 
 
 def load_vocoders(root: Path, device: torch.device, vocos_sha256: str | None) -> dict[int, Vocoder]:
     """The vocoders that the checkpoint has and that may be loaded, by rate in Hz."""
-    hift = _ready(load_hift(root / "hift"), device)
+    hift = _for_inference(load_hift(root / "hift"), device)
     vocoders: dict[int, Vocoder] = {hift.sample_rate: hift}
     file = root / "vocos2d" / "generator_jit.ckpt"
     if vocos_sha256:
@@ -253,8 +253,8 @@ def load_speech_tokenizer(folder: Path) -> WhisperVQ:
     config = WhisperVQConfig.from_hf(read_json_object(folder / "config.json"))
     values = read_json_object(folder / "preprocessor_config.json")
     extractor = WhisperFeatureExtractor(**values)  # type: ignore[no-untyped-call]
-    tokenizer = build(lambda: WhisperVQ(config, extractor))
-    state = encoder_weights(without(read_safetensors(folder), UNUSED_SPEECH_TOKENIZER), config)
+    tokenizer = build_uninitialised(lambda: WhisperVQ(config, extractor))
+    state = encoder_weights(drop_keys(read_safetensors(folder), UNUSED_SPEECH_TOKENIZER), config)
     load_strict(tokenizer, state, where=str(folder))
     return tokenizer
 
@@ -270,7 +270,7 @@ def load_speaker_encoder(folder: Path) -> CampPlus:
 
 def read_speaker_encoder(file: Path) -> CampPlus:
     """CAM++ from one weight file, in eval mode; `.onnx` is read as ONNX, anything else as a torch file."""
-    encoder = build(CampPlus).eval()
+    encoder = build_uninitialised(CampPlus).eval()
     state = read_onnx(file, encoder) if file.suffix == ".onnx" else read_torch(file)
     load_strict(encoder, state, where=str(file))
     return encoder

@@ -85,7 +85,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def without(state: Mapping[str, Tensor], ignored: Iterable[str]) -> State:
+def drop_keys(state: Mapping[str, Tensor], ignored: Iterable[str]) -> State:
     """`state` less the names that match one of the patterns `ignored` from their beginning."""
     patterns = [re.compile(pattern) for pattern in ignored]
     return {name: value for name, value in state.items() if not any(p.match(name) for p in patterns)}
@@ -113,7 +113,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -
     module.load_state_dict(dict(state), strict=True)
 
 
-def build(make: Callable[[], M]) -> M:
+def build_uninitialised(make: Callable[[], M]) -> M:
     """Calls `make()` with weight initialisation left out: for a module whose every weight is loaded next.
 
     Random numbers for 1.75 B parameters take longer than reading them from disk.

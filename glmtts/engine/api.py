@@ -129,8 +129,8 @@ class Engine(Protocol):
         """
         ...
 
-    def make_voice(self, recording: bytes, transcript: str) -> Voice:
-        """Turns an encoded recording (any format soundfile reads) into a voice; raises AudioError when it is unfit."""
+    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
+        """Makes a voice from encoded audio (any format soundfile reads) and its text; AudioError if it is unusable."""
         ...
 
     def submit(self, job: Job) -> Handle:

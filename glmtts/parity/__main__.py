@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from glmtts.errors import GlmTtsError
-from glmtts.parity.cases import KINDS, Case, Row, Sources
+from glmtts.parity.cases import KINDS, Case, CaseResult, Sources
 
 CAMPPLUS_VARIABLE = "GLMTTS_CAMPPLUS"
 CAMPPLUS_DEFAULTS = ("checkpoints/nano/frontend/campplus.onnx", "checkpoints/nano/frontend/campplus.pt")
@@ -38,7 +38,7 @@ def read_case(path: Path) -> Case:
     return Case(path.stem, info, {k: v for k, v in tensors.items() if not k.startswith("state.")}, state)
 
 
-def compare(case: Case, sources: Sources) -> Iterator[Row]:
+def compare(case: Case, sources: Sources) -> Iterator[CaseResult]:
     """The rows of one case. Of a case that is for information, no row is judged."""
     kind = max((kind for kind in KINDS if case.name.startswith(kind)), key=len, default=None)
     if kind is None:
@@ -47,9 +47,9 @@ def compare(case: Case, sources: Sources) -> Iterator[Row]:
         yield replace(row, limit=None) if case.information else row
 
 
-def run(folder: Path, sources: Sources) -> list[Row]:
+def run(folder: Path, sources: Sources) -> list[CaseResult]:
     """Compares every case in `folder`. A case that cannot be read or computed is a row that fails, and says why."""
-    rows: list[Row] = []
+    rows: list[CaseResult] = []
     for path in sorted(folder.glob("*.json")):
         case = None
         try:
@@ -58,14 +58,14 @@ def run(folder: Path, sources: Sources) -> list[Row]:
         except (GlmTtsError, OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
             first = (str(error).splitlines() or [""])[0]
             limit = None if case is not None and case.information else 0.0
-            rows.append(Row(path.stem, None, limit, f"not computed: {type(error).__name__}: {first}"))
+            rows.append(CaseResult(path.stem, None, limit, f"not computed: {type(error).__name__}: {first}"))
     return rows
 
 
-def table(rows: Iterable[Row]) -> str:
-    """The rows as aligned text: case, difference, limit, verdict, remark."""
+def table(rows: Iterable[CaseResult]) -> str:
+    """The rows as aligned text: case, difference, limit, verdict, note."""
     cells = [("case", "max difference", "limit", "", "")]
-    cells += [(row.case, _number(row.difference), _number(row.limit), row.verdict, row.remark) for row in rows]
+    cells += [(row.case, _number(row.difference), _number(row.limit), row.verdict, row.note) for row in rows]
     widths = [max(_width(line[column]) for line in cells) for column in range(4)]
     lines = ("  ".join(_padded(text, width) for text, width in zip(line, [*widths, 0], strict=True)) for line in cells)
     return "\n".join(line.rstrip() for line in lines)

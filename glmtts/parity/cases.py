@@ -7,7 +7,7 @@ Knows nothing about folders, tables or exit codes: `glmtts.parity` does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from glmtts.dsp.audio import hop_length
 from glmtts.dsp.features import fbank, log_mel
 from glmtts.errors import CheckpointError
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
-from glmtts.models.flow.dit import block_mask
+from glmtts.models.flow.dit import DiTInputs, block_mask
 from glmtts.models.flow.flow import Flow
 from glmtts.models.llm.decoder import Decoder, DecodeRequest, generate_tokens
 from glmtts.models.llm.kv_cache import KVCache
@@ -30,7 +30,7 @@ from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import LengthBounds, SpecialIds, length_bounds, prompt_layout
 from glmtts.models.llm.sampling import NO_TOKEN, ras_sample
 from glmtts.models.vocoder.hift import HiFT, hift_config_from_reference
-from glmtts.parity.known_differences import DIFFERENT, FIELDS, ON_PURPOSE, parity_lines
+from glmtts.parity.known_differences import DIFFERENT, FIELDS, INTENDED, parity_lines
 
 TOLERANCE = 2e-4
 STANDARD_ERRORS = 4.0
@@ -52,14 +52,14 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Row:
+class CaseResult:
     """One comparison. `difference` None: there is no number. `limit` None: printed, not judged; `word` says why."""
 
     case: str
     difference: float | None
     limit: float | None
-    remark: str = ""
-    word: str = "information"
+    note: str = ""
+    status: str = "information"
 
     @property
     def passed(self) -> bool:
@@ -69,7 +69,7 @@ class Row:
     @property
     def verdict(self) -> str:
         """The word in the table."""
-        return self.word if self.limit is None else "ok" if self.passed else "OVER"
+        return self.status if self.limit is None else "ok" if self.passed else "OVER"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Sources:
     reference: Path
 
 
-def worst(ours: Tensor, golden: Tensor) -> float:
+def max_difference(ours: Tensor, golden: Tensor) -> float:
     """The largest absolute difference; infinite when the shapes differ."""
     if ours.shape != golden.shape:
         return float("inf")
@@ -93,24 +93,26 @@ def mismatches(ours: Tensor, golden: Tensor) -> float:
     return float((ours[:shared] != golden[:shared]).sum() + abs(len(ours) - len(golden)))
 
 
-def _mel(case: Case, _sources: Sources) -> Iterator[Row]:
+def _mel(case: Case, _sources: Sources) -> Iterator[CaseResult]:
     info = case.info
     config = MelConfig(info["sample_rate"], info["n_fft"], info["hop"], info["n_mels"], info["fmin"], info["fmax"])
-    yield Row(case.name, worst(log_mel(case.tensors["wav"], config), case.tensors["mel"]), TOLERANCE)
+    yield CaseResult(case.name, max_difference(log_mel(case.tensors["wav"], config), case.tensors["mel"]), TOLERANCE)
 
 
-def _hift(case: Case, _sources: Sources) -> Iterator[Row]:
+def _hift(case: Case, _sources: Sources) -> Iterator[CaseResult]:
     values = {**case.info["config"], "f0_cond_channels": case.info["f0_cond_channels"]}
     model = HiFT(hift_config_from_reference(values, where=case.name)).eval()
     load_strict(model, case.state, where=case.name)
     t = case.tensors
-    yield Row(f"{case.name} f0", worst(model.f0(t["mel"]), t["f0"]), TOLERANCE)
-    yield Row(f"{case.name} wav", worst(model.decode(t["mel"], t["source"]), t["wav"]), TOLERANCE)
+    yield CaseResult(f"{case.name} f0", max_difference(model.f0(t["mel"]), t["f0"]), TOLERANCE)
+    yield CaseResult(f"{case.name} wav", max_difference(model.decode(t["mel"], t["source"]), t["wav"]), TOLERANCE)
     model.fold_weight_norm()
-    yield Row(f"{case.name} wav, weight norm folded", worst(model.decode(t["mel"], t["source"]), t["wav"]), TOLERANCE)
+    yield CaseResult(
+        f"{case.name} wav, weight norm folded", max_difference(model.decode(t["mel"], t["source"]), t["wav"]), TOLERANCE
+    )
 
 
-def _flow(case: Case, _sources: Sources) -> Iterator[Row]:
+def _flow(case: Case, _sources: Sources) -> Iterator[CaseResult]:
     info, t = case.info, case.tensors
     shared = ("t_scheduler", "inference_cfg_rate", "speech_token_cfg", "input_frame_rate", "mel_framerate")
     config = FlowConfig(
@@ -122,35 +124,43 @@ def _flow(case: Case, _sources: Sources) -> Iterator[Row]:
     load_strict(model, case.state, where=case.name)
     for name, steps in info["n_timesteps"].items():
         ours = model.sample(t["token"], t["prompt_token"], t["prompt_feat"], t["embedding"], t["noise"], steps=steps)
-        yield Row(f"{case.name} {name}, {steps} steps", worst(ours, t[name]), TOLERANCE)
+        yield CaseResult(f"{case.name} {name}, {steps} steps", max_difference(ours, t[name]), TOLERANCE)
     frames = t["est_x"].shape[1]
     tokens_bt = model.frame_tokens(t["token"], t["prompt_token"], t["prompt_feat"].shape[1])
-    inputs = (t["est_x"], tokens_bt, t["est_cond"], t["est_t"], t["embedding"])
-    yield Row(f"{case.name} estimator", worst(model.estimator(*inputs), t["est_out"]), TOLERANCE)
+    tokens_btd = model.estimator.text_emb_layer(tokens_bt)
+    inputs = DiTInputs(t["est_x"], tokens_btd, t["est_cond"], t["est_t"], t["embedding"])
+    yield CaseResult(
+        f"{case.name} estimator", max_difference(model.estimator(inputs).velocity_btm, t["est_out"]), TOLERANCE
+    )
     blocks = [int(tokens / 12.5 * 22050 / 256) for tokens in info["est_block_pattern_tokens"]]
-    ours = model.estimator(*inputs, attention_bias_tt=block_mask(frames, blocks))
-    yield Row(f"{case.name} estimator, block mask", worst(ours, t["est_out_causal"]), TOLERANCE)
+    masked = replace(inputs, attention_bias_tt=block_mask(frames, blocks))
+    ours = model.estimator(masked).velocity_btm
+    yield CaseResult(f"{case.name} estimator, block mask", max_difference(ours, t["est_out_causal"]), TOLERANCE)
 
 
-def _speech_tokenizer(case: Case, _sources: Sources) -> Iterator[Row]:
+def _speech_tokenizer(case: Case, _sources: Sources) -> Iterator[CaseResult]:
     t = case.tensors
     model = WhisperVQ(WhisperVQConfig.from_hf(case.info["config"])).eval()
     load_strict(model, case.state, where=case.name)
     tokens, mask = model.encode(t["input_features"], t["attention_mask"])
     golden = t["token_mask"].bool()
-    yield Row(f"{case.name} mask", worst(mask, golden), 0.0)
-    yield Row(f"{case.name} tokens", mismatches(tokens[golden], t["tokens"][golden]), 0.0, "ids that differ")
+    yield CaseResult(f"{case.name} mask", max_difference(mask, golden), 0.0)
+    yield CaseResult(f"{case.name} tokens", mismatches(tokens[golden], t["tokens"][golden]), 0.0, "ids that differ")
 
 
-def _campplus(case: Case, sources: Sources) -> Iterator[Row]:
+def _campplus(case: Case, sources: Sources) -> Iterator[CaseResult]:
     if sources.campplus is None:
         raise CheckpointError("no weights of the speaker encoder: give them by --campplus or GLMTTS_CAMPPLUS")
     encoder = read_speaker_encoder(sources.campplus)
     for number in _numbered(case, "wav"):
         difference = fbank_difference(fbank(case.tensors[f"wav{number}"][0]), case.tensors[f"fbank{number}"])
-        yield Row(f"{case.name} fbank {number}", difference, TOLERANCE)
+        yield CaseResult(f"{case.name} fbank {number}", difference, TOLERANCE)
         embedding = encoder.embed(case.tensors[f"wav{number}"][0])
-        yield Row(f"{case.name} embedding {number}", worst(embedding, case.tensors[f"embedding{number}"][0]), TOLERANCE)
+        yield CaseResult(
+            f"{case.name} embedding {number}",
+            max_difference(embedding, case.tensors[f"embedding{number}"][0]),
+            TOLERANCE,
+        )
 
 
 def fbank_difference(features: Tensor, golden: Tensor) -> float:
@@ -162,14 +172,14 @@ def fbank_difference(features: Tensor, golden: Tensor) -> float:
     below_peak = features.amax(-1, keepdim=True) - features
     rounding = torch.finfo(torch.float32).eps * (below_peak / 2).exp()
     difference = (features - features.mean(0) - golden).abs()
-    return worst((difference - rounding).clamp_min(0), torch.zeros_like(golden))
+    return max_difference((difference - rounding).clamp_min(0), torch.zeros_like(golden))
 
 
 def _numbered(case: Case, prefix: str) -> list[int]:
     return sorted(int(name.removeprefix(prefix)) for name in case.tensors if name.startswith(prefix))
 
 
-def _llm_greedy(case: Case, _sources: Sources) -> Iterator[Row]:
+def _llm_greedy(case: Case, _sources: Sources) -> Iterator[CaseResult]:
     llama = Llama(LlamaConfig.from_dict(case.info["config"])).eval()
     load_strict(llama, case.state, where=case.name)
     llama.requires_grad_(False)
@@ -184,17 +194,19 @@ def _llm_greedy(case: Case, _sources: Sources) -> Iterator[Row]:
         bounds = length_bounds(len(text), greedy)
         label = f"{case.name} {number}"
         given = LengthBounds(expected["min_len"], expected["max_len"])
-        yield Row(f"{label} bounds", float(bounds != given), 0.0, f"{bounds.minimum} to {bounds.maximum} tokens")
+        yield CaseResult(f"{label} bounds", float(bounds != given), 0.0, f"{bounds.minimum} to {bounds.maximum} tokens")
         logits = llama(torch.tensor([ids])).logits[:, -1]
-        yield Row(f"{label} first logits", worst(logits, case.tensors[f"case{number}.first_logits"]), TOLERANCE)
+        yield CaseResult(
+            f"{label} first logits", max_difference(logits, case.tensors[f"case{number}.first_logits"]), TOLERANCE
+        )
         cache = KVCache(llama.config, 1, len(ids) + bounds.maximum)
         drawn = list(generate_tokens(Decoder(llama, special, greedy, cache), DecodeRequest(ids, bounds, seed=0)))
         ended = "maximum" if len(drawn) == bounds.maximum else "end token"
-        remark = f"{len(drawn)} tokens, then the {ended}; the reference: {len(tokens)}, then the {expected['ended']}"
-        yield Row(f"{label} tokens", mismatches(torch.tensor(drawn), torch.tensor(tokens)), 0.0, remark)
+        note = f"{len(drawn)} tokens, then the {ended}; the reference: {len(tokens)}, then the {expected['ended']}"
+        yield CaseResult(f"{label} tokens", mismatches(torch.tensor(drawn), torch.tensor(tokens)), 0.0, note)
 
 
-def _ras_sampling(case: Case, _sources: Sources) -> Iterator[Row]:
+def _ras_sampling(case: Case, _sources: Sources) -> Iterator[CaseResult]:
     names = {field.name for field in fields(GenerationConfig)}
     config = GenerationConfig(**{key: value for key, value in case.info.items() if key in names})
     logits, draws = case.tensors["logits"], case.info["draws"]
@@ -213,19 +225,19 @@ def _ras_sampling(case: Case, _sources: Sources) -> Iterator[Row]:
         # One draw is added to the variance: counts of rare ids are not normal, and 0 draws would have an error of 0.
         variance = (frequency * (1 - frequency) + 1 / draws) * (1 / draws + 1 / ours)
         errors = float(((frequency - golden).abs() / variance.sqrt()).max())
-        yield Row(f"{case.name} {name}", errors, STANDARD_ERRORS, f"standard errors; {ours} draws")
+        yield CaseResult(f"{case.name} {name}", errors, STANDARD_ERRORS, f"standard errors; {ours} draws")
 
 
-def _streaming(case: Case, _sources: Sources) -> Iterator[Row]:
+def _streaming(case: Case, _sources: Sources) -> Iterator[CaseResult]:
     """The reference's block-wise stream against our whole utterance: how far blocks bend its result."""
     t = case.tensors
     model = Flow(FlowConfig(dit=_dit_config(case.state), speech_token_cfg=True)).eval()
     load_strict(model, case.state, where=case.name)
     mel = model.sample(t["token"].reshape(1, -1), t["prompt_token"], t["prompt_feat"], t["embedding"], t["noise"])
     wave = mel.mean(1).repeat_interleave(hop_length(24000), dim=1)
-    yield Row(
+    yield CaseResult(
         case.name,
-        worst(wave, t["wav"]),
+        max_difference(wave, t["wav"]),
         None,
         "ours in one piece against the reference's stream, whose note says "
         "that its first block and prefix are off by the prompt; speech_token_cfg is taken as true",
@@ -253,28 +265,30 @@ def _dit_config(state: dict[str, Tensor]) -> DiTConfig:
     )
 
 
-def _text_frontend(case: Case, sources: Sources) -> Iterator[Row]:
+def _text_frontend(case: Case, sources: Sources) -> Iterator[CaseResult]:
     """One row for the lines that agree at every stage, one for each line that does not, with the first that differs."""
     if not sources.reference.is_dir():
-        remark = f"needs the published code's data files, which {sources.reference} is not: --reference FOLDER"
-        yield Row(case.name, None, None, remark, word="not compared")
+        note = f"needs the published code's data files, which {sources.reference} is not: --reference FOLDER"
+        yield CaseResult(case.name, None, None, note, status="not compared")
         return
     lines: dict[int, tuple[str, str, str, str]] = {}
     for place, found in enumerate(parity_lines(case.info, sources.reference)):
         number = place // len(FIELDS) + 1
         # What no mistake of the reference explains outweighs what one does.
-        if found[2] == DIFFERENT or (found[2] == ON_PURPOSE and number not in lines):
+        if found[2] == DIFFERENT or (found[2] == INTENDED and number not in lines):
             lines[number] = found
-    yield Row(case.name, 0.0, 0.0, f"{len(case.info) - len(lines)} of {len(case.info)} lines are equal at every stage")
+    yield CaseResult(
+        case.name, 0.0, 0.0, f"{len(case.info) - len(lines)} of {len(case.info)} lines are equal at every stage"
+    )
     for number, (text, stage, status, reason) in sorted(lines.items()):
         label, shown = (
             f"{case.name} line {number}",
             f"{reason or 'no known mistake of the reference'}; {stage} of {text!r}",
         )
-        yield Row(label, 1.0, None if status == ON_PURPOSE else 0.0, shown, word=status)
+        yield CaseResult(label, 1.0, None if status == INTENDED else 0.0, shown, status=status)
 
 
-Kind = Callable[[Case, Sources], Iterator[Row]]
+Kind = Callable[[Case, Sources], Iterator[CaseResult]]
 KINDS: dict[str, Kind] = {
     "campplus": _campplus,
     "flow": _flow,

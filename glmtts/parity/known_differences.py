@@ -19,11 +19,11 @@ from glmtts.text.normalize import normalize
 from glmtts.text.segment import segment
 
 FIELDS = ("normalized", "segments", "segments_normalized", "phoneme")
-EQUAL, ON_PURPOSE, DIFFERENT = "equal", "differs on purpose", "differs"
+EQUAL, INTENDED, DIFFERENT = "equal", "differs on purpose", "differs"
 
 
 @dataclass(frozen=True)
-class Mistake:
+class ReferenceBug:
     """A known mistake of the reference: patterns of the texts that it befalls and of what its reading then shows."""
 
     text: str
@@ -35,38 +35,42 @@ _ZH = r"(?=[\s\S]*[\u4e00-\u9fff])"
 _EN = r"(?![\s\S]*[\u4e00-\u9fff])"
 _SPOKEN = "零幺一二三四五六七八九"
 
-MISTAKES = (
-    Mistake(rf"^{_ZH}[\s\S]*\d\s*-\s*\d", "减", "the hyphen of a telephone number, date or range is read as minus"),
-    Mistake(rf"^{_ZH}[\s\S]*(?<!\d)[-−]\d", "^[^负减下]*$", "a negative number loses its minus"),
-    Mistake(rf"^{_ZH}[\s\S]*\d[–—]+\d", "[–—]", "a dash between numbers is left unread"),
-    Mistake(r"/", "每", "a slash that the grammar left is read as per"),
-    Mistake(rf"^{_ZH}[\s\S]*[~～]", "[。.]", "a tilde ends a sentence"),
-    Mistake(r"第(?:\d{3}|\d{5})(?!\d)", f"第[{_SPOKEN}]{{3}}", "an ordinal is read as a telephone number"),
-    Mistake(
+REFERENCE_BUGS = (
+    ReferenceBug(
+        rf"^{_ZH}[\s\S]*\d\s*-\s*\d", "减", "the hyphen of a telephone number, date or range is read as minus"
+    ),
+    ReferenceBug(rf"^{_ZH}[\s\S]*(?<!\d)[-−]\d", "^[^负减下]*$", "a negative number loses its minus"),
+    ReferenceBug(rf"^{_ZH}[\s\S]*\d[–—]+\d", "[–—]", "a dash between numbers is left unread"),
+    ReferenceBug(r"/", "每", "a slash that the grammar left is read as per"),
+    ReferenceBug(rf"^{_ZH}[\s\S]*[~～]", "[。.]", "a tilde ends a sentence"),
+    ReferenceBug(r"第(?:\d{3}|\d{5})(?!\d)", f"第[{_SPOKEN}]{{3}}", "an ordinal is read as a telephone number"),
+    ReferenceBug(
         rf"^{_ZH}[\s\S]*(?<![\d.,])(?:\d{{3}}|\d{{5}})(?![\d.,])",
         rf"[{_SPOKEN}]{{3}}",
         "a quantity of three or five digits is read as a telephone number",
     ),
-    Mistake(r"[￥¥]\s*\d+\.\d", "", "an amount of money with a fraction is misread"),
-    Mistake(r"[A-Za-z]-\d+\.\d", "", "the number in a model's name is misread"),
-    Mistake(rf"^{_EN}[\s\S]*[A-Za-z]-\d", r"[a-z]", "a word and the number behind its hyphen stick together"),
-    Mistake(rf"^{_ZH}[\s\S]*[A-Za-z\d]\.[A-Za-z\d]", "。", "a dot inside an address or version ends a sentence"),
-    Mistake(r"[０-９Ａ-Ｚａ-ｚ]", "", "full-width digits are read after the grammar, not before"),
-    Mistake(r"\^[\s\S]*\^|\^-|(?<![*x×\d.])\d+\^", "", "only the first power with a factor is read"),
-    Mistake(rf"^{_ZH}[\s\S]*[=&@‰≥≤≈±]", "[=&@‰≥≤≈±]", "a sign is left unread"),
-    Mistake(rf"^{_EN}[\s\S]*(?:(?<![A-Za-z])['‘’]|['‘’](?![A-Za-z]))", "", "quotation marks stick words together"),
-    Mistake(rf"^{_EN}[\s\S]*[A-Za-z][^\w\s'‘’\-—.,?!:;][A-Za-z]", "", "a sign falls away and sticks words together"),
-    Mistake(rf"^{_EN}[\s\S]*[，。！？；：、]", "", "full-width signs fall away and stick words together"),
-    Mistake(rf"^{_EN}[\s\S]*[^\W\d_a-zA-Z]", "", "the spaces beside accented letters fall away"),
-    Mistake(rf"^{_EN}[\s\S]*(?:\dm\b|\bNo\. ?\d|#\d|[=<>²³^½¼¾])", "", "a number with a sign or unit is misread"),
-    Mistake(r"\n\s*\d+\. |^\d+\. ", "", "the number of a list item is misread"),
-    Mistake(r"<\|[^|<>]*\|>", "", "phoneme tokens in the text are destroyed"),
+    ReferenceBug(r"[￥¥]\s*\d+\.\d", "", "an amount of money with a fraction is misread"),
+    ReferenceBug(r"[A-Za-z]-\d+\.\d", "", "the number in a model's name is misread"),
+    ReferenceBug(rf"^{_EN}[\s\S]*[A-Za-z]-\d", r"[a-z]", "a word and the number behind its hyphen stick together"),
+    ReferenceBug(rf"^{_ZH}[\s\S]*[A-Za-z\d]\.[A-Za-z\d]", "。", "a dot inside an address or version ends a sentence"),
+    ReferenceBug(r"[０-９Ａ-Ｚａ-ｚ]", "", "full-width digits are read after the grammar, not before"),
+    ReferenceBug(r"\^[\s\S]*\^|\^-|(?<![*x×\d.])\d+\^", "", "only the first power with a factor is read"),
+    ReferenceBug(rf"^{_ZH}[\s\S]*[=&@‰≥≤≈±]", "[=&@‰≥≤≈±]", "a sign is left unread"),
+    ReferenceBug(rf"^{_EN}[\s\S]*(?:(?<![A-Za-z])['‘’]|['‘’](?![A-Za-z]))", "", "quotation marks stick words together"),
+    ReferenceBug(
+        rf"^{_EN}[\s\S]*[A-Za-z][^\w\s'‘’\-—.,?!:;][A-Za-z]", "", "a sign falls away and sticks words together"
+    ),
+    ReferenceBug(rf"^{_EN}[\s\S]*[，。！？；：、]", "", "full-width signs fall away and stick words together"),
+    ReferenceBug(rf"^{_EN}[\s\S]*[^\W\d_a-zA-Z]", "", "the spaces beside accented letters fall away"),
+    ReferenceBug(rf"^{_EN}[\s\S]*(?:\dm\b|\bNo\. ?\d|#\d|[=<>²³^½¼¾])", "", "a number with a sign or unit is misread"),
+    ReferenceBug(r"\n\s*\d+\. |^\d+\. ", "", "the number of a list item is misread"),
+    ReferenceBug(r"<\|[^|<>]*\|>", "", "phoneme tokens in the text are destroyed"),
 )
 
 
 def reason(text: str, reading: str) -> str | None:
     """Why the reference's `reading` of `text` is wrong, or None when no mistake is known to befall it."""
-    found = (m.reason for m in MISTAKES if re.search(m.text, text) and re.search(m.reading, reading))
+    found = (m.reason for m in REFERENCE_BUGS if re.search(m.text, text) and re.search(m.reading, reading))
     return next(found, None)
 
 
@@ -88,7 +92,7 @@ def parity_lines(golden_lines: Iterable[Mapping[str, Any]], data_dir: Path) -> I
                 yield text, field, EQUAL, ""
                 continue
             why = reason(text, line["normalized"]) or _cut(line)
-            yield text, field, ON_PURPOSE if why else DIFFERENT, why or ""
+            yield text, field, INTENDED if why else DIFFERENT, why or ""
 
 
 def _cut(line: Mapping[str, Any]) -> str | None:

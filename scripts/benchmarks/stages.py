@@ -32,8 +32,8 @@ from glmtts.checkpoint.loader import Model, load, load_llm  # noqa: E402  # need
 from glmtts.config import GenerationConfig  # noqa: E402
 from glmtts.engine.scheduling.chunking import Ladder  # noqa: E402
 from glmtts.models.flow.flow import Flow  # noqa: E402
-from glmtts.models.flow.flow_batch import FlowRow, FlowRows  # noqa: E402
-from glmtts.models.flow.flow_cache import NOTHING, Before  # noqa: E402
+from glmtts.models.flow.flow_batch import FlowBatcher, FlowSequence  # noqa: E402
+from glmtts.models.flow.flow_cache import NO_CONTEXT, LeftContext  # noqa: E402
 from glmtts.models.llm.decoder import Decoder, DecodeRequest  # noqa: E402
 from glmtts.models.llm.kv_cache import KVCache  # noqa: E402
 from glmtts.models.llm.llama import Llama  # noqa: E402
@@ -117,27 +117,31 @@ def ar_stages(llama: Llama, special: SpecialIds, roofline: Roofline, batches: li
 # Flow and vocoder
 
 
-def run(rows: FlowRows, row: FlowRow) -> FlowRow:
-    while not rows.done(row):
-        rows.advance([row])
+def run(rows: FlowBatcher, row: FlowSequence) -> FlowSequence:
+    while not rows.is_done(row):
+        rows.step([row])
     return row
 
 
-def flow_chunk(rows: FlowRows, mels: int, frames: int, context: int, before: Before, keep: range) -> FlowRow:
+def flow_chunk(
+    rows: FlowBatcher, mels: int, frames: int, context: int, before: LeftContext, keep: range
+) -> FlowSequence:
     """A chunk of arbitrary tokens."""
     tokens_t, places_t = torch.ones(context + frames, dtype=torch.int64), torch.arange(context + frames)
     nothing_tm, noise_tm, speaker_d = torch.zeros(frames, mels), torch.randn(frames, mels), torch.randn(192)
-    return rows.begin(tokens_t, nothing_tm, speaker_d, noise_tm, before=before, places_t=places_t, keep=keep)
+    return rows.new_sequence(
+        tokens_t, nothing_tm, speaker_d, noise_tm, context=before, positions_t=places_t, cache_frames=keep
+    )
 
 
 def flow_stages(flow: Flow, roofline: Roofline, dtype: torch.dtype = torch.float32) -> list[Stage]:
     """A chunk of each size of the schedule, after a voice prompt and earlier speech."""
-    rows, mels, ladder = FlowRows(flow, torch.get_default_device()), flow.config.dit.mel_dim, Ladder()
+    rows, mels, ladder = FlowBatcher(flow, torch.get_default_device()), flow.config.dit.mel_dim, Ladder()
     prompt, window = 2 * VOICE_TOKENS, 2 * ladder.window
-    voice = run(rows, flow_chunk(rows, mels, prompt, 0, NOTHING, range(prompt))).memory
-    speech = run(rows, flow_chunk(rows, mels, window, prompt, Before(voice, None, prompt), range(window))).memory
+    voice = run(rows, flow_chunk(rows, mels, prompt, 0, NO_CONTEXT, range(prompt))).cache
+    speech = run(rows, flow_chunk(rows, mels, window, prompt, LeftContext(voice, None, prompt), range(window))).cache
     assert speech is not None
-    before = Before(voice, None, prompt).followed_by(speech, window, window)
+    before = LeftContext(voice, None, prompt).extended(speech, window, window)
     flops, stages = roofline.flops_per_second(dtype), []
     for size in ladder.sizes:
         frames = 2 * (size + ladder.ahead)
@@ -159,7 +163,7 @@ def vocoder_stages(vocoder: HiFT, roofline: Roofline) -> list[Stage]:
         mel_bct = torch.randn(1, 80, 2 * size + 2 * vocoder.context_frames)
 
         def window(mel_bct: Tensor = mel_bct) -> Tensor:
-            return vocoder.window(mel_bct, torch.zeros(1, dtype=torch.int64))[0]
+            return vocoder.render_window(mel_bct, torch.zeros(1, dtype=torch.int64))[0]
 
         seconds = median_seconds(window, roofline.repeats)
         name = f"vocoder, chunk of {size} tokens"
@@ -187,11 +191,11 @@ def format_stages(path: Path, model: Model, roofline: Roofline) -> list[Stage]:
             seconds = median_seconds(make_decoder(llama, model.special, rows).step, 4 * roofline.repeats)
             stages.append(Stage(f"AR step, {rows} rows, {name}", 1e3 * seconds, 0, 0, 0, rows / seconds))
     chunks = {"float32": flow_stages(model.flow, roofline)[2]}
-    eager = model.flow.estimator.following
-    model.flow.estimator.following = torch.compile(eager, dynamic=True)  # type: ignore[method-assign]
+    eager = model.flow.estimator.forward
+    model.flow.estimator.forward = torch.compile(eager, dynamic=True)  # type: ignore[method-assign]
     chunks["compiled"] = flow_stages(model.flow, roofline)[2]
-    model.flow.estimator.following = eager  # type: ignore[method-assign]
-    model.flow.estimator.halve()
+    model.flow.estimator.forward = eager  # type: ignore[method-assign]
+    model.flow.estimator.to_bfloat16()
     chunks["bfloat16"] = flow_stages(model.flow, roofline, torch.bfloat16)[2]
     return stages + [Stage(f"{s.stage}, {name}", s.ms, 0, 0, 0, s.per_second) for name, s in chunks.items()]
 

@@ -1,10 +1,10 @@
-"""Stage: the AR model. Phonemes to speech tokens, a small Llama that serves as the official one does.
+"""Stage: the AR model, a small Llama from phonemes to speech tokens.
 
     python -m scripts.nano.ar --work nano-work
 
-A row (ar_rows.py) is what the model reads in serving: `[texts, boa, speech, end]`. Where each speech token belongs in
-the text is known if tokens.py could align it, and two heads are pulled to look there: without it a fresh model takes
-ten times as long to find out.
+A training row (ar_rows.py) is laid out as in serving: `[texts, boa, speech, end]`. If tokens.py could align its speech
+with the text, a guided attention loss on two heads teaches the alignment: without it a fresh model takes ten times as
+long to learn it.
 """
 
 from __future__ import annotations
@@ -25,27 +25,36 @@ from glmtts.text.tokenizer import Tokenizer
 from scripts.nano import ar_rows, phonemes, tokens, vocabulary
 from scripts.nano.ar_rows import Example
 from scripts.nano.data import SENTENCE, SHORT, Corpus, Utterance, pools_of, weigh
-from scripts.nano.training import Average, Run, arguments, cosine, drop_out, mixed_precision, start, with_rate
+from scripts.nano.training import (
+    Average,
+    Run,
+    add_dropout,
+    arguments,
+    configure_torch,
+    cosine,
+    mixed_precision,
+    with_learning_rate,
+)
 
 POSITIONS = 1700  # of a padded batch
 CANDIDATES = 48
 END_WEIGHT = 3.0  # of the end token's loss
 GUIDED_LAYERS, GUIDED_HEADS = (1, 2), 2
-REPORT_EVERY, REPORTED = 250, 24  # steps; utterances a language
+REPORT_EVERY, REPORT_UTTERANCES = 250, 24  # steps; utterances a language
 IGNORED = -100
 DROPOUT = 0.1
 
 
 class Batch(NamedTuple):
-    """inputs, targets (b, n), IGNORED where nothing is to be learnt; place (b, n), −1 where none is known."""
+    """inputs and targets (b, n), IGNORED where there is no loss; position in the text (b, n), −1 if unknown."""
 
     inputs: Tensor
     targets: Tensor
-    place: Tensor
+    position: Tensor
 
 
 class Ids(NamedTuple):
-    """The special ids that a row needs."""
+    """The special ids of a row."""
 
     ats: int
     boa: int
@@ -70,20 +79,19 @@ def config(vocabulary_size: int) -> LlamaConfig:
 
 
 def special(tokenizer: Tokenizer) -> Ids:
-    """By name, as the official tokenizer has them."""
-    found = [tokenizer.special_id(name) for name in ("<|audio_0|>", "<|begin_of_audio|>", "<|user|>")]
-    return Ids(*found)
+    """The ids, by their names in the official tokenizer."""
+    return Ids(*map(tokenizer.special_id, ("<|audio_0|>", "<|begin_of_audio|>", "<|user|>")))
 
 
 class Examples:
-    """Utterances as the AR model reads them; made once each."""
+    """Utterances as ids of the AR model, cached."""
 
     def __init__(self, work: Path, tokenizer: Tokenizer) -> None:
         self._work, self._tokenizer = work, tokenizer
         self.of = cache(self._read)
 
     def text_ids(self, parts: list[str]) -> tuple[list[int], list[int]]:
-        """Ids of text tokens, and where among them the phonemes stand."""
+        """Ids of text tokens, and the positions of the phonemes among them."""
         ids: list[int] = []
         places: list[int] = []
         for part in parts:
@@ -97,56 +105,57 @@ class Examples:
         with np.load(tokens.path_of(self._work, utterance)) as arrays:
             speech = arrays["ids"].astype(np.int64)
             aligned = "phone" in arrays.files
-            place = np.asarray(places)[arrays["phone"]] if aligned else np.full(len(speech), -1)
-            return Example(ids, speech, place)
+            position = np.asarray(places)[arrays["phone"]] if aligned else np.full(len(speech), -1)
+            return Example(ids, speech, position)
 
 
 def collate(rows: list[Example], ids: Ids, rng: np.random.Generator, *, corrupted: tuple[float, float]) -> Batch:
-    """Pads on the right. A share of the speech *inputs* is replaced, so that the model does not lean on them alone."""
+    """Pads on the right. Replaces a random share of the speech *inputs*, so that the model also attends to the text."""
     longest = max(len(row.text) + len(row.speech) for row in rows) + 1
     inputs = torch.zeros(len(rows), longest, dtype=torch.int64)
     targets = torch.full_like(inputs, IGNORED)
-    place = torch.full_like(inputs, -1)
-    for i, (text, speech, where, given) in enumerate(rows):
+    position = torch.full_like(inputs, -1)
+    for i, (text, speech, positions, num_given) in enumerate(rows):
         begin, end = len(text), len(text) + len(speech)
-        heard = np.where(rng.random(len(speech)) < rng.uniform(*corrupted), rng.permutation(speech), speech)
-        inputs[i, : end + 1] = torch.tensor([*text, ids.boa, *(heard + ids.ats).tolist()])
-        targets[i, begin : end + 1] = torch.tensor([*[IGNORED] * given, *(speech[given:] + ids.ats).tolist(), ids.eoa])
-        place[i, begin:end] = torch.from_numpy(where)
-    return Batch(inputs, targets, place)
+        noisy = np.where(rng.random(len(speech)) < rng.uniform(*corrupted), rng.permutation(speech), speech)
+        inputs[i, : end + 1] = torch.tensor([*text, ids.boa, *(noisy + ids.ats).tolist()])
+        learnt = [*[IGNORED] * num_given, *(speech[num_given:] + ids.ats).tolist(), ids.eoa]
+        targets[i, begin : end + 1] = torch.tensor(learnt)
+        position[i, begin:end] = torch.from_numpy(positions)
+    return Batch(inputs, targets, position)
 
 
-def draw(rows: ar_rows.Rows, ids: Ids, rng: np.random.Generator) -> Batch:
-    """A batch of rows of about one length."""
-    candidates = sorted((rows.draw(rng) for _ in range(CANDIDATES)), key=lambda row: row.size)
+def sample_batch(sampler: ar_rows.RowSampler, ids: Ids, rng: np.random.Generator) -> Batch:
+    """A batch of rows of similar lengths."""
+    candidates = sorted((sampler.sample(rng) for _ in range(CANDIDATES)), key=lambda row: row.size)
     last = int(rng.integers(len(candidates)))
     first = max(last + 1 - max(POSITIONS // candidates[last].size, 1), 0)
     return collate(candidates[first : last + 1], ids, rng, corrupted=(0.05, 0.3))
 
 
 def losses(llama: Llama, rows: Batch, end: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Cross entropy of the next speech token, the guided attention's loss, and the share of right guesses.
+    """Cross entropy of the next speech token, guided attention loss, and accuracy.
 
-    The end token counts END_WEIGHT times: there is one in a row, and everything depends on it.
+    The end token has the weight END_WEIGHT: there is only one in a row, and everything depends on it.
     """
     out = llama(rows.inputs, attention_of=GUIDED_LAYERS)
-    learnt = rows.targets != IGNORED
-    logits, targets = out.logits[learnt], rows.targets[learnt]
+    has_target = rows.targets != IGNORED
+    logits, targets = out.logits[has_target], rows.targets[has_target]
     weight = torch.where(targets == end, END_WEIGHT, 1.0)
     parts = {"ce": (F.cross_entropy(logits, targets, reduction="none") * weight).sum() / weight.sum()}
-    known = rows.place >= 0
+    known = rows.position >= 0
     if known.any():
-        columns = (rows.place[..., None] + torch.tensor([-1, 0, 1])).clamp_min(0)[:, None]
+        columns = (rows.position[..., None] + torch.tensor([-1, 0, 1])).clamp_min(0)[:, None]
         columns = columns.expand(-1, GUIDED_HEADS, -1, -1)
-        looked = [out.attention[layer][:, :GUIDED_HEADS].gather(-1, columns).sum(-1) for layer in GUIDED_LAYERS]
-        mass = torch.stack(looked)[known.expand(len(looked), GUIDED_HEADS, -1, -1).transpose(1, 2)]
+        attention = [out.attention[layer][:, :GUIDED_HEADS].gather(-1, columns).sum(-1) for layer in GUIDED_LAYERS]
+        mass = torch.stack(attention)[known.expand(len(attention), GUIDED_HEADS, -1, -1).transpose(1, 2)]
         parts["guide"] = -0.3 * (mass + 1e-4).log().mean()
     return parts, (logits.argmax(-1) == targets).float().mean()
 
 
 @torch.inference_mode()
 def report(llama: Llama, held_out: dict[str, Batch], end: int) -> str:
-    """Cross entropy and accuracy on held-out utterances by kind, nothing corrupted."""
+    """Cross entropy and accuracy on held-out utterances by kind, without corruption."""
     llama.eval()
     results = {kind: losses(llama, rows, end) for kind, rows in held_out.items()}
     llama.train()
@@ -154,8 +163,8 @@ def report(llama: Llama, held_out: dict[str, Batch], end: int) -> str:
 
 
 def main() -> None:
-    args = with_rate(arguments(__doc__, steps=8000), 1e-3).parse_args()
-    start(args)
+    args = with_learning_rate(arguments(__doc__, steps=8000), 1e-3).parse_args()
+    configure_torch(args)
     torch.manual_seed(0)
     tokenizer = vocabulary.load(args.work)
     ids, space = special(tokenizer), tokenizer.encode(" ")
@@ -164,28 +173,28 @@ def main() -> None:
     known = tokens.tokenised(args.work, corpus.train(short=True))
     sentences = pools_of(u for u in known if u.kind == SENTENCE)
     short = pools_of(u for u in known if u.kind == SHORT)
-    rows = ar_rows.Rows(examples.of, space, sentences, short, weigh(sentences))
+    sampler = ar_rows.RowSampler(examples.of, space, sentences, short, weigh(sentences))
     tested = tokens.tokenised(args.work, corpus.test(short=True))
     rng = np.random.default_rng(0)
     held_out = {}
     for lang in ("en", "zh"):
         for kind in (SENTENCE, SHORT):
-            told = [examples.of(u) for u in tested if (u.lang, u.kind) == (lang, kind)][:REPORTED]
-            if told:
-                held_out[f"{lang} {kind}"] = collate(told, ids, rng, corrupted=(0, 0))
+            rows = [examples.of(u) for u in tested if (u.lang, u.kind) == (lang, kind)][:REPORT_UTTERANCES]
+            if rows:
+                held_out[f"{lang} {kind}"] = collate(rows, ids, rng, corrupted=(0, 0))
     llama = Llama(config(tokenizer.size))
     llama.init_weights()
     average = Average(llama, 0.998)
     for layer in llama.model.decoder_layers():
-        drop_out((layer.self_attn.o_proj, layer.mlp), DROPOUT)
+        add_dropout((layer.self_attn.o_proj, layer.mlp), DROPOUT)
     optimizer = torch.optim.AdamW(llama.parameters(), betas=(0.9, 0.98), weight_decay=0.05, fused=True)
     run = Run(args.work, "ar", {"llama": llama, "average": average}, optimizer, args.steps)
     precision = mixed_precision()
     for step, rng in run:
-        batch = draw(rows, ids, rng)
+        batch = sample_batch(sampler, ids, rng)
         with precision:
             parts, accuracy = losses(llama, batch, ids.eoa)
-        run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate))
+        run.optimize(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate))
         average.update(llama, step)
         run.show(**parts, accuracy=accuracy)
         if step % REPORT_EVERY == REPORT_EVERY - 1:

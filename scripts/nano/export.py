@@ -1,9 +1,9 @@
-"""Stage: the trained parts as a checkpoint in the official tree, with stored voices.
+"""Stage: exports the trained modules as a checkpoint in the official layout, with stored voices.
 
     python -m scripts.nano.export --work nano-work --to checkpoints/nano
 
-Averaged weights where a stage keeps an average. Matrices are stored as float16, which halves the files; loading widens
-them. What training alone needs (heads, optimizers) stays behind.
+Exports averaged weights if a stage keeps an average. Matrices are stored as float16, which halves the files; the loader
+converts them back. Modules that only training needs (heads, optimizers) are not exported.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ GENERATION: dict[str, Any] = {
 """Colder than the published constants, and patient with repetition: a small model strays when it draws widely."""
 
 
-def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices and kernels in float16; vectors (norms, biases, statistics) are few and keep their precision."""
+def to_float16(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels in float16; vectors (norms, biases, statistics) are small and keep their precision."""
     return {
         name: (value.half() if value.ndim > 1 and value.dtype == torch.float32 else value).contiguous()
         for name, value in state.items()
@@ -73,43 +73,45 @@ def write_llm(work: Path, folder: Path) -> None:
     _json(folder / "config.json", {**config.to_dict(), "model_type": "llama"})
     _json(folder / "generation.json", GENERATION)
     state = averaged(work, "ar", ar.Llama(config))
-    save_file(halved(state), folder / "model.safetensors")
+    save_file(to_float16(state), folder / "model.safetensors")
 
 
 def write_flow(work: Path, folder: Path) -> None:
     """Tokens to mel."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(asdict(flow.CONFIG)), encoding="utf-8")
-    torch.save({"model": halved(averaged(work, "flow", flow.new_flow()))}, folder / "flow.pt")
+    torch.save({"model": to_float16(averaged(work, "flow", flow.new_flow()))}, folder / "flow.pt")
 
 
 def write_vocoder(work: Path, folder: Path) -> None:
-    """Mel to waveform; the config says what differs from the published sizes."""
+    """Mel to waveform; the config has only the values that differ from the published ones."""
     published = asdict(type(vocoder.CONFIG)())
     _json(folder / "config.json", {k: v for k, v in asdict(vocoder.CONFIG).items() if v != published[k]})
-    torch.save(halved(averaged(work, "vocoder", vocoder.new_vocoder())), folder / "hift.pt")
+    torch.save(to_float16(averaged(work, "vocoder", vocoder.new_vocoder())), folder / "hift.pt")
 
 
 def write_speech_tokenizer(work: Path, folder: Path) -> None:
-    """Whisper's layers, the trained one above them, and the codebook."""
+    """Whisper's layers, the trained layer above them, and the codebook."""
     _json(folder / "config.json", {"model_type": "whisper", **features.TOKENIZER})
     WhisperFeatureExtractor(feature_size=features.TOKENIZER["num_mel_bins"]).save_pretrained(folder)
-    codes = tokens.load_codes(work)
+    codes = tokens.load_codebook(work)
     encoder = WhisperVQ(WhisperVQConfig.from_hf(features.TOKENIZER))
-    whole = whisper.encoder(pretrained.whisper_base(work) / "model.bin")
+    whisper_state = whisper.encoder(pretrained.whisper_base(work) / "model.bin")
     own = encoder.state_dict()
     top = f"layers.{features.FROZEN_LAYERS}."
     trained_layer = {top + name: value for name, value in codes.layer.state_dict().items()}
-    # What neither has are positions behind the quantiser: never looked at.
-    known = {**whole, **trained_layer, "codebook.weight": codes.book}
+    # The remaining weights belong to positions behind the quantiser, which are never used.
+    known = {**whisper_state, **trained_layer, "codebook.weight": codes.book}
     state = {name: known.get(name, torch.zeros_like(value)) for name, value in own.items()}
-    save_file({f"model.encoder.{name}": value for name, value in halved(state).items()}, folder / "model.safetensors")
+    save_file(
+        {f"model.encoder.{name}": value for name, value in to_float16(state).items()}, folder / "model.safetensors"
+    )
 
 
 def write_frontend(work: Path, folder: Path) -> None:
-    """The speaker encoder and the English lexicon. No character is left as it is: the model reads phonemes alone."""
+    """The speaker encoder and the English lexicon. able.json is empty, because the model reads only phonemes."""
     folder.mkdir(parents=True)
-    shutil.copy(pretrained.campplus(work), folder / "campplus.pt")  # as published: the golden cases compare with it
+    shutil.copy(pretrained.campplus(work), folder / "campplus.pt")  # as published: the golden cases were made with it
     _json(folder / "able.json", [])
     lexicon = (work / "lexicon_en.json").read_bytes()
     (folder / "lexicon_en.json.gz").write_bytes(gzip.compress(lexicon, mtime=0))

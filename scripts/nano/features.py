@@ -1,9 +1,9 @@
-"""What training reads again and again, computed once: an .npz per utterance in `features/`.
+"""Stage: acoustic features of every utterance, one .npz each in `features/`.
 
     python -m scripts.nano.features --work nano-work
 
 mel (frames, 80) at 50 Hz, f0 (frames,) in Hz, hidden (tokens, 512) at 25 Hz: Whisper's pooled features below the
-speech tokenizer's own layer. Only what is missing is computed, so it can run while the teacher still speaks.
+speech tokenizer's trained layer. Existing files are skipped, so it can run while the corpus is still growing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from glmtts.dsp.features import log_mel, resample
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from scripts.nano import pretrained, whisper
 from scripts.nano.data import RATE, Corpus, Utterance, f0_track
-from scripts.nano.training import arguments, start
+from scripts.nano.training import arguments, configure_torch
 
 FROZEN_LAYERS = 4
 CODES = 1024
@@ -41,17 +41,17 @@ TOKENIZER = {
 
 
 def below_quantiser(work: Path) -> WhisperVQ:
-    """Whisper's convolutions and first layers, pooled to 25 Hz."""
+    """Whisper's convolutions and first layers, with pooling to 25 Hz."""
     config = {**TOKENIZER, "quantize_position": FROZEN_LAYERS}
     model = WhisperVQ(WhisperVQConfig.from_hf(config)).eval()
     state = whisper.encoder(pretrained.whisper_base(work) / "model.bin")
     own = model.state_dict()
-    model.load_state_dict({name: state.get(name, own[name]) for name in own})  # no codebook here
+    model.load_state_dict({name: state.get(name, own[name]) for name in own})  # Whisper has no codebook
     return model
 
 
 def path_of(work: Path, utterance: Utterance) -> Path:
-    """Where an utterance's features lie."""
+    """The file of an utterance's features."""
     return work / "features" / f"{utterance.key}.npz"
 
 
@@ -63,7 +63,7 @@ def load(work: Path, utterance: Utterance) -> dict[str, NDArray[np.float32]]:
 
 @torch.inference_mode()
 def compute(model: WhisperVQ, utterance: Utterance) -> dict[str, NDArray[np.float16]]:
-    """Features of one utterance, cut to whole tokens: 2 frames each."""
+    """Features of one utterance, cut to whole tokens of 2 frames."""
     wave = utterance.wave()
     mel = log_mel(torch.from_numpy(wave)[None], MEL_24K)[0].T.numpy()
     features, mask = model.features(torch.from_numpy(resample(wave, RATE, 16000)))
@@ -75,11 +75,11 @@ def compute(model: WhisperVQ, utterance: Utterance) -> dict[str, NDArray[np.floa
 
 def main() -> None:
     args: argparse.Namespace = arguments(__doc__, steps=0).parse_args()
-    start(args)
+    configure_torch(args)
     (args.work / "features").mkdir(exist_ok=True)
     corpus = Corpus(args.work, args.extra).utterances
     turns = {lang: count() for lang in ("en", "zh")}
-    ordered = sorted(corpus, key=lambda u: next(turns[u.lang]))  # the languages take turns
+    ordered = sorted(corpus, key=lambda u: next(turns[u.lang]))  # alternates between the languages
     missing = [u for u in ordered if not path_of(args.work, u).exists()]
     model = below_quantiser(args.work)
     for utterance in tqdm(missing, desc="features", mininterval=5):

@@ -2,9 +2,9 @@
 
     python -m scripts.nano.flow --work nano-work
 
-The token trunk also predicts the mel directly (L1): supervision without noise teaches it sooner than the velocity
-does. And the mel that the velocity leads to has to sound right to the ear and look sharp to discriminators: the best
-guess by squared error alone is blurred in time. A training row is utterances of one voice in a row, its first part the
+The text embedding also predicts the mel directly (L1): supervision without noise teaches it sooner than the velocity
+does. The mel that the velocity leads to gets a perceptual and an adversarial loss: the best guess by squared error
+alone is blurred in time. A training row is a sequence of utterances of one voice, the first part of which is the
 prompt, as in serving.
 """
 
@@ -23,13 +23,24 @@ from torch.nn import functional as F
 from glmtts.config import DiTConfig, FlowConfig
 from glmtts.dsp.features import resample
 from glmtts.models.encoders.speaker_encoder import CampPlus
+from glmtts.models.flow.dit import DiTInputs
 from glmtts.models.flow.dit_layers import Attention, FeedForward
 from glmtts.models.flow.flow import Flow
 from scripts.nano import features, pretrained, tokens
-from scripts.nano.data import MEL_MEAN, MEL_STD, RATE, Corpus, Pools, Utterance, Weights, draw_in_a_row, pools_of, weigh
-from scripts.nano.discriminators import Discriminators, adversarial_losses, of_mels
-from scripts.nano.phone_perceptual import Ear, heard_apart, load_trained
-from scripts.nano.training import Average, Run, arguments, averaged, cosine, drop_out, mixed_precision, start, with_rate
+from scripts.nano.data import MEL_MEAN, MEL_STD, RATE, Corpus, Pools, Utterance, Weights, pools_of, sample_voice, weigh
+from scripts.nano.discriminators import Discriminators, adversarial_losses, mel_discriminators
+from scripts.nano.phone_perceptual import PhoneRecognizer, load_trained, perceptual_loss
+from scripts.nano.training import (
+    Average,
+    Run,
+    add_dropout,
+    arguments,
+    averaged,
+    configure_torch,
+    cosine,
+    mixed_precision,
+    with_learning_rate,
+)
 
 CONFIG = FlowConfig(
     dit=DiTConfig(
@@ -46,11 +57,11 @@ CONFIG = FlowConfig(
     n_timesteps=1,
     inference_cfg_rate=0.0,
 )
-SHAPES = ((6, 200), (4, 300), (3, 420), (2, 640), (1, 1100))  # rows × frames: about the same work each
+SHAPES = ((6, 200), (4, 300), (3, 420), (2, 640), (1, 1100))  # rows × frames: about equal work
 SPEAKER_SAMPLES = 24
-COUNTED_SECONDS = 400.0  # of a voice: it is in the prompt that a voice is to be found, so many voices count
-VELOCITY_WEIGHT, HEARD_WEIGHT, FOOLED_WEIGHT = 0.5, 1.0, 0.5
-AT_THE_START = 0.9
+MAX_COUNTED_SECONDS = 400.0  # of a voice; low, because many voices teach the flow to take the voice from the prompt
+VELOCITY_WEIGHT, PERCEPTUAL_WEIGHT, ADVERSARIAL_WEIGHT = 0.5, 1.0, 0.5
+START_SHARE = 0.9
 DROPOUT = 0.1
 
 
@@ -64,7 +75,7 @@ class Rows(NamedTuple):
 
 
 def new_flow() -> Flow:
-    """adaLN-zero, and a velocity that starts at the mean mel."""
+    """Initial weights: adaLN-zero, and a velocity that starts at the mean mel."""
     torch.manual_seed(0)
     flow = Flow(CONFIG)
     flow.estimator.reset_parameters()
@@ -72,7 +83,7 @@ def new_flow() -> Flow:
     return flow
 
 
-def finished_flow(work: Path) -> Flow:
+def load_trained_flow(work: Path) -> Flow:
     """The trained one, with averaged weights, for inference."""
     flow = new_flow()
     flow.load_state_dict(averaged(work, "flow", flow))
@@ -80,7 +91,7 @@ def finished_flow(work: Path) -> Flow:
 
 
 class Regression(nn.Module):
-    """The trunk's own guess of the mel, given the speaker; dropped at export."""
+    """Predicts the mel from the text embedding and the speaker; not exported."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +106,7 @@ class Regression(nn.Module):
 
 @torch.inference_mode()
 def speaker_vectors(work: Path, utterances: list[Utterance]) -> dict[str, Tensor]:
-    """CAM++ vectors (k, 192), normalised, of some utterances of each voice; computed once."""
+    """Normalised CAM++ embeddings (k, 192) of some utterances of each voice; cached in speakers.pt."""
     cache = work / "speakers.pt"
     pools: dict[str, list[Utterance]] = {}
     for utterance in utterances:
@@ -114,7 +125,7 @@ def speaker_vectors(work: Path, utterances: list[Utterance]) -> dict[str, Tensor
 
 
 def row(work: Path, utterances: Iterator[Utterance], frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Mel (frames, 80) and tokens (frames,) of utterances one after the other."""
+    """Mel (frames, 80) and tokens (frames,) of a sequence of utterances."""
     mels: list[Tensor] = []
     ids: list[Tensor] = []
     have = 0
@@ -129,12 +140,14 @@ def row(work: Path, utterances: Iterator[Utterance], frames: int, rng: np.random
     return torch.cat(mels)[first : first + frames], torch.cat(ids)[first : first + frames]
 
 
-def draw(work: Path, pools: Pools, weights: Weights, speakers: dict[str, Tensor], rng: np.random.Generator) -> Rows:
-    """A batch; 30 % of its rows without a prompt."""
+def sample_batch(
+    work: Path, pools: Pools, weights: Weights, speakers: dict[str, Tensor], rng: np.random.Generator
+) -> Rows:
+    """A batch; 30 % of its rows have no prompt."""
     batch, frames = SHAPES[int(rng.integers(len(SHAPES)))]
     pairs, vectors = [], []
     for _ in range(batch):
-        utterances = draw_in_a_row(pools, weights, rng)
+        utterances = sample_voice(pools, weights, rng)
         first = next(utterances)
         pairs.append(row(work, chain([first], utterances), frames, rng))
         vectors.append(speakers[first.voice][int(rng.integers(len(speakers[first.voice])))])
@@ -146,59 +159,61 @@ def draw(work: Path, pools: Pools, weights: Weights, speakers: dict[str, Tensor]
 def losses(
     flow: Flow,
     regression: Regression,
-    ear: Ear,
+    recognizer: PhoneRecognizer,
     discriminators: Discriminators | None,
     rows: Rows,
 ) -> dict[str, Tensor]:
-    """Squared error of the velocity x₁ − x₀ at x_t = (1 − t)·x₀ + t·x₁ (Lipman et al. 2023), and the trunk's L1.
+    """Squared error of the velocity x₁ − x₀ at x_t = (1 − t)·x₀ + t·x₁ (Lipman et al. 2023), and the regression's L1.
 
-    `heard`: how the mel at the velocity's end, x_t + (1 − t)·v, sounds to the ear beside the true one. The
-    discriminators see of both what no row has as its prompt.
+    `perceptual`: of the mel that the velocity leads to, x_t + (1 − t)·v. The discriminators see the frames after the
+    longest prompt of the batch.
     """
     batch, frames, _ = rows.mel.shape
     spoken = torch.arange(frames)[None] >= rows.prompt[:, None]
     condition = rows.mel * ~spoken[..., None]
     noise = torch.randn_like(rows.mel)
-    # The density of the solver's own times, 1 − cos(u·π/2); but mostly its first, the only one of a single step.
+    # The density of the solver's times, 1 − cos(u·π/2); but mostly 0, the only time of a single step.
     time = 1 - torch.cos(torch.rand(batch) * torch.pi / 2)
-    time = torch.where(torch.rand(batch) < AT_THE_START, 0.0, time)
+    time = torch.where(torch.rand(batch) < START_SHARE, 0.0, time)
     mixed = torch.lerp(noise, rows.mel, time[:, None, None])
     trunk = flow.estimator.text_emb_layer(rows.tokens)
-    velocity = flow.estimator.velocity(mixed, trunk, condition, time, rows.speaker)
+    velocity = flow.estimator(DiTInputs(mixed, trunk, condition, time, rows.speaker)).velocity_btm
     reached = torch.where(spoken[..., None], mixed + (1 - time[:, None, None]) * velocity, rows.mel)
     guess = regression(trunk, rows.speaker)
     made, true = ((mel[:, int(rows.prompt.max()) :].float() - MEL_MEAN) / MEL_STD for mel in (reached, rows.mel))
-    seen = {} if discriminators is None else adversarial_losses(discriminators, made, true, fooled=FOOLED_WEIGHT)
-    return seen | {
+    parts = {}
+    if discriminators is not None:
+        parts = adversarial_losses(discriminators, made, true, adversarial=ADVERSARIAL_WEIGHT)
+    return parts | {
         "velocity": VELOCITY_WEIGHT * (velocity - (rows.mel - noise))[spoken].square().mean() / MEL_STD**2,
         "trunk": (guess - (rows.mel - MEL_MEAN) / MEL_STD).abs().mean(),
-        "heard": HEARD_WEIGHT * heard_apart(ear, reached, rows.mel),
+        "perceptual": PERCEPTUAL_WEIGHT * perceptual_loss(recognizer, reached, rows.mel),
     }
 
 
 def main() -> None:
-    parser = with_rate(arguments(__doc__, steps=15000), 8e-4)
-    parser.add_argument("--adversarial-from", type=int, default=10000, help="the step from which discriminators join")
+    parser = with_learning_rate(arguments(__doc__, steps=15000), 8e-4)
+    parser.add_argument("--adversarial-from", type=int, default=10000, help="step at which the discriminators join")
     args = parser.parse_args()
-    start(args)
-    flow, regression, discriminators = new_flow(), Regression(), of_mels()
+    configure_torch(args)
+    flow, regression, discriminators = new_flow(), Regression(), mel_discriminators()
     average = Average(flow, 0.999)
-    drop_out((m for m in flow.estimator.modules() if isinstance(m, Attention | FeedForward)), DROPOUT)
+    add_dropout((m for m in flow.estimator.modules() if isinstance(m, Attention | FeedForward)), DROPOUT)
     groups = [{"params": [*flow.parameters(), *regression.parameters()]}, {"params": discriminators.parameters()}]
     optimizer = torch.optim.AdamW(groups, betas=(0.8, 0.99), weight_decay=0.01, fused=True)
     spoken = tokens.tokenised(args.work, Corpus(args.work, args.extra).train(rooms=True))
     pools = pools_of(spoken)
-    weights = weigh(pools, COUNTED_SECONDS)
-    speakers, ear = speaker_vectors(args.work, spoken), load_trained(args.work)
+    weights = weigh(pools, MAX_COUNTED_SECONDS)
+    speakers, recognizer = speaker_vectors(args.work, spoken), load_trained(args.work)
     modules = {"flow": flow, "regression": regression, "average": average, "discriminators": discriminators}
     run = Run(args.work, "flow", modules, optimizer, args.steps)
     precision = mixed_precision()
     for step, rng in run:
-        rows = draw(args.work, pools, weights, speakers, rng)
+        rows = sample_batch(args.work, pools, weights, speakers, rng)
         with precision:
-            judges = discriminators if step >= args.adversarial_from else None
-            parts = losses(flow, regression, ear, judges, rows)
-        run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate))
+            joined = discriminators if step >= args.adversarial_from else None
+            parts = losses(flow, regression, recognizer, joined, rows)
+        run.optimize(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, args.rate))
         average.update(flow, step)
         run.show(**parts)
 

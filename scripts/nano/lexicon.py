@@ -1,9 +1,9 @@
-"""How English words are spoken, as the teacher's text side says it: `lexicon_en.json`, word to phone tokens.
+"""Stage: the English pronunciation lexicon, `lexicon_en.json`, from words to phone tokens of the teacher's G2P.
 
     python -m scripts.nano.lexicon --work nano-work
 
-Words of the sentences, of WordNet and of the held-out sentences. A word that the corpus has is spoken as it is
-mostly spoken there (in a sentence "a" is ɐ); any other as it is alone.
+It has the words of the sentences, of WordNet and of the held-out sentences. A word of the corpus gets its most frequent
+pronunciation there (in a sentence "a" is ɐ); any other word the one that it has in isolation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 
 
 def wordnet_words() -> set[str]:
-    """All single words that WordNet's index lists, with the plurals that possessives are formed after."""
+    """All single words of WordNet's index, and three plurals as models for possessives."""
     found = {"horses", "cats", "dogs"}
     for part in ("noun", "verb", "adj", "adv"):
         for line in (WORDNET / f"index.{part}").read_text(encoding="utf-8").splitlines():
@@ -36,7 +36,7 @@ def wordnet_words() -> set[str]:
 
 
 def spoken_in(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The most frequent phonemes of each word in (text, phonemes); rows that do not match word by word are left."""
+    """The most frequent phonemes of each word in (text, phonemes) rows; skips rows whose word counts differ."""
     seen: dict[str, Counter[str]] = defaultdict(Counter)
     for text, spoken in rows:
         words = re.sub(r"[^a-z' ]", " ", text.lower()).split()
@@ -50,7 +50,7 @@ def spoken_in(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("nano-work"))
-    parser.add_argument("--limit", type=int, help="at most so many of WordNet's words")
+    parser.add_argument("--limit", type=int, help="words of WordNet, at most (default: all)")
     args = parser.parse_args()
     from hibari import Hibari
 

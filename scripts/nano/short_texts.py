@@ -1,9 +1,9 @@
-"""Short texts for the teacher to speak: single words, replies, numbers, times and phrases, as people send them.
+"""Stage: short texts for the teacher to read: single words, replies, numbers, times and phrases, as people send them.
 
     python -m scripts.nano.short_texts --work nano-work
 
 writes `short_en.txt` and `short_zh.txt`: replies.json first, then frequent words, numbers, times and short clauses in
-random order. Each ends in a full stop or a question mark. What evaluation uses (`held_out_short.txt`) never enters.
+random order. Each ends in a full stop or a question mark. The evaluation's texts (`held_out_short.txt`) are excluded.
 Needs wordnet-base.
 """
 
@@ -26,7 +26,7 @@ QUESTION_SHARE = 0.15
 
 
 def english_words(count: int) -> list[str]:
-    """The lemmas of WordNet's tagged texts, the most frequent first; those of two words among them."""
+    """The lemmas of WordNet's tagged texts, of one or two words, the most frequent first."""
     frequency: Counter[str] = Counter()
     for line in SENSE_COUNTS.read_text(encoding="utf-8").splitlines():
         key, _, tagged = line.split()
@@ -44,7 +44,7 @@ def chinese_words(count: int) -> list[str]:
 
 
 def numbers(language: str, rng: random.Random) -> Iterator[str]:
-    """Numbers, times and counted things, written out."""
+    """Numbers, times and quantities."""
     slots = json.loads((HERE / "replies.json").read_text(encoding="utf-8"))[language]["counted"]
     while True:
         number = rng.choice([rng.randrange(13), rng.randrange(100), rng.randrange(1000), rng.randrange(10000)])
@@ -52,7 +52,7 @@ def numbers(language: str, rng: random.Random) -> Iterator[str]:
 
 
 def clauses(language: str, rng: random.Random) -> Iterator[str]:
-    """Verb phrases and things of everyday life."""
+    """Everyday verb phrases and noun phrases."""
     if language == "zh":
         slots = json.loads((HERE / "templates_zh.json").read_text(encoding="utf-8"))
         patterns = ["{who}{do}", "去{place}", "在{place}", "{thing}", "{time}", "{time}{do}", "{who}的{thing}", "{do}"]
@@ -63,8 +63,8 @@ def clauses(language: str, rng: random.Random) -> Iterator[str]:
         yield re.sub(r"\{(\w+)\}", lambda match: rng.choice(slots[match[1]]), rng.choice(patterns))
 
 
-def ended(text: str, language: str, rng: random.Random) -> str:
-    """`text` as the front end would leave it, with a full stop, or sometimes a question mark."""
+def finish(text: str, language: str, rng: random.Random) -> str:
+    """Normalised text with a capital letter and a full stop, or sometimes a question mark."""
     if text[-1] not in ".?。？":
         text += ENDS[language][rng.random() < QUESTION_SHARE]
     text = normalize(text)
@@ -72,26 +72,28 @@ def ended(text: str, language: str, rng: random.Random) -> str:
 
 
 def texts(language: str, count: int, rng: random.Random) -> list[str]:
-    """Replies in all their forms first, then the rest in random order."""
+    """All replies first, then the other texts in random order."""
     replies = json.loads((HERE / "replies.json").read_text(encoding="utf-8"))[language]["replies"]
     words = english_words(count) if language == "en" else chinese_words(count)
     counted, phrases = numbers(language, rng), clauses(language, rng)
     others = [*words, *(next(counted) for _ in range(count // 5)), *(next(phrases) for _ in range(count // 3))]
     rng.shuffle(others)
-    held_out = {bare(line) for line in (HERE / "held_out_short.txt").read_text(encoding="utf-8").splitlines()}
-    kept = dict.fromkeys(ended(text, language, rng) for text in [*replies, *others])
-    return [text for text in kept if bare(text) not in held_out]
+    held_out = {bare_text(line) for line in (HERE / "held_out_short.txt").read_text(encoding="utf-8").splitlines()}
+    kept = dict.fromkeys(finish(text, language, rng) for text in [*replies, *others])
+    return [text for text in kept if bare_text(text) not in held_out]
 
 
-def bare(text: str) -> str:
-    """Without case and punctuation."""
+def bare_text(text: str) -> str:
+    """`text` without case and punctuation."""
     return re.sub(r"\W", "", text).lower()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("nano-work"))
-    parser.add_argument("--words", type=int, default=3000, help="frequent words a language")
+    parser.add_argument(
+        "--words", type=int, default=3000, help="frequent words of each language (default: %(default)s)"
+    )
     args = parser.parse_args()
     for language in ("en", "zh"):
         lines = texts(language, args.words, random.Random(2))

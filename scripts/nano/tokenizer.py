@@ -2,8 +2,8 @@
 
     python -m scripts.nano.tokenizer --work nano-work
 
-The codes must tell phonemes apart (CTC), and carry what the flow needs to sound (mel, F0). The first 30 % of the
-steps train without a quantiser; k-means then places the codes, and they follow as moving averages.
+The codes are trained to tell phonemes apart (CTC) and to carry what the flow needs (mel, F0). The first 30 % of the
+steps train without a quantiser; then k-means initialises the codebook, and moving averages update it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torch.nn import functional as F
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from scripts.nano import features, phonemes, pretrained, whisper
 from scripts.nano.data import MEL_MEAN, MEL_STD, SENTENCE, Corpus, Utterance
-from scripts.nano.training import Run, arguments, cosine, mixed_precision, start
+from scripts.nano.training import Run, arguments, configure_torch, cosine, mixed_precision
 
 WIDTH = 384
 BATCH = 16
-QUANTISE_FROM = 0.3
-PLACED_COUNT = 10.0
-LOUD_DIMENSIONS = 1  # of Whisper's residual stream: so large that they alone would decide the nearest code
+QUANTISE_AFTER = 0.3
+INITIAL_COUNT = 10.0
+FIXED_DIMENSIONS = 1  # outliers of Whisper's residual stream, so large that they alone would decide the nearest code
 
 
 class Batch(NamedTuple):
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 
 class Heads(nn.Module):
-    """What the codes are asked for while they are trained; dropped at export."""
+    """Predict phones and sound from the codes during training; not exported."""
 
     def __init__(self, width: int, phone_count: int, speakers: int) -> None:
         super().__init__()
@@ -67,8 +67,8 @@ class Heads(nn.Module):
         return both[..., :80], both[..., 80:]
 
 
-class Codes(nn.Module):
-    """The trained layer and its codebook, which is a moving average (van den Oord et al. 2017, appendix A)."""
+class Codebook(nn.Module):
+    """The trained layer and its codebook, updated by moving averages (van den Oord et al. 2017, appendix A)."""
 
     counts: Tensor
     sums: Tensor
@@ -102,26 +102,26 @@ class Codes(nn.Module):
         return (book.square().sum(-1) - 2 * vectors_md @ book.T).argmin(-1)
 
     @torch.no_grad()
-    def place(self, vectors_md: Tensor, rounds: int = 12) -> None:
-        """K-means. Every code has the same value in the loudest dimensions, so they cannot decide."""
-        loud = vectors_md.var(0).topk(LOUD_DIMENSIONS).indices
+    def initialise(self, vectors_md: Tensor, rounds: int = 12) -> None:
+        """K-means. All codes have equal values in the dimensions of largest variance, which thus have no influence."""
+        loud = vectors_md.var(0).topk(FIXED_DIMENSIONS).indices
         self.fixed[loud] = True
-        self._adopt(vectors_md[torch.randperm(len(vectors_md))[: features.CODES]].clone(), vectors_md)
+        self._set_codes(vectors_md[torch.randperm(len(vectors_md))[: features.CODES]].clone(), vectors_md)
         for _ in range(rounds):
             ids = self.nearest(vectors_md)
             counts = torch.bincount(ids, minlength=features.CODES).float()
             sums = torch.zeros_like(self.sums).index_add_(0, ids, vectors_md)
             book = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp_min(1), self.book)
-            self._adopt(book, vectors_md)
+            self._set_codes(book, vectors_md)
 
-    def _adopt(self, book: Tensor, vectors_md: Tensor) -> None:
+    def _set_codes(self, book: Tensor, vectors_md: Tensor) -> None:
         book[:, self.fixed] = vectors_md.mean(0)[self.fixed]
-        self.counts.fill_(PLACED_COUNT)
-        self.sums.copy_(book * PLACED_COUNT)
+        self.counts.fill_(INITIAL_COUNT)
+        self.sums.copy_(book * INITIAL_COUNT)
 
     @torch.no_grad()
-    def follow(self, vectors_md: Tensor, ids_m: Tensor, decay: float = 0.98) -> None:
-        """Moves the codes towards what chose them; a code that nothing chooses is put onto a random vector."""
+    def update(self, vectors_md: Tensor, ids_m: Tensor, decay: float = 0.98) -> None:
+        """Moves the codes towards the vectors assigned to them; an unused code is replaced by a random vector."""
         constant = self.book[0, self.fixed]
         counts = torch.bincount(ids_m, minlength=len(self.counts)).float()
         self.counts.lerp_(counts, 1 - decay)
@@ -134,7 +134,7 @@ class Codes(nn.Module):
 
 
 def collate(work: Path, rows: list[Utterance], speakers: dict[str, int], inventory: dict[str, int]) -> Batch:
-    """Reads and pads."""
+    """Reads the features of a batch and pads them."""
     loaded = [features.load(work, u) for u in rows]
     longest = max(len(a["hidden"]) for a in loaded)
 
@@ -151,7 +151,7 @@ def collate(work: Path, rows: list[Utterance], speakers: dict[str, int], invento
 
 
 def losses(heads: Heads, codes_bnd: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """CTC per phone, L1 of mel and F0 per frame."""
+    """CTC loss per phone; L1 losses of mel and F0 per frame."""
     logp = heads.phones(codes_bnd)
     target_lengths = torch.tensor([len(p) for p in batch.phones])
     ctc = F.ctc_loss(
@@ -169,8 +169,8 @@ def losses(heads: Heads, codes_bnd: Tensor, batch: Batch) -> dict[str, Tensor]:
     }
 
 
-def inventory_of(corpus: list[Utterance]) -> dict[str, int]:
-    """Phones in a fixed order, from 1."""
+def phone_inventory(corpus: list[Utterance]) -> dict[str, int]:
+    """Phone ids in sorted order, from 1; 0 is CTC's blank."""
     names = sorted({p for u in corpus for p in phonemes.plain(phonemes.of(u))})
     return {name: i for i, name in enumerate(names, 1)}
 
@@ -180,43 +180,43 @@ def available(work: Path, corpus: list[Utterance]) -> list[Utterance]:
     return [u for u in corpus if features.path_of(work, u).exists()]
 
 
-def quantise(codes: Codes, vectors_bnd: Tensor, mask_bn: Tensor, *, follow: bool) -> tuple[Tensor, Tensor]:
-    """The nearest codes, with the vectors' gradient, and the commitment loss; `follow` moves the codes."""
+def quantise(codes: Codebook, vectors_bnd: Tensor, mask_bn: Tensor, *, update: bool) -> tuple[Tensor, Tensor]:
+    """The nearest codes, with the vectors' gradient, and the commitment loss; `update` moves the codes."""
     flat = vectors_bnd[mask_bn]
     ids = codes.nearest(flat.detach())
     chosen = torch.zeros_like(vectors_bnd)
     chosen[mask_bn] = codes.book[ids]
     commit = 0.25 * (flat - codes.book[ids])[:, ~codes.fixed].square().mean()
-    if follow:
-        codes.follow(flat.detach(), ids)
+    if update:
+        codes.update(flat.detach(), ids)
     return vectors_bnd + (chosen - vectors_bnd).detach(), commit
 
 
-def numbered(work: Path, corpus: Corpus) -> dict[str, int]:
-    """The phones' numbers, written once."""
+def phone_ids(work: Path, corpus: Corpus) -> dict[str, int]:
+    """The phone ids of a work folder, written to phones.json on first use."""
     path = work / "phones.json"
     if not path.exists():
-        path.write_text(json.dumps(inventory_of(corpus.utterances), ensure_ascii=False), encoding="utf-8")
+        path.write_text(json.dumps(phone_inventory(corpus.utterances), ensure_ascii=False), encoding="utf-8")
     known: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
     return known
 
 
 def main() -> None:
     parser = arguments(__doc__, steps=1200)
-    parser.add_argument("--keep-codes", action="store_true", help="train the heads alone, over codes that are given")
+    parser.add_argument("--keep-codes", action="store_true", help="train only the heads, on the existing codes")
     args = parser.parse_args()
-    start(args)
+    configure_torch(args)
     corpus = Corpus(args.work, args.extra)
-    inventory = numbered(args.work, corpus)
+    inventory = phone_ids(args.work, corpus)
     known = [u for u in corpus.train() if all(p in inventory for p in phonemes.plain(phonemes.of(u)))]
     speakers = {name: i for i, name in enumerate(sorted({u.voice for u in corpus.utterances}))}
-    codes, heads = Codes(args.work).requires_grad_(not args.keep_codes), Heads(512, len(inventory), 64)
+    codes, heads = Codebook(args.work).requires_grad_(not args.keep_codes), Heads(512, len(inventory), 64)
     groups = [{"params": codes.parameters(), "scale": 0.2}, {"params": heads.parameters()}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     run = Run(args.work, "tokenizer", {"codes": codes, "heads": heads}, optimizer, args.steps)
     ready = [u for u in available(args.work, known) if u.kind == SENTENCE]
     pools = {lang: [u for u in ready if u.lang == lang] for lang in ("en", "zh")}
-    switch = 0 if args.keep_codes else int(QUANTISE_FROM * args.steps)
+    switch = 0 if args.keep_codes else int(QUANTISE_AFTER * args.steps)
     precision = mixed_precision()
     for step, rng in run:
         rows = [pools["en" if i % 2 else "zh"] for i in range(BATCH)]
@@ -228,14 +228,14 @@ def main() -> None:
         if step == switch and not args.keep_codes:
             pool_rows = [collate(args.work, [u], speakers, inventory) for u in ready[:: max(len(ready) // 500, 1)]]
             with torch.inference_mode():
-                placed = torch.cat([codes(b.hidden, b.mask)[0] for b in pool_rows])
-            codes.place(placed.clone())
+                vectors_md = torch.cat([codes(b.hidden, b.mask)[0] for b in pool_rows])
+            codes.initialise(vectors_md.clone())
         parts = {}
         if step >= switch:
-            vectors, parts["commit"] = quantise(codes, vectors, batch.mask, follow=not args.keep_codes)
+            vectors, parts["commit"] = quantise(codes, vectors, batch.mask, update=not args.keep_codes)
         with precision:
             parts |= losses(heads, vectors, batch)
-        run.descend(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, 1e-3, warm=50), clip=5.0)
+        run.optimize(torch.stack(list(parts.values())).sum(), cosine(step, args.steps, 1e-3, warm=50), clip=5.0)
         run.show(**parts)
 
 

@@ -1,10 +1,10 @@
-"""Stage: every utterance as speech tokens, aligned with its phonemes; and how well the tokens tell phonemes apart.
+"""Stage: speech tokens of every utterance, aligned with its phonemes, and their phone error rate.
 
     python -m scripts.nano.tokens --work nano-work
 
-`tokens/KEY.npz`: ids (n,) and, for each token, the index of the phoneme it speaks (n,), by CTC's best path
-through the true phonemes. `results/tokens.json` has the phone error of held-out utterances. Where training goes on from
-an exported checkpoint and the tokenizer's heads were not trained anew, there are ids only.
+`tokens/KEY.npz`: ids (n,) and the index of each token's phoneme (n,), by CTC's best path through the true phonemes.
+`results/tokens.json` has the phone error rate of held-out utterances. If training continues from an exported checkpoint
+and the tokenizer's heads were not trained again, there are only ids.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from tqdm import tqdm
 
 from scripts.nano import features, phonemes
 from scripts.nano.data import Corpus, Utterance
-from scripts.nano.tokenizer import Codes, Heads, available
-from scripts.nano.training import arguments, start, state_path
+from scripts.nano.tokenizer import Codebook, Heads, available
+from scripts.nano.training import arguments, configure_torch, state_path
 
 
-def load_codes(work: Path) -> Codes:
+def load_codebook(work: Path) -> Codebook:
     """The trained layer with its codebook."""
-    codes = Codes(work)
+    codes = Codebook(work)
     codes.load_state_dict(torch.load(state_path(work, "tokenizer"), weights_only=True)["modules"]["codes"])
     return codes.eval()
 
 
 def load_heads(work: Path) -> tuple[Heads, dict[str, int]] | None:
-    """The heads and the phones' numbers; None where an imported checkpoint brought none."""
+    """The heads and the phone ids; None after importing a checkpoint, which has no heads."""
     state = torch.load(state_path(work, "tokenizer"), weights_only=True)["modules"].get("heads")
     if state is None:
         return None
@@ -44,17 +44,17 @@ def load_heads(work: Path) -> tuple[Heads, dict[str, int]] | None:
 
 
 def path_of(work: Path, utterance: Utterance) -> Path:
-    """Where an utterance's tokens lie."""
+    """The file of an utterance's tokens."""
     return work / "tokens" / f"{utterance.key}.npz"
 
 
 def tokenised(work: Path, utterances: Iterable[Utterance]) -> list[Utterance]:
-    """Those that this stage has turned into tokens."""
+    """The utterances that have tokens."""
     return [utterance for utterance in utterances if path_of(work, utterance).exists()]
 
 
 def align(logp_nv: NDArray[np.float32], target: list[int]) -> NDArray[np.int16]:
-    """For each of n steps the index in `target` of the phone on CTC's best path; a blank belongs to the phone before.
+    """The index in `target` of each of n steps' phone, by CTC's best path; a blank belongs to the phone before it.
 
     Viterbi over the states blank, phone 0, blank, phone 1, … (Graves et al. 2006, without the sum).
     """
@@ -90,8 +90,8 @@ def edit_distance(a: list[int], b: list[int]) -> int:
     return row[-1]
 
 
-def read_phones(heads: Heads, codes: Codes, ids_n: Tensor) -> list[int]:
-    """What the CTC head reads in a sequence of tokens."""
+def read_phones(heads: Heads, codes: Codebook, ids_n: Tensor) -> list[int]:
+    """The phone ids that the CTC head transcribes from a sequence of tokens."""
     best = heads.phones(codes.book[ids_n][None])[0].argmax(-1)
     return [int(p) for p in torch.unique_consecutive(best) if p]
 
@@ -99,8 +99,8 @@ def read_phones(heads: Heads, codes: Codes, ids_n: Tensor) -> list[int]:
 @torch.inference_mode()
 def main() -> None:
     args = arguments(__doc__, steps=0).parse_args()
-    start(args)
-    codes, trained = load_codes(args.work), load_heads(args.work)
+    configure_torch(args)
+    codes, trained = load_codebook(args.work), load_heads(args.work)
     corpus = Corpus(args.work, args.extra)
     held_out = {u.key for u in corpus.test(short=True)}
     (args.work / "tokens").mkdir(exist_ok=True)

@@ -1,11 +1,11 @@
-"""The nano checkpoint from an empty folder: every stage in order, each resumed where it stopped.
+"""Trains the nano checkpoint from an empty folder: every stage in order, each resumed where it stopped.
 
     python -m scripts.nano.train --work nano-work --to checkpoints/nano
     python -m scripts.nano.train --work /tmp/smoke --to /tmp/nano --smoke
 
-The smoke run does the same with next to no data and steps, in minutes: its checkpoint loads, and makes noise. The full
-run takes about twenty-five core-hours. With two cores start `corpus`, and once there are tokens `ar` and
-what comes before it, side by side yourself. Needs the extras train and eval, and Debian's wordnet-base,
+The smoke run takes minutes, with next to no data and steps: its checkpoint loads, and makes noise. The full run takes
+about twenty-five core-hours. On two cores, run `corpus` in parallel with the other stages, and `ar` (as soon as there
+are tokens) in parallel with `flow` and `vocoder`, by hand. Needs the extras train and eval, and Debian's wordnet-base,
 fortunes-zh and gimp-help-zh-cn.
 """
 
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 
 class Speech(NamedTuple):
-    """Hours of a voice in a language, the sentence that it begins with, and which texts it speaks (corpus.py)."""
+    """Hours of a voice in a language, the index of its first sentence, and the list of texts (see corpus.py)."""
 
     voice: str
     lang: str
@@ -29,17 +29,17 @@ class Speech(NamedTuple):
 
 
 class Amounts(NamedTuple):
-    """How much of everything: speech, steps by stage, WordNet's words, utterances that the flow makes for the vocoder,
-    minutes that are copied of each voice.
+    """Amounts of data and training.
 
-    From step `adversarial_from` of a stage on it is trained against discriminators.
+    `steps`: by stage. `words`: of WordNet (None: all). `resynthesised`: utterances that the flow synthesises for the
+    vocoder. `augmented_minutes`: of each voice. `adversarial_from`: the step from which discriminators join, by stage.
     """
 
     speech: tuple[Speech, ...]
     steps: dict[str, int]
     words: int | None
-    remade: int
-    copied: float
+    resynthesised: int
+    augmented_minutes: float
     adversarial_from: dict[str, int]
 
 
@@ -60,7 +60,7 @@ FULL = Amounts(
         Speech("zf_xiaoxiao", "en", 0.06, texts="short"),
         Speech("zm_yunxi", "zh", 0.11, texts="short"),
     ),
-    {"tokenizer": 1500, "ear": 2150, "flow": 40700, "vocoder": 21100, "ar": 16400},
+    {"tokenizer": 1500, "phone_perceptual": 2150, "flow": 40700, "vocoder": 21100, "ar": 16400},
     None,
     2000,
     75.0,
@@ -73,7 +73,7 @@ SMOKE = Amounts(
         Speech("zf_xiaoxiao", "zh", 0.02),
         Speech("hibari", "en", 0.005, texts="short"),
     ),
-    {"tokenizer": 12, "ear": 3, "flow": 3, "vocoder": 3, "ar": 3},
+    {"tokenizer": 12, "phone_perceptual": 3, "flow": 3, "vocoder": 3, "ar": 3},
     100,
     4,
     0.2,
@@ -82,7 +82,7 @@ SMOKE = Amounts(
 
 
 def commands(amounts: Amounts, work: Path, to: Path) -> list[list[str]]:
-    """The stages' modules and arguments, in order."""
+    """Module and arguments of each stage, in order."""
     corpora = [
         ["corpus", "--voice", voice, "--lang", lang, "--hours", str(hours), "--first", str(first), "--texts", texts]
         for voice, lang, hours, first, texts in amounts.speech
@@ -95,15 +95,15 @@ def commands(amounts: Amounts, work: Path, to: Path) -> list[list[str]]:
         ["sentences"],
         ["short_texts"],
         *corpora,
-        ["copies", "--minutes", str(amounts.copied)],
+        ["augment", "--minutes", str(amounts.augmented_minutes)],
         ["features"],
         trained["tokenizer"],
         ["tokens"],
         ["lexicon", *words],
         ["vocabulary"],
-        trained["ear"],
+        trained["phone_perceptual"],
         trained["flow"],
-        ["remade", "--utterances", str(amounts.remade)],
+        ["resynthesised_mels", "--utterances", str(amounts.resynthesised)],
         trained["vocoder"],
         trained["ar"],
         ["export", "--to", str(to)],
@@ -114,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("nano-work"))
     parser.add_argument("--to", type=Path, default=Path("checkpoints/nano"))
-    parser.add_argument("--smoke", action="store_true", help="minutes instead of hours; what comes out only loads")
+    parser.add_argument("--smoke", action="store_true", help="take minutes; the result loads, and is of no other use")
     args = parser.parse_args()
     for stage, *options in commands(SMOKE if args.smoke else FULL, args.work, args.to):
         command = [sys.executable, "-m", f"scripts.nano.{stage}", "--work", str(args.work), *options]

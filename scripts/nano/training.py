@@ -1,6 +1,6 @@
-"""What the stages share: a step loop that resumes exactly, schedules, averages of weights, progress.
+"""Shared by the training stages: a resumable training loop, learning rate schedules, averaged weights, progress.
 
-Randomness is a function of (stage, step) alone, so a resumed run draws what an uninterrupted one would have drawn.
+Randomness is a function of (stage, step) alone, so a resumed run sees the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ SAVE_SECONDS = 120.0
 
 
 def arguments(doc: str | None, *, steps: int) -> argparse.ArgumentParser:
-    """The options that every stage has."""
+    """The options of every stage."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("nano-work"), help="corpus, states and results")
-    parser.add_argument("--extra", type=Path, help="folder with manifest.jsonl and FLAC files of more voices")
+    parser.add_argument("--work", type=Path, default=Path("nano-work"), help="folder of corpus, states and results")
+    parser.add_argument("--extra", type=Path, help="folder with manifest.jsonl and FLAC files of additional voices")
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--threads", type=int, default=1)
     return parser
 
 
-def with_rate(parser: argparse.ArgumentParser, peak: float) -> argparse.ArgumentParser:
-    """The peak learning rate as an option: lower where a stage goes on from trained weights."""
-    parser.add_argument("--rate", type=float, default=peak, help="peak learning rate (default %(default)s)")
+def with_learning_rate(parser: argparse.ArgumentParser, peak: float) -> argparse.ArgumentParser:
+    """Adds the peak learning rate as an option: choose a lower one to continue from trained weights."""
+    parser.add_argument("--rate", type=float, default=peak, help="peak learning rate (default: %(default)s)")
     return parser
 
 
 def state_path(work: Path, stage: str) -> Path:
-    """Where a stage's state lies."""
+    """The file of a stage's state."""
     return work / "states" / f"{stage}.pt"
 
 
 def save_state(
     path: Path, modules: Mapping[str, nn.Module], step: int = 0, optimizer: torch.optim.Optimizer | None = None
 ) -> None:
-    """Writes what a Run resumes from, atomically. Modules that it leaves out, and an optimizer, begin anew."""
+    """Writes a state for a Run to resume from, atomically. Modules and optimizers not included start afresh."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "step": step,
@@ -56,13 +56,13 @@ def save_state(
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
-    """A state as it was loaded, or made, in one go: whoever reads meanwhile gets the one before."""
+    """Replaces a state file atomically."""
     torch.save(state, path.with_suffix(".partial"))
     path.with_suffix(".partial").rename(path)
 
 
 class Run:
-    """One stage's training: `modules` and `optimizer` live in `states/STAGE.pt`, written every two minutes."""
+    """The training loop of a stage. Resumes from `states/STAGE.pt`, which it writes every two minutes."""
 
     def __init__(
         self, work: Path, stage: str, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, steps: int
@@ -80,11 +80,11 @@ class Run:
                 optimizer.load_state_dict(state["optimizer"])
 
     def save(self) -> None:
-        """Writes the state at once, atomically."""
+        """Writes the state atomically."""
         save_state(self.path, self.modules, self.step, self.optimizer)
 
     def __iter__(self) -> Iterator[tuple[int, np.random.Generator]]:
-        """Yields (step, its own random generator) until `steps`; torch's generator is seeded alike."""
+        """Yields (step, random generator of that step) until `steps`; seeds torch's generator with the same number."""
         saved = time.monotonic()
         with tqdm(total=self.steps, initial=self.step, desc=self.stage, mininterval=5) as bar:
             while self.step < self.steps:
@@ -100,8 +100,8 @@ class Run:
                     saved = time.monotonic()
         self.save()
 
-    def descend(self, loss: torch.Tensor, rate: float, *, clip: float = 1.0) -> None:
-        """One optimizer step at learning rate `rate`, gradients clipped to norm `clip`; a bad one is left out."""
+    def optimize(self, loss: torch.Tensor, rate: float, *, clip: float = 1.0) -> None:
+        """One optimizer step at learning rate `rate`, with gradients clipped to norm `clip`; skipped if not finite."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
@@ -111,7 +111,7 @@ class Run:
             self.optimizer.step()
 
     def show(self, **losses: torch.Tensor) -> None:
-        """Running means for the progress bar."""
+        """Updates the running means in the progress bar."""
         for name, value in losses.items():
             old = self._shown.get(name)
             self._shown[name] = float(value.detach()) if old is None else 0.98 * old + 0.02 * float(value.detach())
@@ -125,16 +125,16 @@ def cosine(step: int, steps: int, peak: float, *, warm: int = 200, floor: float 
     return peak * (floor + (1 - floor) * (0.5 + 0.5 * math.cos(math.pi * phase)))
 
 
-def start(args: argparse.Namespace) -> None:
-    """Threads, and no denormal numbers, which are slow."""
+def configure_torch(args: argparse.Namespace) -> None:
+    """Sets the number of threads, and turns off denormal numbers, which are slow."""
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
 
 
-def drop_out(parts: Iterable[nn.Module], share: float) -> None:
-    """From now on a share of what these modules put out is left out at random, while they are in training mode."""
+def add_dropout(parts: Iterable[nn.Module], share: float) -> None:
+    """Adds dropout to the outputs of these modules, while they are in training mode."""
 
-    def drop(module: nn.Module, _given: Any, out: torch.Tensor) -> torch.Tensor:
+    def drop(module: nn.Module, _inputs: Any, out: torch.Tensor) -> torch.Tensor:
         return nn.functional.dropout(out, share, module.training)
 
     for part in parts:
@@ -142,24 +142,24 @@ def drop_out(parts: Iterable[nn.Module], share: float) -> None:
 
 
 def mixed_precision() -> torch.autocast:
-    """A context for forward passes: bfloat16 products where this CPU makes them faster than float32 ones.
+    """An autocast context for forward passes: bfloat16 if this CPU multiplies it faster than float32.
 
-    With AMX they are several times as fast; without AVX-512 many times slower.
+    With AMX it is several times as fast; without AVX-512 many times slower.
     """
-    took = {}
+    seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         a, b = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
         times = []
         for _ in range(5):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             a @ b
-            times.append(time.perf_counter() - begun)
-        took[dtype] = min(times)
-    return torch.autocast("cpu", torch.bfloat16, enabled=took[torch.bfloat16] < took[torch.float32])
+            times.append(time.perf_counter() - start)
+        seconds[dtype] = min(times)
+    return torch.autocast("cpu", torch.bfloat16, enabled=seconds[torch.bfloat16] < seconds[torch.float32])
 
 
 class Average(nn.Module):
-    """Exponential moving average of a module's weights, kept as one more module of a Run."""
+    """Exponential moving average of a module's weights, saved as one more module of a Run."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         super().__init__()
@@ -176,12 +176,12 @@ class Average(nn.Module):
             self.values[name.replace(".", "/")].lerp_(parameter, 1 - decay)
 
     def state(self) -> dict[str, Any]:
-        """The averaged weights under the module's own names."""
+        """The averaged weights under the module's parameter names."""
         return {name.replace("/", "."): p.detach() for name, p in self.values.items()}
 
 
 def averaged(work: Path, stage: str, module: nn.Module) -> dict[str, Any]:
-    """`module`'s state dict with the stage's averaged weights in it."""
+    """`module`'s state dict with the stage's averaged weights."""
     state = torch.load(state_path(work, stage), weights_only=True)["modules"]["average"]
     average = Average(module, 0.0)
     average.load_state_dict(state)

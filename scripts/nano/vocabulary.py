@@ -1,8 +1,8 @@
-"""The nano checkpoint's text tokenizer: bytes, a few punctuation marks in one piece, phonemes, speech tokens.
+"""Stage: the nano checkpoint's text tokenizer: bytes, single-id Chinese punctuation, phonemes, speech tokens.
 
     python -m scripts.nano.vocabulary --work nano-work
 
-writes `vocabulary/` in the official layout (vq32k-phoneme-tokenizer). The order of special names is the official one.
+writes `vocabulary/` in the official layout (vq32k-phoneme-tokenizer). Special tokens are in the official order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WHOLE_MARKS = "，。、？！"
 
 
 def ranks() -> dict[bytes, int]:
-    """The 256 bytes, and the merges that make a Chinese mark one id."""
+    """The 256 bytes, and the merges that give each mark of WHOLE_MARKS one id."""
     table = byte_ranks()
     for mark in WHOLE_MARKS:
         raw = mark.encode()
@@ -34,7 +34,9 @@ def ranks() -> dict[bytes, int]:
 
 
 def mandarin() -> set[str]:
-    """All initials and finals that pypinyin knows, these in all five tones: words neutralise what characters do not."""
+    """All initials and finals of pypinyin, the finals in all five tones: words have neutral tones, single characters
+    rarely.
+    """
     from pypinyin.constants import PINYIN_DICT
 
     hanzi = [chr(code) for code in PINYIN_DICT if is_hanzi(chr(code)) and code < 0x9FFF]
@@ -43,7 +45,7 @@ def mandarin() -> set[str]:
 
 
 def english(strings: Iterable[str]) -> set[str]:
-    """All phones of teacher strings."""
+    """All phones in the teacher's phoneme strings."""
     return {token for text in strings for token in re.findall(r"<\|[^|]+\|>", phonemes.english(text))}
 
 

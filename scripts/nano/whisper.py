@@ -1,4 +1,4 @@
-"""Whisper base's encoder, out of the CTranslate2 file that a package ships, under Whisper-VQ's names.
+"""Reads Whisper base's encoder from a CTranslate2 file, and gives its weights Whisper-VQ's names.
 
 File format (CTranslate2 `model.bin`, little endian): version u32, spec name, revision u32, count u32, then for
 each variable name, rank u8, dimensions u32, type u8 (4 is float16), bytes u32 and the data.
@@ -56,7 +56,7 @@ def _variables(stream: BinaryIO) -> dict[str, Tensor]:
 
 
 def encoder(model: Path) -> dict[str, Tensor]:
-    """Weights of all encoder layers, named as `glmtts.models.encoders.speech_tokenizer.WhisperVQ` names its own."""
+    """Weights of all encoder layers, with the names of `glmtts.models.encoders.speech_tokenizer.WhisperVQ`."""
     with model.open("rb") as stream:
         variables = _variables(stream)
     state = {ours: variables[f"encoder/{theirs}"] for theirs, ours in _TOP.items()}

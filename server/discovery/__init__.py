@@ -1,1 +1,1 @@
-"""Consul: its client, the registration, the configuration in its key-value store."""
+"""Consul: a client of the agent, the registration, and the configuration in the KV store."""

@@ -1,7 +1,7 @@
-"""Consul's KV store to the configuration in force: one blocking query over all keys, one thread.
+"""Watches the shared configuration in Consul's KV store: one thread with one blocking query over all keys.
 
-Each change is applied or refused, and either is told once. While Consul is away, or what it has is wrong, the last good
-configuration stays. Knows nothing about what the documents mean.
+Each change is applied or refused, and reported once. While Consul is unreachable or a document is invalid, the last
+good configuration stays in force.
 """
 
 from __future__ import annotations
@@ -18,99 +18,105 @@ from server.settings import Settings
 log = logging.getLogger(__name__)
 
 WAIT = 10.0
-"""Seconds that the agent may keep us waiting for a change: so late, at worst, we see another token or a step back."""
+"""Seconds that a query blocks for a change. A new token, or an index that went backwards, is noticed only after it."""
 MIN_INTERVAL = 0.5
-"""Seconds between two queries: a burst of changes is taken as its last."""
+"""Seconds between two queries: of a burst of changes only the last is applied."""
 BACKOFF_CAP = 60.0
+"""Seconds."""
 
 
-def next_index(last: int, answered: int) -> int:
-    """The index to wait behind: 0, so not to wait at all, when Consul's went backwards; else 1 at least."""
-    return 0 if answered < last else max(1, answered)
+def next_index(last: int, received: int) -> int:
+    """The index for the next blocking query: 0 (do not block) if Consul's index went backwards, else at least 1."""
+    return 0 if received < last else max(1, received)
 
 
 class ConfigWatcher:
-    """Keeps `shared` as the KV store has it. `changed(key, result)` is told of each document: applied or refused."""
+    """Keeps `config` up to date with the KV store.
 
-    def __init__(self, settings: Settings, shared: ClusterConfig, changed: Callable[[str, str], None]) -> None:
-        self._shared = shared
-        self._changed = changed
+    `on_change(key, result)` is called for each changed document; `result` is applied or refused.
+    """
+
+    def __init__(self, settings: Settings, config: ClusterConfig, on_change: Callable[[str, str], None]) -> None:
+        self._config = config
+        self._on_change = on_change
         self._prefix = settings.kv_prefix
-        self._client = AgentClient(settings, patience=WAIT * 17 / 16)  # Consul adds up to a sixteenth
-        self._seen: dict[Key, bytes | None] = dict.fromkeys(KEYS)
+        # Consul adds up to a sixteenth to the wait.
+        self._client = AgentClient(settings, blocking_seconds=WAIT * 17 / 16)
+        self._documents: dict[Key, bytes | None] = dict.fromkeys(KEYS)
         self._index = 0
         self._failures = 0
-        self._trouble = ""
-        self._reached = threading.Event()
+        self._error_kind = ""
+        self._queried = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kv", daemon=True)
 
-    def start(self, patience: float) -> None:
-        """Begins to watch, and waits at most `patience` s for what is there already."""
+    def start(self, timeout: float) -> None:
+        """Starts watching, and waits at most `timeout` seconds for the first query."""
         self._thread.start()
-        self._reached.wait(patience)
+        self._queried.wait(timeout)
 
     def stop(self) -> None:
-        """No change is applied any more; a query that waits is left to its end."""
+        """Applies no further change. A query that blocks is not interrupted."""
         self._stopped.set()
 
     @property
     def failures(self) -> int:
-        """Queries that failed in a row; 0 while the store answers."""
+        """Number of failed queries in a row."""
         return self._failures
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            pause = self._query()
-            self._reached.set()
-            self._stopped.wait(pause)
+            delay = self._query()
+            self._queried.set()
+            self._stopped.wait(delay)
         self._client.close()
 
     def _query(self) -> float:
-        """One query and what follows from it. Gives how long to wait before the next (s)."""
+        """Queries once and applies what has changed. Returns the seconds to wait before the next query."""
         try:
             self._client.reload_token()
-            answered, listed = self._client.list_kv(self._prefix, self._index, WAIT)
-            self._index = next_index(self._index, answered)
-            values = {key: self._value(listed, key) for key in KEYS}
+            index, values = self._client.list_kv(self._prefix, self._index, WAIT)
+            self._index = next_index(self._index, index)
+            documents = {key: self._document(values, key) for key in KEYS}
         except ConsulError as error:
-            return self._failed(error.kind, str(error))
-        except Exception as error:  # this thread must outlive every surprise: without it nothing changes any more
+            return self._record_failure(error.kind, str(error))
+        except Exception as error:  # without this thread no change would ever be applied again
             log.debug("while reading the shared configuration", exc_info=True)
-            return self._failed("fault", f"a fault of ours: {error!r}")
+            return self._record_failure("internal", f"internal error: {error!r}")
         if self._failures:
-            log.info("shared configuration: Consul's KV store answers again")
-        self._failures, self._trouble = 0, ""
-        for key, text in values.items():
-            if text != self._seen[key] and not self._stopped.is_set():
-                self._take(key, text)
+            log.info("shared configuration: Consul's KV store is readable again")
+        self._failures, self._error_kind = 0, ""
+        for key, text in documents.items():
+            if text != self._documents[key] and not self._stopped.is_set():
+                self._apply(key, text)
         return MIN_INTERVAL
 
-    def _value(self, listed: Mapping[str, bytes], key: Key) -> bytes | None:
+    def _document(self, values: Mapping[str, bytes], key: Key) -> bytes | None:
         name = f"{self._prefix}/{key}"
-        # A list leaves out what the token may not read, as if it were deleted. Asked for by itself it is denied.
-        return listed[name] if name in listed else self._client.get_kv(name)
+        # A list omits keys that the token may not read, as if they were deleted. A query for the key itself is denied.
+        return values[name] if name in values else self._client.get_kv(name)
 
-    def _failed(self, trouble: str, reason: str) -> float:
-        if trouble != self._trouble:
-            hint = f'; the token needs key_prefix "{self._prefix}/" read' if trouble == "denied" else ""
+    def _record_failure(self, kind: str, reason: str) -> float:
+        """Logs the first failure of a kind. Returns the seconds to wait before the next query."""
+        if kind != self._error_kind:
+            hint = f'; the token needs key_prefix "{self._prefix}/" read' if kind == "denied" else ""
             log.warning("shared configuration: not readable, the last good one stays: %s%s", reason, hint)
-        # An agent that lost its data counts from the start again, and would let an old index wait in vain.
+        # An agent that lost its data starts again at a low index: a query for the old one would block in vain.
         self._index = 0
         self._failures += 1
-        self._trouble = trouble
+        self._error_kind = kind
         return max(MIN_INTERVAL, random.uniform(0.0, min(BACKOFF_CAP, 2.0 ** min(self._failures, 16))))
 
-    def _take(self, key: Key, text: bytes | None) -> None:
-        self._seen[key] = text
+    def _apply(self, key: Key, text: bytes | None) -> None:
+        self._documents[key] = text
         name = f"{self._prefix}/{key}"
         try:
-            facts = self._shared.apply(key, text)
-        except Exception as error:  # neither the other documents nor this thread shall suffer from one
-            reason = str(error) if isinstance(error, ValueError) else f"a fault of ours: {error!r}"
+            fields = self._config.apply(key, text)
+        except Exception as error:  # one document must not stop the others, or this thread
+            reason = str(error) if isinstance(error, ValueError) else f"internal error: {error!r}"
             log.warning("shared configuration: %s refused, the last good one stays: %s", name, reason)
-            self._changed(key, "refused")
+            self._on_change(key, "refused")
             return
-        what = "deleted" if text is None else "applied"
-        log.info("shared configuration: %s %s", name, what, extra={"fields": facts})
-        self._changed(key, "applied")
+        action = "deleted" if text is None else "applied"
+        log.info("shared configuration: %s %s", name, action, extra={"fields": fields})
+        self._on_change(key, "applied")

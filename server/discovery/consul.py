@@ -1,9 +1,8 @@
-"""The local Consul agent, as the server needs it: python-consul2 with its gaps closed.
+"""A client of the local Consul agent, on top of python-consul2.
 
-The gaps of 0.1.5: no default timeout; CONSUL_HTTP_ADDR overrides arguments and fails on https URLs, IPv6 and missing
-ports; HTTP_PROXY and .netrc would be obeyed on the way to an agent next door; a 404 becomes False or a tuple; one
-check a registration. Every failure leaves here as ConsulError, whose text never holds the token.
-Knows nothing about when to register, or what; nor what values mean.
+It works around these gaps of python-consul2 0.1.5: no default timeout; CONSUL_HTTP_ADDR overrides arguments, and fails
+on https URLs, IPv6 and missing ports; HTTP_PROXY and .netrc apply even to a local agent; a 404 becomes False or a
+tuple; a registration takes one check only. Every failure is raised as ConsulError, whose text never holds the token.
 """
 
 from __future__ import annotations
@@ -27,13 +26,14 @@ from server.settings import Settings
 log = logging.getLogger(__name__)
 
 TIMEOUT = (1.0, 2.0)
-"""Seconds to connect, and between two bytes of an answer: the agent is next door."""
+"""Seconds to connect, and between two bytes of a response. Short, because the agent is local."""
 
 ErrorKind = Literal["unreachable", "denied", "failed", "unconfirmed"]
 
 
 class ConsulError(Exception):
-    """Consul did not do what was asked. `trouble`: away (no answer), denied (ACL), failed, unconfirmed."""
+    """A call to Consul failed. `kind`: unreachable, denied (by an ACL), failed (any other error), or unconfirmed (the
+    agent holds a service that the catalogue does not show)."""
 
     def __init__(self, kind: ErrorKind, message: str) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class ConsulError(Exception):
 
 @dataclass(frozen=True)
 class AgentService:
-    """A service as the local agent holds it; `address` is "" where the node's own is meant."""
+    """A service as the local agent holds it. `address` is "" for the agent's own; `checks` are ids."""
 
     address: str
     port: int
@@ -51,7 +51,7 @@ class AgentService:
 
 @dataclass(frozen=True)
 class CatalogService:
-    """A service as the whole cluster sees it. `agent_alive` is false when the node that holds it is gone."""
+    """A service as the catalogue shows it. `agent_alive` is False if the agent that holds it has failed."""
 
     node: str
     address: str
@@ -60,33 +60,33 @@ class CatalogService:
 
 
 def parse_address(address: str, *, ssl: bool = False) -> tuple[str, str, int]:
-    """`host`, `host:port`, `[::1]:8500` or an http(s) URL to (scheme, host, port). ValueError: what is wrong."""
-    wanted = "want host, host:port or an http(s) URL"
+    """Parses `host`, `host:port`, `[::1]:8500` or an http(s) URL into (scheme, host, port). ValueError: invalid."""
+    expected = "Consul address: expected host, host:port or an http(s) URL"
     parts = urlsplit(address if "://" in address else f"http://{address}")
     if parts.username or parts.password:
-        raise ValueError("the Consul address carries a user or password: those belong in consul_auth")
+        raise ValueError("Consul address: expected no user or password, they belong in consul_auth")
     if parts.scheme not in ("http", "https"):
-        raise ValueError(f"Consul address {address!r}: scheme {parts.scheme!r} is not spoken; {wanted}")
+        raise ValueError(f"{expected}, got {address!r}")
     if parts.path.strip("/") or parts.query or not parts.hostname:
-        raise ValueError(f"Consul address {address!r}: {wanted}")
+        raise ValueError(f"{expected}, got {address!r}")
     try:
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"Consul address {address!r}: {error}; {wanted}") from None
+        raise ValueError(f"{expected}, got {address!r}: {error}") from None
     scheme = "https" if ssl else parts.scheme
     return scheme, parts.hostname, port or (8501 if scheme == "https" else 8500)
 
 
-def _secret(value: SecretStr | None) -> str:
+def _plain(value: SecretStr | None) -> str:
     return value.get_secret_value() if value else ""
 
 
 class _Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 ships no types
-    """python-consul2's HTTP layer, pointed at exactly one agent whatever the environment says."""
+    """python-consul2's HTTP layer for one agent, independent of the environment."""
 
-    def __init__(self, settings: Settings, patience: float) -> None:
+    def __init__(self, settings: Settings, blocking_seconds: float) -> None:
         scheme, host, port = parse_address(settings.consul_addr, ssl=settings.consul_ssl)
-        timeout = (TIMEOUT[0], TIMEOUT[1] + patience)
+        timeout = (TIMEOUT[0], TIMEOUT[1] + blocking_seconds)
         verify: bool | str = settings.consul_ssl_verify
         if verify and settings.consul_ca:
             verify = str(settings.consul_ca)
@@ -95,36 +95,36 @@ class _Http(std.HTTPClient):  # type: ignore[misc]  # python-consul2 ships no ty
         super().__init__(f"[{host}]" if ":" in host else host, port, scheme, verify, pair, timeout)
         self.session.trust_env = False
         if settings.consul_auth:
-            user, _, password = _secret(settings.consul_auth).partition(":")
+            user, _, password = _plain(settings.consul_auth).partition(":")
             self.session.auth = (user, password)
 
 
 class AgentClient:
-    """Calls to the local agent; each bounded in time, each raising ConsulError alone. For one thread at a time.
+    """Calls to the local agent. Each is bounded in time and raises only ConsulError. For one thread at a time.
 
-    `patience`: seconds that a call may take beyond TIMEOUT, for those that wait for a change.
+    `blocking_seconds`: how much longer than TIMEOUT a blocking query may take.
     """
 
-    def __init__(self, settings: Settings, *, patience: float = 0.0) -> None:
+    def __init__(self, settings: Settings, *, blocking_seconds: float = 0.0) -> None:
         self.scheme, self.host, self.port = parse_address(settings.consul_addr, ssl=settings.consul_ssl)
         self._token_file = settings.consul_token_file
-        self._static_token = _secret(settings.consul_token)
-        # What python-consul2's endpoint groups take from their client. Its own constructor is passed over because it
-        # lets CONSUL_HTTP_ADDR override arguments, and splits that at every colon.
-        self.http = _Http(settings, patience)
+        self._static_token = _plain(settings.consul_token)
+        # The attributes that python-consul2's endpoint groups use. Its own constructor is not called: it lets
+        # CONSUL_HTTP_ADDR override arguments, and splits that at every colon.
+        self.http = _Http(settings, blocking_seconds)
         self.token = ""
         self._token_warned = False
         self.dc, self.consistency = None, "default"
         self.agent = base.Consul.Agent(self)
 
     def close(self) -> None:
-        """Ends the connection to the agent; a later call opens another."""
+        """Closes the connection to the agent; a later call opens a new one."""
         self.http.session.close()
 
     def reload_token(self) -> bool:
-        """Reads the token file again; True when the token is another than before.
+        """Reads the token file again. Returns whether the token has changed.
 
-        A file that cannot be used keeps the token of before; where there is none, ConsulError.
+        If the file cannot be used the old token stays; ConsulError if there is none.
         """
         try:
             token = self._read_token()
@@ -132,7 +132,7 @@ class AgentClient:
             if not self.token:
                 raise
             if not self._token_warned:
-                log.warning("%s: going on with the token of before", error)
+                log.warning("%s; using the previous token", error)
             self._token_warned = True
             return False
         changed = token != self.token
@@ -147,45 +147,46 @@ class AgentClient:
         except (OSError, UnicodeDecodeError) as error:
             raise ConsulError("denied", f"token file {self._token_file}: {type(error).__name__}") from None
         if not (token.isascii() and token.isprintable()) or " " in token:
-            # requests would put the offending header, token and all, into its exception.
-            raise ConsulError("denied", "the ACL token holds characters that no HTTP header carries")
+            # requests would put the invalid header, with the token, into its exception.
+            raise ConsulError("denied", "the ACL token has characters that are not allowed in an HTTP header")
         return token
 
     def get_service(self, service_id: str) -> AgentService | None:
-        """The service as the agent holds it; None when it holds none of that id."""
+        """The service with that id at the agent; None if there is none."""
 
         def read(response: base.Response) -> AgentService | None:
-            # 200, 429 and 503 say passing, warning and critical; any of them comes with the service.
+            # 200, 429 and 503 mean passing, warning and critical; each response has the service.
             if response.code not in (200, 404, 429, 503):
                 base.CB._status(response)
-            found = json.loads(response.body).get("Service")
-            if not found:
+            body = json.loads(response.body)
+            service = body.get("Service")
+            if not service:
                 return None
-            checks = json.loads(response.body).get("Checks") or []
-            return AgentService(found["Address"], found["Port"], frozenset(check["CheckID"] for check in checks))
+            checks = frozenset(check["CheckID"] for check in body.get("Checks") or [])
+            return AgentService(service["Address"], service["Port"], checks)
 
-        entry: AgentService | None = self._get(f"/v1/agent/health/service/id/{service_id}", read)
-        return entry
+        service: AgentService | None = self._get(f"/v1/agent/health/service/id/{service_id}", read)
+        return service
 
     def register(self, payload: dict[str, Any]) -> None:
-        """Registers a service with all of its checks; one of the same id is replaced."""
-        with self._translated():
-            done = self.http.put(
+        """Registers a service with all of its checks, and replaces one with the same id."""
+        with self._map_errors():
+            accepted = self.http.put(
                 base.CB.bool(), "/v1/agent/service/register", headers=self._headers(), data=json.dumps(payload)
             )
-        if not done:
-            raise ConsulError("failed", "the agent did not take the registration")
+        if not accepted:
+            raise ConsulError("failed", "the agent did not accept the registration")
 
     def deregister(self, service_id: str) -> None:
-        """Removes a service and its checks from the agent; one that is not there is no error."""
-        with self._translated():
+        """Removes a service and its checks from the agent, if it has them."""
+        with self._map_errors():
             self.agent.service.deregister(service_id)
 
     def update_check(self, check_id: str, *, passing: bool, note: str) -> bool:
-        """Reports to a TTL check. False when the agent knows no such check: 500 on Consul 1.8, 404 on newer ones."""
+        """Updates a TTL check. False if the agent has no such check (500 from Consul 1.8, 404 from newer ones)."""
         call = self.agent.check.ttl_pass if passing else self.agent.check.ttl_fail
         try:
-            with self._translated():
+            with self._map_errors():
                 return bool(call(check_id, notes=note))
         except ConsulError as error:
             if error.kind == "failed":
@@ -193,43 +194,44 @@ class AgentClient:
             raise
 
     def catalog_services(self, service: str, service_id: str) -> list[CatalogService]:
-        """Everything in the cluster that carries this id (a stale read: any server may answer)."""
+        """All services in the catalogue with this id (a stale read: any server may respond)."""
         params = [("stale", ""), ("filter", f"Service.ID == {json.dumps(service_id)}")]
-        found = self._get(f"/v1/health/service/{service}", base.CB.json(), params)
-        if not isinstance(found, list):
-            raise ConsulError("failed", "the catalogue gave no list")
-        return [_listing(item) for item in found if item["Service"]["ID"] == service_id]
+        items = self._get(f"/v1/health/service/{service}", base.CB.json(), params)
+        if not isinstance(items, list):
+            raise ConsulError("failed", "the catalogue did not return a list")
+        return [_catalog_service(item) for item in items if item["Service"]["ID"] == service_id]
 
     def node_name(self) -> str:
-        """The agent's node name; "" where the token may not read it (agent:read)."""
+        """The agent's node name; "" if the token may not read it (agent:read)."""
         try:
-            found = self._get("/v1/agent/self", base.CB.json())
+            agent = self._get("/v1/agent/self", base.CB.json())
         except ConsulError as error:
             if error.kind == "denied":
                 return ""
             raise
-        return str(found["Config"]["NodeName"])
+        return str(agent["Config"]["NodeName"])
 
     def list_kv(self, prefix: str, index: int, wait: float) -> tuple[int, dict[str, bytes]]:
-        """Every value under `prefix/` by its key, and Consul's index of them; what the token may not read is left out.
+        """Consul's index and all values under `prefix/` by key, without those that the token may not read.
 
-        Waits up to `wait` s, and a sixteenth more, for something newer than `index`; at 0 not at all.
+        Blocks for up to `wait` seconds and a sixteenth more until there is a newer index than `index`; 0 does not
+        block.
         """
 
         def read(response: base.Response) -> tuple[int, dict[str, bytes]]:
             return int(response.headers["X-Consul-Index"]), _values(response)
 
         params = [("recurse", ""), ("index", str(index)), ("wait", f"{wait:g}s")]
-        found: tuple[int, dict[str, bytes]] = self._get(f"/v1/kv/{prefix}/", read, params)
-        return found
+        index_and_values: tuple[int, dict[str, bytes]] = self._get(f"/v1/kv/{prefix}/", read, params)
+        return index_and_values
 
     def get_kv(self, key: str) -> bytes | None:
-        """One value, None where there is none; ConsulError `denied` where the token may not know."""
-        found: dict[str, bytes] = self._get(f"/v1/kv/{key}", _values)
-        return found.get(key)
+        """The value of a key, None if there is none. ConsulError `denied` if the token may not read it."""
+        values: dict[str, bytes] = self._get(f"/v1/kv/{key}", _values)
+        return values.get(key)
 
     def local_address(self) -> str:
-        """The address of this host on its way to the agent, as the kernel chooses it."""
+        """The address that the kernel chooses for connections from this host to the agent."""
         try:
             with socket.create_connection((self.host, self.port), timeout=TIMEOUT[0]) as connection:
                 return str(connection.getsockname()[0])
@@ -240,29 +242,29 @@ class AgentClient:
         return {"X-Consul-Token": self.token} if self.token else {}
 
     def _get(self, path: str, read: Callable[[Any], Any], params: list[tuple[str, str]] | None = None) -> Any:
-        with self._translated():
+        with self._map_errors():
             return self.http.get(read, path, params=params, headers=self._headers())
 
     def _unreachable(self, error: Exception) -> ConsulError:
-        # The exception's own text names pools, retries and object addresses: none of it helps.
+        # The exception's own text is of pools, retries and object addresses, which does not help an operator.
         return ConsulError(
-            "unreachable", f"no answer from {self.scheme}://{self.host}:{self.port} ({type(error).__name__})"
+            "unreachable", f"no response from {self.scheme}://{self.host}:{self.port} ({type(error).__name__})"
         )
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _map_errors(self) -> Iterator[None]:
         try:
             yield
         except requests.RequestException as error:
             raise self._unreachable(error) from None
         except (base.ACLPermissionDenied, base.ACLDisabled) as error:
-            raise ConsulError("denied", f"Consul denies it: {self._clean(error)}") from None
+            raise ConsulError("denied", f"Consul denied the request: {self._redact(error)}") from None
         except base.ConsulException as error:
-            raise ConsulError("failed", f"Consul failed: {self._clean(error)}") from None
+            raise ConsulError("failed", f"Consul failed: {self._redact(error)}") from None
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise ConsulError("failed", f"an answer that is not Consul's ({type(error).__name__})") from None
+            raise ConsulError("failed", f"the response is not one of Consul's ({type(error).__name__})") from None
 
-    def _clean(self, error: Exception) -> str:
+    def _redact(self, error: Exception) -> str:
         text = " ".join(str(error).split())[:300]
         return text.replace(self.token, "***") if self.token else text
 
@@ -273,7 +275,7 @@ def _values(response: base.Response) -> dict[str, bytes]:
     return {item["Key"]: base64.b64decode(item["Value"] or "") for item in items}
 
 
-def _listing(item: dict[str, Any]) -> CatalogService:
+def _catalog_service(item: dict[str, Any]) -> CatalogService:
     node, service = item["Node"], item["Service"]
     agent = [check["Status"] for check in item["Checks"] if check["CheckID"] == "serfHealth"]
     address = service["Address"] or node["Address"]

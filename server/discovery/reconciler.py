@@ -59,7 +59,8 @@ class Reconciler:
         )
         self.state = RegistrationState(enabled=settings.consul)
         self.counts = {"registrations": 0, "heartbeats": 0, "failures": 0}
-        self._advertise = metadata.check_advertised(settings.advertise or "", allow_loopback=settings.loopback_cluster)
+        loopback = settings.loopback_cluster
+        self._advertise = metadata.validate_advertise(settings.advertise or "", allow_loopback=loopback)
         if self._advertise and metadata.is_loopback(settings.host) and not metadata.is_loopback(self._advertise):
             log.warning("the server listens on %s only, so %s is not reachable", settings.host, self._advertise)
         self._client = AgentClient(settings)
@@ -68,10 +69,10 @@ class Reconciler:
         """Closes the connection to the agent."""
         self._client.close()
 
-    def reconcile(self, info: EngineInfo, progress_age: Callable[[], float]) -> str:
+    def reconcile(self, info: EngineInfo, stalled_seconds: Callable[[], float]) -> str:
         """Makes Consul show this node as it is, and returns what to report of it.
 
-        `progress_age` gives the seconds since the engine last made progress. ConflictError: another node has the id.
+        `stalled_seconds` returns the time since the engine last made progress. ConflictError: another node has the id.
         ConsulError: an agent call failed, or (`unconfirmed`) the catalogue does not show the service.
         """
         if self._client.reload_token():
@@ -80,14 +81,14 @@ class Reconciler:
         service = self._client.get_service(self.service_id)
         if service is not None and not self._is_own(service, endpoint.address):
             raise self._conflict(endpoint, f"{service.address or 'the address of the agent'}:{service.port}")
-        checks = {metadata.health_check(self.service_id), metadata.progress_check(self.service_id)}
+        checks = {metadata.health_check_id(self.service_id), metadata.progress_check_id(self.service_id)}
         if service is None or not checks <= service.checks:
             self.state.on("outdated")
         is_new = self.state.must_register
         if is_new:
             self._check_conflict(endpoint)
             self._register(info, endpoint.address)
-        stall = self._heartbeat(info, endpoint.address, progress_age())
+        stall = self._heartbeat(info, endpoint.address, stalled_seconds())
         self._confirm(endpoint, CONFIRM_SECONDS if is_new else 0.0)
         if is_new:
             self._back_off_on_conflict(endpoint)
@@ -142,7 +143,7 @@ class Reconciler:
             raise
 
     def _register(self, info: EngineInfo, address: str) -> None:
-        payload = metadata.registration(self.service_id, address, self._settings.port, info, self._settings)
+        payload = metadata.registration_payload(self.service_id, address, self._settings.port, info, self._settings)
         self.state.on("sent")
         self._client.register(payload)
         self.state.on("accepted")
@@ -150,10 +151,11 @@ class Reconciler:
         if self.counts["registrations"] == 1 and self._settings.deregister_after < 60:
             log.info("deregister_after %g s: Consul raises it to 60 s", self._settings.deregister_after)
 
-    def _heartbeat(self, info: EngineInfo, address: str, age: float) -> str:
+    def _heartbeat(self, info: EngineInfo, address: str, stalled_seconds: float) -> str:
         """Reports to the TTL check. Returns why the engine counts as stalled, "" if it makes progress."""
-        stall = "" if age < self._settings.stall_timeout else f"the engine has made no progress for {age:.0f} s"
-        check = metadata.progress_check(self.service_id)
+        is_stalled = stalled_seconds >= self._settings.stall_timeout
+        stall = f"the engine has made no progress for {stalled_seconds:.0f} s" if is_stalled else ""
+        check = metadata.progress_check_id(self.service_id)
         note = stall or "the engine makes progress"
         if not self._client.update_check(check, passing=not stall, note=note):
             self._register(info, address)  # the agent has lost the check since get_service

@@ -69,15 +69,15 @@ class ConsulRegistration:
         except ConsulError as error:
             log.warning("cannot look for an old registration of %s: %s", service_id, error)
 
-    def start(self, info: EngineInfo, progress_age: Callable[[], float]) -> None:
+    def start(self, info: EngineInfo, stalled_seconds: Callable[[], float]) -> None:
         """Joins the cluster in the background, after warm-up. Does nothing if the node is leaving already.
 
-        `progress_age` gives the seconds since the engine last made progress.
+        `stalled_seconds` returns the time since the engine last made progress.
         """
         with self._lock:
             if self._state.name == "disabled" or self._leaving.is_set() or self._thread is not None:
                 return
-            self._thread = threading.Thread(target=self._run, args=(info, progress_age), name="consul", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(info, stalled_seconds), name="consul", daemon=True)
             self._thread.start()
 
     def deregister(self, timeout: float = 3.0) -> bool:
@@ -100,12 +100,12 @@ class ConsulRegistration:
 
     # Everything below runs in the registration's thread.
 
-    def _run(self, info: EngineInfo, progress_age: Callable[[], float]) -> None:
+    def _run(self, info: EngineInfo, stalled_seconds: Callable[[], float]) -> None:
         failures = 0
         while not self._leaving.is_set():
             heartbeats = self.counts["heartbeats"]
             delay = self._heartbeat_interval * random.uniform(0.5, 1.0)
-            if self._attempt(info, progress_age):
+            if self._attempt(info, stalled_seconds):
                 failures = 0
             else:
                 backoff = max(0.1, random.uniform(0.0, min(BACKOFF_CAP, 2.0**failures)))
@@ -115,10 +115,10 @@ class ConsulRegistration:
             self._leaving.wait(delay)
         self._leave()
 
-    def _attempt(self, info: EngineInfo, progress_age: Callable[[], float]) -> bool:
+    def _attempt(self, info: EngineInfo, stalled_seconds: Callable[[], float]) -> bool:
         """Reconciles once; whether it succeeded."""
         try:
-            self._announce(self._reconciler.reconcile(info, progress_age))
+            self._announce(self._reconciler.reconcile(info, stalled_seconds))
             return True
         except ConsulError as error:
             self._state.on("hidden" if error.kind == "unconfirmed" else "failed")

@@ -1,6 +1,6 @@
-"""API keys from a file, one a line (`#` starts a comment), read again when the file changes.
+"""API keys: read from a file, one per line (`#` starts a comment), and checked against each request.
 
-Knows nothing about HTTP. Keys are held as digests, so that comparing takes the same time for each.
+The file is read again when it changes. Only digests of the keys are kept, so that every comparison takes equally long.
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ import hmac
 import logging
 from pathlib import Path
 
+from flask import Request
+
+from server.errors import ApiError
+
 log = logging.getLogger(__name__)
+
+PUBLIC_PATHS = ("/health", "/ready", "/metrics")
+"""Paths that need no API key: the cluster's own probes."""
 
 
 class ApiKeys:
-    """The keys in force. A file that cannot be read leaves the last good keys standing; at start it raises OSError."""
+    """The valid keys. An unreadable file leaves the last ones valid; at startup it raises OSError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -22,24 +29,24 @@ class ApiKeys:
         self._digests = self._load()
 
     def allows(self, key: str) -> bool:
-        """Whether `key` is one of the keys; every one is compared, in constant time."""
-        self._refresh()
+        """Whether `key` is valid. Compares it with every key, in constant time."""
+        self._reload_if_changed()
         digest = _digest(key)
-        found = False
+        valid = False
         for known in self._digests:
-            found |= hmac.compare_digest(known, digest)
-        return found
+            valid |= hmac.compare_digest(known, digest)
+        return valid
 
-    def _refresh(self) -> None:
+    def _reload_if_changed(self) -> None:
         try:
             stamp = self._stat()
             if stamp != self._stamp:
                 self._digests = self._load()
                 self._stamp = stamp
-                log.info("API keys read again: %d", len(self._digests))
+                log.info("API keys reloaded: %d", len(self._digests))
         except (OSError, UnicodeDecodeError) as error:
             if self._stamp != ():
-                log.warning("API keys not readable, the last ones stay: %s", error)
+                log.warning("API keys unreadable, keeping the last ones: %s", error)
             self._stamp = ()
 
     def _stat(self) -> tuple[int, ...]:
@@ -53,3 +60,17 @@ class ApiKeys:
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def check_api_key(request: Request, api_keys: ApiKeys | None) -> None:
+    """ApiError 401 unless the request has a valid key, its path is public, or no keys are configured."""
+    if api_keys is None or request.path in PUBLIC_PATHS:
+        return
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        key = request.headers.get("X-Api-Key", "")
+    if not key.strip():
+        message = "API key: expected Authorization: Bearer KEY or X-API-Key: KEY, got none"
+        raise ApiError(401, "missing_api_key", message)
+    if not api_keys.allows(key.strip()):
+        raise ApiError(401, "invalid_api_key", "API key: expected one of this server's keys, got another")

@@ -1,4 +1,4 @@
-"""What the routes work with, passed in as one frozen object. Knows nothing: it is a list of names."""
+"""The objects that the routes work with, passed in as one frozen dataclass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from server.cluster_config import ClusterConfig
 from server.http.auth import ApiKeys
-from server.http.disconnect import HangupWatch
+from server.http.disconnect import DisconnectWatcher
 from server.node import Node
 from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
@@ -18,18 +18,20 @@ from server.voices.store import VoiceStore
 
 
 @dataclass(frozen=True)
-class Services:
-    """`shared` is what holds just now, `metadata` what Consul is told; no `keys`: no API keys are wanted; no
-    `tracing`: nobody wants traces."""
+class AppContext:
+    """Everything that a request may need."""
 
     settings: Settings
-    shared: ClusterConfig
+    cluster_config: ClusterConfig
     node: Node
     voices: VoiceStore
-    cache: VoiceCache
+    voice_cache: VoiceCache
     metrics: Metrics
-    records: RequestHistory
-    hangups: HangupWatch
-    keys: ApiKeys | None
+    request_history: RequestHistory
+    disconnects: DisconnectWatcher
+    api_keys: ApiKeys | None
+    """None: requests need no key."""
     tracing: Tracing | None
+    """None: requests are not traced."""
     metadata: Callable[[], dict[str, str]]
+    """The node's metadata as registered in Consul; ApiError 503 while the model loads."""

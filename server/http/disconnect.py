@@ -1,6 +1,6 @@
-"""Tells when a caller hangs up while nothing is being written to him. Knows sockets, and nothing about requests.
+"""Detects that a client disconnects while nothing is being written to it.
 
-One thread sleeps in epoll for all connections, so a waiting request costs nothing and is told at once.
+One thread sleeps in epoll for all connections, so a waiting request costs nothing and a disconnect is seen at once.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
-_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLONESHOT
+_DISCONNECTED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLONESHOT
 
 
-class HangupWatch:
-    """Watches sockets for as long as a `with watching(...)` block lasts. `close` ends its thread."""
+class DisconnectWatcher:
+    """Watches a socket for as long as a `with watch(...)` block lasts. `close` ends the thread."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -24,37 +24,40 @@ class HangupWatch:
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._wake_read, self._wake_write = os.pipe()
         self._epoll.register(self._wake_read, select.EPOLLIN)
-        self._thread = threading.Thread(target=self._run, name="hangup", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="disconnect", daemon=True)
         self._thread.start()
 
     @contextlib.contextmanager
-    def watching(self, connection: socket.socket | None, gone: Callable[[], None]) -> Iterator[None]:
-        """Calls `gone` (quick, thread-safe) once if the peer closes meanwhile. No socket, nothing to watch."""
+    def watch(self, connection: socket.socket | None, on_disconnect: Callable[[], None]) -> Iterator[None]:
+        """Calls `on_disconnect` once if the peer disconnects meanwhile; it must be quick and thread-safe.
+
+        Does nothing without a connection.
+        """
         if connection is None:
             yield
             return
-        number = connection.fileno()
+        fd = connection.fileno()
         with self._lock:
-            self._callbacks[number] = gone
-            self._epoll.register(number, _GONE)
+            self._callbacks[fd] = on_disconnect
+            self._epoll.register(fd, _DISCONNECTED)
         try:
             yield
         finally:
             with self._lock:
-                # Before the number can belong to another connection.
-                self._callbacks.pop(number, None)
+                # Before another connection can get the same file descriptor.
+                self._callbacks.pop(fd, None)
                 with contextlib.suppress(OSError):
-                    self._epoll.unregister(number)
+                    self._epoll.unregister(fd)
 
     def _run(self) -> None:
         while True:
-            for number, _ in self._epoll.poll():
-                if number == self._wake_read:
+            for fd, _ in self._epoll.poll():
+                if fd == self._wake_read:
                     return
                 with self._lock:
-                    gone = self._callbacks.get(number)
-                    if gone is not None:
-                        gone()
+                    on_disconnect = self._callbacks.get(fd)
+                    if on_disconnect is not None:
+                        on_disconnect()
 
     def close(self) -> None:
         os.write(self._wake_write, b"\0")

@@ -1,7 +1,7 @@
-"""Waveforms to bytes: resampling and the file formats, all as they come, piece by piece.
+"""Waveforms to audio files, chunk by chunk: resampling and the file formats.
 
-An encoder is `encode(wave)` any number of times and `flush()` once; joined, the bytes are the file.
-Knows nothing about HTTP or about where the waveforms come from.
+`Encoder.encode` takes a file's waveforms in order and `Encoder.flush` ends it; the bytes that they return, joined, are
+the file. A streamed file's bytes are returned as early as possible, so its header cannot hold its length.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 import soundfile
 import soxr
+from numpy.typing import NDArray
 
 from glmtts.dsp.audio import Wave, to_int16
 
@@ -21,121 +22,160 @@ Format = Literal["wav", "pcm", "flac"]
 FORMATS: tuple[Format, ...] = ("wav", "pcm", "flac")
 SAMPLE_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 BYTES_PER_SAMPLE = 2
-WAV_HEADER = 44
-ENDLESS = (0xFFFFFFFF - (WAV_HEADER - 8)) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
-"""Data bytes in a streamed WAV's header: the most for which the RIFF size, too, fits into 32 bits, in whole samples."""
+WAV_HEADER_BYTES = 44
+UNKNOWN_SIZE = (0xFFFFFFFF - (WAV_HEADER_BYTES - 8)) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
+"""Size of the data in a streamed WAV's header: the most whole samples for which the RIFF size also fits 32 bits."""
+_EMPTY_WAVE: Wave = np.zeros(0, np.float32)
+
+Samples = NDArray[np.int16]
 
 
-class Encoder(Protocol):
-    """One file in the making."""
+class Container(Protocol):
+    """Writes one file of 16-bit mono samples."""
 
     content_type: str
 
-    def encode(self, wave: Wave) -> bytes:
-        """The bytes that `wave` (float32, mono) makes certain; may be none yet."""
+    def write(self, samples: Samples) -> bytes:
+        """The bytes that can leave now; may be none."""
         ...
 
-    def flush(self) -> bytes:
-        """The file's last bytes."""
+    def finish(self) -> bytes:
+        """The rest of the file."""
         ...
 
 
-class PcmEncoder:
-    """Bare little-endian signed 16-bit samples: the identity among the formats."""
+class PcmContainer:
+    """Little-endian signed 16-bit samples without a header."""
 
     content_type = "audio/pcm"
 
-    def encode(self, wave: Wave) -> bytes:
-        return to_int16(wave).astype("<i2").tobytes()
+    def write(self, samples: Samples) -> bytes:
+        return samples.astype("<i2").tobytes()
 
-    def flush(self) -> bytes:
+    def finish(self) -> bytes:
         return b""
 
 
-class WavEncoder:
-    """RIFF WAVE, 16-bit mono. `samples` None: length unknown, the header holds the largest there is."""
+class WavContainer:
+    """RIFF WAVE. Streamed, its header has the largest possible size; else the file leaves at its end."""
 
     content_type = "audio/wav"
 
-    def __init__(self, sample_rate: int, samples: int | None) -> None:
-        data = ENDLESS if samples is None else samples * BYTES_PER_SAMPLE
-        self._header = wav_header(sample_rate, data)
+    def __init__(self, sample_rate: int, *, streamed: bool) -> None:
+        self._sample_rate = sample_rate
+        self._streamed = streamed
+        self._pending = wav_header(sample_rate, UNKNOWN_SIZE) if streamed else b""
+        self._chunks: list[bytes] = []
 
-    def encode(self, wave: Wave) -> bytes:
-        header, self._header = self._header, b""
-        return header + to_int16(wave).astype("<i2").tobytes()
+    def write(self, samples: Samples) -> bytes:
+        data = samples.astype("<i2").tobytes()
+        if not self._streamed:
+            self._chunks.append(data)
+            return b""
+        header, self._pending = self._pending, b""
+        return header + data
 
-    def flush(self) -> bytes:
-        header, self._header = self._header, b""
-        return header
+    def finish(self) -> bytes:
+        if self._streamed:
+            return self._pending
+        data = b"".join(self._chunks)
+        return wav_header(self._sample_rate, len(data)) + data
 
 
 def wav_header(sample_rate: int, data_bytes: int) -> bytes:
     """The 44 bytes in front of `data_bytes` of 16-bit mono samples."""
-    riff = struct.pack("<4sI4s", b"RIFF", data_bytes + WAV_HEADER - 8, b"WAVE")
+    riff = struct.pack("<4sI4s", b"RIFF", data_bytes + WAV_HEADER_BYTES - 8, b"WAVE")
     byte_rate = sample_rate * BYTES_PER_SAMPLE
     fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sample_rate, byte_rate, BYTES_PER_SAMPLE, 16)
     return riff + fmt + struct.pack("<4sI", b"data", data_bytes)
 
 
-class FlacEncoder:
-    """FLAC, 16-bit mono. A streamed one leaves length and checksum unset, as the format allows."""
+class FlacContainer:
+    """FLAC. Streamed, its header leaves length and checksum unset, which the format allows."""
 
     content_type = "audio/flac"
 
     def __init__(self, sample_rate: int, *, streamed: bool) -> None:
         self._buffer = io.BytesIO()
         self._streamed = streamed
-        self._sent = 0
+        self._num_sent = 0
         self._file = soundfile.SoundFile(
             self._buffer, "w", samplerate=sample_rate, channels=1, format="FLAC", subtype="PCM_16"
         )
 
-    def encode(self, wave: Wave) -> bytes:
-        self._file.write(to_int16(wave))
-        return self._fresh() if self._streamed else b""
+    def write(self, samples: Samples) -> bytes:
+        self._file.write(samples)
+        return self._unsent() if self._streamed else b""
 
-    def flush(self) -> bytes:
-        # Closing goes back to write length and checksum into the header: of use only while that has not left.
+    def finish(self) -> bytes:
+        # Closing seeks back to write length and checksum into the header: too late if the header has left.
         self._file.close()
-        return self._fresh()
+        return self._unsent()
 
-    def _fresh(self) -> bytes:
+    def _unsent(self) -> bytes:
         with self._buffer.getbuffer() as written:
-            fresh = bytes(written[self._sent :])
-        self._sent += len(fresh)
-        return fresh
-
-
-def make_encoder(fmt: Format, sample_rate: int, samples: int | None) -> Encoder:
-    """An encoder for `fmt`; `samples` is the whole length, or None when the file leaves while it is made."""
-    if fmt == "pcm":
-        return PcmEncoder()
-    if fmt == "wav":
-        return WavEncoder(sample_rate, samples)
-    return FlacEncoder(sample_rate, streamed=samples is None)
+            unsent = bytes(written[self._num_sent :])
+        self._num_sent += len(unsent)
+        return unsent
 
 
 class Resampler:
-    """From the engine's rate to the wanted one; carries its filter's state, so that pieces join as the whole."""
+    """Converts to another sample rate. It keeps its filter's state, so that chunks join without a seam."""
 
-    def __init__(self, source: int, target: int) -> None:
-        self._stream = None if source == target else soxr.ResampleStream(source, target, 1, dtype="float32")
+    def __init__(self, source_rate: int, sample_rate: int) -> None:
+        self._stream = (
+            None if source_rate == sample_rate else soxr.ResampleStream(source_rate, sample_rate, 1, dtype="float32")
+        )
 
     def feed(self, wave: Wave, *, last: bool = False) -> Wave:
-        """What `wave` (float32, mono) makes certain at the new rate; `last` gives the rest."""
+        """The resampled samples that `wave` (float32, mono) completes; `last` returns all that remain."""
         if self._stream is None:
             return wave
         return np.asarray(self._stream.resample_chunk(wave, last=last), dtype=np.float32)
 
 
-def native_rate(wanted: int, native: Iterable[int]) -> int:
-    """The engine's rate to make `wanted` Hz from: the least that is no lower, else the highest there is."""
-    rates = sorted(native)
-    return next((rate for rate in rates if rate >= wanted), rates[-1])
+class Encoder:
+    """One file in the making."""
+
+    def __init__(self, container: Container, source_rate: int, sample_rate: int) -> None:
+        self.content_type = container.content_type
+        self._container = container
+        self._resampler = Resampler(source_rate, sample_rate)
+        self._sample_rate = sample_rate
+        self._num_samples = 0
+
+    @property
+    def seconds(self) -> float:
+        """Length of the audio written so far."""
+        return self._num_samples / self._sample_rate
+
+    def encode(self, wave: Wave) -> bytes:
+        """The bytes that `wave` (float32, mono) completes; may be none."""
+        return self._write(self._resampler.feed(wave))
+
+    def flush(self) -> bytes:
+        """The rest of the file."""
+        return self._write(self._resampler.feed(_EMPTY_WAVE, last=True)) + self._container.finish()
+
+    def _write(self, wave: Wave) -> bytes:
+        self._num_samples += len(wave)
+        return self._container.write(to_int16(wave))
 
 
-def encode_whole(fmt: Format, wave: Wave, sample_rate: int) -> tuple[bytes, str]:
-    """A finished file and its content type."""
-    encoder = make_encoder(fmt, sample_rate, len(wave))
-    return encoder.encode(wave) + encoder.flush(), encoder.content_type
+def make_encoder(format: Format, source_rate: int, sample_rate: int, *, streamed: bool) -> Encoder:
+    """An encoder from waveforms at `source_rate` to a file at `sample_rate`, both in Hz."""
+    return Encoder(_make_container(format, sample_rate, streamed=streamed), source_rate, sample_rate)
+
+
+def _make_container(format: Format, sample_rate: int, *, streamed: bool) -> Container:
+    if format == "pcm":
+        return PcmContainer()
+    if format == "wav":
+        return WavContainer(sample_rate, streamed=streamed)
+    return FlacContainer(sample_rate, streamed=streamed)
+
+
+def native_rate(sample_rate: int, native_rates: Iterable[int]) -> int:
+    """The engine's rate to make `sample_rate` Hz from: the lowest that is not below it, else the highest."""
+    rates = sorted(native_rates)
+    return next((rate for rate in rates if rate >= sample_rate), rates[-1])

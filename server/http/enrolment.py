@@ -1,7 +1,4 @@
-"""From an upload to a stored voice, and away with it: what POST and DELETE /voices/<name> do.
-
-Knows nothing about files, nor about what an engine makes of a recording.
-"""
+"""Storing and deleting voices: POST and DELETE /voices/<name>."""
 
 from __future__ import annotations
 
@@ -11,48 +8,43 @@ import re
 import soundfile
 from flask import Request
 
-from glmtts.engine.api import Engine
 from glmtts.text.characters import is_hanzi
-from glmtts.voice.reference_audio import load_recording
-from server.errors import ApiError
+from glmtts.voice.reference_audio import load_reference_audio
+from server.errors import invalid_field
 from server.http import parsing
-from server.http.context import Services
+from server.http.context import AppContext
+from server.http.voice_lookup import prepare_default_voice
 from server.voices.store import VOICE_NAME
 
 
-def enrol(services: Services, request: Request, name: str) -> bool:
-    """Stores the style that the body brings under `name`; True when it is new. It has been tried on the engine."""
+def enrol(context: AppContext, request: Request, name: str) -> bool:
+    """Stores the reference in the body as a style of the voice `name`; True if the style is new.
+
+    The engine makes a voice from it first, so what is stored works. Raises what it raises, and ApiError.
+    """
     _check_name(name)
-    # Making a voice is work for the device, as speech is.
-    with services.node.admit() as engine:
-        services.voices.check_writable(name)
-        asked, recording = parsing.read_voice(request, services.settings)
-        flac = to_flac(recording)
-        services.cache.get(engine.make_voice, flac, asked.reference_text)
-        language = asked.language or ("zh" if any(map(is_hanzi, asked.reference_text)) else "en")
-        fresh = services.voices.put(name, asked.style, asked.reference_text, flac, language)
-        if name == services.settings.default_voice:
-            prepare_default(services, engine)
-    return fresh
+    # Making a voice takes the device, as speech does.
+    with context.node.admit() as engine:
+        context.voices.check_writable(name)
+        params = parsing.parse_voice(request, context.settings.max_body_bytes)
+        reference_audio = to_flac(params.reference_audio)
+        context.voice_cache.get(engine.make_voice, reference_audio, params.reference_text)
+        language = params.language or ("zh" if any(map(is_hanzi, params.reference_text)) else "en")
+        is_new = context.voices.put(name, params.style, params.reference_text, reference_audio, language)
+        if name == context.settings.default_voice:
+            prepare_default_voice(engine, name, context.cluster_config.style, context.voices, context.voice_cache)
+    return is_new
 
 
-def dismiss(services: Services, name: str, style: str | None) -> None:
-    """Removes a stored voice, or one style of it."""
+def delete(context: AppContext, name: str, style: str | None) -> None:
+    """Deletes a stored voice, or one style of it."""
     _check_name(name)
-    services.voices.delete(name, style)
+    context.voices.delete(name, style)
 
 
-def prepare_default(services: Services, engine: Engine) -> None:
-    """Makes the default voice ready, to stay so. Raises what the store and the engine raise."""
-    recording, transcript, _ = services.voices.reference(
-        services.settings.default_voice, None, services.shared.style.emotion
-    )
-    services.cache.get(engine.make_voice, recording, transcript, pin=True)
-
-
-def to_flac(recording: bytes) -> bytes:
-    """A recording in any format to one of the same rate: FLAC, mono, 24 bits, so that nothing audible is lost."""
-    wave, rate = load_recording(recording)
+def to_flac(reference_audio: bytes) -> bytes:
+    """Encoded audio in any format as mono FLAC of the same rate; 24 bits, so that nothing audible is lost."""
+    wave, rate = load_reference_audio(reference_audio)
     buffer = io.BytesIO()
     soundfile.write(buffer, wave, rate, format="FLAC", subtype="PCM_24")
     return buffer.getvalue()
@@ -60,5 +52,5 @@ def to_flac(recording: bytes) -> bytes:
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(VOICE_NAME, name):
-        want = "1 to 64 of A-Z a-z 0-9 _ -, with a letter or digit first"
-        raise ApiError(400, "invalid_field", f"name: came {len(name)} characters; want {want}", field="name")
+        expected = "1 to 64 of A-Z a-z 0-9 _ -, starting with a letter or digit"
+        raise invalid_field("name", expected, f"{len(name)} characters")

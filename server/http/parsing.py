@@ -1,120 +1,122 @@
-"""Request bodies to validated objects: length first, then kind, then content. Knows nothing about what is asked.
+"""Reads a request's body and validates it: first its size, then its media type, then its content.
 
-A body that is too long is refused before any of it is read.
+A body that is too large is rejected before any of it is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from flask import Request
 from gunicorn.http.errors import ParseException
+from pydantic_core import from_json
+from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from server.errors import ApiError, too_large
+from server.errors import ApiError, invalid_field, too_large
 from server.http import schemas
-from server.http.schemas import Body, SegmentsRequest, SpeechRequest, VoiceRequest
-from server.settings import Settings
+from server.http.schemas import SegmentsRequest, SpeechRequest, VoiceRequest
+
+UPLOAD = "reference_audio"
+"""The only field that may be a file."""
+JSON = "application/json in UTF-8"
+JSON_OR_FORM = f"{JSON}, or multipart/form-data"
 
 
-def read_speech(request: Request, settings: Settings, max_text_chars: int) -> tuple[SpeechRequest, bytes | None]:
-    """The request and the reference recording that it brought, if any."""
-    asked, recording = _read(SpeechRequest, request, settings, "reference_audio")
-    _check_text(asked, max_text_chars)
-    if asked.reference_audio is not None and recording is None:
-        recording = schemas.decode_recording(asked.reference_audio, "reference_audio")
-    _check_reference(asked, recording)
-    return asked, recording
+def parse_speech(request: Request, max_body_bytes: int, max_text_chars: int) -> SpeechRequest:
+    """The body of POST /tts and /tts/stream."""
+    fields, strict = _json_or_form(request, max_body_bytes)
+    return schemas.validate(SpeechRequest, fields, strict=strict, max_text_chars=max_text_chars)
 
 
-def read_voice(request: Request, settings: Settings) -> tuple[VoiceRequest, bytes]:
-    """The body of POST /voices/<name> and the recording in it."""
-    asked, recording = _read(VoiceRequest, request, settings, "reference_audio")
-    if recording is None and asked.reference_audio is not None:
-        recording = schemas.decode_recording(asked.reference_audio, "reference_audio")
-    if recording is None:
-        message = "reference_audio: expected a recording, got nothing"
-        raise ApiError(400, "invalid_field", message, field="reference_audio")
-    return asked, recording
+def parse_voice(request: Request, max_body_bytes: int) -> VoiceRequest:
+    """The body of POST /voices/<name>."""
+    fields, strict = _json_or_form(request, max_body_bytes)
+    return schemas.validate(VoiceRequest, fields, strict=strict)
 
 
-def read_segments(request: Request, settings: Settings, max_text_chars: int) -> SegmentsRequest:
+def parse_segments(request: Request, max_body_bytes: int, max_text_chars: int) -> SegmentsRequest:
     """The body of POST /segments."""
-    check_length(request, settings)
-    asked = schemas.from_json_body(SegmentsRequest, _json_bytes(request, settings, "application/json in UTF-8"))
-    _check_text(asked, max_text_chars)
-    return asked
+    check_length(request, max_body_bytes)
+    fields = json_fields(_read_json(request, max_body_bytes, JSON))
+    return schemas.validate(SegmentsRequest, fields, strict=True, max_text_chars=max_text_chars)
 
 
-def _read(kind: type[Body], request: Request, settings: Settings, upload: str) -> tuple[Body, bytes | None]:
-    """A JSON body, or a form of which `upload` may be a file."""
-    check_length(request, settings)
-    if request.mimetype == "multipart/form-data":
-        with _coming(settings):
-            form, files = request.form, request.files
-        return schemas.from_form(kind, form, files, upload)
-    want = "application/json in UTF-8, or multipart/form-data"
-    return schemas.from_json_body(kind, _json_bytes(request, settings, want)), None
+def check_length(request: Request, max_body_bytes: int) -> None:
+    """413 for a body whose announced length is over the limit."""
+    if (request.content_length or 0) > max_body_bytes:
+        raise too_large(max_body_bytes)
 
 
-def check_length(request: Request, settings: Settings) -> None:
-    """413 for a body that says it is over the limit."""
-    if (request.content_length or 0) > settings.max_body_bytes:
-        raise too_large(settings.max_body_bytes)
+def _json_or_form(request: Request, max_body_bytes: int) -> tuple[dict[str, Any], bool]:
+    """The fields of a JSON body or a form, and whether they have JSON's types."""
+    check_length(request, max_body_bytes)
+    if request.mimetype != "multipart/form-data":
+        return json_fields(_read_json(request, max_body_bytes, JSON_OR_FORM)), True
+    with _read_errors(max_body_bytes):
+        form, files = request.form, request.files
+    return form_fields(form, files), False
 
 
-@contextmanager
-def _coming(settings: Settings) -> Iterator[None]:
-    """A body that does not come as announced is its sender's fault; what is too much is told with the limit."""
+def json_fields(body: bytes) -> dict[str, Any]:
+    """The members of a JSON object; ApiError 400 for anything else, also for broken UTF-8 and any depth of nesting."""
     try:
-        yield
-    except (ClientDisconnected, ParseException) as error:
-        what = str(error) if isinstance(error, ParseException) else "it ended, or stopped coming, before its end"
-        raise ApiError(400, "incomplete_body", f"the body did not come whole: {what}") from None
-    except RequestEntityTooLarge:
-        raise too_large(settings.max_body_bytes) from None
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise ApiError(
+            400, "malformed_json", f"body: expected a JSON object in UTF-8, got invalid JSON: {error}"
+        ) from None
+    if not isinstance(value, dict):
+        message = f"body: expected a JSON object, got a JSON {schemas.json_type(value)}"
+        raise ApiError(400, "malformed_json", message)
+    return value
 
 
-def _json_bytes(request: Request, settings: Settings, want: str) -> bytes:
+def form_fields(form: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> dict[str, Any]:
+    """The fields of a multipart form: strings, and bytes for the upload. ApiError 400 if one is repeated or invalid."""
+    for name in (*form, *files):
+        if len(form.getlist(name)) + len(files.getlist(name)) > 1:
+            raise invalid_field(name, "one value", "several")
+    for name in files:
+        if name != UPLOAD:
+            raise invalid_field(name, f"no file except {UPLOAD}", "a file")
+    for name, value in form.items():
+        # The form's parser decodes invalid UTF-8 to this character.
+        if "\N{REPLACEMENT CHARACTER}" in value:
+            raise invalid_field(name, "UTF-8", "other bytes")
+    return form.to_dict() | {name: file.read() for name, file in files.items()}
+
+
+def _read_json(request: Request, max_body_bytes: int, expected: str) -> bytes:
+    """The body, if it is announced as JSON; else ApiError 415 with the `expected` media types."""
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype != "application/json" or charset not in ("utf-8", "utf8"):
-        raise ApiError(
-            415,
-            "unsupported_media_type",
-            f"Content-Type: came {request.content_type!r:.100}; want {want}",
-        )
+        message = f"Content-Type: expected {expected}, got {request.content_type!r:.100}"
+        raise ApiError(415, "unsupported_media_type", message)
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
-        raise ApiError(415, "unsupported_media_type", f"Content-Encoding: came {encoding!r:.50}; want none")
-    with _coming(settings):
+        raise ApiError(415, "unsupported_media_type", f"Content-Encoding: expected none, got {encoding!r:.50}")
+    with _read_errors(max_body_bytes):
         body = request.get_data(cache=False)
-    if len(body) >= settings.max_body_bytes and request.content_length is None:
-        # A chunked body says no length: Flask reads up to the limit, and then stops without a word.
-        raise too_large(settings.max_body_bytes)
+    if len(body) >= max_body_bytes and request.content_length is None:
+        # A chunked body announces no length: Flask reads up to its limit and stops there without an error.
+        raise too_large(max_body_bytes)
     return body
 
 
-def _check_text(asked: SegmentsRequest, max_text_chars: int) -> None:
-    if len(asked.text) > max_text_chars:
-        raise ApiError(
-            400,
-            "invalid_field",
-            f"text: came {len(asked.text)} characters; want at most {max_text_chars}",
-            field="text",
+@contextmanager
+def _read_errors(max_body_bytes: int) -> Iterator[None]:
+    """Maps errors while a body is read: 400 if the client sends less than it announced, 413 if it sends too much."""
+    try:
+        yield
+    except (ClientDisconnected, ParseException) as error:
+        got = (
+            str(error)
+            if isinstance(error, ParseException)
+            else "only a part: the client disconnected or stopped sending"
         )
-
-
-def _check_reference(asked: SpeechRequest, recording: bytes | None) -> None:
-    if recording is None:
-        if asked.reference_text:
-            _conflict("reference_text", "without reference_audio", "both, or a stored voice")
-        return
-    if asked.voice is not None:
-        _conflict("voice", "together with reference_audio", "one of the two")
-    if asked.recording_style is not None:
-        _conflict("style", "together with reference_audio", "a style only with a stored voice")
-
-
-def _conflict(field: str, came: str, want: str) -> None:
-    raise ApiError(400, "invalid_field", f"{field}: came {came}; want {want}", field=field)
+        raise ApiError(400, "incomplete_body", f"body: expected the whole body, got {got}") from None
+    except RequestEntityTooLarge:
+        raise too_large(max_body_bytes) from None

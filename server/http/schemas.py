@@ -1,34 +1,66 @@
-"""What a speech request may say: the fields, their ranges, and how JSON and forms become one frozen object.
-
-Every refusal names the field, what came and what is wanted. Knows nothing about which voices exist.
-"""
+"""Request bodies: their fields, with types, ranges and how they depend on each other."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError, from_json
-from werkzeug.datastructures import FileStorage, MultiDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
+from server import validation
 from server.errors import ApiError
-from server.http.continuation import LONGEST
+from server.http.continuation import MAX_TOKEN_CHARS
 from server.http.encoding import SAMPLE_RATES, Format
 from server.voices.store import VOICE_NAME
 
 MAX_TEXT_CHARS = 5000
 
 
+def _reject(expected: str, got: str, field: str = "") -> NoReturn:
+    """Fails the validation of a field, or, in a model's validator, of the one named."""
+    raise PydanticCustomError("value", "{expected}", {"expected": expected, "got": got, "field": field})
+
+
 def _no_nul(text: str) -> str:
     if "\0" in text:
-        raise PydanticCustomError("nul", "text without NUL characters")
+        _reject("text without NUL characters", "one with NUL")
     return text
 
 
+def decode_audio(value: object) -> bytes:
+    """Base64 or a `data:` URI to bytes; bytes, from an upload, as they are. No URL or path is ever followed."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        _reject("base64, a data: URI or an upload", describe(value))
+    head, comma, data = value.partition(",")
+    if comma and head.startswith("data:"):
+        if not head.endswith(";base64"):
+            _reject("a data: URI in base64", "one without ;base64")
+        value = data
+    elif "://" in value[:16]:
+        _reject("the audio itself", "a URL")
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        _reject("base64, a data: URI or an upload", f"invalid base64 ({error})")
+
+
 Text = Annotated[str, AfterValidator(_no_nul)]
+Audio = Annotated[bytes, BeforeValidator(decode_audio)]
 
 
 class _Body(BaseModel):
@@ -41,14 +73,23 @@ class SegmentsRequest(_Body):
     text: Text = Field(min_length=1, max_length=MAX_TEXT_CHARS)
     phoneme: bool | None = None
 
+    @field_validator("text")
+    @classmethod
+    def _within_limit(cls, text: str, info: ValidationInfo) -> str:
+        limit = (info.context or {}).get("max_text_chars", MAX_TEXT_CHARS)
+        if len(text) > limit:
+            _reject(f"at most {limit} characters", f"{len(text)} characters")
+        return text
+
 
 class SpeechRequest(SegmentsRequest):
-    """The body of POST /tts and /tts/stream. `reference_audio` is base64 here and bytes in `recording`.
+    """The body of POST /tts and /tts/stream.
 
-    `segmented`: the text is one segment as /segments gave it. `continuation`: what was spoken before it.
+    `reference_audio` is base64 in JSON and a file in a form. `segmented`: the text is one segment, as returned by
+    /segments. `continuation`: the token of an earlier response that this request continues.
     """
 
-    reference_audio: str | None = None
+    reference_audio: Audio | None = None
     reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
     voice: str | None = Field(None, pattern=VOICE_NAME)
     style: Text | None = Field(None, min_length=1, max_length=64)
@@ -58,120 +99,79 @@ class SpeechRequest(SegmentsRequest):
     format: Format = "wav"
     seed: int | None = Field(None, ge=0, le=2**32 - 1)
     segmented: bool = False
-    continuation: str | None = Field(None, max_length=LONGEST)
+    continuation: str | None = Field(None, max_length=MAX_TOKEN_CHARS)
     history: bool = True
     timeout: float | None = Field(None, gt=0, le=600)
 
+    @field_validator("sample_rate")
+    @classmethod
+    def _supported(cls, sample_rate: int | None) -> int | None:
+        if sample_rate is not None and sample_rate not in SAMPLE_RATES:
+            _reject(f"one of {', '.join(map(str, SAMPLE_RATES))}", str(sample_rate))
+        return sample_rate
+
     @model_validator(mode="after")
     def _consistent(self) -> SpeechRequest:
-        if self.sample_rate is not None and self.sample_rate not in SAMPLE_RATES:
-            _refuse("sample_rate", str(self.sample_rate), f"one of {', '.join(map(str, SAMPLE_RATES))}")
         if self.emotion is not None and self.style is not None and self.emotion != self.style:
-            _refuse("emotion", "another value than style", "one of the two: they are the same thing")
+            _reject("the same value as style, whose other name it is", "another", "emotion")
+        if self.reference_audio is None:
+            if self.reference_text:
+                _reject("it together with reference_audio, or a stored voice", "it alone", "reference_text")
+        elif self.voice is not None:
+            _reject("either voice or reference_audio", "both", "voice")
+        elif self.requested_style is not None:
+            _reject("a style of a stored voice only", "one with reference_audio", "style")
         return self
 
     @property
-    def recording_style(self) -> str | None:
-        """The wished style, by whichever name it came."""
+    def requested_style(self) -> str | None:
+        """The style, under either of its names."""
         return self.style if self.style is not None else self.emotion
 
 
 class VoiceRequest(_Body):
-    """The body of POST /voices/<name>. `reference_audio` is base64 in JSON, and a file in a form."""
+    """The body of POST /voices/<name>. `reference_audio` is base64 in JSON and a file in a form."""
 
-    style: str = Field("neutral", pattern=VOICE_NAME)
-    reference_audio: str | None = None
+    reference_audio: Audio
     reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
+    style: str = Field("neutral", pattern=VOICE_NAME)
     language: str | None = Field(None, pattern="^[a-z]{2}$")
 
 
 Body = TypeVar("Body", bound=_Body)
 
 
-def from_json_body(kind: type[Body], body: bytes) -> Body:
-    """Validates a JSON body; ApiError 400 otherwise. No depth of nesting or broken UTF-8 does harm."""
-    try:
-        value = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise ApiError(400, "malformed_json", f"the body is no JSON: {error}; want one object in UTF-8") from None
-    if not isinstance(value, dict):
-        raise ApiError(400, "malformed_json", f"the body is a JSON {_kind(value)}; want an object")
-    return _validate(kind, value, strict=True)
+def validate(model: type[Body], fields: dict[str, Any], *, strict: bool, max_text_chars: int = MAX_TEXT_CHARS) -> Body:
+    """The fields of a body as a `model`; ApiError 400 names the first that is invalid.
 
-
-def from_form(
-    kind: type[Body], form: MultiDict[str, str], files: MultiDict[str, FileStorage], upload: str
-) -> tuple[Body, bytes | None]:
-    """Validates a multipart body; of its fields `upload` alone may be a file, whose bytes come beside the object.
-
-    The others are text, so numbers and switches are read from text.
+    `strict`: numbers and booleans must have their JSON type; else they are parsed from strings, as forms need.
     """
-    for name in (*form, *files):
-        if len(form.getlist(name)) + len(files.getlist(name)) > 1:
-            raise ApiError(400, "invalid_field", f"{name}: came more than once; want it once", field=name)
-    for name in files:
-        if name != upload:
-            raise ApiError(400, "invalid_field", f"{name}: came as a file; want {upload} only", field=name)
-    for name, value in form.items():
-        # What the form's reader puts for bytes that are no UTF-8.
-        if "\N{REPLACEMENT CHARACTER}" in value:
-            raise ApiError(400, "invalid_field", f"{name}: came no UTF-8; want UTF-8", field=name)
-    file = files.get(upload)
-    recording = None if file is None else file.read()
-    return _validate(kind, form.to_dict(), strict=False), recording
-
-
-def decode_recording(encoded: str, field: str) -> bytes:
-    """Base64 or a `data:` URI to bytes. Addresses and paths are refused: nothing is fetched on a caller's behalf."""
-    head, comma, rest = encoded.partition(",")
-    if comma and head.startswith("data:"):
-        if not head.endswith(";base64"):
-            raise ApiError(400, "invalid_field", f"{field}: came a data: URI not in base64; want ;base64", field=field)
-        encoded = rest
-    elif "://" in encoded[:16]:
-        raise ApiError(400, "invalid_field", f"{field}: came an address; want the recording itself", field=field)
     try:
-        return base64.b64decode("".join(encoded.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ApiError(
-            400,
-            "invalid_field",
-            f"{field}: came no base64 ({error}); want base64, a data: URI or an upload",
-            field=field,
-        ) from None
-
-
-def _validate(kind: type[Body], value: dict[str, Any], *, strict: bool) -> Body:
-    try:
-        return kind.model_validate(value, strict=strict)
+        return model.model_validate(fields, strict=strict, context={"max_text_chars": max_text_chars})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or str(first.get("ctx", {}).get("field", ""))
-        raise ApiError(400, "invalid_field", _message(kind, field, first), field=field or None) from None
+        raise ApiError(400, "invalid_field", _message(model, field, first), field=field or None) from None
 
 
-def _message(kind: type[_Body], field: str, error: ErrorDetails) -> str:
-    """`field: came X; want Y`. The text itself is never repeated, only its length."""
+def _message(model: type[_Body], field: str, error: ErrorDetails) -> str:
+    """`field: expected …, got …`. Never repeats a text, only its length."""
     if error["type"] == "missing":
-        return f"{field}: came nothing; it is required"
+        return f"{field}: expected a value, got nothing"
     if error["type"] == "extra_forbidden":
-        return f"{field[:64]}: there is no such field; want {', '.join(kind.model_fields)}"
-    ctx = error.get("ctx", {})
-    came = ctx.get("came") or _shown(error["input"])
-    want = error["msg"].removeprefix("Input should be ").removeprefix("String should ")
-    return f"{field}: came {came}; want {want}"
+        return f"{field[:64]}: expected one of {', '.join(model.model_fields)}, got an unknown field"
+    got = error.get("ctx", {}).get("got") or describe(error["input"])
+    return f"{field}: expected {validation.expected(error)}, got {got}"
 
 
-def _shown(value: object) -> str:
+def describe(value: object) -> str:
+    """A JSON value for a message: a short one itself, else its type or length."""
     if isinstance(value, str):
         return f"{value!r}" if len(value) <= 32 and value.isprintable() else f"{len(value)} characters"
-    return json.dumps(value) if isinstance(value, int | float | None) else f"a JSON {_kind(value)}"
+    return json.dumps(value) if isinstance(value, int | float | None) else f"a JSON {json_type(value)}"
 
 
-def _kind(value: object) -> str:
+def json_type(value: object) -> str:
+    """The name of the value's JSON type."""
     names = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
     return names.get(type(value), "number")
-
-
-def _refuse(field: str, came: str, want: str) -> None:
-    raise PydanticCustomError("value", "{want}", {"field": field, "came": came, "want": want})

@@ -1,7 +1,7 @@
-"""A running job as the body of an answer: audio leaves while it is being made.
+"""The body of a streaming response: encoded audio that leaves while it is being made.
 
-A WSGI body must be an iterator class whose `close` may come never, once or twice, started or not: that is why this is
-no generator. Knows nothing about requests, voices or the engine's inside.
+A WSGI body's `close` may be called never, once or twice, whether iteration has started or not, and a generator that has
+not started runs no `finally`: that is why this is an iterator class.
 """
 
 from __future__ import annotations
@@ -10,43 +10,25 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import numpy as np
-
 from glmtts.dsp.audio import Wave
-from glmtts.engine.api import Handle
-from glmtts.errors import CancelledError, EngineError
-from server.http.encoding import Encoder, Resampler
-
-_NOTHING: Wave = np.zeros(0, np.float32)
+from glmtts.errors import CancelledError
+from server.http.encoding import Encoder
 
 
 class SpeechStream:
-    """Encoded audio, chunk by chunk. `begin` waits for the first chunk, so that an early failure has its status.
+    """Encodes `chunks` one by one, and releases `resources` when closed.
 
-    What it owns is given back at the end, whatever the end is. `failed` is told of an error after the first byte, and
-    of a caller who did not take it all.
+    `on_error` is called with an error after the first byte, and with CancelledError if the client did not read it all.
     """
 
     def __init__(
-        self, chunks: Iterator[Wave], resampler: Resampler, encoder: Encoder, failed: Callable[[Exception], None]
+        self, chunks: Iterator[Wave], encoder: Encoder, on_error: Callable[[Exception], None], resources: ExitStack
     ) -> None:
         self._chunks = chunks
-        self._resampler = resampler
         self._encoder = encoder
-        self._resources = ExitStack()
-        self._failed = failed
-        self._first: Wave | None = None
+        self._on_error = on_error
+        self._resources = resources
         self._ended = False
-
-    def begin(self) -> None:
-        """Waits for the first chunk; raises whatever the job raises instead of it."""
-        self._first = next(self._chunks, None)
-        if self._first is None:
-            raise EngineError("the job ended without audio")
-
-    def own(self, resources: ExitStack) -> None:
-        """Takes over what `close` shall give back."""
-        self._resources.push(resources)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -55,34 +37,20 @@ class SpeechStream:
         if self._ended:
             raise StopIteration
         try:
-            while True:
-                wave, self._first = (next(self._chunks, None) if self._first is None else self._first), None
-                if wave is None:
-                    self._ended = True
-                    return self._encoder.encode(self._resampler.feed(_NOTHING, last=True)) + self._encoder.flush()
-                if data := self._encoder.encode(self._resampler.feed(wave)):
+            for wave in self._chunks:
+                if data := self._encoder.encode(wave):
                     return data
+            self._ended = True
+            return self._encoder.flush()
         except Exception as error:
             self._ended = True
-            self._failed(error)
-            # gunicorn closes the connection at this one quietly and without the last, empty chunk.
-            raise BrokenPipeError(errno.EPIPE, "the answer is cut short") from error
+            self._on_error(error)
+            # On this error gunicorn closes the connection without the final, empty chunk and without a traceback.
+            raise BrokenPipeError(errno.EPIPE, "the response was cut short") from error
 
     def close(self) -> None:
-        """Ends the job if it runs and gives everything back. Any number of times."""
+        """Cancels the job if it still runs, and releases everything. May be called any number of times."""
         if not self._ended:
-            self._failed(CancelledError("the caller took no more"))
+            self._on_error(CancelledError("the client stopped reading"))
         self._ended = True
         self._resources.close()
-
-
-def collect(handle: Handle, resampler: Resampler, started: Callable[[], None]) -> Wave:
-    """The whole utterance at the wanted rate; `started` is called at its first chunk. Raises the job's exception."""
-    pieces: list[Wave] = []
-    for wave in handle.chunks():
-        if not pieces:
-            started()
-        pieces.append(resampler.feed(wave))
-    if not pieces:
-        raise EngineError("the job ended without audio")
-    return np.concatenate([*pieces, resampler.feed(_NOTHING, last=True)])

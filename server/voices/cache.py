@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
+
+from glmtts.voice.digest import voice_digest
 
 if TYPE_CHECKING:  # glmtts.voice imports torch, and server imports must not
     from glmtts.voice.voice import Voice
@@ -34,8 +35,8 @@ class VoiceCache:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._entries: OrderedDict[bytes, Future[Voice]] = OrderedDict()
-        self._pinned: bytes | None = None
+        self._entries: OrderedDict[str, Future[Voice]] = OrderedDict()
+        self._pinned: str | None = None
         self._hits = self._misses = 0
 
     def get(
@@ -45,7 +46,7 @@ class VoiceCache:
 
         `pin` keeps the voice until another one is pinned: uploads must not evict the default voice.
         """
-        key = hashlib.sha256(hashlib.sha256(reference_audio).digest() + reference_text.encode()).digest()
+        key = voice_digest(reference_audio, reference_text)
         with self._lock:
             if pin:
                 self._pinned = key
@@ -66,7 +67,7 @@ class VoiceCache:
             voices = [future.result() for future in self._entries.values() if future.done()]
             return CacheStats(self._hits, self._misses, len(voices), sum(map(nbytes, voices)))
 
-    def _prepare(self, key: bytes, future: Future[Voice], make: Callable[[], Voice]) -> None:
+    def _prepare(self, key: str, future: Future[Voice], make: Callable[[], Voice]) -> None:
         try:
             future.set_result(make())
         except BaseException as error:

@@ -91,13 +91,13 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         )
 
         try:
-            services = app.make_services(self.settings, self._load_engine, self._voices)
+            context = app.make_context(self.settings, self._load_engine, self._voices)
         except (ValueError, OSError) as error:  # a setting that no node can work with, a file that is not there
             log.error("cannot start: %s", error)
             sys.exit(node.LOAD_FAILED)
-        self.node, self.tracing = services.node, services.tracing
-        malloc_trim.start_trimming(lambda: services.node.in_flight > 0)
-        return app.create_app(services)
+        self.node, self.tracing = context.node, context.tracing
+        malloc_trim.start_trimming(lambda: context.node.in_flight > 0)
+        return app.create_app(context)
 
 
 def _connections() -> int:

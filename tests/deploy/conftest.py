@@ -21,8 +21,8 @@ REQUESTS = [
 
 
 @pytest.fixture(scope="session")
-def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    folder = tmp_path_factory.mktemp("herd")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    folder = tmp_path_factory.mktemp("cluster")
     store_voice(folder / "voices", "default", {"neutral": "This is me."})
     with local_cluster(folder, "--regions", "north,south", "--interval", "1s", voices=folder / "voices") as cluster:
         wait_until(lambda: len(cluster.query('up{job="glmtts", consul_health="passing"} == 1')) == 2, "both nodes")

@@ -21,10 +21,10 @@ from flask import Flask
 
 import app
 from server import settings as setup
-from server.http.context import Services
+from server.http.context import AppContext
 from server.http.routes import make_routes
 from server.settings import Settings
-from server.wsgi.gunicorn_app import Program
+from server.wsgi.gunicorn_app import GunicornApp
 from server.wsgi.worker import Worker
 from tests.helpers.promql import series
 from tests.helpers.server import ROOT, Server
@@ -41,7 +41,7 @@ DOCKERFILE = TEXTS["deploy/Dockerfile"]
 UNIT = TEXTS["deploy/systemd/glm-tts@.service"]
 NOMAD = TEXTS["deploy/nomad/glm-tts.nomad.hcl"]
 PORT: int = Settings.model_fields["port"].default
-LONGEST_DRAIN: int = Program(Settings(), lambda: pytest.fail("not loaded here"), None).cfg.graceful_timeout
+LONGEST_DRAIN: int = GunicornApp(Settings(), lambda: pytest.fail("not loaded here"), None).cfg.graceful_timeout
 """Seconds after SIGTERM at which the program itself gives up, as it is configured by default."""
 
 
@@ -57,7 +57,7 @@ def container() -> dict[str, Any]:
 
 def paths() -> set[str]:
     server = Flask("routes")
-    server.register_blueprint(make_routes(cast(Services, None)))  # only its rules are read: nothing is called
+    server.register_blueprint(make_routes(cast(AppContext, None)))  # only its rules are read: nothing is called
     return {rule.rule for rule in server.url_map.iter_rules()}
 
 

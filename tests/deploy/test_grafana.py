@@ -45,33 +45,33 @@ def chosen(query: str) -> str:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_prometheus_understands_every_query(herd: LocalCluster, query: str) -> None:
+def test_prometheus_understands_every_query(cluster: LocalCluster, query: str) -> None:
     """Each is PromQL, with the labels that the variables put in."""
     assert "$" not in chosen(query)
-    herd.query(chosen(query))
+    cluster.query(chosen(query))
 
 
-def test_every_series_exists(herd: LocalCluster) -> None:
+def test_every_series_exists(cluster: LocalCluster) -> None:
     """Prometheus has it, or a node's /metrics names it, as it does with what only a GPU has values for."""
-    text = requests.get(f"http://127.0.0.1:{next(iter(herd.nodes))}/metrics", timeout=10).text
+    text = requests.get(f"http://127.0.0.1:{next(iter(cluster.nodes))}/metrics", timeout=10).text
     named = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     wanted = set().union(*(series(query) for query in QUERIES)) - {"ALERTS"}
     assert wanted
 
     def missing() -> set[str]:
-        return wanted - named - set(herd.prometheus("label/__name__/values"))
+        return wanted - named - set(cluster.prometheus("label/__name__/values"))
 
     with suppress(AssertionError):  # rates need two scrapes; what is missing then is said below
         wait_until(lambda: not missing(), "the series", 60)
     assert missing() == set()
 
 
-def test_the_variables_have_values(herd: LocalCluster) -> None:
+def test_the_variables_have_values(cluster: LocalCluster) -> None:
     """Datacenters and regions are those that the nodes have."""
     for variable, values in (("datacenter", ["dc1"]), ("region", ["north", "south"])):
         [found] = [each for each in BOARD["templating"]["list"] if each["name"] == variable]
         assert found["query"] == f'label_values(up{{job="glmtts"}}, {variable})'
-        assert herd.prometheus(f"label/{variable}/values") == values
+        assert cluster.prometheus(f"label/{variable}/values") == values
 
 
 def test_grafana_is_told_where_all_is() -> None:

@@ -77,9 +77,9 @@ def test_rules_read_series_that_the_program_makes() -> None:
         assert series(rule["expr"]) <= known, rule
 
 
-def test_discovery_gives_every_node_its_labels(herd: LocalCluster) -> None:
+def test_discovery_gives_every_node_its_labels(cluster: LocalCluster) -> None:
     """Consul's metadata become labels; what the node itself exposes has them too, but for its health, which changes."""
-    targets = herd.query('up{job="glmtts"}')
+    targets = cluster.query('up{job="glmtts"}')
     assert {found["metric"]["region"] for found in targets} == {"north", "south"}
     for found in targets:
         labels = found["metric"]
@@ -87,33 +87,33 @@ def test_discovery_gives_every_node_its_labels(herd: LocalCluster) -> None:
         wanted = {"datacenter": "dc1", "tier": "cpu", "model": "fake", "model_version": "fake-1"}
         assert wanted.items() <= labels.items()
         assert labels["node"] == f"glm-tts-here-{labels['instance'].rpartition(':')[2]}"
-    builds = herd.query("glmtts_build_info")
+    builds = cluster.query("glmtts_build_info")
     assert len(builds) == 2
     assert all("consul_health" not in build["metric"] and build["metric"]["model"] == "fake" for build in builds)
 
 
-def test_consuls_agents_are_scraped_too(herd: LocalCluster) -> None:
+def test_consuls_agents_are_scraped_too(cluster: LocalCluster) -> None:
     """Each once, though it is both a server and the agent beside the nodes."""
-    [agent] = herd.query('up{job="consul"}')
+    [agent] = cluster.query('up{job="consul"}')
     assert (agent["metric"]["agent"], agent["value"][1]) == ("here", "1")
-    assert herd.query('{job="consul", __name__=~"consul_.+"}')
+    assert cluster.query('{job="consul", __name__=~"consul_.+"}')
 
 
 @pytest.mark.slow
-def test_a_killed_node_raises_the_alarm(herd: LocalCluster) -> None:
+def test_a_killed_node_raises_the_alarm(cluster: LocalCluster) -> None:
     """kill -9 of one of two: it does not answer, its region has none left; and when Consul has reaped it, and with it
     its up == 0, the alarm still stands."""
-    assert not herd.alerts("GlmttsRegistrationsLost") + herd.alerts("GlmttsNodeDown")
-    port, pid = next(iter(herd.nodes.items()))
-    [victim] = herd.query(f'up{{job="glmtts", node="glm-tts-here-{port}"}}')
+    assert not cluster.alerts("GlmttsRegistrationsLost") + cluster.alerts("GlmttsNodeDown")
+    port, pid = next(iter(cluster.nodes.items()))
+    [victim] = cluster.query(f'up{{job="glmtts", node="glm-tts-here-{port}"}}')
     os.killpg(pid, signal.SIGKILL)
     region = victim["metric"]["region"]
-    wait_until(lambda: herd.alerts("GlmttsNodeDown"), "the alert of a dead node", 120)
-    assert [alert["node"] for alert in herd.alerts("GlmttsNodeDown")] == [f"glm-tts-here-{port}"]
-    wait_until(lambda: herd.alerts("GlmttsRegistrationsLost"), "the alert of lost registrations", 180)
-    consul = f"http://127.0.0.1:{herd.noted()['consul']}/v1/catalog/service/glm-tts"
+    wait_until(lambda: cluster.alerts("GlmttsNodeDown"), "the alert of a dead node", 120)
+    assert [alert["node"] for alert in cluster.alerts("GlmttsNodeDown")] == [f"glm-tts-here-{port}"]
+    wait_until(lambda: cluster.alerts("GlmttsRegistrationsLost"), "the alert of lost registrations", 180)
+    consul = f"http://127.0.0.1:{cluster.read_state()['consul']}/v1/catalog/service/glm-tts"
     wait_until(lambda: len(requests.get(consul, timeout=10).json()) == 1, "Consul to reap it", 180)
-    wait_until(lambda: not herd.query(f'up{{node="glm-tts-here-{port}"}}'), "its series to end")
-    assert {alert["region"] for alert in herd.alerts("GlmttsRegistrationsLost")} == {region}
-    assert {alert["region"] for alert in herd.alerts("GlmttsRegionEmpty")} == {region}
-    assert not herd.alerts("GlmttsNoPassingNode")
+    wait_until(lambda: not cluster.query(f'up{{node="glm-tts-here-{port}"}}'), "its series to end")
+    assert {alert["region"] for alert in cluster.alerts("GlmttsRegistrationsLost")} == {region}
+    assert {alert["region"] for alert in cluster.alerts("GlmttsRegionEmpty")} == {region}
+    assert not cluster.alerts("GlmttsNoPassingNode")

@@ -1,4 +1,4 @@
-"""A real Consul agent on free loopback ports, for tests. Knows nothing about our own code."""
+"""A real Consul agent on free loopback ports, for tests."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
 ROOT = Path(__file__).resolve().parents[2]
-_open = build_opener(ProxyHandler({})).open  # whatever HTTP_PROXY a test sets, the agent is next door
+_open = build_opener(ProxyHandler({})).open  # ignores the HTTP_PROXY that a test may set
 
 
 def consul_binary() -> str:
-    """The agent on PATH, else the one that scripts/get_consul.sh fetches."""
+    """The agent on PATH, or the one that scripts/get_consul.sh fetches."""
     found = shutil.which("consul") or ROOT / ".tools" / "consul"
     if not Path(found).exists():
         subprocess.run([ROOT / "scripts" / "get_consul.sh"], check=True)
@@ -29,7 +29,7 @@ def consul_binary() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1 that nobody holds just now, all different."""
+    """Different TCP ports of 127.0.0.1 that are free right now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -38,16 +38,16 @@ def free_ports(count: int) -> list[int]:
 
 
 def eventually(condition: Callable[[], Any], *, within: float = 20.0, what: str = "") -> Any:
-    """Waits until `condition()` is true and gives its value; AssertionError when it is not so `within` seconds."""
+    """Waits until `condition()` is true and returns its value. Raises AssertionError after `within` seconds."""
     deadline = time.monotonic() + within
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {within} s: {what or condition}"
+        assert time.monotonic() < deadline, f"timed out after {within} s waiting for {what or condition}"
         time.sleep(0.03)
     return value
 
 
 class Agent:
-    """One agent, server and leader in one, its state in memory: a restart begins with empty data."""
+    """One agent, server and leader in one, with its state in memory: a restart begins with empty data."""
 
     def __init__(self, directory: Path, *, acl: bool = False, **config: Any) -> None:
         self.http_port, server, serf = free_ports(3)
@@ -64,7 +64,7 @@ class Agent:
         self._config.write_text(json.dumps({**settings, **access, **config}))
 
     def start(self) -> None:
-        """Starts, and waits until there is a leader and the node is in the catalogue."""
+        """Starts it, and waits for a leader and for the node to be in the catalogue."""
         command = [consul_binary(), "agent", "-dev", "-config-file", str(self._config), "-log-level", "warn"]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("CONSUL_")}
         with self._log.open("ab") as log:
@@ -78,14 +78,14 @@ class Agent:
         eventually(lambda: self.call("GET", "/v1/catalog/nodes"), within=60, what="the node in its catalogue")
 
     def stop(self) -> None:
-        """Ends at once, as in a crash; all data is lost."""
+        """Kills it, as in a crash; all data is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def restart(self) -> None:
-        """Crash, and a new life that knows nothing."""
+        """Kills it and starts it with no data."""
         self.stop()
         self.start()
 
@@ -93,31 +93,31 @@ class Agent:
         return self._process is not None
 
     def call(self, method: str, path: str, body: Any = None, **params: str) -> Any:
-        """One request with the management token; the parsed answer, None for an empty one. HTTPError otherwise."""
+        """The parsed response (None if empty), using the management token. Raises HTTPError."""
         text = self.transfer(method, path, None if body is None else json.dumps(body).encode(), **params)
         return json.loads(text) if text else None
 
     def transfer(self, method: str, path: str, data: bytes | None = None, **params: str) -> bytes:
-        """As `call`, with bytes as they are."""
+        """Like `call`, for raw bytes."""
         url = f"http://{self.address}{path}?{urlencode(params)}"
         with _open(Request(url, data, {"X-Consul-Token": self.token}, method=method), timeout=10) as answer:
             return bytes(answer.read())
 
     def listed(self, service: str = "glm-tts", **params: str) -> dict[str, dict[str, Any]]:
-        """Service id to what the catalogue and the checks say; `passing="1"` asks for the healthy alone."""
-        found = self.call("GET", f"/v1/health/service/{service}", **params)
-        return {item["Service"]["ID"]: item for item in found}
+        """Catalogue entries with their checks by service id; `passing="1"` returns only the healthy ones."""
+        entries = self.call("GET", f"/v1/health/service/{service}", **params)
+        return {entry["Service"]["ID"]: entry for entry in entries}
 
     def passing(self, service: str = "glm-tts") -> set[str]:
-        """Ids that discovery hands out."""
+        """Ids of the healthy services."""
         return set(self.listed(service, passing="1"))
 
     def deregister(self, service_id: str) -> None:
-        """Removes a service behind its owner's back."""
+        """Deregisters a service without telling its node."""
         self.call("PUT", f"/v1/agent/service/deregister/{service_id}")
 
     def new_token(self, policy: dict[str, str]) -> str:
-        """A new ACL token that carries one new policy."""
+        """A new ACL token with one new policy."""
         self.call("PUT", "/v1/acl/policy", policy)
         token = self.call("PUT", "/v1/acl/token", {"Policies": [{"Name": policy["Name"]}]})
         return str(token["SecretID"])
@@ -139,7 +139,7 @@ class Agent:
 
 @contextmanager
 def running_agent(directory: Path, *, acl: bool = False, **config: Any) -> Iterator[Agent]:
-    """A started agent; `config` is merged into its configuration."""
+    """A running agent; `config` is merged into its configuration."""
     agent = Agent(directory, acl=acl, **config)
     try:
         agent.start()

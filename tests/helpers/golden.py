@@ -1,6 +1,6 @@
-"""Finds and reads golden cases: a small model's weights, its inputs and the outputs to meet.
+"""Reads golden cases: the weights of a small model, its inputs and its expected outputs.
 
-Knows nothing about the models: each test reads the sizes it needs from the case's JSON.
+Each test reads the sizes it needs from the case's JSON.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ _REFERENCE_DATA = ROOT.parent / "shared" / "data" / "reference"
 
 
 def golden_dir() -> Path:
-    """The directory of the golden cases: GLMTTS_GOLDEN, or those that the repository carries.
+    """The directory of the golden cases: GLMTTS_GOLDEN, or the repository's.
 
-    Raises FileNotFoundError when it is no directory.
+    Raises FileNotFoundError if it is not a directory.
     """
     path = Path(os.environ.get("GLMTTS_GOLDEN") or _CARRIED)
     if not path.is_dir():
-        raise FileNotFoundError(f"no golden cases at {path}: set GLMTTS_GOLDEN to the directory that holds them")
+        raise FileNotFoundError(f"GLMTTS_GOLDEN: expected the directory of the golden cases, got {path}")
     return path
 
 
 def reference_data() -> Path:
-    """The data files of the published code, which the text cases need and the repository does not carry.
+    """The published code's data files, which the text cases need and which are not in the repository.
 
-    GLMTTS_REFERENCE, or a folder beside the repository; it may not be there.
+    GLMTTS_REFERENCE, or a folder beside the repository; it may not exist.
     """
     return Path(os.environ.get("GLMTTS_REFERENCE") or _REFERENCE_DATA)
 
 
 def load_case(name: str) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
-    """Case `name` as (its JSON, inputs and outputs by name, state dict with the prefix `state.` removed).
+    """Case `name`: its JSON, inputs and outputs by name, and its state dict without the prefix `state.`.
 
-    A case without tensors (text) has two empty dicts.
+    The two dicts of a case without tensors (text) are empty.
     """
     path = golden_dir() / f"{name}.json"
     info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -54,5 +54,5 @@ def load_case(name: str) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, T
 
 
 needs_reference = pytest.mark.skipif(
-    not reference_data().is_dir(), reason="the published code's data files are not here: GLMTTS_REFERENCE names them"
+    not reference_data().is_dir(), reason="needs the published code's data files (GLMTTS_REFERENCE)"
 )

@@ -21,42 +21,42 @@ SCRIPT = ROOT / "scripts" / "cluster.py"
 
 @dataclass(frozen=True)
 class LocalCluster:
-    """One that runs; `state` is its folder."""
+    """A running cluster; `state` is its folder."""
 
     process: subprocess.Popen[str]
     state: Path
 
     def noted(self) -> dict[str, Any]:
-        """What it wrote down of itself: pid, consul, prometheus (ports), nodes (pid by port)."""
-        found: dict[str, Any] = json.loads((self.state / "state.json").read_text())
-        return found
+        """Content of state.json: pid, ports of consul and prometheus, nodes (process id by port)."""
+        state: dict[str, Any] = json.loads((self.state / "state.json").read_text())
+        return state
 
     @property
     def nodes(self) -> dict[int, int]:
         """Process id by port."""
-        return {int(port): pid for port, pid in self.noted()["nodes"].items()}
+        return {int(port): pid for port, pid in self.read_state()["nodes"].items()}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """scripts/cluster.py on this cluster."""
+        """Runs scripts/cluster.py on this cluster."""
         return script(self.state, *arguments)
 
     def prometheus(self, path: str, **params: str) -> Any:
-        """The `data` of an answer of Prometheus' API."""
-        address = f"http://127.0.0.1:{self.noted()['prometheus']}/api/v1/{path}"
+        """The `data` of a response of Prometheus' API."""
+        address = f"http://127.0.0.1:{self.read_state()['prometheus']}/api/v1/{path}"
         answer = requests.get(address, params=params, timeout=30).json()
         assert answer["status"] == "success", answer
         return answer["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series of an instant query."""
-        found: list[dict[str, Any]] = self.prometheus("query", query=expression)["result"]
-        return found
+        """The result of an instant query."""
+        result: list[dict[str, Any]] = self.prometheus("query", query=expression)["result"]
+        return result
 
     def alerts(self, name: str) -> list[dict[str, str]]:
-        """Labels of the alerts of that name that fire."""
-        listed = self.prometheus("alerts")["alerts"]
+        """Labels of the firing alerts of that name."""
+        alerts = self.prometheus("alerts")["alerts"]
         return [
-            alert["labels"] for alert in listed if alert["state"] == "firing" and alert["labels"]["alertname"] == name
+            alert["labels"] for alert in alerts if alert["state"] == "firing" and alert["labels"]["alertname"] == name
         ]
 
 
@@ -77,7 +77,7 @@ def script(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def local_cluster(state: Path, *arguments: str, voices: Path | None = None) -> Iterator[LocalCluster]:
-    """One of two fake nodes, unless the arguments say otherwise; ready inside, and gone after."""
+    """A ready cluster, of two fake nodes unless the arguments say otherwise; stopped on exit."""
     own = environment() | ({"GLMTTS_VOICES_DIR": str(voices)} if voices is not None else {})
     ports = ("--port", "0", "--consul-port", "0", "--prometheus-port", "0")
     with (state / "up.out").open("w+") as out:
@@ -86,9 +86,11 @@ def local_cluster(state: Path, *arguments: str, voices: Path | None = None) -> I
             env=own, stdout=out, stderr=out, text=True, start_new_session=True,
         )  # fmt: skip
         try:
-            said = state / "up.out"
-            wait_until(lambda: "cluster: ready" in said.read_text() or process.poll() is not None, "the cluster", 180)
-            assert process.poll() is None, said.read_text()
+            out_file = state / "up.out"
+            wait_until(
+                lambda: "cluster: ready" in out_file.read_text() or process.poll() is not None, "the cluster", 180
+            )
+            assert process.poll() is None, out_file.read_text()
             yield LocalCluster(process, state)
         finally:
             process.terminate()

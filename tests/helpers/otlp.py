@@ -1,4 +1,4 @@
-"""A small real receiver of traces: OTLP over HTTP, in protobuf, on a free loopback port. Knows nothing of our code."""
+"""A small real receiver of traces: OTLP over HTTP, in protobuf, on a free loopback port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 @dataclass(frozen=True)
 class Span:
-    """One span as it came; times in nanoseconds since 1970, ids in hex, "" for no parent."""
+    """One received span; times in nanoseconds since 1970, ids in hex, "" for no parent."""
 
     name: str
     trace: str
@@ -31,13 +31,13 @@ class Span:
 
 @dataclass
 class Receiver:
-    """Where to send traces, and what came."""
+    """The URL to send traces to, and the received spans."""
 
     url: str
     spans: list[Span] = field(default_factory=list)
 
     def trace(self, request_id: str) -> dict[str, Span]:
-        """The spans of a request by name, the root as "": empty while it has not come whole."""
+        """The spans of a request by name, the root as ""; empty until the root has arrived."""
         roots = [span for span in list(self.spans) if span.attributes.get("glmtts.request_id") == request_id]
         if not roots:
             return {}
@@ -49,7 +49,7 @@ class Receiver:
 
 @contextmanager
 def running_receiver() -> Iterator[Receiver]:
-    """Takes traces at /v1/traces, and nothing else."""
+    """Accepts traces at /v1/traces; 404 elsewhere."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

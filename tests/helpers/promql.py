@@ -1,4 +1,4 @@
-"""Which series a PromQL expression reads. Knows our names' beginnings, and no grammar beyond strings and brackets."""
+"""Finds the metrics that a PromQL expression reads, by the prefixes of their names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\
 
 
 def series(expression: str) -> set[str]:
-    """The names of metrics in it; those of labels are left out."""
+    """The names of the metrics in an expression, without those of labels."""
     bare = _MATCHERS.sub("", re.sub(r'"[^"]*"', '""', expression))
     return set(_OURS.findall(_GROUPING.sub("", bare)))

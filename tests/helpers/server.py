@@ -1,4 +1,4 @@
-"""Starts the real program, `python app.py` with the fake engine, and stops it again; recordings to send to it.
+"""Runs the server, `python app.py` with the fake engine, as a subprocess; and recordings to send to it.
 
 Consul is off unless a test's environment turns it on.
 """
@@ -50,16 +50,16 @@ def store_voice(directory: Path, name: str, styles: Mapping[str, str], *, langua
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
-    """Waits until `condition()` is true; fails saying `what` was waited for."""
+    """Waits until `condition()` is true. Raises AssertionError with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s in vain for {what}")
+            raise AssertionError(f"timed out after {seconds} s waiting for {what}")
         time.sleep(0.05)
 
 
 class Server:
-    """The program as a subprocess; as a context it is ready inside and gone after."""
+    """The server as a subprocess. As a context manager it is ready on entry and stopped on exit."""
 
     def __init__(
         self, checkpoint: str = "fake:", *, voices: Path | None = None, env: Mapping[str, str] | None = None
@@ -90,23 +90,23 @@ class Server:
             self.lines.append(line)
 
     def log(self, message: str) -> list[dict[str, Any]]:
-        """The log lines so far with that message; every line must be JSON."""
+        """The log entries so far with that message; every line must be JSON."""
         return [line for line in map(json.loads, list(self.lines)) if line["message"] == message]
 
     def status(self, path: str) -> int:
-        """Status of a GET, 0 when nobody answers."""
+        """Status of a GET request; 0 without a response."""
         try:
             return requests.get(self.url + path, timeout=5).status_code
         except requests.RequestException:
             return 0
 
     def wait_ready(self) -> None:
-        up = "the server to be ready"  # which takes the longer, the more the machine has to do beside
-        wait_until(lambda: self.status("/ready") == 200 or self.process.poll() is not None, up, seconds=240)
+        ready = "the server to be ready"  # slow on a busy machine
+        wait_until(lambda: self.status("/ready") == 200 or self.process.poll() is not None, ready, seconds=240)
         assert self.process.poll() is None, "".join(self.lines)
 
     def worker(self) -> int:
-        """Process id of the one worker."""
+        """Process id of the only worker."""
         tasks = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return int(tasks.split()[0])
 

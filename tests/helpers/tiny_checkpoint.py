@@ -1,4 +1,4 @@
-"""Writes a checkpoint in the official tree with tiny random weights: it makes noise, but by every step of the way.
+"""Writes a checkpoint in the official layout with tiny random weights: it generates noise, through every stage.
 
 Knows nothing about loading. What the published files carry beyond what is used (a decoder, moving averages, layers past
 the quantiser) is there too, so that a loader which chokes on it, or which swallows anything, shows.
@@ -188,7 +188,7 @@ def _write_frontend(folder: Path, *, onnx: bool) -> None:
 
 
 def _write_onnx(file: Path, module: nn.Module) -> None:
-    """The convolutions and norms of `module` in order, as an exporter names them: by number. It cannot be run."""
+    """The convolutions and norms of `module` in order, numbered as an exporter names them. It can't be run."""
     import onnx
 
     nodes, initialisers = [], []

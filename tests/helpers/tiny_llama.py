@@ -1,4 +1,4 @@
-"""AR models small enough for a test: random weights, a few layers, grouped heads. Knows nothing about checkpoints."""
+"""AR models small enough for a test: random weights, a few layers, grouped heads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tiny_config(**changes: Any) -> LlamaConfig:
 
 
 def tiny_llama(seed: int = 0, *, std: float = 0.3, **changes: Any) -> Llama:
-    """A Llama with weights wide enough (`std`) that its outputs tell positions and neighbours apart."""
+    """A Llama whose weights are large enough (`std`) for its outputs to depend on positions and neighbours."""
     torch.manual_seed(seed)
     llama = Llama(tiny_config(initializer_range=std, **changes)).eval()
     llama.init_weights()

@@ -25,5 +25,5 @@ def write_tokenizer(
     ranks: dict[bytes, int] | None = None,
     specials: tuple[str, ...] = (*CONTROLS, *PHONEMES, *AUDIO),
 ) -> Tokenizer:
-    """Writes a tokenizer folder in the official layout and gives back what was written."""
+    """Writes a tokenizer folder in the official layout and returns the tokenizer."""
     return write(folder, byte_ranks() if ranks is None else ranks, specials)

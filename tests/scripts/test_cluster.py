@@ -69,7 +69,7 @@ def test_a_killed_node_is_said_and_the_others_stay(cluster: LocalCluster) -> Non
 
 def test_down_ends_everything(cluster: LocalCluster) -> None:
     """Nodes drain, and no process, port or state is left; a second one finds nothing to do."""
-    pids = [*cluster.nodes.values(), cluster.noted()["pid"]]
+    pids = [*cluster.nodes.values(), cluster.read_state()["pid"]]
     assert cluster.run("down").stdout == "cluster: stopped\n"
     wait_until(lambda: not any(map(alive, pids)), "the processes to end")
     assert cluster.process.wait(10) == 0
@@ -83,7 +83,7 @@ def test_a_killed_command_leaves_no_process_behind(tmp_path: Path) -> None:
     """kill -9 of the foreground: Consul and the nodes end by themselves."""
     with local_cluster(tmp_path, "--nodes", "1", "--no-prometheus") as cluster:
         [(port, pid)] = cluster.nodes.items()
-        consul = cluster.noted()["consul"]
+        consul = cluster.read_state()["consul"]
         os.kill(cluster.process.pid, signal.SIGKILL)
         wait_until(lambda: not alive(pid), "the node to end")
         for other in (port, consul):

@@ -1,4 +1,4 @@
-"""Averages of two states of a stage, mixed."""
+"""Interpolation of a stage's averaged weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def layer(value: float) -> nn.Linear:
 
 
 def test_the_average_is_mixed_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three quarters of what is, a quarter of what was; the weights that training goes on from stay."""
+    """Three quarters of the current, a quarter of the earlier weights; the latest weights and the step stay."""
     path = state_path(tmp_path, "flow")
     for file, value in ((path, 4.0), (path.with_name("old.pt"), 0.0)):
         save_state(file, {"flow": layer(value), "average": Average(layer(value), 0.0)}, step=7)
@@ -37,5 +37,5 @@ def test_the_average_is_mixed_and_nothing_else(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("other", [{"b": torch.zeros(2)}, {"a": torch.zeros(3)}])
 def test_other_models_are_refused(other: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(ValueError, match="different models"):
-        interpolate_weights.mixed(other, {"a": torch.zeros(2)}, 0.5)
+    with pytest.raises(ValueError, match="different weights"):
+        interpolate_weights.interpolate(other, {"a": torch.zeros(2)}, 0.5)

@@ -94,7 +94,7 @@ def test_a_body_that_stops_coming_is_given_up(server: Server) -> None:
     """After the read timeout the connection ends, although the caller holds it open."""
     answer = answer_to(server, post(b'{"text": ', length=1000))
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"stopped coming" in answer
+    assert b"stopped sending" in answer
     assert speaks(server)
 
 
@@ -206,7 +206,7 @@ def test_what_is_no_http_is_answered_and_forgotten(server: Server) -> None:
 
 def test_nothing_leaks(server: Server) -> None:
     """After many broken-off requests the worker has as many threads and open files as before."""
-    worker = Path(f"/proc/{server.wsgi.worker()}")
+    worker = Path(f"/proc/{server.worker()}")
     upload = {"reference_audio": ("a.wav", recording(), "audio/wav")}
 
     def abuse() -> None:

@@ -1,4 +1,4 @@
-"""The shared documents: what they may say, and what then holds."""
+"""The shared documents: what is valid, and the configuration that follows."""
 
 from __future__ import annotations
 
@@ -49,40 +49,40 @@ GARBAGE = [
 ]
 
 
-def put(shared: ClusterConfig, key: Key, document: Any) -> None:
-    shared.apply(key, json.dumps(document).encode())
+def put(config: ClusterConfig, key: Key, document: Any) -> None:
+    config.apply(key, json.dumps(document).encode())
 
 
-def test_without_documents_the_settings_hold() -> None:
-    """Environment before built-in."""
+def test_without_documents_the_settings_apply() -> None:
+    """The settings, then the built-in defaults."""
     assert ClusterConfig(BUILT_IN).style == Style(None, 1.0)
     assert ClusterConfig(STARTED).style == Style("calm", 1.5)
     assert ClusterConfig(STARTED).limits == Limits(1000, 8, 100.0)
 
 
-def test_a_document_comes_before_the_settings_field_by_field() -> None:
-    """KV before environment; what a document leaves out is as the node was started."""
-    shared = ClusterConfig(STARTED)
-    put(shared, "default_style", {"emotion": "happy"})
-    assert shared.style == Style("happy", 1.5)
-    put(shared, "default_style", {"speed": 1})
-    assert shared.style == Style("calm", 1.0)
-    put(shared, "limits", {"max_text_chars": 10})
-    assert shared.limits == Limits(10, 8, 100.0)
+def test_a_document_overrides_the_settings_by_field() -> None:
+    """A field that the document omits keeps the value of the settings."""
+    config = ClusterConfig(STARTED)
+    put(config, "default_style", {"emotion": "happy"})
+    assert config.style == Style("happy", 1.5)
+    put(config, "default_style", {"speed": 1})
+    assert config.style == Style("calm", 1.0)
+    put(config, "limits", {"max_text_chars": 10})
+    assert config.limits == Limits(10, 8, 100.0)
 
 
-def test_a_request_comes_before_the_documents(tmp_path: Path) -> None:
-    """Request, then KV, then the voice's own default; a shared style that the voice lacks is passed over."""
+def test_a_request_overrides_the_documents(tmp_path: Path) -> None:
+    """The request, the document, then the voice's default style; a shared style that the voice lacks is ignored."""
     store_voice(tmp_path, "anna", {"neutral": "one", "calm": "two", "happy": "three"})
-    shared = ClusterConfig(BUILT_IN)
+    config = ClusterConfig(BUILT_IN)
 
     def style(asked: str | None) -> str:
-        return VoiceStore([tmp_path]).reference("anna", asked, shared.style.emotion).style
+        return VoiceStore([tmp_path]).reference("anna", asked, config.style.emotion).style
 
     assert style(None) == "neutral"
-    put(shared, "default_style", {"emotion": "calm"})
+    put(config, "default_style", {"emotion": "calm"})
     assert (style("happy"), style(None)) == ("happy", "calm")
-    put(shared, "default_style", {"emotion": "angry"})
+    put(config, "default_style", {"emotion": "angry"})
     assert style(None) == "neutral"
 
 
@@ -91,13 +91,13 @@ def test_a_request_comes_before_the_documents(tmp_path: Path) -> None:
     max_concurrent_requests=st.none() | st.integers(1, 10**9),
     max_backlog_seconds=st.none() | st.floats(0, 1e300, exclude_min=True),
 )
-def test_limits_only_tighten(
+def test_limits_are_only_lowered(
     max_text_chars: int | None, max_concurrent_requests: int | None, max_backlog_seconds: float | None
 ) -> None:
-    """Each is the lesser of the document's and of what the node was started with."""
-    shared = ClusterConfig(STARTED)
+    """Each is the lower one of the document's and the settings'."""
+    config = ClusterConfig(STARTED)
     put(
-        shared,
+        config,
         "limits",
         {
             "max_text_chars": max_text_chars,
@@ -105,76 +105,76 @@ def test_limits_only_tighten(
             "max_backlog_seconds": max_backlog_seconds,
         },
     )
-    assert shared.limits == Limits(
+    assert config.limits == Limits(
         min(1000, max_text_chars or 1000),
         min(8, max_concurrent_requests or 8),
         min(100.0, max_backlog_seconds or 100.0),
     )
 
 
-def test_a_deletion_is_what_the_node_was_started_with() -> None:
-    """The built-in default, in this node's settings."""
+def test_a_deletion_restores_the_settings() -> None:
+    """For all documents, the pronunciations included."""
     words: list[Mapping[str, str]] = []
-    shared = ClusterConfig(STARTED)
-    shared.set_replacements = words.append
-    put(shared, "default_style", {"emotion": "happy", "speed": 1})
-    put(shared, "limits", {"max_text_chars": 10})
-    put(shared, "g2p_replace", {"弦": "<|X|><|IAN2|>"})
+    config = ClusterConfig(STARTED)
+    config.set_replacements = words.append
+    put(config, "default_style", {"emotion": "happy", "speed": 1})
+    put(config, "limits", {"max_text_chars": 10})
+    put(config, "g2p_replace", {"弦": "<|X|><|IAN2|>"})
     for key in KEYS:
-        shared.apply(key, None)
-    assert (shared.style, shared.limits) == (Style("calm", 1.5), Limits(1000, 8, 100.0))
+        config.apply(key, None)
+    assert (config.style, config.limits) == (Style("calm", 1.5), Limits(1000, 8, 100.0))
     assert words == [{"弦": "<|X|><|IAN2|>"}, {}]
 
 
-def in_force(shared: ClusterConfig) -> tuple[Style, Limits]:
-    return shared.style, shared.limits
+def values(config: ClusterConfig) -> tuple[Style, Limits]:
+    return config.style, config.limits
 
 
 @pytest.mark.parametrize(("key", "text"), GARBAGE, ids=[f"{key} {text[:20]}" for key, text in GARBAGE])
-def test_garbage_is_refused_whole(key: Key, text: str) -> None:
-    """What held before holds on, and no document is taken by half."""
-    shared = ClusterConfig(STARTED)
-    shared.set_replacements = lambda words: pytest.fail(f"took {words}")
-    put(shared, "default_style", {"emotion": "happy"})
-    put(shared, "limits", {"max_text_chars": 10})
-    before = in_force(shared)
+def test_an_invalid_document_is_refused_as_a_whole(key: Key, text: str) -> None:
+    """The configuration does not change, and no part of the document applies."""
+    config = ClusterConfig(STARTED)
+    config.set_replacements = lambda words: pytest.fail(f"took {words}")
+    put(config, "default_style", {"emotion": "happy"})
+    put(config, "limits", {"max_text_chars": 10})
+    before = values(config)
     with pytest.raises(ValueError, match=r"."):
-        shared.apply(key, text.encode())
-    assert in_force(shared) == before
+        config.apply(key, text.encode())
+    assert values(config) == before
 
 
 @given(key=st.sampled_from(KEYS), text=st.binary(max_size=100))
-def test_no_bytes_do_anything_but_be_refused(key: Key, text: bytes) -> None:
-    """Whatever stands in the store: a ValueError, or a document within its ranges."""
-    shared = ClusterConfig(STARTED)
+def test_any_bytes_are_applied_or_refused(key: Key, text: bytes) -> None:
+    """Whatever the value is: a ValueError, or a valid document."""
+    config = ClusterConfig(STARTED)
     try:
-        shared.apply(key, text)
+        config.apply(key, text)
     except ValueError:
-        assert in_force(shared) == in_force(ClusterConfig(STARTED))
+        assert values(config) == values(ClusterConfig(STARTED))
 
 
-def test_a_refusal_names_the_part_that_is_wrong() -> None:
-    """Field and what is wanted."""
+def test_an_error_names_the_invalid_part() -> None:
+    """The field, and what it expects."""
     with pytest.raises(ValueError, match=r"speed: .*less than or equal to 2"):
         put(ClusterConfig(STARTED), "default_style", {"speed": 3.0})
-    with pytest.raises(ValueError, match=f"{MAX_BYTES + 1} bytes; at most {MAX_BYTES}"):
+    with pytest.raises(ValueError, match=f"at most {MAX_BYTES} bytes, got {MAX_BYTES + 1}"):
         ClusterConfig(STARTED).apply("limits", b" " * (MAX_BYTES + 1))
 
 
-def test_the_longest_document_is_taken() -> None:
-    """512 KB, as much as Consul takes."""
-    shared = ClusterConfig(STARTED)
-    shared.apply("limits", b'{"max_text_chars": 10}'.ljust(MAX_BYTES))
-    assert shared.limits.max_text_chars == 10
+def test_the_longest_document_is_applied() -> None:
+    """512 KB, Consul's own limit."""
+    config = ClusterConfig(STARTED)
+    config.apply("limits", b'{"max_text_chars": 10}'.ljust(MAX_BYTES))
+    assert config.limits.max_text_chars == 10
 
 
-def test_what_the_engine_cannot_say_is_refused() -> None:
-    """The engine's refusal of a pronunciation is the document's."""
+def test_a_pronunciation_that_the_engine_rejects_is_refused() -> None:
+    """The engine's error becomes that of the document."""
 
     def refuse(_: Mapping[str, str]) -> None:
-        raise TextError("came 'hm'; want phonemes", field="g2p_replace")
+        raise TextError("expected phonemes, got 'hm'", field="g2p_replace")
 
-    shared = ClusterConfig(STARTED)
-    shared.set_replacements = refuse
-    with pytest.raises(ValueError, match="want phonemes"):
-        put(shared, "g2p_replace", {"弦": "hm"})
+    config = ClusterConfig(STARTED)
+    config.set_replacements = refuse
+    with pytest.raises(ValueError, match="expected phonemes"):
+        put(config, "g2p_replace", {"弦": "hm"})

@@ -112,7 +112,7 @@ def test_no_worker_outlives_its_master(agent: Agent, start: Start) -> None:
     """kill -9 of the master process alone: the worker takes the node out of the cluster and ends."""
     server = start()
     joined(agent, server)
-    worker = Path(f"/proc/{server.wsgi.worker()}")
+    worker = Path(f"/proc/{server.worker()}")
     os.kill(server.process.pid, signal.SIGKILL)
     eventually(lambda: agent.listed() == {})
     eventually(lambda: not worker.exists())
@@ -122,7 +122,7 @@ def test_no_request_goes_to_a_node_that_loads_again(agent: Agent, start: Start) 
     """kill -9 of the worker alone: while its successor loads, discovery does not hand the node out; then it does."""
     server = start("fake:load=2", GLMTTS_CONSUL_TTL="300")  # no TTL that runs out shall hide an old registration
     joined(agent, server)
-    first = server.wsgi.worker()
+    first = server.worker()
     os.kill(first, signal.SIGKILL)
     seen_loading = 0
     eventually(lambda: loading(server), within=60)
@@ -135,7 +135,7 @@ def test_no_request_goes_to_a_node_that_loads_again(agent: Agent, start: Start) 
     assert passing == {own(server)}
     assert not loading(server)
     assert seen_loading > 0
-    assert server.wsgi.worker() != first
+    assert server.worker() != first
 
 
 def test_a_failed_load_ends_the_program_and_leaves_nothing(agent: Agent, start: Start) -> None:
@@ -159,7 +159,7 @@ def test_sigterm_leaves_in_order(agent: Agent, start: Start) -> None:
     text = "This sentence takes the slow engine longer than the delay."
     with say(server, text, "/tts/stream", stream=True) as stream:
         assert stream.status_code == 200
-        eventually(lambda: server.log("Draining: no new work"))
+        eventually(lambda: server.log("Draining: rejecting new requests"))
         refusal = say(server, "Too late.")
         assert (refusal.status_code, refusal.json()["error"]["code"]) == (503, "draining")
         assert int(refusal.headers["Retry-After"]) > 0
@@ -213,7 +213,7 @@ def test_a_running_node_obeys_the_shared_configuration(agent: Agent, start: Star
     put("limits", {"max_text_chars": 20, "max_concurrent_requests": 100000})
     server = start(GLMTTS_KV_PREFIX="ours", GLMTTS_DEFAULT_SPEED="0.5")
     server.wait_ready()
-    assert refusal(server, "a" * 21) == "text: came 21 characters; want at most 20"
+    assert refusal(server, "a" * 21) == "text: expected at most 20 characters, got 21 characters"
     assert seconds(server, "Ten of us.") == pytest.approx(2.0)  # 0.1 s a character, at the settings' 0.5
     put("default_style", {"speed": 2.0})
     eventually(lambda: seconds(server, "Ten of us.") == pytest.approx(0.5))

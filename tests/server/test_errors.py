@@ -6,7 +6,7 @@ import pytest
 from werkzeug.exceptions import BadGateway, MethodNotAllowed, NotFound
 
 from glmtts import errors
-from server.errors import STATUS, ApiError, refusal
+from server.errors import STATUS_BY_ERROR, ApiError, to_error_info
 
 
 def tree(kind: type[errors.GlmTtsError] = errors.GlmTtsError) -> Iterator[type[errors.GlmTtsError]]:
@@ -17,7 +17,7 @@ def tree(kind: type[errors.GlmTtsError] = errors.GlmTtsError) -> Iterator[type[e
 
 def test_the_map_is_total() -> None:
     """Every error that glmtts defines has its own status and code."""
-    assert set(STATUS) == set(tree())
+    assert set(STATUS_BY_ERROR) == set(tree())
 
 
 @pytest.mark.parametrize(
@@ -39,17 +39,17 @@ def test_the_map_is_total() -> None:
 )
 def test_each_error_has_the_status_of_the_api_table(error: Exception, status: int) -> None:
     """The statuses are those that callers and the client library rely on."""
-    assert refusal(error).status == status
+    assert to_error_info(error).status == status
 
 
 @pytest.mark.parametrize("error", [errors.EngineError("secret"), KeyError("secret"), BadGateway("secret")])
 def test_a_fault_of_ours_tells_nothing_of_the_inside(error: Exception) -> None:
     """A 500's message is the same for every cause."""
-    assert "secret" not in refusal(error).message
-    assert refusal(error).code == "internal"
+    assert "secret" not in to_error_info(error).message
+    assert to_error_info(error).code == "internal"
 
 
 def test_what_can_be_tried_again_says_when() -> None:
     """429 and 503 carry seconds to wait."""
-    assert refusal(errors.QueueFullError("x", retry_after=3.2)).retry_after == 3.2
-    assert refusal(errors.QueueTimeoutError("x")).retry_after is not None
+    assert to_error_info(errors.QueueFullError("x", retry_after=3.2)).retry_after == 3.2
+    assert to_error_info(errors.QueueTimeoutError("x")).retry_after is not None

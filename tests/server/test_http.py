@@ -191,7 +191,7 @@ def test_a_refused_content_type_is_told_what_that_route_takes(server: Server) ->
     """/segments takes no forms, and nothing takes a packed body."""
     form = requests.post(server.url + "/segments", files={"text": "a"}, timeout=10)
     assert form.status_code == 415
-    assert "multipart/form-data" not in form.json()["error"]["message"].partition("want")[2]
+    assert "multipart/form-data" not in form.json()["error"]["message"].partition("expected")[2].partition("got")[0]
     packed = requests.post(server.url + "/tts", json={"text": "a"}, headers={"Content-Encoding": "gzip"}, timeout=10)
     assert error(packed) == (415, "unsupported_media_type", None)
     assert "gzip" in packed.json()["error"]["message"]

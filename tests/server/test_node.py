@@ -1,4 +1,4 @@
-"""The node's life: who is let in when, and the order of leaving."""
+"""The node's lifecycle: admission, and the order of a shutdown."""
 
 import threading
 from collections.abc import Callable
@@ -16,23 +16,23 @@ from server.settings import Settings
 from tests.helpers.server import recording, wait_until
 
 
-class Diary:
-    """A membership that writes down what it is told, and everything else that happens."""
+class FakeMembership:
+    """A membership that records its calls, and everything else that happens."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.node: Node | None = None
 
     def deregister_stale(self) -> None:
-        self.lines.append("remove own")
+        self.lines.append("deregister stale")
 
-    def start(self, info: EngineInfo, progress_age: Callable[[], float]) -> None:
-        assert progress_age() == 0.0
+    def start(self, info: EngineInfo, stalled_seconds: Callable[[], float]) -> None:
+        assert stalled_seconds() == 0.0
         self.lines.append(f"register {info.model}")
 
     def deregister(self, timeout: float = 3.0) -> bool:
-        trouble = self.node.not_ready_reason() if self.node else ""
-        self.lines.append(f"deregister within {timeout:g} s, {trouble}")
+        reason = self.node.not_ready_reason() if self.node else ""
+        self.lines.append(f"deregister within {timeout:g} s, {reason}")
         return True
 
     def node_with(self, load: Callable[[], Engine], **settings: float) -> Node:
@@ -43,14 +43,14 @@ class Diary:
             self,
             limits=lambda: ClusterConfig(chosen).limits,
             on_loaded=lambda engine: self.lines.append(f"loaded {engine.info.model}"),
-            on_dropped=lambda count: self.lines.append(f"cut {count}"),
-            exit_process=lambda status: self.lines.append(f"die {status}"),
+            on_dropped=lambda count: self.lines.append(f"dropped {count}"),
+            exit_process=lambda status: self.lines.append(f"exit {status}"),
         )
         return self.node
 
 
-def ready(diary: Diary, **settings: float) -> Node:
-    node = diary.node_with(FakeEngine, **settings)
+def ready(membership: FakeMembership, **settings: float) -> Node:
+    node = membership.node_with(FakeEngine, **settings)
     node.start()
     wait_until(lambda: node.not_ready_reason() is None, "the node to be ready")
     return node
@@ -62,101 +62,101 @@ def hanging(engine: Engine) -> Job:
 
 
 def run(node: Node, meanwhile: Callable[[Handle], object]) -> None:
-    """A request to the end, which `meanwhile` has to bring about."""
+    """Runs a request to its end, which `meanwhile` has to cause."""
     with node.admit() as engine:
         handle = engine.submit(hanging(engine))
         meanwhile(handle)
         list(handle.chunks())
 
 
-def refused(node: Node) -> ApiError:
+def rejection(node: Node) -> ApiError:
     with pytest.raises(ApiError) as caught, node.admit():
         pass
     assert caught.value.retry_after is not None
     return caught.value
 
 
-def test_registering_comes_after_loading_and_removing_before() -> None:
-    """A predecessor's registration goes before the load; ours comes after it."""
-    diary = Diary()
-    node = ready(diary)
-    wait_until(lambda: len(diary.lines) == 3, "the registration")
-    assert diary.lines == ["remove own", "loaded fake", "register fake"]
+def test_stale_services_are_removed_before_loading() -> None:
+    """And the node registers after it."""
+    membership = FakeMembership()
+    node = ready(membership)
+    wait_until(lambda: len(membership.lines) == 3, "the registration")
+    assert membership.lines == ["deregister stale", "loaded fake", "register fake"]
     node.drain()
 
 
-def test_while_loading_nobody_is_let_in() -> None:
-    """503 with a time to try again, and the reason for /ready."""
+def test_no_request_is_admitted_while_loading() -> None:
+    """503 with a Retry-After, and the reason for /ready."""
     go_on = threading.Event()
 
     def load() -> Engine:
         go_on.wait(30)
         return FakeEngine()
 
-    node = Diary().node_with(load)
+    node = FakeMembership().node_with(load)
     node.start()
     assert node.not_ready_reason() == "loading"
-    assert refused(node).status == 503
+    assert rejection(node).status == 503
     go_on.set()
     wait_until(lambda: node.not_ready_reason() is None, "the node to be ready")
     node.drain()
 
 
-def test_a_failed_load_ends_the_program_unregistered() -> None:
-    """The exit status tells gunicorn not to try again."""
-    diary = Diary()
+def test_a_failed_load_ends_the_process() -> None:
+    """It never registers, and its exit status tells gunicorn not to try again."""
+    membership = FakeMembership()
 
     def load() -> Engine:
         raise CheckpointError("nothing there")
 
-    node = diary.node_with(load)
+    node = membership.node_with(load)
     node.start()
-    wait_until(lambda: "die 3" in diary.lines, "the end")
-    assert diary.lines == ["remove own", "deregister within 3 s, loading", "die 3"]
+    wait_until(lambda: "exit 3" in membership.lines, "the end")
+    assert membership.lines == ["deregister stale", "deregister within 3 s, loading", "exit 3"]
 
 
-def test_the_places_are_bounded() -> None:
-    """One more than `max_concurrent_requests` gets 429; a place given back is free again."""
-    node = ready(Diary(), max_concurrent_requests=2)
+def test_concurrent_requests_are_bounded() -> None:
+    """One more than `max_concurrent_requests` gets 429; a finished request makes room."""
+    node = ready(FakeMembership(), max_concurrent_requests=2)
     with ExitStack() as inside:
         for _ in range(2):
             inside.enter_context(node.admit())
-        assert refused(node).status == 429
+        assert rejection(node).status == 429
     with node.admit():
         assert node.in_flight == 1
     assert node.in_flight == 0
     node.drain()
 
 
-def test_audio_that_is_owed_is_a_bound_too() -> None:
-    """With more of it before him than the limit a caller gets 429 and is told how much, though places are free."""
-    node = ready(Diary(), max_backlog_seconds=0.4)
+def test_the_backlog_is_bounded() -> None:
+    """Above the limit a request gets 429 with the backlog, even if few requests are in flight."""
+    node = ready(FakeMembership(), max_backlog_seconds=0.4)
     handle = node.engine.submit(hanging(node.engine))  # five characters, half a second
-    told = refused(node)
-    assert (told.status, told.code) == (429, "busy")
-    assert "s of audio are before you" in str(told)
+    error = rejection(node)
+    assert (error.status, error.code) == (429, "busy")
+    assert "s of audio in the queue" in str(error)
     handle.cancel()
     with node.admit():
         pass
     node.drain()
 
 
-def test_leaving_has_its_order() -> None:
-    """Not ready, out of discovery, refusing, what runs is finished, closed; a second signal changes nothing."""
-    diary = Diary()
-    node = ready(diary)
+def test_a_drain_has_its_order() -> None:
+    """Not ready, deregistered, rejecting, running requests finished, closed; a second signal changes nothing."""
+    membership = FakeMembership()
+    node = ready(membership)
     with ExitStack() as inside:
         engine = inside.enter_context(node.admit())
         drain = threading.Thread(target=node.drain)
         drain.start()
-        wait_until(lambda: any("deregister" in line for line in diary.lines), "leaving discovery")
-        wait_until(lambda: _status(node) == 503, "the refusals")
+        wait_until(lambda: any("deregister" in line for line in membership.lines), "the deregistration")
+        wait_until(lambda: _status(node) == 503, "the rejections")
         assert node.not_ready_reason() == "draining"
         assert node.drain() is False
         assert drain.is_alive()
         assert engine.stalled_seconds() == 0.0
     drain.join(30)
-    assert diary.lines[-2:] == ["deregister within 3 s, draining", "cut 0"]
+    assert membership.lines[-2:] == ["deregister within 3 s, draining", "dropped 0"]
 
 
 def _status(node: Node) -> int:
@@ -168,52 +168,52 @@ def _status(node: Node) -> int:
 
 
 def test_new_work_is_served_during_the_propagation_delay() -> None:
-    """Callers who have us from a cached list are still answered."""
-    diary = Diary()
-    node = ready(diary, propagation_delay=0.5)
+    """Clients with a cached list of nodes are still served."""
+    membership = FakeMembership()
+    node = ready(membership, propagation_delay=0.5)
     drain = threading.Thread(target=node.drain)
     drain.start()
-    wait_until(lambda: any("deregister" in line for line in diary.lines), "leaving discovery")
+    wait_until(lambda: any("deregister" in line for line in membership.lines), "the deregistration")
     assert node.not_ready_reason() == "draining"
     with node.admit():
         pass
     drain.join(30)
-    assert refused(node).code == "draining"
+    assert rejection(node).code == "draining"
 
 
-def test_the_graces_end_cuts_what_is_left() -> None:
-    """A request that outlasts the grace is counted, and does not hold up the exit; it is told why it was cut."""
-    diary = Diary()
-    node = ready(diary, drain_timeout=0.1)
+def test_a_drain_that_times_out_drops_requests() -> None:
+    """A request that outlasts the drain is counted, does not delay the exit, and gets a 503 that says why."""
+    membership = FakeMembership()
+    node = ready(membership, drain_timeout=0.1)
     with pytest.raises(ApiError) as caught:
         run(node, lambda _: node.drain())
     assert (caught.value.status, caught.value.code) == (503, "draining")
     assert caught.value.retry_after is not None
-    assert diary.lines[-1] == "cut 1"
+    assert membership.lines[-1] == "dropped 1"
 
 
-def test_a_caller_who_went_away_is_not_told_of_a_drain() -> None:
-    """Before the grace has ended a cancelled job is its caller's doing."""
-    node = ready(Diary())
+def test_a_cancelled_request_is_not_attributed_to_a_drain() -> None:
+    """Before the drain has timed out only the client cancels a job."""
+    node = ready(FakeMembership())
     with pytest.raises(CancelledError):
         run(node, lambda handle: handle.cancel())
     node.drain()
 
 
-def test_leaving_at_once_counts_what_falls() -> None:
-    """SIGQUIT: out of discovery within a second, and the requests that are inside are counted as cut."""
-    diary = Diary()
-    node = ready(diary)
+def test_an_immediate_shutdown_counts_dropped_requests() -> None:
+    """SIGQUIT: deregistered within a second, and the requests in flight are counted as dropped."""
+    membership = FakeMembership()
+    node = ready(membership)
     with node.admit():
         node.shut_down_now()
         assert node.not_ready_reason() == "draining"
-    assert diary.lines[-2:] == ["cut 1", "deregister within 1 s, draining"]
+    assert membership.lines[-2:] == ["dropped 1", "deregister within 1 s, draining"]
     node.engine.close()
 
 
-def test_an_engine_without_progress_is_trouble() -> None:
-    """/ready says so while /health does not."""
-    node = ready(Diary(), stall_timeout=0.05)
+def test_a_stalled_engine_is_not_ready() -> None:
+    """/ready says so; /health does not."""
+    node = ready(FakeMembership(), stall_timeout=0.05)
     engine = node.engine
     handle = engine.submit(hanging(engine))
     wait_until(lambda: node.not_ready_reason() is not None, "the stall")
@@ -224,18 +224,18 @@ def test_an_engine_without_progress_is_trouble() -> None:
 
 
 def test_a_drain_while_loading_does_not_wait() -> None:
-    """Whoever was never in discovery leaves at once, and does not join it when the load ends."""
-    diary = Diary()
+    """A node that never registered exits at once, and does not register when the load ends."""
+    membership = FakeMembership()
     go_on = threading.Event()
 
     def load() -> Engine:
         go_on.wait(30)
         return FakeEngine(FakeOptions())
 
-    node = diary.node_with(load, propagation_delay=1000.0)
+    node = membership.node_with(load, propagation_delay=1000.0)
     node.start()
     # With the delay this would run into the test's own time limit.
     assert node.drain()
     go_on.set()
-    wait_until(lambda: "loaded fake" in diary.lines, "the end of the load")
-    assert not any(line.startswith("register") for line in diary.lines)
+    wait_until(lambda: "loaded fake" in membership.lines, "the end of the load")
+    assert not any(line.startswith("register") for line in membership.lines)

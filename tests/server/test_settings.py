@@ -1,4 +1,4 @@
-"""Where settings come from, and what of them is shown."""
+"""Where settings come from, and how they are shown."""
 
 import pytest
 
@@ -14,8 +14,8 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def test_a_flag_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Order of precedence: flag, GLMTTS_*, built-in."""
+def test_flags_override_the_environment_and_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Precedence: flag, GLMTTS_*, built-in default."""
     assert settings.load().port == 7860
     monkeypatch.setenv("GLMTTS_PORT", "8001")
     assert settings.load(port=None).port == 8001
@@ -23,29 +23,29 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_default(monkeypatch:
 
 
 def test_the_names_of_consuls_own_tools_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CONSUL_HTTP_ADDR and its kin are read where ours is not set."""
+    """CONSUL_HTTP_ADDR and the like are read if GLMTTS_CONSUL_ADDR is not set."""
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "https://consul.example:8501")
     assert settings.load().consul_addr == "https://consul.example:8501"
     monkeypatch.setenv("GLMTTS_CONSUL_ADDR", "10.0.0.1:8500")
     assert settings.load().consul_addr == "10.0.0.1:8500"
 
 
-def test_a_mistyped_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GLMTTS_* variable that nothing reads is an error, not silence."""
+def test_a_misspelt_variable_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GLMTTS_* variable that no setting reads is an error."""
     monkeypatch.setenv("GLMTTS_PROT", "8001")
     with pytest.raises(ValueError, match="GLMTTS_PROT"):
         settings.load()
 
 
 @pytest.mark.parametrize("flags", [{"port": 0}, {"port": "x"}, {"log_level": "loud"}, {"max_concurrent_requests": 31}])
-def test_what_is_out_of_range_is_refused(flags: dict[str, object]) -> None:
-    """Ranges hold, and speech requests must leave threads for everything else."""
+def test_values_out_of_range_are_rejected(flags: dict[str, object]) -> None:
+    """And speech requests must leave threads for everything else."""
     with pytest.raises(ValueError, match=next(iter(flags))):
         settings.load(**flags)
 
 
 def test_every_setting_is_described_and_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """--print-settings has one line a setting with value, unit and sentence; secrets are masked."""
+    """--print-settings has one line per setting with value, unit and description; secrets are masked."""
     monkeypatch.setenv("CONSUL_HTTP_TOKEN", "hush")
     shown = settings.describe(settings.load())
     lines = shown.splitlines()
@@ -54,8 +54,8 @@ def test_every_setting_is_described_and_no_secret_is_shown(monkeypatch: pytest.M
     assert "hush" not in shown
 
 
-def test_a_refusal_is_one_line_and_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each problem with its setting, what was expected and what was given."""
+def test_an_error_is_one_line_and_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each problem its setting, what is expected and what it got."""
     monkeypatch.setenv("CONSUL_HTTP_TOKEN", "hush")
     monkeypatch.setenv("GLMTTS_MAX_TEXT_CHARS", "many")
     with pytest.raises(ValueError, match="port") as caught:
@@ -73,6 +73,6 @@ def test_a_refusal_is_one_line_and_shows_no_secret(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_parity_tools_variables_do_not_stop_the_server() -> None:
-    """The test command's own variables are no misspelt settings; a misspelt one still is."""
-    given = {"GLMTTS_CAMPPLUS": "a", "GLMTTS_GOLDEN": "b", "GLMTTS_PROT": "1"}
-    assert settings.unknown_variables(given) == ["GLMTTS_PROT"]
+    """They are not misspelt settings; a misspelt one still is an error."""
+    environment = {"GLMTTS_CAMPPLUS": "a", "GLMTTS_GOLDEN": "b", "GLMTTS_PROT": "1"}
+    assert settings.unknown_variables(environment) == ["GLMTTS_PROT"]

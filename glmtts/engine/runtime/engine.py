@@ -15,7 +15,7 @@ from glmtts.engine.api import EngineInfo, Job
 from glmtts.engine.config import DEFAULTS, Options, SoundLimits
 from glmtts.engine.runtime.loop import Steps
 from glmtts.engine.runtime.memory_budget import reserve
-from glmtts.engine.runtime.offline import check
+from glmtts.engine.runtime.offline import validate_request
 from glmtts.engine.runtime.threads import Loops
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import Line
@@ -76,12 +76,12 @@ class BatchEngine:
     def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
         return self._frontend.segments(text, phoneme=phoneme, segmented=segmented)
 
-    def make_voice(self, recording: bytes, transcript: str) -> Voice:
-        return self._model.voice_maker.make_voice(recording, transcript)
+    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
+        return self._model.voice_maker.make_voice(reference_audio, reference_text)
 
     def submit(self, job: Job) -> JobHandle:
         model = self._model
-        check(model, job.voice, job.sample_rate, job.seed, job.speed)
+        validate_request(model, job.voice, job.sample_rate, job.seed, job.speed)
         check_history(job.history, vocabulary=model.llm.config.vocab_size, speech_tokens=model.special.speech_tokens)
         alone = self._history(job)
         for segment in job.segments:  # what fits after the voice alone fits with the history that is left to it

@@ -24,7 +24,7 @@ from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pulse
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
 from glmtts.models.llm.history import History, Prompt, check_history
 from glmtts.text.frontend import Segment
-from glmtts.voice.reference_audio import load_recording
+from glmtts.voice.reference_audio import load_reference_audio
 
 if TYPE_CHECKING:  # it imports torch, which a fake starts faster without
     from glmtts.voice.voice import Voice
@@ -119,9 +119,9 @@ class FakeEngine:
             raise TextError("the text has nothing to speak", field="text")
         return [Segment(index, piece, tuple(map(ord, piece))) for index, piece in enumerate(spoken)]
 
-    def make_voice(self, recording: bytes, transcript: str) -> Voice:
-        wave, _ = load_recording(recording)
-        return cast("Voice", FakeVoice(wave, transcript))
+    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
+        wave, _ = load_reference_audio(reference_audio)
+        return cast("Voice", FakeVoice(wave, reference_text))
 
     def submit(self, job: Job) -> JobHandle:
         check_history(job.history, vocabulary=VOCABULARY, speech_tokens=SPEECH_TOKENS)

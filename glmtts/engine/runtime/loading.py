@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from glmtts.checkpoint.loader import Model, load, pick_device
-from glmtts.checkpoint.precision import bfloat16_pays
+from glmtts.checkpoint.precision import bfloat16_is_faster
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
 from glmtts.engine.api import Job
 from glmtts.engine.config import DEFAULTS, Options
@@ -42,8 +42,8 @@ def load_engine(
     replace_words = read_replacements(replacements) if replacements is not None else {}
     dtype = torch.float32 if options.deterministic else None
     model = load(path, device=pick_device(device), dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
-    if model.device.type == "cpu" and not options.deterministic and bfloat16_pays():
-        model.flow.estimator.halve()
+    if model.device.type == "cpu" and not options.deterministic and bfloat16_is_faster():
+        model.flow.estimator.to_bfloat16()
     model.frontend.warm()
     engine = BatchEngine(model, options)
     try:
@@ -62,7 +62,7 @@ def warm_up(engine: BatchEngine, model: Model) -> None:
             prompt_tokens=torch.zeros(WARM_PROMPT, dtype=torch.int64),
             prompt_mels={rate: torch.zeros(WARM_PROMPT * FRAMES_PER_TOKEN, mel.n_mels)},
             prompt_text=(model.special.pad,),
-            transcript="",
+            reference_text="",
             digest="",
         )
         segment = Segment(0, "", (model.special.pad,) * WARM_IDS)

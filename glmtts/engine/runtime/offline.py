@@ -32,7 +32,7 @@ SLOWEST, FASTEST = 0.5, 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class Speech:
+class SynthesisResult:
     """What `synthesize` gives back: the waveform (samples,) float32 in [-1, 1], its rate in Hz, and how it came about.
 
     `segments` are the text as it was spoken, `tokens` the speech tokens of each. The report's finish reason is
@@ -57,7 +57,7 @@ def synthesize(
     speed: float = 1.0,
     use_history: bool = True,
     phoneme: bool | None = None,
-) -> Speech:
+) -> SynthesisResult:
     """Speaks `text` in `voice`.
 
     Args:
@@ -70,8 +70,8 @@ def synthesize(
     Raises TextError when the text cannot be spoken, UnsupportedError for a rate that the model or the voice lacks.
     """
     rate = model.sample_rates[0] if sample_rate is None else sample_rate
-    check(model, voice, rate, seed, speed)
-    spoken = _Spoken(report=Report(finish_reason="stop"))
+    validate_request(model, voice, rate, seed, speed)
+    spoken = _Result(report=Report(finish_reason="stop"))
 
     with _timed(spoken.report, "text"):
         segments = model.frontend.segments(text, phoneme=phoneme)
@@ -92,7 +92,7 @@ def synthesize(
         if len(tokens) == prompt.bounds.maximum:
             spoken.report.finish_reason = "length"
 
-        # Speech tokens to mel to waveform, prompted by the voice alone. No tokens, no sound.
+        # SynthesisResult tokens to mel to waveform, prompted by the voice alone. No tokens, no sound.
         if tokens:
             key = stream_keys(torch.tensor([seed]), torch.tensor([segment.index])).to(model.device)
             with _timed(spoken.report, "flow"):
@@ -122,7 +122,7 @@ def tokens_to_mel(model: Model, tokens: tuple[int, ...], voice: Voice, rate: int
     return mel
 
 
-def check(model: Model, voice: Voice, rate: int, seed: int, speed: float) -> None:
+def validate_request(model: Model, voice: Voice, rate: int, seed: int, speed: float) -> None:
     """UnsupportedError or InputError for what the model or the voice cannot do."""
     if rate not in model.vocoders or rate not in voice.prompt_mels:
         rates = sorted(set(model.vocoders) & set(voice.prompt_mels))
@@ -134,7 +134,7 @@ def check(model: Model, voice: Voice, rate: int, seed: int, speed: float) -> Non
 
 
 @dataclass
-class _Spoken:
+class _Result:
     """What has been made so far."""
 
     report: Report
@@ -147,10 +147,10 @@ class _Spoken:
         self.report.speech_tokens += len(tokens)
         self.report.segments_done += 1
 
-    def speech(self, segments: list[Segment], rate: int) -> Speech:
+    def speech(self, segments: list[Segment], rate: int) -> SynthesisResult:
         wave = np.concatenate([np.zeros(0, np.float32), *self.waves])
         self.report.audio_seconds = len(wave) / rate
-        return Speech(wave, rate, self.report, tuple(segments), tuple(self.tokens))
+        return SynthesisResult(wave, rate, self.report, tuple(segments), tuple(self.tokens))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from glmtts.engine.synthesis.flow_chunks import FlowBlocks
 from glmtts.engine.synthesis.retries import Retries, as_ours
 from glmtts.engine.synthesis.segment_audio import Item
 from glmtts.engine.synthesis.vocoding import NOTHING, forget, sound_of, speakable
-from glmtts.models.flow.flow_batch import FlowRow
+from glmtts.models.flow.flow_batch import FlowSequence
 
 
 class Made(NamedTuple):
@@ -104,7 +104,7 @@ class Sound:
 
     def _flow(self, batch: list[Item]) -> list[Made]:
         rows = [self._blocks.row(item) for item in batch]
-        distinct: dict[int, FlowRow] = {id(row): row for row in rows}  # jobs of one voice share its prompt
+        distinct: dict[int, FlowSequence] = {id(row): row for row in rows}  # jobs of one voice share its prompt
         self._blocks.advance(list(distinct.values()))
         for item, row in zip(batch, rows, strict=True):
             self._blocks.conclude(item, row)

@@ -13,8 +13,8 @@ from torch import Tensor
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
 from glmtts.engine.scheduling.active_job import Stream, Utterance
 from glmtts.engine.scheduling.chunking import Block
-from glmtts.models.flow.flow_batch import FlowRow
-from glmtts.models.flow.flow_cache import NOTHING, Before
+from glmtts.models.flow.flow_batch import FlowSequence
+from glmtts.models.flow.flow_cache import NO_CONTEXT, LeftContext
 from glmtts.models.rng import stream_keys
 
 Item = tuple[Stream, Utterance, Block]
@@ -33,9 +33,9 @@ class Speech:
     """Frames that have become sound."""
     tail: Wave | None = None
     """Samples after these, for a vocoder whose windows don't join by themselves."""
-    before: Before = NOTHING
+    before: LeftContext = NO_CONTEXT
     """What the next block follows."""
-    row: FlowRow | None = None
+    row: FlowSequence | None = None
     """The block that the flow is at."""
     finished: Block | None = None
     """The block whose mel is there and not yet all sound."""

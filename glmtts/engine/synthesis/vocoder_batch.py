@@ -46,7 +46,7 @@ def render(vocoder: Vocoder, windows: Sequence[Window]) -> list[tuple[Tensor, Te
 
 def _groups(vocoder: Vocoder, windows: Sequence[Window]) -> list[tuple[bool, list[int]]]:
     """What can be one batch: whether it is aligned on the right, and which windows."""
-    if not vocoder.exact_windows:
+    if not vocoder.is_windowable:
         return [(False, [i]) for i in range(len(windows))]
     alone = [i for i, window in enumerate(windows) if window.ends and window.first == 0]
     last = [i for i, window in enumerate(windows) if window.ends and window.first > 0]
@@ -58,7 +58,7 @@ def _length(vocoder: Vocoder, group: Sequence[Window]) -> int:
     """Frames of the batch, padding included."""
     longest = max(len(window.mel_tm) for window in group)
     whole = any(window.ends and window.first == 0 for window in group)
-    return longest if whole or not vocoder.exact_windows else -(-longest // LENGTH_STEP) * LENGTH_STEP
+    return longest if whole or not vocoder.is_windowable else -(-longest // LENGTH_STEP) * LENGTH_STEP
 
 
 def _batch(vocoder: Vocoder, group: Sequence[Window], right: bool) -> list[tuple[Tensor, Tensor]]:
@@ -74,7 +74,7 @@ def _batch(vocoder: Vocoder, group: Sequence[Window], right: bool) -> list[tuple
     device = mel_btm.device
     first_b = torch.tensor([window.first - front for window, front in zip(group, before, strict=True)], device=device)
     history_b = torch.tensor([w.history + front for w, front in zip(group, before, strict=True)], device=device)
-    wave_bs, phase_bt = vocoder.window(
+    wave_bs, phase_bt = vocoder.render_window(
         mel_btm.transpose(1, 2).contiguous(),
         torch.stack([window.key for window in group]),
         start_frame=first_b,

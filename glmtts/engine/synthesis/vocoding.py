@@ -45,7 +45,7 @@ def _end(speech: Speech, vocoder: Vocoder, piece: int) -> int:
     No window has both ends of a segment in it, if that is long enough for two: such a one could not be padded.
     """
     context, end = vocoder.context_frames, min(speakable(speech, vocoder), speech.voiced + piece)
-    if not vocoder.exact_windows or not _ends(speech, end, vocoder) or speech.voiced > context:
+    if not vocoder.is_windowable or not _ends(speech, end, vocoder) or speech.voiced > context:
         return end
     cut = speech.made - context - 1
     return cut if cut > context else end
@@ -77,6 +77,6 @@ def _taken(speech: Speech, end: int, window: Window, wave: Wave, phase: Tensor, 
     if speech.tail is not None:
         faded = min(len(speech.tail), len(new))
         new[:faded] = cross_fade(speech.tail[:faded], new[:faded])
-    speech.tail = None if vocoder.exact_windows else wave[stop * hop : (stop + 1) * hop].copy()
+    speech.tail = None if vocoder.is_windowable else wave[stop * hop : (stop + 1) * hop].copy()
     speech.voiced, speech.phase = end, phase[stop - 1]
     return new

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
-from glmtts.models.flow.dit import stretch
-from glmtts.models.flow.flow_batch import FlowRow, FlowRows
-from glmtts.models.flow.flow_cache import Memory
+from glmtts.models.flow.flow_batch import FlowBatcher, FlowSequence
+from glmtts.models.flow.flow_cache import FlowKVCache
+from glmtts.models.flow.text_embedding import repeat_to_frames
 from glmtts.models.rng import frame_noise
 from glmtts.voice.voice import Voice
 
@@ -31,9 +31,9 @@ class Conditioning:
     mel_tm: Tensor
     speaker_d: Tensor
     key: Key
-    row: FlowRow | None = None
+    row: FlowSequence | None = None
     """The prompt while it is being spoken to be remembered; several jobs of one voice share it."""
-    memory: Memory | None = None
+    memory: FlowKVCache | None = None
 
     @property
     def frames(self) -> int:
@@ -46,16 +46,16 @@ def condition(voice: Voice, rate: int, most: int | None, device: torch.device) -
     kept = tokens if most is None else min(most, tokens)
     tokens_n, mel_tm = voice.prompt_tokens[tokens - kept :], voice.prompt_mels[rate]
     mel_tm = mel_tm[len(mel_tm) - kept * FRAMES_PER_TOKEN :]
-    tokens_t = stretch(tokens_n[None], len(mel_tm))[0] if kept else tokens_n
+    tokens_t = repeat_to_frames(tokens_n[None], len(mel_tm))[0] if kept else tokens_n
     key = (voice.digest, rate, kept)
     return Conditioning(tokens_t.to(device), mel_tm.to(device), voice.speaker.to(device), key)
 
 
-def rehearse(voice: Conditioning, rows: FlowRows) -> FlowRow:
+def rehearse(voice: Conditioning, rows: FlowBatcher) -> FlowSequence:
     """The row that speaks the prompt itself. Its noise is always the same: what is remembered serves every seed."""
     key = torch.zeros(1, dtype=torch.int64, device=voice.mel_tm.device)
     noise_tm = frame_noise(key, -voice.frames, voice.frames, voice.mel_tm.shape[1])[0]
-    return rows.begin(voice.tokens_t, voice.mel_tm, voice.speaker_d, noise_tm, keep=range(voice.frames))
+    return rows.new_sequence(voice.tokens_t, voice.mel_tm, voice.speaker_d, noise_tm, cache_frames=range(voice.frames))
 
 
 class VoiceMemories:
@@ -63,10 +63,10 @@ class VoiceMemories:
 
     def __init__(self, limit: int) -> None:
         self._limit, self._lock = limit, Lock()
-        self._kept: OrderedDict[Key, Memory] = OrderedDict()
+        self._kept: OrderedDict[Key, FlowKVCache] = OrderedDict()
         self.bytes = self.hits = self.misses = 0
 
-    def get(self, key: Key) -> Memory | None:
+    def get(self, key: Key) -> FlowKVCache | None:
         with self._lock:
             memory = self._kept.get(key)
             if memory is None:
@@ -76,7 +76,7 @@ class VoiceMemories:
             self._kept.move_to_end(key)
             return memory
 
-    def put(self, key: Key, memory: Memory) -> None:
+    def put(self, key: Key, memory: FlowKVCache) -> None:
         """Forgets the voices that were used longest ago, to make room; keeps none that is larger than all the room."""
         with self._lock:
             if key in self._kept or memory.nbytes > self._limit:

@@ -1,6 +1,7 @@
-"""Lengths of sequences, made few: CPU libraries compile a convolution anew for each length, and keep what they compile.
+"""Convolutions over lengths rounded up to a few sizes.
 
-Knows nothing about whose sequences they are. Dimension names: b batch, c channels, t time.
+CPU libraries compile a convolution for each new length and keep what they compiled: without buckets memory grows.
+Dimension names: b batch, c channels, t time.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STEP = 32
+LENGTH_BUCKET = 32
 
 
-def convolved(conv: nn.Conv1d, x_bct: Tensor) -> Tensor:
-    """What `conv` makes of (b, c, t), of t a multiple of STEP at a time: the zeros behind are those that it pads with.
+def conv1d_bucketed(conv: nn.Conv1d, x_bct: Tensor) -> Tensor:
+    """`conv(x_bct)`, (b, c, t), computed with t rounded up to a multiple of LENGTH_BUCKET.
 
-    `conv` has stride 1, and as much padding as keeps t.
+    `conv` must have stride 1 and zero padding that keeps t: the zeros added here are those it would pad with.
     """
     frames = x_bct.shape[-1]
-    y_bct: Tensor = conv(F.pad(x_bct, (0, -frames % STEP)))
+    y_bct: Tensor = conv(F.pad(x_bct, (0, -frames % LENGTH_BUCKET)))
     return y_bct[..., :frames]

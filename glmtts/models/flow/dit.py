@@ -1,38 +1,38 @@
 """DiT, the flow's estimator: the velocity of a noisy mel, given tokens, a mel condition, time and a speaker.
 
 Attribute names are those of published checkpoints, so a state dict loads strictly.
-Knows nothing about solvers, guidance, prompts or files: `glmtts.models.flow.flow` does.
-Dimension names: b batch, t time in mel frames, n tokens, c/d channels, h heads.
+Dimension names: b batch, t time in mel frames, p past frames, m mel bins, c/d channels, h heads.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from glmtts.config import DiTConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.flow.dit_cache import Past, Trace, seen
+from glmtts.models.flow.dit_cache import KV, PastKV, StepKV
 from glmtts.models.flow.dit_inputs import InputEmbedding, TimeEmbedding
-from glmtts.models.flow.dit_layers import AdaLayerNorm, Block, Rotary, modulated
-from glmtts.models.flow.text_embedding import TokenTrunk, clear, stretch
-
-__all__ = ["NULL_TOKEN", "DiT", "block_mask", "stretch"]
+from glmtts.models.flow.dit_layers import AdaLayerNorm, DiTBlock, Rotary, modulate
+from glmtts.models.flow.text_embedding import TextEmbedding, mask_padding
 
 NULL_TOKEN = 0
 
 
 def block_mask(frames: int, blocks: Sequence[int], *, device: torch.device | str | None = None) -> Tensor:
-    """Which frame (column) each frame (row) sees when mel is made block by block: bool (frames, frames).
+    """Which frames (columns) each frame (row) attends to when the mel is made block by block: bool (frames, frames).
 
     `blocks`: sizes in frames, each >= 1; the last one repeats. Frame i with r frames left in its block of B
-    sees to the block's end + max(0, m - r), where m = B // 2 for B <= 172 and int(B / 1.5) above.
+    attends up to the block's end + max(0, m - r), where m = B // 2 for B <= 172 and int(B / 1.5) above.
+    ValueError if `blocks` is empty or has a size below 1.
     """
     if not blocks or min(blocks) < 1:
-        raise ValueError(f"block sizes {list(blocks)}: want at least one, each at least 1 frame")
+        raise ValueError(f"block sizes: expected at least one, each at least 1 frame, got {list(blocks)}")
     repeats = max(0, math.ceil((frames - sum(blocks)) / blocks[-1]))
     size_k = torch.tensor([*blocks, *[blocks[-1]] * repeats], device=device)
     look_k = torch.where(size_k <= 172, size_k // 2, (size_k / 1.5).long())
@@ -44,137 +44,103 @@ def block_mask(frames: int, blocks: Sequence[int], *, device: torch.device | str
     return frame_t[None, :] < horizon_t[:, None]
 
 
+@dataclass(frozen=True, eq=False)
+class DiTInputs:
+    """Inputs of one pass. Tensors are cast to the weights' dtype.
+
+    x_btm: the noisy mel. tokens_btd: frames' tokens, embedded by `DiT.text_emb_layer`: once for all solver steps.
+    cond_btc: the prompt's mel, zeros after it. time_b: solver time in [0, 1].
+    spk_bd: speaker vectors as they are concatenated (the sampler normalises them); unused without adaLN.
+    valid_bt: bool, False = padding, at least one valid frame per row; None = all valid.
+    attention_bias_tt: bool (True = attends) or float, added to the scores; each frame must attend to a valid one.
+    """
+
+    x_btm: Tensor
+    tokens_btd: Tensor
+    cond_btc: Tensor
+    time_b: Tensor
+    spk_bd: Tensor
+    valid_bt: Tensor | None = None
+    attention_bias_tt: Tensor | None = None
+
+
+class DiTOutput(NamedTuple):
+    """velocity_btm: in the dtype of the noisy mel, 0 in padding. kv: what later frames need, if asked for."""
+
+    velocity_btm: Tensor
+    kv: StepKV | None
+
+
 class DiT(nn.Module):
-    """The estimator. A fresh one has PyTorch's initialisation; training starts with `reset_parameters()`."""
+    """The estimator. A new one has PyTorch's initialisation; training starts with `reset_parameters()`."""
 
     def __init__(self, config: DiTConfig, spk_dim: int = 192) -> None:
         super().__init__()
         if config.wav_lm_emb:
-            raise CheckpointError("wav_lm_emb: true came, but only false is known")
+            raise CheckpointError("wav_lm_emb: expected false, got true")
         self.config = config
         time_dim = config.trans_dim if config.time_dim is None else config.time_dim
         cond_dim = time_dim + (spk_dim if config.spkr_emb_adaLN else 0)
         self.time_embed = TimeEmbedding(time_dim)
-        self.text_emb_layer = TokenTrunk(config.text_vocab_size, config.text_emb_dim, config.conv_layers)
+        self.text_emb_layer = TextEmbedding(config.text_vocab_size, config.text_emb_dim, config.conv_layers)
         features = config.mel_dim + config.condition_dim + config.text_emb_dim
         self.emb_concator = InputEmbedding(features, config.trans_dim)
         self.rotary_embed = Rotary(config.dim_head)
-        self.transformer_blocks = nn.ModuleList(Block(config, cond_dim) for _ in range(config.depth))
+        self.transformer_blocks = nn.ModuleList(DiTBlock(config, cond_dim) for _ in range(config.depth))
         self.norm_out = AdaLayerNorm(config.trans_dim, cond_dim, parts=2)
         self.proj_out = nn.Linear(config.trans_dim, config.mel_dim)
 
     def reset_parameters(self) -> None:
-        """adaLN-zero: every block starts as the identity, and the velocity as zero."""
+        """adaLN-zero: every block starts as the identity and the velocity at zero."""
         norms = [module for module in self.modules() if isinstance(module, AdaLayerNorm)]
         for linear in (*(norm.linear for norm in norms), self.proj_out):
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def halve(self) -> None:
-        """Takes the large matrices and kernels, nearly all of the work, to bfloat16. What is added up stays as it is:
-        in bfloat16 throughout, the mel gets a hiss."""
+    def to_bfloat16(self) -> None:
+        """Casts the large matrices and kernels, which are nearly all of the work, to bfloat16. Norms, modulation and
+        the residual stream stay in float32: in bfloat16 throughout, the mel hisses."""
         self.emb_concator.conv_pos_embed.bfloat16()
         for block in self.transformer_blocks:
-            assert isinstance(block, Block)
+            assert isinstance(block, DiTBlock)
             block.attn.bfloat16()
             block.ff.bfloat16()
 
-    def forward(
-        self,
-        x_btm: Tensor,
-        tokens_bt: Tensor,
-        cond_btc: Tensor,
-        time_b: Tensor,
-        spk_bd: Tensor,
-        *,
-        valid_bt: Tensor | None = None,
-        attention_bias_tt: Tensor | None = None,
-    ) -> Tensor:
-        """Velocity (b, t, mel) at `time_b` in [0, 1].
+    def forward(self, inputs: DiTInputs, past: PastKV | None = None, *, use_cache: bool = False) -> DiTOutput:
+        """The velocity (b, t, m). With `past`, the frames follow others, which are not computed again.
 
-        tokens_bt: int ids, stretched to frames, 0 = null. cond_btc: the prompt's mel, zeros after it.
-        spk_bd: speaker vector as it shall be concatenated (the sampler normalises it); unread without adaLN.
-        valid_bt: bool, False = padding, at least one frame a row valid; None = all valid. Padding gets velocity 0.
-        attention_bias_tt: bool (True = sees) or float to add to the scores; a frame must see a valid frame.
+        use_cache: whether to return what frames after these need. An attention bias excludes `past`.
         """
-        return self.velocity(
-            x_btm,
-            self.text_emb_layer(tokens_bt, valid_bt),
-            cond_btc,
-            time_b,
-            spk_bd,
-            valid_bt=valid_bt,
-            attention_bias_tt=attention_bias_tt,
-        )
-
-    def velocity(
-        self,
-        x_btm: Tensor,
-        tokens_btd: Tensor,
-        cond_btc: Tensor,
-        time_b: Tensor,
-        spk_bd: Tensor,
-        *,
-        valid_bt: Tensor | None = None,
-        attention_bias_tt: Tensor | None = None,
-    ) -> Tensor:
-        """`forward` from tokens that `text_emb_layer` has embedded, which a solver does once for all its steps.
-
-        Inputs are taken to the weights' dtype; the velocity has that of `x_btm`, so a solver can add up in float32.
-        """
-        return self._estimate(x_btm, tokens_btd, cond_btc, time_b, spk_bd, valid_bt, attention_bias_tt, None, None)[0]
-
-    def following(
-        self,
-        x_btm: Tensor,
-        tokens_btd: Tensor,
-        cond_btc: Tensor,
-        time_b: Tensor,
-        spk_bd: Tensor,
-        past: Past | None,
-        *,
-        valid_bt: Tensor | None = None,
-    ) -> tuple[Tensor, Trace]:
-        """`velocity` of frames that follow others, which are not computed again; and their own trace."""
-        layers: list[tuple[Tensor, Tensor]] = []
-        velocity, hidden_btd = self._estimate(x_btm, tokens_btd, cond_btc, time_b, spk_bd, valid_bt, None, past, layers)
-        keys, values = zip(*layers, strict=True)
-        return velocity, Trace(torch.stack(keys), torch.stack(values), hidden_btd)
-
-    def _estimate(
-        self,
-        x_btm: Tensor,
-        tokens_btd: Tensor,
-        cond_btc: Tensor,
-        time_b: Tensor,
-        spk_bd: Tensor,
-        valid_bt: Tensor | None,
-        bias_tt: Tensor | None,
-        past: Past | None,
-        trace: list[tuple[Tensor, Tensor]] | None,
-    ) -> tuple[Tensor, Tensor]:
-        """The velocity, and the frames before the position embedding. Notes each layer's keys and values in `trace`."""
+        assert past is None or inputs.attention_bias_tt is None
         dtype = self.proj_out.weight.dtype
-        cond_bd: Tensor = self.time_embed(time_b)
+        cond_bd: Tensor = self.time_embed(inputs.time_b)
         if self.config.spkr_emb_adaLN:
-            cond_bd = torch.cat([cond_bd, spk_bd.to(dtype)], dim=-1)
-        halo = past.halo if past is not None else None
-        h_btd, hidden_btd = self.emb_concator(x_btm.to(dtype), cond_btc.to(dtype), tokens_btd, valid_bt, halo)
-        rotary = self.rotary_embed(h_btd.shape[1], h_btd, past.first_b if past is not None else None)
-        mask = _attention_mask(seen(valid_bt, past, h_btd), bias_tt, dtype)
+            cond_bd = torch.cat([cond_bd, inputs.spk_bd.to(dtype)], dim=-1)
+        h_btd, hidden_btd = self.emb_concator(
+            inputs.x_btm.to(dtype), inputs.cond_btc.to(dtype), inputs.tokens_btd, inputs.valid_bt, past
+        )
+        rotary = self.rotary_embed(h_btd.shape[1], h_btd, None if past is None else past.offset_b)
+        mask = _attention_mask(inputs, past, dtype)
+        layers: list[KV] = []
         for index, block in enumerate(self.transformer_blocks):
-            h_btd = block(h_btd, cond_bd, rotary, mask, past.layer(index) if past is not None else (), trace)
-        scale, shift = self.norm_out(cond_bd)  # this order, unlike the blocks'
-        return clear(self.proj_out(modulated(h_btd, shift, scale)), valid_bt).to(x_btm.dtype), hidden_btd
+            h_btd, kv = block(h_btd, cond_bd, rotary, mask, () if past is None else past.layer(index))
+            if use_cache:
+                layers.append(kv)
+        scale, shift = self.norm_out(cond_bd)  # in this order, unlike in the blocks
+        velocity_btm = mask_padding(self.proj_out(modulate(h_btd, shift, scale)), inputs.valid_bt)
+        return DiTOutput(velocity_btm.to(inputs.x_btm.dtype), StepKV.of(layers, hidden_btd) if use_cache else None)
 
 
-def _attention_mask(valid_bt: Tensor | None, bias_tt: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """One mask for all heads, bool or of `dtype`, that broadcasts to (b, h, t, t); None where everything is seen."""
+def _attention_mask(inputs: DiTInputs, past: PastKV | None, dtype: torch.dtype) -> Tensor | None:
+    """One mask for all heads, bool or of `dtype`, that broadcasts to (b, h, t, p + t); None if all attend to all."""
+    valid_bt, bias_tt = inputs.valid_bt, inputs.attention_bias_tt
+    if past is not None:
+        valid_bt = past.attention_valid(valid_bt, inputs.x_btm.shape[1])
     if bias_tt is not None and bias_tt.dtype != torch.bool:
         bias_tt = bias_tt.to(dtype)
     if valid_bt is None:
         return bias_tt
-    seen = valid_bt[:, None, None, :]
+    valid_b11t = valid_bt[:, None, None, :]
     if bias_tt is None:
-        return seen
-    return bias_tt & seen if bias_tt.dtype == torch.bool else bias_tt.masked_fill(~seen, -math.inf)
+        return valid_b11t
+    return bias_tt & valid_b11t if bias_tt.dtype == torch.bool else bias_tt.masked_fill(~valid_b11t, -math.inf)

@@ -1,6 +1,6 @@
-"""What goes into the DiT's blocks: time, and the noisy mel with its condition and tokens.
+"""The DiT's input layers: the solver time, and the noisy mel with its condition and tokens.
 
-Attribute names are those of published checkpoints. Knows nothing about the blocks.
+Attribute names are those of published checkpoints.
 Dimension names: b batch, t time in mel frames, c/d channels.
 """
 
@@ -11,17 +11,18 @@ import math
 import torch
 from torch import Tensor, nn
 
-from glmtts.models.flow.conv_bucketing import convolved
-from glmtts.models.flow.text_embedding import clear
+from glmtts.models.flow.conv_bucketing import conv1d_bucketed
+from glmtts.models.flow.dit_cache import PastKV
+from glmtts.models.flow.text_embedding import mask_padding
 
 TIME_DIM = 256
 CONV_GROUPS, CONV_KERNEL = 16, 31
 HALO = 2 * (CONV_KERNEL // 2)
-"""Frames on either side that the position embedding of a frame depends on."""
+"""Frames on either side that a frame's position embedding depends on."""
 
 
 class TimeEmbedding(nn.Module):
-    """Solver time in [0, 1] -> (b, d)."""
+    """Solver time in [0, 1] -> (b, d): sinusoids, then an MLP."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -40,7 +41,7 @@ class TimeEmbedding(nn.Module):
 
 
 class ConvPositionEmbedding(nn.Module):
-    """Where a frame stands, told by its neighbourhood: two grouped convolutions with Mish."""
+    """A position embedding by convolution over the neighbouring frames: two grouped convolutions with Mish."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -50,12 +51,12 @@ class ConvPositionEmbedding(nn.Module):
         self.conv1d = nn.Sequential(first, nn.Mish(), second, nn.Mish())
 
     def forward(self, x_btd: Tensor, valid_bt: Tensor | None) -> Tensor:
-        given = x_btd.dtype
+        dtype = x_btd.dtype
         for conv, mish in (self.conv1d[0:2], self.conv1d[2:4]):
             assert isinstance(conv, nn.Conv1d)
-            x_bdt = clear(x_btd, valid_bt).transpose(1, 2).to(conv.weight.dtype)
-            x_btd = mish(convolved(conv, x_bdt)).transpose(1, 2)
-        return clear(x_btd, valid_bt).to(given)
+            x_bdt = mask_padding(x_btd, valid_bt).transpose(1, 2).to(conv.weight.dtype)
+            x_btd = mish(conv1d_bucketed(conv, x_bdt)).transpose(1, 2)
+        return mask_padding(x_btd, valid_bt).to(dtype)
 
 
 class InputEmbedding(nn.Module):
@@ -67,20 +68,17 @@ class InputEmbedding(nn.Module):
         self.conv_pos_embed = ConvPositionEmbedding(dim)
 
     def forward(
-        self,
-        x_btm: Tensor,
-        cond_btc: Tensor,
-        tokens_btd: Tensor,
-        valid_bt: Tensor | None,
-        halo: tuple[Tensor, Tensor] | None = None,
+        self, x_btm: Tensor, cond_btc: Tensor, tokens_btd: Tensor, valid_bt: Tensor | None, past: PastKV | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The embedding, and what it was before the convolutions. `halo`: the latter (b, n, d) of the frames before
-        these, and which of them there are, bool (b, n); HALO of them make the embedding that of the whole."""
-        h_btd = clear(self.proj(torch.cat([x_btm, cond_btc, tokens_btd], dim=-1)), valid_bt)
-        if halo is None:
+        """The embedding (b, t, d), and the hidden states before the position embedding (b, t, d).
+
+        With HALO frames of hidden states in `past`, the embedding is what these frames have in the whole sequence.
+        """
+        h_btd = mask_padding(self.proj(torch.cat([x_btm, cond_btc, tokens_btd], dim=-1)), valid_bt)
+        if past is None:
             return h_btd + self.conv_pos_embed(h_btd, valid_bt), h_btd
-        before_bnd, there_bn = halo
         frames = h_btd.shape[1]
-        valid_bt = torch.ones_like(h_btd[..., 0], dtype=torch.bool) if valid_bt is None else valid_bt
-        both = torch.cat([before_bnd, h_btd], dim=1), torch.cat([there_bn, valid_bt], dim=1)
-        return h_btd + self.conv_pos_embed(*both)[:, -frames:], h_btd
+        own_valid_bt = torch.ones_like(h_btd[..., 0], dtype=torch.bool) if valid_bt is None else valid_bt
+        whole_btd = torch.cat([past.hidden_bnd, h_btd], dim=1)
+        whole_valid_bt = torch.cat([past.hidden_valid_bn, own_valid_bt], dim=1)
+        return h_btd + self.conv_pos_embed(whole_btd, whole_valid_bt)[:, -frames:], h_btd

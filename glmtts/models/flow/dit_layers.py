@@ -1,19 +1,20 @@
-"""The layers of the DiT: rotary places, attention, feed-forward, and how time and speaker modulate them.
+"""The layers of the DiT: rotary embedding, attention, feed-forward, and adaLN modulation by time and speaker.
 
-Attribute names are those of published checkpoints. Knows nothing about mels, tokens or what a frame's past is.
+Attribute names are those of published checkpoints.
 Dimension names: b batch, t time in mel frames, d channels, h heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glmtts.config import DiTConfig
-from glmtts.models.flow.text_embedding import frequencies
+from glmtts.models.flow.dit_cache import KV, concatenate
+from glmtts.models.flow.text_embedding import inverse_frequencies
 
 NORM_EPS = 1e-6
 
@@ -30,8 +31,8 @@ class AdaLayerNorm(nn.Module):
         return self.linear(F.silu(cond_bd))[:, None].chunk(self.parts, dim=-1)  # type: ignore[no-any-return]
 
 
-def modulated(x_btd: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Normalised over its channels, then scaled and shifted."""
+def modulate(x_btd: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Layer norm over the channels, then scale and shift."""
     return torch.addcmul(shift, F.layer_norm(x_btd, x_btd.shape[-1:], eps=NORM_EPS), 1 + scale)
 
 
@@ -42,21 +43,21 @@ class Rotary(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        # Checkpoints carry this buffer. The angles come from the formula: .to(bfloat16) would round the buffer,
-        # which at frame 1000 is a turn too far.
-        self.register_buffer("inv_freq", frequencies(dim // 2, 10000.0, torch.device("cpu")))
+        # Checkpoints have this buffer. The angles come from the formula, because .to(bfloat16) would round the buffer,
+        # and at frame 1000 the rounding is a whole turn.
+        self.register_buffer("inv_freq", inverse_frequencies(dim // 2, 10000.0, torch.device("cpu")))
 
-    def forward(self, frames: int, like: Tensor, first_b: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(cos, sin), each (frames, dim / 2), or (b, frames, dim / 2) when each row has a first place of its own."""
-        place_t = torch.arange(frames, dtype=torch.float32, device=like.device)
-        if first_b is not None:
-            place_t = place_t + first_b[:, None]
-        angle = place_t[..., None] * frequencies(self.inv_freq.shape[0], 10000.0, like.device)
+    def forward(self, frames: int, like: Tensor, offset_b: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(cos, sin), each (frames, dim / 2); with `offset_b`, the first position of each row, (b, frames, dim / 2)."""
+        position_t = torch.arange(frames, dtype=torch.float32, device=like.device)
+        if offset_b is not None:
+            position_t = position_t + offset_b[:, None]
+        angle = position_t[..., None] * inverse_frequencies(self.inv_freq.shape[0], 10000.0, like.device)
         return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
 
 
 def _rotate_first_head(x_btd: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Turns the first head's channels only. The published model rotates before it splits the heads: kept."""
+    """Rotates the first head's channels only: the published model rotates before it splits the heads."""
     cos, sin = (table.to(x_btd.dtype) for table in rotary)  # float32 tables would promote q and k under autocast
     width = 2 * cos.shape[-1]
     even, odd = x_btd[..., 0:width:2], x_btd[..., 1:width:2]
@@ -65,7 +66,7 @@ def _rotate_first_head(x_btd: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention over frames; rotary on the first head."""
+    """Multi-head attention over frames; rotary on the first head. Inputs are in the weights' dtype."""
 
     def __init__(self, dim: int, heads: int, dim_head: int) -> None:
         super().__init__()
@@ -76,26 +77,16 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(dim, inner)
         self.to_out = nn.ModuleList([nn.Linear(inner, dim)])
 
-    def forward(
-        self,
-        x_btd: Tensor,
-        rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        before: Iterable[tuple[Tensor, Tensor]] = (),
-        trace: list[tuple[Tensor, Tensor]] | None = None,
-    ) -> Tensor:
-        """`before`: keys and values of frames that are seen too. Notes its own in `trace`."""
-        given, x_btd = x_btd.dtype, x_btd.to(self.to_q.weight.dtype)
-        q = self._split(_rotate_first_head(self.to_q(x_btd), rotary))
-        k = self._split(_rotate_first_head(self.to_k(x_btd), rotary))
-        v = self._split(self.to_v(x_btd))
-        if trace is not None:
-            trace.append((k, v))
-        if parts := tuple(before):
-            k = torch.cat([*(keys for keys, _ in parts), k], dim=2)
-            v = torch.cat([*(values for _, values in parts), v], dim=2)
-        y_bhtd = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.to_out[0](y_bhtd.transpose(1, 2).flatten(-2)).to(given)  # type: ignore[no-any-return]
+    def kv(self, x_btd: Tensor, rotary: tuple[Tensor, Tensor]) -> KV:
+        """Keys and values of frames, each (b, h, t, d)."""
+        return KV(self._split(_rotate_first_head(self.to_k(x_btd), rotary)), self._split(self.to_v(x_btd)))
+
+    def forward(self, x_btd: Tensor, rotary: tuple[Tensor, Tensor], kv: KV, mask: Tensor | None) -> Tensor:
+        """Attends from the frames `x_btd` to all frames of `kv`; `mask` broadcasts to (b, h, t, frames of kv)."""
+        q_bhtd = self._split(_rotate_first_head(self.to_q(x_btd), rotary))
+        y_bhtd = F.scaled_dot_product_attention(q_bhtd, kv.keys, kv.values, attn_mask=mask)
+        out: Tensor = self.to_out[0](y_bhtd.transpose(1, 2).flatten(-2))
+        return out
 
     def _split(self, x_btd: Tensor) -> Tensor:
         b, t, d = x_btd.shape
@@ -103,7 +94,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear, tanh-GELU, Linear. The odd nesting and the Identity are the checkpoint's names."""
+    """Linear, tanh-GELU, Linear. The nesting and the Identity give the checkpoint's names."""
 
     def __init__(self, dim: int, mult: int) -> None:
         super().__init__()
@@ -116,7 +107,7 @@ class FeedForward(nn.Module):
         return self.ff(x_btd.to(last.weight.dtype)).to(x_btd.dtype)  # type: ignore[no-any-return]
 
 
-class Block(nn.Module):
+class DiTBlock(nn.Module):
     """Attention and feed-forward, each shifted, scaled and gated by time (and speaker): adaLN-zero."""
 
     def __init__(self, config: DiTConfig, cond_dim: int) -> None:
@@ -131,10 +122,13 @@ class Block(nn.Module):
         cond_bd: Tensor,
         rotary: tuple[Tensor, Tensor],
         mask: Tensor | None,
-        before: Iterable[tuple[Tensor, Tensor]] = (),
-        trace: list[tuple[Tensor, Tensor]] | None = None,
-    ) -> Tensor:
+        past: Sequence[KV] = (),
+    ) -> tuple[Tensor, KV]:
+        """The block's output (b, t, d), and its frames' own keys and values. `past`: those of the frames before."""
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.attn_norm(cond_bd)
-        seen = self.attn(modulated(x_btd, shift_a, scale_a), rotary, mask, before, trace)
-        x_btd = torch.addcmul(x_btd, gate_a, seen)
-        return torch.addcmul(x_btd, gate_m, self.ff(modulated(x_btd, shift_m, scale_m)))
+        normed_btd = modulate(x_btd, shift_a, scale_a)
+        inputs_btd = normed_btd.to(self.attn.to_q.weight.dtype)
+        own = self.attn.kv(inputs_btd, rotary)
+        attended_btd = self.attn(inputs_btd, rotary, concatenate([*past, own]), mask)
+        x_btd = torch.addcmul(x_btd, gate_a, attended_btd.to(normed_btd.dtype))
+        return torch.addcmul(x_btd, gate_m, self.ff(modulate(x_btd, shift_m, scale_m))), own

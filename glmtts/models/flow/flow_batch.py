@@ -1,8 +1,7 @@
-"""The flow for rows that come and go: each stands at a solver step of its own, and a step takes any of them along.
+"""Continuous batching of the flow: each sequence is at its own solver step, and a step takes any of them together.
 
-What is for the AR model a row at its own position is here a row at its own time. So a block that is urgent need not
-wait until another one is finished, nor a batch until its members are equally far. A row may follow frames that were
-made before, and be remembered itself. Knows nothing about blocks' order.
+An urgent sequence does not wait for another to finish, nor does a batch need sequences that have come equally far. A
+sequence may attend to a left context and be cached as the context of a later one.
 Dimension names: b batch, t time in mel frames, m mel bins, d channels.
 """
 
@@ -15,108 +14,104 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glmtts.models.flow.dit_cache import Trace
-from glmtts.models.flow.flow import Conditions, Flow
-from glmtts.models.flow.flow_cache import NOTHING, Before, Memory, past_of
+from glmtts.models.flow.dit_cache import StepKV
+from glmtts.models.flow.flow import Flow, FlowInputs
+from glmtts.models.flow.flow_cache import NO_CONTEXT, FlowKVCache, LeftContext, batch_past
 
 
 @dataclass(eq=False)
-class FlowRow:
-    """One row on its way from noise to mel: x (t, m), and its `conditions`, those of a batch of one.
+class FlowSequence:
+    """A sequence on its way from noise to mel: x (t, m), and its `inputs`, those of a batch of one.
 
-    before: what it follows. keep: which of its frames are to be remembered, in `memory`. Equal to itself alone.
+    context: the frames before it. cache_frames: which of its own frames are kept in `cache`. Compared by identity.
     """
 
     x_tm: Tensor
-    conditions: Conditions
-    before: Before = NOTHING
-    keep: range = range(0)
+    inputs: FlowInputs
+    context: LeftContext = NO_CONTEXT
+    cache_frames: range = range(0)
     step: int = 0
-    memory: Memory | None = None
+    cache: FlowKVCache | None = None
 
     @property
     def frames(self) -> int:
         return self.x_tm.shape[0]
 
 
-class FlowRows:
-    """Steps of one flow. A row that follows nothing gets what `Flow.solve` gives it, to the last bits."""
+class FlowBatcher:
+    """Solver steps of one flow. A sequence without context gets exactly what `Flow.solve` gives it."""
 
     def __init__(self, flow: Flow, device: torch.device | str) -> None:
         self._flow = flow
         self._times = flow.times(device=device)
-        self.steps = len(self._times) - 1
+        self.num_steps = len(self._times) - 1
 
     @torch.inference_mode()
-    def begin(
+    def new_sequence(
         self,
         tokens_t: Tensor,
         cond_tm: Tensor,
         spk_d: Tensor,
         noise_tm: Tensor,
         *,
-        before: Before = NOTHING,
-        places_t: Tensor | None = None,
-        keep: range = range(0),
-    ) -> FlowRow:
-        """A new row: a token a frame, the prompt's mel and zeros after it, a raw speaker vector, noise.
+        context: LeftContext = NO_CONTEXT,
+        positions_t: Tensor | None = None,
+        cache_frames: range = range(0),
+    ) -> FlowSequence:
+        """A sequence of a token per frame, the prompt's mel and zeros after it, a raw speaker vector, and noise.
 
-        A row that follows others has their frames' tokens in front of its own, and `places_t`: see `Flow.conditions`.
+        With a context, `tokens_t` begins with the context's tokens and `positions_t` is needed: see
+        `Flow.prepare_inputs`.
         """
-        conditions = self._flow.conditions(tokens_t[None], cond_tm[None], spk_d[None], places_t=places_t)
-        return FlowRow(noise_tm, conditions, before, keep)
+        inputs = self._flow.prepare_inputs(tokens_t[None], cond_tm[None], spk_d[None], positions_t=positions_t)
+        return FlowSequence(noise_tm, inputs, context, cache_frames)
+
+    def is_done(self, sequence: FlowSequence) -> bool:
+        """Whether its x is the mel."""
+        return sequence.step == self.num_steps
 
     @torch.inference_mode()
-    def advance(self, rows: Sequence[FlowRow]) -> None:
-        """One solver step for each row that is not done; when it raises, no row has moved."""
-        if moving := [row for row in rows if not self.done(row)]:
-            self._advance(moving)
+    def step(self, sequences: Sequence[FlowSequence]) -> None:
+        """One solver step for each sequence that is not done. If it raises, none has changed."""
+        if pending := [sequence for sequence in sequences if not self.is_done(sequence)]:
+            self._step(pending)
 
-    def _advance(self, rows: Sequence[FlowRow]) -> None:
-        frames = [row.frames for row in rows]
+    def _step(self, sequences: Sequence[FlowSequence]) -> None:
+        frames, steps = [s.frames for s in sequences], [s.step for s in sequences]
         longest, device = max(frames), self._times.device
-        step_b = torch.tensor([row.step for row in rows], device=device)
-        now_b, then_b = self._times[step_b], self._times[step_b + 1]
+        step_b = torch.tensor(steps, device=device)
+        time_b, next_time_b = self._times[step_b], self._times[step_b + 1]
         valid_bt = None
         if min(frames) < longest:
             valid_bt = torch.arange(longest, device=device) < torch.tensor(frames, device=device)[:, None]
-        x_btm = torch.stack([F.pad(row.x_tm, (0, 0, 0, longest - row.frames)) for row in rows])
-        conditions = _joined(rows, longest)
-        if any(len(row.keep) or row.before.memories for row in rows):
-            past = past_of([(row.before, row.step) for row in rows], device)
-            velocity_btm, trace = self._flow.following(x_btm, conditions, now_b, past, valid_bt=valid_bt)
-            for index, row in enumerate(rows):
-                self._remember(row, _of(trace, index, len(rows)))
-        else:
-            velocity_btm = self._flow.velocity(x_btm, conditions, now_b, valid_bt=valid_bt)
-        moved_btm = x_btm + (then_b - now_b)[:, None, None] * velocity_btm
-        for row, x_tm in zip(rows, moved_btm, strict=True):
-            row.x_tm = x_tm[: row.frames]
-            row.step += 1
+        x_btm = torch.stack([F.pad(s.x_tm, (0, 0, 0, longest - s.frames)) for s in sequences])
+        velocity_btm, kv = self._flow.velocity(
+            x_btm,
+            _batch_inputs(sequences, longest),
+            time_b,
+            valid_bt=valid_bt,
+            past=batch_past([s.context for s in sequences], steps, device),
+            use_cache=any(s.cache_frames for s in sequences),
+        )
+        next_btm = x_btm + (next_time_b - time_b)[:, None, None] * velocity_btm
+        for index, (sequence, x_tm) in enumerate(zip(sequences, next_btm, strict=True)):
+            if kv is not None and sequence.cache_frames:
+                self._cache_step(sequence, kv.sequence(index, self._flow.cfg_batch))
+            sequence.x_tm = x_tm[: sequence.frames]
+            sequence.step += 1
 
-    def done(self, row: FlowRow) -> bool:
-        """Whether its x is the mel."""
-        return row.step == self.steps
-
-    def _remember(self, row: FlowRow, trace: Trace) -> None:
-        if len(row.keep):
-            row.memory = row.memory or Memory.like(trace, self.steps, row.keep)
-            row.memory.write(row.step, trace, row.keep)
+    def _cache_step(self, sequence: FlowSequence, kv: StepKV) -> None:
+        sequence.cache = sequence.cache or FlowKVCache.allocate(kv, self.num_steps, sequence.cache_frames)
+        sequence.cache.write(sequence.step, kv, sequence.cache_frames)
 
 
-def _of(trace: Trace, index: int, rows: int) -> Trace:
-    """One row's trace, of all sides."""
-    sides = slice(index, None, rows)
-    return Trace(trace.keys[:, sides], trace.values[:, sides], trace.hidden_btd[sides])
-
-
-def _joined(rows: Sequence[FlowRow], longest: int) -> Conditions:
-    """The conditions of one padded batch."""
-    if len(rows) == 1:
-        return rows[0].conditions
-    parts = []
-    for which in zip(*(row.conditions for row in rows), strict=True):
-        padded = [part if part.ndim == 2 else F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in which]
-        # (2, b, …): all that are guided, then all that are not.
-        parts.append(torch.stack(padded, dim=1).flatten(0, 1))
-    return Conditions(*parts)
+def _batch_inputs(sequences: Sequence[FlowSequence], longest: int) -> FlowInputs:
+    """The inputs of one padded batch."""
+    if len(sequences) == 1:
+        return sequences[0].inputs
+    batched = []
+    for parts in zip(*(sequence.inputs for sequence in sequences), strict=True):
+        padded = [part if part.ndim == 2 else F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]
+        # (2, b, …) to (2b, …): first all with the condition, then all without.
+        batched.append(torch.stack(padded, dim=1).flatten(0, 1))
+    return FlowInputs(*batched)

@@ -1,8 +1,8 @@
-"""What the flow remembers of frames at every solver step, so that later frames can follow them: a voice's prompt, or
-the last of what was said in a stream.
+"""The flow's KV cache: keys and values of earlier frames at every solver step.
 
-Knows nothing about whose frames they are nor how long they are kept.
-Dimension names: p frames of the past, h heads, d channels, s sides: with the condition and, guided, without it.
+A chunk of a stream attends to its left context: the voice's prompt, then the last frames of speech before the chunk.
+Dimension names: p cached frames, n the last of them, h heads, d channels, s the sides of classifier-free guidance: with
+the condition and, if guided, without.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glmtts.models.flow.dit_cache import Past, Trace
+from glmtts.models.flow.dit_cache import KV, PastKV, StepKV
 from glmtts.models.flow.dit_inputs import HALO
 from glmtts.models.flow.flow import Flow
 
 
 @dataclass(frozen=True, eq=False)
-class Memory:
-    """For each solver step: keys and values (steps, layers, s, h, p, d) of p frames, and the hidden states
-    (steps, s, n, d) of the last n ≤ HALO of them. A step's are written while it is taken."""
+class FlowKVCache:
+    """Keys and values (steps, layers, s, h, p, d) of p frames of one sequence, and the hidden states (steps, s, n, d)
+    of the last n ≤ HALO of them. `write` fills it, one solver step at a time."""
 
     keys: Tensor
     values: Tensor
-    halo: Tensor
+    hidden: Tensor
 
     @staticmethod
-    def like(trace: Trace, steps: int, kept: range) -> Memory:
-        """Room for some of the frames that leave such a trace."""
-        layers, rows, heads, _, dim = trace.keys.shape
-        shape = (steps, layers, rows, heads, len(kept), dim)
-        halo = trace.hidden_btd.new_empty(steps, rows, min(kept.stop, HALO), trace.hidden_btd.shape[-1])
-        return Memory(trace.keys.new_empty(shape), trace.keys.new_empty(shape), halo)
+    def allocate(like: StepKV, steps: int, frames: range) -> FlowKVCache:
+        """An empty cache for `frames` of a sequence whose first step computed `like`."""
+        layers, sides, heads, _, dim = like.keys.shape
+        shape = (steps, layers, sides, heads, len(frames), dim)
+        hidden = like.hidden_btd.new_empty(steps, sides, min(frames.stop, HALO), like.hidden_btd.shape[-1])
+        return FlowKVCache(like.keys.new_empty(shape), like.keys.new_empty(shape), hidden)
 
     @property
     def frames(self) -> int:
@@ -42,84 +42,90 @@ class Memory:
 
     @property
     def nbytes(self) -> int:
-        return self.keys.nbytes + self.values.nbytes + self.halo.nbytes
+        return self.keys.nbytes + self.values.nbytes + self.hidden.nbytes
 
-    def write(self, step: int, trace: Trace, kept: range) -> None:
-        """Keeps a step's trace (of all sides), of some frames."""
-        self.keys[step] = trace.keys[..., kept.start : kept.stop, :]
-        self.values[step] = trace.values[..., kept.start : kept.stop, :]
-        self.halo[step] = trace.hidden_btd[:, kept.stop - self.halo.shape[2] : kept.stop]
+    def write(self, step: int, kv: StepKV, frames: range) -> None:
+        """Stores `frames` of what a step computed for the sequence."""
+        kept = kv.frames(frames.start, frames.stop)
+        self.keys[step], self.values[step] = kept.keys, kept.values
+        self.hidden[step] = kv.hidden_btd[:, frames.stop - self.hidden.shape[2] : frames.stop]
 
-    def then(self, later: Memory, most: int) -> Memory:
-        """The last `most` frames of both; the halo is that of all."""
-        mine = max(0, min(self.frames, most - later.frames))
-        theirs = min(later.frames, most)
-        keys, values = (
-            torch.cat([old[..., old.shape[4] - mine :, :], new[..., new.shape[4] - theirs :, :]], dim=4)
-            for old, new in ((self.keys, later.keys), (self.values, later.values))
-        )
-        halo = torch.cat([self.halo, later.halo], dim=2)[:, :, -HALO:]
-        return Memory(keys, values, halo.contiguous())
+    def at(self, step: int) -> StepKV:
+        """What a step computed; views."""
+        return StepKV(self.keys[step], self.values[step], self.hidden[step])
+
+    def last(self, frames: int) -> FlowKVCache:
+        """The last `frames` frames at most; views. The hidden states stay as they are."""
+        start = max(0, self.frames - frames)
+        return FlowKVCache(self.keys[..., start:, :], self.values[..., start:, :], self.hidden)
+
+    def append(self, later: FlowKVCache, max_frames: int) -> FlowKVCache:
+        """A cache of the last `max_frames` frames of this one and `later`. Its hidden states are the last of both."""
+        new = later.last(max_frames)
+        old = self.last(max_frames - new.frames)
+        keys, values = torch.cat([old.keys, new.keys], dim=4), torch.cat([old.values, new.values], dim=4)
+        return FlowKVCache(keys, values, torch.cat([self.hidden, later.hidden], dim=2)[:, :, -HALO:].contiguous())
 
 
 @dataclass(frozen=True, eq=False)
-class Before:
-    """What a row follows: a voice's prompt, then the last of what was said; `frames` counts what was dropped, too."""
+class LeftContext:
+    """What a sequence attends to: a voice's prompt, then the last frames of speech. `frames` counts all frames before
+    the sequence, including those no longer cached."""
 
-    voice: Memory | None = None
-    said: Memory | None = None
+    voice: FlowKVCache | None = None
+    speech: FlowKVCache | None = None
     frames: int = 0
 
-    @property
-    def memories(self) -> tuple[Memory, ...]:
-        return tuple(memory for memory in (self.voice, self.said) if memory is not None)
-
-    def followed_by(self, later: Memory, frames: int, most: int) -> Before:
-        """After `frames` more were said, which `later` remembers; the voice and the last `most` of these are kept."""
-        if self.said is not None:
-            said = self.said.then(later, most)
-        else:
-            halo = self.voice.halo if self.voice is not None else later.halo[:, :, :0]
-            said = Memory(later.keys[..., :0, :], later.values[..., :0, :], halo).then(later, most)
-        return Before(self.voice, said, self.frames + frames)
+    def extended(self, later: FlowKVCache, frames: int, max_frames: int) -> LeftContext:
+        """The context after `frames` more frames, cached in `later`; keeps the last `max_frames` frames of speech."""
+        speech = later.last(max_frames) if self.speech is None else self.speech.append(later, max_frames)
+        return LeftContext(self.voice, speech, self.frames + frames)
 
 
-NOTHING = Before()
+NO_CONTEXT = LeftContext()
 
 
-def past_of(rows: Sequence[tuple[Before, int]], device: torch.device) -> Past | None:
-    """The past of a batch of b rows, all sides; of each what it follows and its solver step. None if there is none."""
-    some = next((before.memories[0] for before, _ in rows if before.memories), None)
-    if some is None:
+def batch_past(contexts: Sequence[LeftContext], steps: Sequence[int], device: torch.device) -> PastKV | None:
+    """The past of a batch: the context of each sequence at its own solver step, for all sides of guidance.
+
+    None if no sequence has a context.
+    """
+    caches = [cache for context in contexts for cache in (context.voice, context.speech) if cache is not None]
+    if not caches:
         return None
-    sides = some.halo.shape[1]
-    first_b = torch.tensor([before.frames for before, _ in rows] * sides, device=device)
-    if len(rows) == 1:
-        (before, step), *_ = rows
-        halo = before.memories[-1].halo[step]
-        there = torch.ones(halo.shape[:2], dtype=torch.bool, device=device)
-        parts = [(memory.keys[step], memory.values[step]) for memory in before.memories]
-        return Past(parts, (halo, there), None, first_b)
-    frames = [sum(memory.frames for memory in before.memories) for before, _ in rows]
-    longest = max(frames)
-    keys = _batch([[memory.keys[step] for memory in before.memories] for before, step in rows], some.keys[0], longest)
-    values = _batch([[m.values[step] for m in before.memories] for before, step in rows], some.values[0], longest)
-    halos = [before.memories[-1].halo[step] if before.memories else some.halo[0][:, :0] for before, step in rows]
-    halo_bnd = torch.stack([F.pad(halo, (0, 0, HALO - halo.shape[1], 0)) for halo in halos], dim=1).flatten(0, 1)
-    counts = torch.tensor([halo.shape[1] for halo in halos] * sides, device=device)
-    valid_bp = torch.arange(longest, device=device) >= longest - torch.tensor(frames * sides, device=device)[:, None]
-    there_bn = torch.arange(HALO, device=device) >= HALO - counts[:, None]
-    return Past([(keys, values)], (halo_bnd, there_bn), valid_bp, first_b)
+    empty = caches[0].at(0).frames(0, 0)
+    voice = [empty if c.voice is None else c.voice.at(step) for c, step in zip(contexts, steps, strict=True)]
+    speech = [empty if c.speech is None else c.speech.at(step) for c, step in zip(contexts, steps, strict=True)]
+    hidden = [torch.cat([v.hidden_btd, s.hidden_btd], 1)[:, -HALO:] for v, s in zip(voice, speech, strict=True)]
+    segments = [KV(_batch([kv.keys for kv in kvs], 1), _batch([kv.values for kv in kvs], 1)) for kvs in (voice, speech)]
+    hidden_bnd = _batch(hidden, 0)
+
+    lengths = [[kv.keys.shape[3] for kv in kvs] for kvs in (voice, speech)]
+    counts = [[context.frames for context in contexts], *lengths, [x.shape[1] for x in hidden]]
+    offset_b, *lengths_b, hidden_b = torch.tensor(counts, device=device).repeat(1, len(empty.hidden_btd))
+    valid_bp = None
+    if any(min(frames) < max(frames) for frames in lengths):
+        valid = [_valid(count_b, max(frames)) for count_b, frames in zip(lengths_b, lengths, strict=True)]
+        valid_bp = torch.cat(valid, dim=1)
+    return PastKV(segments, valid_bp, hidden_bnd, _valid(hidden_b, hidden_bnd.shape[1]), offset_b)
 
 
-def _batch(rows: Sequence[Sequence[Tensor]], like: Tensor, longest: int) -> Tensor:
-    """Parts (layers, s, h, p, d) of each row side by side, padded in front: (layers, s·b, h, longest, d)."""
-    joined = [torch.cat([like[..., :0, :], *parts], dim=3) for parts in rows]
-    return torch.stack([F.pad(x, (0, 0, longest - x.shape[3], 0)) for x in joined], dim=2).flatten(1, 2)
+def _batch(sequences: Sequence[Tensor], dim: int) -> Tensor:
+    """One batch (s · b) at `dim`, which is s in each sequence; frames (dimension −2) are padded in front."""
+    if len(sequences) == 1:
+        return sequences[0]  # no copy: with one sequence, a step mostly moves these bytes
+    longest = max(x.shape[-2] for x in sequences)
+    padded = [F.pad(x, (0, 0, longest - x.shape[-2], 0)) for x in sequences]
+    return torch.stack(padded, dim=dim + 1).flatten(dim, dim + 1)
+
+
+def _valid(frames_b: Tensor, longest: int) -> Tensor:
+    """Bool (b, longest): the last `frames_b` of each row."""
+    return torch.arange(longest, device=frames_b.device) >= longest - frames_b[:, None]
 
 
 def frame_bytes(flow: Flow) -> int:
-    """Memory that one frame takes, but for the halo."""
+    """Bytes that one cached frame takes, hidden states not counted."""
     dit, steps = flow.config.dit, flow.config.n_timesteps
     key = flow.estimator.transformer_blocks.get_parameter("0.attn.to_k.weight")
-    return steps * dit.depth * flow.sides * 2 * dit.heads * dit.dim_head * key.dtype.itemsize
+    return steps * dit.depth * flow.cfg_batch * 2 * dit.heads * dit.dim_head * key.dtype.itemsize

@@ -36,7 +36,7 @@ def hift_config_from_reference(values: Mapping[str, Any], *, where: str = "hift 
 class HiFT(nn.Module):
     """Mel (b, in_channels, t) to waveform (b, t × hop) in [−audio_limit, audio_limit]."""
 
-    exact_windows = True
+    is_windowable = True
 
     def __init__(self, config: HiFTConfig) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ class HiFT(nn.Module):
         self.sample_rate = c.sampling_rate
         self.hop = math.prod(c.upsample_rates) * c.istft_hop_len
         self.correction = MelCorrection(MEL_BY_RATE[c.sampling_rate]) if c.mel_corrections else None
-        reach = self.correction.context_frames if self.correction is not None else 0
-        self.context_frames = _context_frames(c) + c.mel_corrections * reach
+        receptive_field = self.correction.context_frames if self.correction is not None else 0
+        self.context_frames = _context_frames(c) + c.mel_corrections * receptive_field
         self.f0_predictor = F0Predictor(c.in_channels, c.f0_cond_channels)
         self.m_source = HarmonicSource(c, self.hop)
         self.stft = STFT(c.istft_n_fft, c.istft_hop_len)
@@ -71,9 +71,9 @@ class HiFT(nn.Module):
 
     def forward(self, mel_bct: Tensor, seeds_b: Tensor) -> Tensor:
         """A whole utterance: mel (b, c, t), seeds (b,) int64 of the source's noise → waveform (b, t × hop)."""
-        return self.window(mel_bct, seeds_b)[0]
+        return self.render_window(mel_bct, seeds_b)[0]
 
-    def window(
+    def render_window(
         self,
         mel_bct: Tensor,
         seeds_b: Tensor,
@@ -85,7 +85,7 @@ class HiFT(nn.Module):
         """Waveform (b, t × hop) of the mel (b, c, t), part of an utterance, and the phases (b, t): see `Vocoder`.
 
         Samples that lie `context_frames` inside the window, or at an end that is the utterance's own, are the whole's
-        (and phases that lie inside by the f0 predictor's reach).
+        (and phases that lie inside by the f0 predictor's receptive_field).
         """
         f0_bt = self.f0(mel_bct)
         start_phase = None
@@ -273,18 +273,18 @@ def _context_frames(c: HiFTConfig) -> int:
     """Frames on either side that a sample depends on: the half-widths of all kernels, summed from the output back."""
     rate = math.prod(c.upsample_rates)  # rows a frame, at the stage at hand
     half_window = c.istft_n_fft / 2 / c.istft_hop_len / rate
-    blocks = max(map(_block_reach, c.resblock_kernel_sizes, c.resblock_dilation_sizes))
-    reach = half_window + 3 / rate
+    blocks = max(map(_receptive_field, c.resblock_kernel_sizes, c.resblock_dilation_sizes))
+    receptive_field = half_window + 3 / rate
     from_source = 0.0
     for i in reversed(range(len(c.upsample_rates))):
-        reach += blocks / rate
-        source_block = _block_reach(c.source_resblock_kernel_sizes[i], c.source_resblock_dilation_sizes[i])
-        from_source = max(from_source, reach + (source_block + 1) / rate + half_window)
-        reach += c.upsample_kernel_sizes[i] / 2 / rate
+        receptive_field += blocks / rate
+        source_block = _receptive_field(c.source_resblock_kernel_sizes[i], c.source_resblock_dilation_sizes[i])
+        from_source = max(from_source, receptive_field + (source_block + 1) / rate + half_window)
+        receptive_field += c.upsample_kernel_sizes[i] / 2 / rate
         rate //= c.upsample_rates[i]
     from_f0 = from_source + 1 + _F0_LAYERS  # the phase is interpolated between neighbouring frames
-    return math.ceil(max(reach + 3, from_f0))
+    return math.ceil(max(receptive_field + 3, from_f0))
 
 
-def _block_reach(kernel: int, dilations: tuple[int, ...]) -> int:
+def _receptive_field(kernel: int, dilations: tuple[int, ...]) -> int:
     return (kernel - 1) // 2 * (sum(dilations) + len(dilations))

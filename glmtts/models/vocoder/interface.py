@@ -1,4 +1,4 @@
-"""What every vocoder offers, whatever its architecture. Knows nothing about how a waveform is made."""
+"""The interface of all vocoders."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from torch import Tensor
 class Vocoder(Protocol):
     """Log-mel (b, c, t) to waveform (b, t × hop), float32 in [−1, 1], at `sample_rate` Hz.
 
-    Calling it makes a whole utterance, `window` a part of one: `start_frame` is the utterance's frame at which the
-    part begins, its first `history` frames have been made before and are there for context, and `phase_b` (b,) is the
-    phase that an earlier window returned (of its phases (b, t)) for the last frame of this history. Each may be a
-    number for all rows, or int64 (b,); the phase of a row without history is not looked at.
-    Equal seeds (b,), int64, give equal waveforms.
+    A call renders a whole utterance, `render_window` a part of one. The part begins at frame `start_frame` of the
+    utterance. Its first `history` frames were rendered before and serve as context; `phase_b` (b,) is the phase that an
+    earlier window returned for the last of them. Each may be one number for all rows, or int64 (b,); the phase of a row
+    without history is ignored. Equal seeds (b,), int64, give equal waveforms.
 
-    `exact_windows`: samples that lie `context_frames` inside a window, or at an end that is the utterance's own, are
-    those of the whole, whatever lies outside. Where that is not known, joins should be faded and rows not padded.
+    `is_windowable`: samples at least `context_frames` inside a window, or at an end that is the utterance's own, equal
+    those of the whole utterance, whatever lies outside. If that is not known, fade the joins and do not pad rows.
     """
 
     @property
@@ -30,11 +29,11 @@ class Vocoder(Protocol):
     def context_frames(self) -> int: ...
 
     @property
-    def exact_windows(self) -> bool: ...
+    def is_windowable(self) -> bool: ...
 
     def __call__(self, mel_bct: Tensor, seeds_b: Tensor) -> Tensor: ...
 
-    def window(
+    def render_window(
         self,
         mel_bct: Tensor,
         seeds_b: Tensor,
@@ -42,4 +41,6 @@ class Vocoder(Protocol):
         start_frame: int | Tensor = 0,
         history: int | Tensor = 0,
         phase_b: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]: ...
+    ) -> tuple[Tensor, Tensor]:
+        """The window's waveform (b, t × hop) and the phases (b, t) at its frames."""
+        ...

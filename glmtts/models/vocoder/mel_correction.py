@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from glmtts.config import MelConfig
 from glmtts.dsp.features import log_bands, slaney_bank
 
-LARGEST = 1.0  # nats a band may be raised or lowered by: with 2 as well understood, and not as pleasant
+MAX_GAIN = 1.0  # nats a band may be raised or lowered by: with 2 as well understood, and not as pleasant
 
 
 class MelCorrection(nn.Module):
@@ -44,7 +44,7 @@ class MelCorrection(nn.Module):
         padded = F.pad(wave_bs[:, None], (edge, edge), "reflect" if wave_bs.shape[1] > edge else "constant")[:, 0]
         spectrum_bft = torch.stft(padded, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
         missing_bmt = mel_bmt - log_bands(spectrum_bft, self.bank)
-        gain_bft = (self.spread.T @ missing_bmt.clamp(-LARGEST, LARGEST)).exp()
+        gain_bft = (self.spread.T @ missing_bmt.clamp(-MAX_GAIN, MAX_GAIN)).exp()
         pieces_bnt = torch.fft.irfft(spectrum_bft * gain_bft, self.n_fft, dim=1) * self.window[:, None]
         summed = self._overlap(pieces_bnt, padded.shape[1])
         weight = self._overlap(self.window.square()[None, :, None].expand(1, -1, frames), padded.shape[1])

@@ -30,7 +30,7 @@ class Vocos(nn.Module):
     """
 
     # A Vocos is local (eight ConvNeXt blocks of 7 frames), but what is in the file is the file's affair.
-    exact_windows = False
+    is_windowable = False
     context_frames = 32
 
     def __init__(self, generator: nn.Module, *, sample_rate: int = MEL_32K.sample_rate, hop: int = MEL_32K.hop) -> None:
@@ -41,9 +41,9 @@ class Vocos(nn.Module):
 
     def forward(self, mel_bct: Tensor, seeds_b: Tensor) -> Tensor:
         """A whole utterance. Raises CheckpointError when the generator's rate is not `hop` samples a frame."""
-        return self.window(mel_bct, seeds_b)[0]
+        return self.render_window(mel_bct, seeds_b)[0]
 
-    def window(
+    def render_window(
         self,
         mel_bct: Tensor,
         seeds_b: Tensor,

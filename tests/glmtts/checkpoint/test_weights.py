@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import LlamaConfig
 
-from glmtts.checkpoint.weights import build, load_strict, read_safetensors, read_torch
+from glmtts.checkpoint.weights import build_uninitialised, load_strict, read_safetensors, read_torch
 from glmtts.errors import CheckpointError
 from glmtts.models.llm.llama import Llama
 from tests.helpers.tiny_checkpoint import LLAMA
@@ -51,11 +51,11 @@ def test_building_without_initialisation_changes_no_later_module() -> None:
     """Only what is built inside `build` keeps uninitialised weights."""
     config = LlamaConfig.from_dict({**LLAMA, "vocab_size": 9})
     state = Llama(config).state_dict()
-    bare = build(lambda: Llama(config))
+    bare = build_uninitialised(lambda: Llama(config))
     load_strict(bare, state, where="memory")
     assert all(torch.equal(value, state[name]) for name, value in bare.state_dict().items())
     torch.manual_seed(0)
     first = nn.Linear(4, 4).weight
     torch.manual_seed(0)
-    build(lambda: nn.Linear(4, 4))
+    build_uninitialised(lambda: nn.Linear(4, 4))
     assert torch.equal(nn.Linear(4, 4).weight, first)  # no random number was spent

@@ -16,7 +16,7 @@ from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
 from glmtts.engine.config import Options
 from glmtts.engine.runtime.engine import BatchEngine
-from glmtts.engine.runtime.offline import Speech, synthesize
+from glmtts.engine.runtime.offline import SynthesisResult, synthesize
 from glmtts.engine.scheduling.active_job import Limits
 from glmtts.errors import (
     CancelledError,
@@ -51,7 +51,7 @@ def wave_of(engine: BatchEngine, asked: Job) -> Wave:
     return np.concatenate([np.zeros(0, np.float32), *engine.submit(asked).chunks()])
 
 
-def offline(model: Model, text: str, asked: Job) -> Speech:
+def offline(model: Model, text: str, asked: Job) -> SynthesisResult:
     options = {
         "seed": asked.seed,
         "speed": asked.speed,

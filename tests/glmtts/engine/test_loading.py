@@ -13,7 +13,7 @@ from glmtts.engine.config import Options
 from glmtts.engine.runtime import loading
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.errors import CheckpointError, EngineError
-from glmtts.models.flow.dit_layers import Block
+from glmtts.models.flow.dit_layers import DiTBlock
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -24,7 +24,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def flow_dtype(engine: BatchEngine) -> torch.dtype:
     block = engine._model.flow.estimator.transformer_blocks[0]
-    assert isinstance(block, Block)
+    assert isinstance(block, DiTBlock)
     return block.attn.to_q.weight.dtype
 
 
@@ -45,7 +45,7 @@ def test_the_flow_is_in_the_format_that_the_cpu_is_fast_in(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, pays: bool
 ) -> None:
     """bfloat16 where that pays, and never where equal tokens are promised."""
-    monkeypatch.setattr(loading, "bfloat16_pays", lambda: pays)
+    monkeypatch.setattr(loading, "bfloat16_is_faster", lambda: pays)
     for deterministic, want in ((False, torch.bfloat16 if pays else torch.float32), (True, torch.float32)):
         engine = load_engine(tiny, device="cpu", options=Options(slots=2, deterministic=deterministic))
         try:

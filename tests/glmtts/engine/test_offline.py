@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from glmtts.checkpoint.loader import Model, load
-from glmtts.engine.runtime.offline import Speech, synthesize, tokens_to_mel
+from glmtts.engine.runtime.offline import SynthesisResult, synthesize, tokens_to_mel
 from glmtts.errors import InputError, TextError, UnsupportedError
 from glmtts.voice.voice import Voice
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
@@ -37,7 +37,7 @@ def voice(model: Model) -> Voice:
     return model.voice_maker.make_voice(buffer.getvalue(), "hello")
 
 
-def say(model: Model, voice: Voice, text: str = "你好世界", **options: object) -> Speech:
+def say(model: Model, voice: Voice, text: str = "你好世界", **options: object) -> SynthesisResult:
     return synthesize(model, text, voice, **options)  # type: ignore[arg-type]  # tests give each its own type
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glmtts.parity.known_differences import DIFFERENT, EQUAL, FIELDS, ON_PURPOSE, parity_lines, reason
+from glmtts.parity.known_differences import DIFFERENT, EQUAL, FIELDS, INTENDED, parity_lines, reason
 from tests.helpers.golden import load_case, needs_reference, reference_data
 
 
@@ -16,7 +16,7 @@ def test_golden_lines() -> None:
     assert len(rows) == len(lines) * len(FIELDS)
     assert not [row for row in rows if row[2] == DIFFERENT]
     assert sum(row[2] == EQUAL for row in rows) >= 0.9 * len(rows)
-    assert all(bool(row[3]) == (row[2] == ON_PURPOSE) for row in rows)
+    assert all(bool(row[3]) == (row[2] == INTENDED) for row in rows)
 
 
 @needs_reference

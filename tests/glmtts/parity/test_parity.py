@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glmtts.parity.__main__ import main, read_case, run, table
-from glmtts.parity.cases import Row, Sources
+from glmtts.parity.cases import CaseResult, Sources
 from tests.helpers.golden import golden_dir, needs_reference, reference_data
 
 REFERENCE = reference_data()
@@ -45,7 +45,7 @@ def changed(path: Path, **values: Any) -> None:
 
 
 @torch.inference_mode()
-def rows_of(folder: Path) -> list[Row]:
+def rows_of(folder: Path) -> list[CaseResult]:
     return run(folder, NOTHING)
 
 
@@ -89,7 +89,7 @@ def test_other_sizes_are_read_from_the_case(tmp_path: Path) -> None:
     assert [row.passed for row in rows_of(tmp_path)] == [False]
     path = copied("hift", tmp_path)
     changed(path, f0_cond_channels=16)
-    assert "another shape" in next(row.remark for row in rows_of(tmp_path) if row.case == "hift")
+    assert "another shape" in next(row.note for row in rows_of(tmp_path) if row.case == "hift")
 
 
 def test_information_is_printed_and_not_judged(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_missing_speaker_weights_fail_and_say_so(tmp_path: Path) -> None:
     copied("campplus", tmp_path)
     (row,) = rows_of(tmp_path)
     assert not row.passed
-    assert "--campplus" in row.remark
+    assert "--campplus" in row.note
 
 
 def test_without_the_published_data_files_text_is_not_compared(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_without_the_published_data_files_text_is_not_compared(tmp_path: Path) -
     copied("text_frontend", tmp_path)
     rows = run(tmp_path, Sources(campplus=None, reference=tmp_path / "nowhere"))
     assert [(row.verdict, row.passed) for row in rows] == [("not compared", True)]
-    assert "--reference" in rows[0].remark
+    assert "--reference" in rows[0].note
 
 
 @needs_reference
@@ -141,16 +141,16 @@ def test_a_mistake_of_the_reference_differs_on_purpose(tmp_path: Path) -> None:
     wrong = {key: "坏" if key in ("text", "normalized") else ["坏"] for key in minus}
     (tmp_path / "text_frontend_2.json").write_text(json.dumps([minus, wrong]), "utf-8")
     summary, purpose, judged = rows_of(tmp_path)
-    assert "0 of 2" in summary.remark
+    assert "0 of 2" in summary.note
     assert (purpose.verdict, judged.verdict) == ("differs on purpose", "OVER")
-    assert "minus" in purpose.remark
-    assert minus["text"] in purpose.remark
+    assert "minus" in purpose.note
+    assert minus["text"] in purpose.note
 
 
 def test_not_a_number_is_over() -> None:
     """A NaN is no small difference."""
-    assert not Row("x", float("nan"), 1.0).passed
-    assert "nan" in table([Row("x", float("nan"), 1.0)])
+    assert not CaseResult("x", float("nan"), 1.0).passed
+    assert "nan" in table([CaseResult("x", float("nan"), 1.0)])
 
 
 def test_a_case_is_read_with_its_weights_apart() -> None:

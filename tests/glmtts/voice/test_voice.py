@@ -15,8 +15,9 @@ from glmtts.errors import AudioError
 from glmtts.models.encoders.speaker_encoder import CampPlus
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from glmtts.models.llm.prompt_score import PromptScore
+from glmtts.voice.digest import voice_digest
 from glmtts.voice.prompt_check import PromptCheck
-from glmtts.voice.voice import VoiceMaker, voice_digest
+from glmtts.voice.voice import VoiceMaker
 
 TOKENIZER = WhisperVQConfig(
     d_model=8,
@@ -68,7 +69,7 @@ def test_a_voice_has_every_part(maker: VoiceMaker) -> None:
     assert voice.prompt_tokens.dtype == torch.int64
     assert {rate: tuple(mel.shape) for rate, mel in voice.prompt_mels.items()} == {24000: (50, 80), 32000: (50, 80)}
     assert voice.prompt_text == code_points("你好")
-    assert voice.transcript == "你好"
+    assert voice.reference_text == "你好"
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 24000, 44100, 48000])
@@ -109,7 +110,7 @@ def test_a_recording_that_does_not_fit_gives_timbre_only(maker: VoiceMaker) -> N
     followed, strange = choosy.make_voice(data, "你好"), choosy.make_voice(data, "再见")
     assert scored[0] == (code_points("你好"), followed.prompt_tokens.tolist())
     assert (followed.prompt_text, followed.prompted) == (code_points("你好"), True)
-    assert (strange.prompt_text, strange.prompted, strange.transcript) == ((), False, "再见")
+    assert (strange.prompt_text, strange.prompted, strange.reference_text) == ((), False, "再见")
     assert torch.equal(strange.prompt_tokens, followed.prompt_tokens)
     assert strange.digest == voice_digest(data, "再见")
     assert not choosy.make_voice(data).prompted
@@ -146,5 +147,5 @@ def test_a_voice_can_be_used_outside_inference_mode(maker: VoiceMaker) -> None:
 
 def test_an_unfit_recording_makes_no_voice(maker: VoiceMaker) -> None:
     """The recording is judged before anything is computed of it."""
-    with pytest.raises(AudioError, match=r"lasts 0\.5 s"):
+    with pytest.raises(AudioError, match=r"got 0\.5 s"):
         maker.make_voice(recording(8000, 16000))

@@ -1,4 +1,4 @@
-"""The shared configuration as a node watches it, against a real agent."""
+"""Watching the shared configuration, against a real agent."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _prefixes = (f"team-{number}/glm-tts" for number in count())
 
 
 class Watched:
-    """A shared configuration, its watch, and what the watch told."""
+    """A cluster configuration, its watcher, and the changes that the watcher reported."""
 
     def __init__(self, agent: Agent, prefix: str, **settings: Any) -> None:
         self._agent = agent
         self.prefix = prefix
         chosen = Settings(consul_addr=agent.address, kv_prefix=prefix, **settings)
-        self.shared = ClusterConfig(chosen)
-        self.told: Counter[tuple[str, str]] = Counter()
-        self.watch = ConfigWatcher(chosen, self.shared, self._note)
+        self.config = ClusterConfig(chosen)
+        self.changes: Counter[tuple[str, str]] = Counter()
+        self.watcher = ConfigWatcher(chosen, self.config, self._note)
 
     def _note(self, key: str, result: str) -> None:
-        self.told[key, result] += 1
+        self.changes[key, result] += 1
 
     def put(self, key: str, document: Any) -> None:
         self._agent.call("PUT", f"/v1/kv/{self.prefix}/{key}", document)
@@ -48,19 +48,19 @@ class Watched:
         self._agent.call("DELETE", f"/v1/kv/{self.prefix}/{key}")
 
     def start(self) -> Watched:
-        self.watch.start(20.0)
+        self.watcher.start(20.0)
         return self
 
     def speed(self) -> float:
-        return self.shared.style.speed
+        return self.config.style.speed
 
     def end(self) -> None:
-        """Waits for the thread's end: an agent that is away ends its query, else a change does."""
-        self.watch.stop()
+        """Waits for the end of the thread: its query ends with an unreachable agent, else with a change."""
+        self.watcher.stop()
         if self._agent.running():
             self.put("end", {})
-        self.watch._thread.join(30)
-        assert not self.watch._thread.is_alive()
+        self.watcher._thread.join(30)
+        assert not self.watcher._thread.is_alive()
 
 
 Watch = Callable[..., Watched]
@@ -68,7 +68,7 @@ Watch = Callable[..., Watched]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """The same rules, in less time; every line of the log."""
+    """Shorter intervals, and every log line."""
     monkeypatch.setattr("server.discovery.config_watcher.BACKOFF_CAP", 0.5)
     caplog.set_level(logging.INFO)
 
@@ -81,33 +81,33 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 @pytest.fixture
 def watch() -> Iterator[Watch]:
-    """Makes watches that have ended by the end of the test, each with keys of its own."""
+    """Makes watchers that have stopped by the end of the test, each with keys of its own."""
     with ExitStack() as stack:
 
         def make(agent: Agent, **settings: Any) -> Watched:
             watched = Watched(agent, next(_prefixes), **settings)
-            stack.callback(lambda: watched.watch._thread.ident is None or watched.end())
+            stack.callback(lambda: watched.watcher._thread.ident is None or watched.end())
             return watched
 
         yield make
 
 
-def said(caplog: pytest.LogCaptureFixture, *words: str) -> list[str]:
-    """The log lines that hold all of these words."""
+def log_lines(caplog: pytest.LogCaptureFixture, *words: str) -> list[str]:
+    """The log lines that contain all of these words."""
     return [record.getMessage() for record in caplog.records if all(word in record.getMessage() for word in words)]
 
 
-def test_what_is_there_already_holds_when_start_returns(agent: Agent, watch: Watch) -> None:
-    """A node does not open its doors with other limits than the cluster's."""
+def test_existing_documents_are_applied_when_start_returns(agent: Agent, watch: Watch) -> None:
+    """A node does not serve with other limits than the cluster's."""
     watched = watch(agent)
     watched.put("limits", {"max_text_chars": 10})
     watched.start()
-    assert watched.shared.limits.max_text_chars == 10
-    assert watched.told == {("limits", "applied"): 1}
+    assert watched.config.limits.max_text_chars == 10
+    assert watched.changes == {("limits", "applied"): 1}
 
 
-def test_a_change_is_seen_while_the_watch_waits(agent: Agent, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a restart, in less than 2 s; one line and one count a change, and none for what stayed the same."""
+def test_a_change_is_applied_during_a_query(agent: Agent, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a restart, in less than 2 s; one log line and one count per change, none for an unchanged value."""
     watched = watch(agent).start()
     took = []
     for number in range(1, 6):
@@ -115,47 +115,47 @@ def test_a_change_is_seen_while_the_watch_waits(agent: Agent, watch: Watch, capl
         watched.put("default_style", {"speed": 1 + number / 10})
         eventually(lambda number=number: watched.speed() == 1 + number / 10)
         took.append(time.monotonic() - began)
-    assert min(took) < 2, "however busy the machine is, one of five falls into a calm moment"
-    assert watched.told == {("default_style", "applied"): 5}
-    assert len(said(caplog, f"{watched.prefix}/default_style applied")) == 5
+    assert min(took) < 2, "one of five is fast even on a busy machine"
+    assert watched.changes == {("default_style", "applied"): 5}
+    assert len(log_lines(caplog, f"{watched.prefix}/default_style applied")) == 5
     watched.put("default_style", {"speed": 1.5})  # written again: another index, the same value
     watched.put("limits", {"max_text_chars": 10})
-    eventually(lambda: watched.shared.limits.max_text_chars == 10)
-    assert watched.told["default_style", "applied"] == 5
+    eventually(lambda: watched.config.limits.max_text_chars == 10)
+    assert watched.changes["default_style", "applied"] == 5
 
 
 @pytest.mark.parametrize("garbage", [b"", b'{"speed": 9}', b"\xff\xfe"])
-def test_garbage_is_refused_and_reported(
+def test_invalid_documents_are_refused_and_reported(
     agent: Agent, watch: Watch, caplog: pytest.LogCaptureFixture, garbage: bytes
 ) -> None:
-    """The last good one stays; a line and a count say so once; the next good one is taken."""
+    """The last good one stays, with one log line and one count; the next valid one is applied."""
     watched = watch(agent).start()
     watched.put("default_style", {"speed": 1.5})
     eventually(lambda: watched.speed() == 1.5)
     watched.put_raw("default_style", garbage)
-    eventually(lambda: watched.told["default_style", "refused"] == 1)
+    eventually(lambda: watched.changes["default_style", "refused"] == 1)
     watched.put("limits", {"max_text_chars": 10})
-    eventually(lambda: watched.shared.limits.max_text_chars == 10)
+    eventually(lambda: watched.config.limits.max_text_chars == 10)
     assert watched.speed() == 1.5
-    assert watched.told["default_style", "refused"] == 1
-    assert len(said(caplog, f"{watched.prefix}/default_style refused, the last good one stays: ")) == 1
+    assert watched.changes["default_style", "refused"] == 1
+    assert len(log_lines(caplog, f"{watched.prefix}/default_style refused, the last good one stays: ")) == 1
     watched.put("default_style", {"speed": 0.5})
     eventually(lambda: watched.speed() == 0.5)
 
 
-def test_one_bad_document_does_not_hold_up_the_others(agent: Agent, watch: Watch) -> None:
-    """Also when what fails is a fault of ours."""
+def test_one_bad_document_does_not_stop_the_others(agent: Agent, watch: Watch) -> None:
+    """Not even if applying it raises something unexpected."""
 
     def broken(_: Mapping[str, str]) -> None:
-        raise RuntimeError("a surprise")
+        raise RuntimeError("unexpected")
 
     watched = watch(agent)
-    watched.shared.set_replacements = broken
+    watched.config.set_replacements = broken
     for key, document in (("default_style", []), ("g2p_replace", {"弦": "<|X|>"}), ("limits", {"max_text_chars": 10})):
         watched.put(key, document)
     watched.start()
-    assert watched.shared.limits.max_text_chars == 10
-    assert watched.told == {
+    assert watched.config.limits.max_text_chars == 10
+    assert watched.changes == {
         ("default_style", "refused"): 1,
         ("g2p_replace", "refused"): 1,
         ("limits", "applied"): 1,
@@ -163,76 +163,76 @@ def test_one_bad_document_does_not_hold_up_the_others(agent: Agent, watch: Watch
 
 
 def test_a_deleted_key_is_the_built_in_default(agent: Agent, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
-    """Deletion is a change like another: applied, told."""
+    """A deletion is a change like any other: applied and logged."""
     watched = watch(agent).start()
     watched.put("default_style", {"speed": 1.5})
     eventually(lambda: watched.speed() == 1.5)
     watched.delete("default_style")
-    eventually(lambda: watched.shared.style == BUILT_IN)
-    assert len(said(caplog, f"{watched.prefix}/default_style deleted")) == 1
+    eventually(lambda: watched.config.style == BUILT_IN)
+    assert len(log_lines(caplog, f"{watched.prefix}/default_style deleted")) == 1
 
 
 def test_other_keys_are_ignored(agent: Agent, watch: Watch) -> None:
-    """Whatever else stands beneath the prefix or beside it."""
+    """Keys below the prefix and beside it."""
     watched = watch(agent).start()
     for key in ("other", "limits/deeper", "limits2", "", "Limits"):
         watched.put(key, {"max_text_chars": 20})
     agent.call("PUT", "/v1/kv/limits", {"max_text_chars": 20})
     watched.put("limits", {"max_text_chars": 10})
-    eventually(lambda: watched.shared.limits.max_text_chars == 10)
-    assert watched.told == {("limits", "applied"): 1}
+    eventually(lambda: watched.config.limits.max_text_chars == 10)
+    assert watched.changes == {("limits", "applied"): 1}
 
 
-def test_a_value_too_large_is_refused(tmp_path: Path, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
-    """Over 512 KB, where Consul has been told to take more; up to them it is read."""
+def test_a_value_that_is_too_large_is_refused(tmp_path: Path, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
+    """Over 512 KB, on an agent that allows more; exactly 512 KB is read."""
     with running_agent(tmp_path, limits={"kv_max_value_size": 4 * MAX_BYTES}) as roomy:
         watched = watch(roomy).start()
         watched.put_raw("limits", b'{"max_text_chars": 10}'.ljust(MAX_BYTES))
-        eventually(lambda: watched.shared.limits.max_text_chars == 10)
+        eventually(lambda: watched.config.limits.max_text_chars == 10)
         watched.put_raw("limits", b'{"max_text_chars": 20}'.ljust(MAX_BYTES + 1))
-        eventually(lambda: watched.told["limits", "refused"] == 1)
-        assert watched.shared.limits.max_text_chars == 10
-        assert said(caplog, "limits refused", f"{MAX_BYTES + 1} bytes")
+        eventually(lambda: watched.changes["limits", "refused"] == 1)
+        assert watched.config.limits.max_text_chars == 10
+        assert log_lines(caplog, "limits refused", f"got {MAX_BYTES + 1}")
         watched.end()
 
 
-def test_a_flood_of_changes_is_taken_as_a_few(agent: Agent, watch: Watch) -> None:
-    """1000 changes as fast as the agent takes them: two a second at most are applied, the last one among them."""
+def test_a_burst_of_changes_is_applied_as_a_few(agent: Agent, watch: Watch) -> None:
+    """Of 1000 changes as fast as possible at most two per second are applied, and the last one always."""
     watched = watch(agent).start()
     began = time.monotonic()
     for number in range(1000):
         watched.put("default_style", {"speed": 1 + number / 1000})
     eventually(lambda: watched.speed() == 1.999)
-    assert watched.told["default_style", "applied"] <= (time.monotonic() - began) / MIN_INTERVAL + 2
+    assert watched.changes["default_style", "applied"] <= (time.monotonic() - began) / MIN_INTERVAL + 2
 
 
 def test_consul_comes_goes_and_comes_back(tmp_path: Path, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
-    """Absent at start: built-in. Gone: the last good. Back with empty data: built-in, and changes count."""
+    """Absent at start: built-in values. Gone: the last good ones. Back without data: built-in, then changes apply."""
     agent = Agent(tmp_path)
     watched = watch(agent).start()
-    assert (watched.shared.style, watched.told) == (BUILT_IN, {})
+    assert (watched.config.style, watched.changes) == (BUILT_IN, {})
     try:
         agent.start()
-        for number in range(50):  # an index that the next life will not reach
+        for number in range(50):  # an index that the restarted agent will not reach
             watched.put("default_style", {"speed": 1 + number / 100})
         eventually(lambda: watched.speed() == 1.49)
         agent.stop()
-        eventually(lambda: watched.watch.failures >= 3)
+        eventually(lambda: watched.watcher.failures >= 3)
         assert watched.speed() == 1.49
         agent.start()
-        eventually(lambda: watched.shared.style == BUILT_IN)
+        eventually(lambda: watched.config.style == BUILT_IN)
         watched.put("default_style", {"speed": 0.5})
         eventually(lambda: watched.speed() == 0.5)
-        assert watched.watch.failures == 0
+        assert watched.watcher.failures == 0
     finally:
         agent.stop()
-    assert len(said(caplog, "Consul's KV store answers again")) == 2
-    # Once a change, however long it lasts: no answer, perhaps an answer without a leader.
-    assert len(said(caplog, "not readable, the last good one stays", "no answer from")) in (2, 3)
+    assert len(log_lines(caplog, "Consul's KV store is readable again")) == 2
+    # Once per kind of error, however long it lasts: no response, perhaps a response without a leader.
+    assert len(log_lines(caplog, "not readable, the last good one stays", "no response from")) in (2, 3)
 
 
 def test_an_index_that_goes_backwards_is_followed(agent: Agent, watch: Watch) -> None:
-    """A snapshot put back while we wait: the older values hold, and the next change is seen as before."""
+    """A snapshot restored during a query: the older values apply, and so does the next change."""
     watched = watch(agent)
     watched.put("default_style", {"speed": 1.2})
     watched.start()
@@ -241,26 +241,24 @@ def test_an_index_that_goes_backwards_is_followed(agent: Agent, watch: Watch) ->
         watched.put("default_style", {"speed": 1.5 + number / 100})
     eventually(lambda: watched.speed() == 1.99)
     agent.transfer("PUT", "/v1/snapshot", snapshot)
-    # The query that waited is answered from before; the one after it waits its time out behind an index to come.
+    # The blocked query returns the old index; the next one blocks for its whole wait on an index in the future.
     eventually(lambda: watched.speed() == 1.2, within=60)
     watched.put("default_style", {"speed": 0.5})
     eventually(lambda: watched.speed() == 0.5)
 
 
 @given(st.lists(st.integers(0, 2**63), min_size=1))
-def test_nobody_waits_behind_an_index_that_consul_has_not_given(answers: list[int]) -> None:
-    """Whatever the answers: 0 right after a step back, else the last one, and never below 1."""
+def test_no_query_blocks_on_an_index_that_consul_has_not_returned(answers: list[int]) -> None:
+    """0 right after the index went backwards, else the last index, and at least 1."""
     index = 0
-    for answered in answers:
-        backwards = answered < index
-        index = next_index(index, answered)
-        assert index == (0 if backwards else max(1, answered))
+    for received in answers:
+        backwards = received < index
+        index = next_index(index, received)
+        assert index == (0 if backwards else max(1, received))
 
 
-def test_a_token_that_may_not_read_deletes_nothing(
-    tmp_path: Path, watch: Watch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Consul lists denied keys as if they were not there: the last good ones stay, and the log says what is missing."""
+def test_a_denied_token_deletes_nothing(tmp_path: Path, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
+    """Consul omits denied keys from a list: the last good documents stay, and the log says what the token needs."""
     with running_agent(tmp_path, acl=True) as guarded:
         reader = guarded.new_token({"Name": "reader", "Rules": 'key_prefix "" { policy = "read" }'})
         token = tmp_path / "token"
@@ -270,12 +268,12 @@ def test_a_token_that_may_not_read_deletes_nothing(
         watched.start()
         assert watched.speed() == 1.5
         token.write_text(guarded.new_token({"Name": "stranger", "Rules": 'node_prefix "" { policy = "read" }'}))
-        eventually(lambda: watched.watch.failures >= 3)
+        eventually(lambda: watched.watcher.failures >= 3)
         watched.put("default_style", {"speed": 2.0})
-        eventually(lambda: watched.watch.failures >= 6)
+        eventually(lambda: watched.watcher.failures >= 6)
         assert watched.speed() == 1.5
-        assert watched.told == {("default_style", "applied"): 1}
-        [line] = said(caplog, "not readable, the last good one stays")
+        assert watched.changes == {("default_style", "applied"): 1}
+        [line] = log_lines(caplog, "not readable, the last good one stays")
         assert f'key_prefix "{watched.prefix}/" read' in line
         token.write_text(reader)
         eventually(lambda: watched.speed() == 2.0)

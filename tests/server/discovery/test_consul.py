@@ -1,4 +1,4 @@
-"""The way to the agent: addresses, ACL tokens, TLS, and what python-consul2 leaves open."""
+"""The client of the local agent: addresses, ACL tokens, TLS, and the gaps of python-consul2."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLICY = 'service "glm-tts" { policy = "write" } node_prefix "" { policy = "read
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same rules, in less time."""
+    """Shorter intervals."""
     monkeypatch.setattr("server.discovery.registration.MAX_HEARTBEAT_INTERVAL", 0.4)
     monkeypatch.setattr("server.discovery.registration.BACKOFF_CAP", 0.5)
 
@@ -39,8 +39,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://[fd00::1]:8501", ("https", "fd00::1", 8501)),
     ],
 )
-def test_addresses_are_understood(text: str, parsed: tuple[str, str, int]) -> None:
-    """CONSUL_HTTP_ADDR in every form that Consul's own tools write, but for sockets."""
+def test_addresses_are_parsed(text: str, parsed: tuple[str, str, int]) -> None:
+    """Every form of CONSUL_HTTP_ADDR that Consul's own tools accept, except sockets."""
     assert parse_address(text) == parsed
 
 
@@ -50,14 +50,14 @@ def test_the_tls_switch_makes_https() -> None:
 
 
 @pytest.mark.parametrize("text", ["unix:///run/consul.sock", "agent:port", "agent:99999", "http://", "agent/v1", ""])
-def test_addresses_that_mean_nothing_are_refused(text: str) -> None:
-    """What came and what is wanted are in the message."""
-    with pytest.raises(ValueError, match="want host"):
+def test_invalid_addresses_are_rejected(text: str) -> None:
+    """The message says what is expected and what it got."""
+    with pytest.raises(ValueError, match="expected host"):
         parse_address(text)
 
 
 def test_a_password_in_the_address_is_not_repeated() -> None:
-    """A user in the address is refused without showing the password."""
+    """A user in the address is rejected without showing the password."""
     with pytest.raises(ValueError, match="consul_auth") as caught:
         parse_address("http://me:hunter2@agent:8500")
     assert "hunter2" not in str(caught.value)
@@ -65,15 +65,13 @@ def test_a_password_in_the_address_is_not_repeated() -> None:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    """An agent that denies everything to strangers."""
+    """An agent that denies everything without a token."""
     with running_agent(tmp_path_factory.mktemp("guarded"), acl=True) as agent:
         yield agent
 
 
-def test_tokens_come_from_a_file_and_change_there(
-    guarded: Agent, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Denied without a token; joined with one; joined again when the file has another; no log shows either."""
+def test_the_token_file_is_read_again(guarded: Agent, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Denied with an unknown token, registered with a valid one, registered again with a new one; none is logged."""
     caplog.set_level(logging.DEBUG)
     file = tmp_path / "token"
     file.write_text("00000000-0000-0000-0000-00000000beef")
@@ -87,24 +85,24 @@ def test_tokens_come_from_a_file_and_change_there(
         first = guarded.new_token({"Name": "first", "Rules": POLICY})
         file.write_text(f"{first}\n")
         eventually(lambda: registration.status() == "registered")
-        made = registration.counts["registrations"]
+        before = registration.counts["registrations"]
         second = guarded.new_token({"Name": "second", "Rules": POLICY})
         file.write_text(second)
-        eventually(lambda: registration.counts["registrations"] > made)
+        eventually(lambda: registration.counts["registrations"] > before)
         file.unlink()
-        beats = registration.counts["heartbeats"]
-        eventually(lambda: registration.counts["heartbeats"] > beats + 1)
-        assert registration.status() == "registered", "a file that is being replaced keeps the last token"
+        heartbeats = registration.counts["heartbeats"]
+        eventually(lambda: registration.counts["heartbeats"] > heartbeats + 1)
+        assert registration.status() == "registered", "while the file is being replaced the last token stays in use"
     finally:
         assert registration.deregister()
     assert guarded.listed() == {}
-    assert "Consul denies it" in caplog.text
+    assert "Consul denied the request" in caplog.text
     for token in ("beef", first, second):
         assert token not in caplog.text
 
 
-def test_a_catalogue_that_hides_us_is_told(guarded: Agent) -> None:
-    """A yes of the agent is not believed: without a look at the catalogue the state says what the token lacks."""
+def test_a_catalogue_that_hides_the_service_is_reported(guarded: Agent) -> None:
+    """The agent's acceptance is not enough: if the catalogue does not show the service, the reason says why."""
     token = guarded.new_token({"Name": "blind", "Rules": 'service "glm-tts" { policy = "write" }'})
     reasons: list[str] = []
     registration = ConsulRegistration(
@@ -115,7 +113,7 @@ def test_a_catalogue_that_hides_us_is_told(guarded: Agent) -> None:
         registration.start(INFO, lambda: 0.0)
         eventually(lambda: registration.status() == "retrying")
         eventually(lambda: registration.counts["heartbeats"] >= 3)
-        assert registration.counts["registrations"] == 1, "again and again would restart the HTTP check before it ran"
+        assert registration.counts["registrations"] == 1, "registering again would delay the HTTP check"
         assert "node:read" in reasons[0]
     finally:
         assert registration.deregister()
@@ -126,7 +124,7 @@ def agent_settings(agent: Agent, **more: Any) -> Settings:
 
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "naïve"])
-def test_a_token_that_no_header_carries_is_not_shown(guarded: Agent, token: str) -> None:
+def test_an_invalid_token_is_not_shown(guarded: Agent, token: str) -> None:
     """A damaged token fails before the HTTP library quotes it."""
     client = AgentClient(agent_settings(guarded, consul_token=SecretStr(token)))
     with pytest.raises(ConsulError) as caught:
@@ -135,8 +133,8 @@ def test_a_token_that_no_header_carries_is_not_shown(guarded: Agent, token: str)
     assert caught.value.kind == "denied"
 
 
-def test_an_unknown_ttl_check_is_no_exception(tmp_path: Path) -> None:
-    """Consul 1.8 answers 500 and newer ones 404: either is False, and so the caller registers again."""
+def test_an_unknown_ttl_check_is_false(tmp_path: Path) -> None:
+    """Consul 1.8 responds with 500 and newer ones with 404: both mean that the node must register again."""
     with running_agent(tmp_path) as agent:
         client = AgentClient(agent_settings(agent))
         assert client.update_check("nobody:progress", passing=True, note="") is False
@@ -146,23 +144,23 @@ def test_an_unknown_ttl_check_is_no_exception(tmp_path: Path) -> None:
         client.close()
 
 
-def test_an_answer_that_is_not_consuls_is_an_error_of_its_own(tmp_path: Path) -> None:
-    """A port that speaks something else is told apart from an agent that is away."""
+def test_a_response_that_is_not_consuls_is_an_error_of_its_own(tmp_path: Path) -> None:
+    """It is distinguished from an agent that is unreachable."""
     with running_agent(tmp_path) as agent:
         client = AgentClient(agent_settings(agent))
         with pytest.raises(ConsulError) as caught:
             client._get("/ui/", lambda response: int(response.body))
         assert caught.value.kind == "failed"
         client.close()
-    with pytest.raises(ConsulError) as gone:
+    with pytest.raises(ConsulError) as unreachable:
         client.get_service("nobody")
-    assert gone.value.kind == "unreachable"
+    assert unreachable.value.kind == "unreachable"
     client.close()
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a CA, a server's and a client's certificate, made by Consul itself."""
+    """A directory with a CA and the certificates of a server and a client, made by Consul itself."""
     directory = tmp_path_factory.mktemp("tls")
     for command in (["ca", "create"], ["cert", "create", "-server"], ["cert", "create", "-client"]):
         subprocess.run([consul_binary(), "tls", *command], cwd=directory, check=True, capture_output=True)
@@ -170,7 +168,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tls_with_a_client_certificate(tmp_path: Path, certificates: Path) -> None:
-    """An agent that wants certificates is spoken to with ours, and is not believed without its CA."""
+    """An agent that requires certificates gets ours, and is not trusted without its CA."""
     https = free_ports(1)[0]
     files: dict[str, Any] = {
         "ca_file": str(certificates / "consul-agent-ca.pem"),

@@ -29,48 +29,48 @@ CONTINUATIONS = st.builds(Continuation, st.integers(0, 2**31 - 1), st.lists(st.t
 @given(CONTINUATIONS)
 def test_a_token_brings_back_what_was_spoken(spoken: Continuation) -> None:
     """Whatever the ids, they come back, in a text that fits into a header and into JSON."""
-    token = continuation.write(spoken, INFO)
-    assert continuation.read(token, INFO) == spoken
+    token = continuation.encode(spoken, INFO)
+    assert continuation.decode(token, INFO) == spoken
     assert set(token) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
 def test_a_second_of_speech_takes_about_fifty_bytes() -> None:
     """25 tokens of 15 bits; a token says little beside them."""
     spoken = Continuation(3, ((tuple(range(60000, 60100)), tuple(range(32000, 32750))),))
-    packed = len(continuation.write(spoken, INFO)) * 3 // 4
+    packed = len(continuation.encode(spoken, INFO)) * 3 // 4
     assert packed < 50 * 30 + 3 * 100 + 40
 
 
 @pytest.mark.parametrize("other", [{"model_version": "ba9876543210"}, {"model": "nano"}])
 def test_a_token_of_another_checkpoint_is_refused(other: dict[str, Any]) -> None:
     """The message says what this node speaks; where a checkpoint was loaded, and on what, does not matter."""
-    token = continuation.write(Continuation(1, (((1, 2), (3,)),)), INFO)
+    token = continuation.encode(Continuation(1, (((1, 2), (3,)),)), INFO)
     with pytest.raises(ApiError, match="another checkpoint") as caught:
-        continuation.read(token, replace(INFO, **other))
+        continuation.decode(token, replace(INFO, **other))
     assert (caught.value.status, caught.value.field) == (400, "continuation")
-    assert continuation.read(token, replace(INFO, device="cuda:0", max_streams=16)).segments == 1
+    assert continuation.decode(token, replace(INFO, device="cuda:0", max_streams=16)).segments == 1
 
 
 @given(CONTINUATIONS, st.data())
 def test_a_damaged_token_is_refused(spoken: Continuation, data: st.DataObject) -> None:
     """Any other byte anywhere, or any byte less, and it is no token."""
-    token = continuation.write(spoken, INFO)
+    token = continuation.encode(spoken, INFO)
     whole = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     place = data.draw(st.integers(0, len(whole) - 1))
     bent = bytes([*whole[:place], whole[place] ^ data.draw(st.integers(1, 255)), *whole[place + 1 :]])
     for damaged in (bent, whole[:place]):
         with pytest.raises(ApiError):
-            continuation.read(base64.urlsafe_b64encode(damaged).decode().rstrip("="), INFO)
+            continuation.decode(base64.urlsafe_b64encode(damaged).decode().rstrip("="), INFO)
 
 
 @given(st.binary(max_size=80))
 def test_a_forged_token_is_refused_or_read(body: bytes) -> None:
     """Whoever knows the key can write any bytes, and gets lists of ids or a refusal, never a fault of ours."""
     key, tag = continuation._key(INFO)
-    mac = hmac.digest(key, body, "sha256")[: continuation.MAC]
+    mac = hmac.digest(key, body, "sha256")[: continuation.MAC_BYTES]
     token = base64.urlsafe_b64encode(continuation.FORMAT + tag + mac + body).decode().rstrip("=")
     with contextlib.suppress(ApiError):
-        assert all(len(segment) == 2 for segment in continuation.read(token, INFO).spoken)
+        assert all(len(segment) == 2 for segment in continuation.decode(token, INFO).history)
 
 
 def say(server: Server, path: str = "/tts", **fields: Any) -> requests.Response:
@@ -123,9 +123,9 @@ def test_a_segment_is_spoken_as_it_is(server: Server) -> None:
 
 def test_a_bad_token_is_a_400(server: Server) -> None:
     """No token, one of another checkpoint, and ids that the model has not: each names the field."""
-    alien = continuation.write(Continuation(1), INFO)
+    alien = continuation.encode(Continuation(1), INFO)
     fake = EngineInfo("fake", "fake-1", (), (), (), "cpu", 1)
-    beyond = continuation.write(Continuation(1, (((1,), (40000,)),)), fake)
+    beyond = continuation.encode(Continuation(1, (((1,), (40000,)),)), fake)
     for token, want in ((alien, "fake-1"), ("x", "unchanged"), ("a b", "unchanged"), (beyond, "32767"), ("", "token")):
         answer = say(server, continuation=token)
         assert answer.status_code == 400

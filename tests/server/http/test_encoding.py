@@ -11,22 +11,30 @@ import pytest
 import soundfile
 
 from glmtts.dsp.audio import Wave
-from server.http.encoding import ENDLESS, FORMATS, Format, Resampler, encode_whole, make_encoder, native_rate
+from server.http.encoding import FORMATS, UNKNOWN_SIZE, Format, Resampler, make_encoder, native_rate
 
 RATE = 24000
 SPEECH: Wave = (0.5 * np.sin(np.arange(RATE * 2) * 0.05)).astype(np.float32)
 
 
 def streamed(fmt: Format, size: int = 3001) -> bytes:
-    encoder = make_encoder(fmt, RATE, None)
+    encoder = make_encoder(fmt, RATE, RATE, streamed=True)
     pieces = [encoder.encode(SPEECH[start : start + size]) for start in range(0, len(SPEECH), size)]
     return b"".join(pieces) + encoder.flush()
+
+
+def whole_file(fmt: Format, wave: Wave = SPEECH, size: int = 3001) -> bytes:
+    encoder = make_encoder(fmt, RATE, RATE, streamed=False)
+    pieces = [encoder.encode(wave[start : start + size]) for start in range(0, len(wave), size)]
+    data = b"".join(pieces) + encoder.flush()
+    assert encoder.seconds == len(wave) / RATE
+    return data
 
 
 @pytest.mark.parametrize("fmt", ["wav", "flac"])
 def test_a_whole_file_has_every_sample_and_its_length(fmt: Format) -> None:
     """A finished file says how long it is and decodes to the 16-bit rounding of the waveform."""
-    data, _ = encode_whole(fmt, SPEECH, RATE)
+    data = whole_file(fmt)
     decoded, rate = soundfile.read(io.BytesIO(data), dtype="int16")
     assert rate == RATE
     assert soundfile.info(io.BytesIO(data)).frames == len(SPEECH)
@@ -36,7 +44,7 @@ def test_a_whole_file_has_every_sample_and_its_length(fmt: Format) -> None:
 @pytest.mark.parametrize("fmt", ["wav", "pcm"])
 def test_pieces_join_to_the_whole(fmt: Format) -> None:
     """The samples of a streamed file are those of the whole one; only a WAV's two length fields differ."""
-    whole, _ = encode_whole(fmt, SPEECH, RATE)
+    whole = whole_file(fmt)
     head = 44 if fmt == "wav" else 0
     assert streamed(fmt)[head:] == whole[head:]
     assert len(streamed(fmt)) == len(whole)
@@ -45,7 +53,18 @@ def test_pieces_join_to_the_whole(fmt: Format) -> None:
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_audio_leaves_before_the_end(fmt: Format) -> None:
     """A second of audio makes bytes at once, in every format."""
-    assert len(make_encoder(fmt, RATE, None).encode(SPEECH[:RATE])) > 1000
+    assert len(make_encoder(fmt, RATE, RATE, streamed=True).encode(SPEECH[:RATE])) > 1000
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("fmt", ["wav", "pcm"])
+def test_an_encoder_resamples(fmt: Format, streamed: bool) -> None:
+    """Two seconds stay two seconds at another rate, to the last sample that the filter holds back."""
+    encoder = make_encoder(fmt, RATE, 16000, streamed=streamed)
+    data = encoder.encode(SPEECH) + encoder.flush()
+    assert encoder.seconds == 2
+    samples = np.frombuffer(data, "<i2") if fmt == "pcm" else soundfile.read(io.BytesIO(data))[0]
+    assert len(samples) == 32000
 
 
 def test_a_streamed_wav_is_read_by_soundfile_and_by_pythons_wave(tmp_path: Path) -> None:
@@ -63,17 +82,17 @@ def test_a_streamed_file_is_read_by_ffmpeg_from_a_pipe(fmt: Format) -> None:
     """ffmpeg reads a streamed file to its end; where there is none, the lengths in the header are checked instead."""
     data = streamed(fmt)
     if shutil.which("ffmpeg") is None:
-        assert fmt == "flac" or data[40:44] == ENDLESS.to_bytes(4, "little")
+        assert fmt == "flac" or data[40:44] == UNKNOWN_SIZE.to_bytes(4, "little")
         return
     command = ["ffmpeg", "-v", "error", "-i", "pipe:0", "-f", "s16le", "-"]
     decoded = subprocess.run(command, input=data, capture_output=True, check=True).stdout
-    assert decoded == encode_whole("pcm", SPEECH, RATE)[0]
+    assert decoded == whole_file("pcm")
 
 
-def test_the_endless_length_fits_its_fields() -> None:
+def test_the_unknown_size_fits_its_fields() -> None:
     """Data length and RIFF length both fit into 32 bits, and the data is whole samples."""
-    assert ENDLESS % 2 == 0
-    assert 2**32 - 3 <= ENDLESS + 36 + 2 <= 2**32
+    assert UNKNOWN_SIZE % 2 == 0
+    assert 2**32 - 3 <= UNKNOWN_SIZE + 36 + 2 <= 2**32
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 24000, 32000, 44100, 48000])
@@ -89,7 +108,7 @@ def test_resampling_in_pieces_is_resampling_the_whole(rate: int) -> None:
 
 def test_loud_samples_are_clipped_not_wrapped() -> None:
     """What lies outside [-1, 1] becomes full scale of its own sign."""
-    data, _ = encode_whole("pcm", np.array([1.5, -1.5], np.float32), RATE)
+    data = whole_file("pcm", np.array([1.5, -1.5], np.float32))
     assert np.frombuffer(data, "<i2").tolist() == [32767, -32767]
 
 

@@ -137,7 +137,7 @@ def test_without_a_folder_voices_are_refused_clearly(tmp_path: Path) -> None:
         assert "voices_dir" in answer.text
         voiceless = requests.post(server.url + "/tts", json=TEXT, timeout=30)
         assert error(voiceless) == (404, "unknown_voice", "voice")
-        assert "none came" in voiceless.text, "a caller who named no voice is not told that his is unknown"
+        assert "got none" in voiceless.text, "a caller who named no voice is not told that his is unknown"
         assert "reference_audio" in voiceless.text
         asked = {**TEXT, "reference_audio": encoded(recording())}
         assert requests.post(server.url + "/tts", json=asked, timeout=30).status_code == 200

@@ -1,4 +1,4 @@
-"""A job as a WSGI body: started, broken off, closed once or twice."""
+"""A job's audio as a WSGI body: started, cut short, closed once or twice."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,65 +7,36 @@ import numpy as np
 import pytest
 
 from glmtts.dsp.audio import Wave
-from glmtts.engine.api import Report
-from glmtts.errors import CancelledError, DeviceMemoryError, EngineError
-from server.http.encoding import Resampler, make_encoder
-from server.http.streaming import SpeechStream, collect
+from glmtts.errors import CancelledError, DeviceMemoryError
+from server.http.encoding import make_encoder
+from server.http.streaming import SpeechStream
 
 
-class Chunks:
-    """A handle that yields `count` chunks and then ends, or fails with `error`."""
-
-    def __init__(self, count: int, error: Exception | None = None) -> None:
-        self.report = Report()
-        self.count = count
-        self.error = error
-
-    def chunks(self) -> Iterator[Wave]:
-        for index in range(self.count):
-            yield np.full(100, index / 10, np.float32)
-        if self.error is not None:
-            raise self.error
-
-    def cancel(self) -> None:
-        self.error = None
+def chunks(count: int, error: Exception | None = None) -> Iterator[Wave]:
+    """Yields `count` chunks and then ends, or fails with `error`."""
+    for index in range(count):
+        yield np.full(100, index / 10, np.float32)
+    if error is not None:
+        raise error
 
 
-def stream(handle: Chunks, closed: list[str], failed: list[Exception]) -> SpeechStream:
-    body = SpeechStream(handle.chunks(), Resampler(24000, 24000), make_encoder("pcm", 24000, None), failed.append)
-    held = ExitStack()
-    held.callback(closed.append, "closed")
-    body.own(held)
-    return body
+def stream(waves: Iterator[Wave], closed: list[str], failed: list[Exception]) -> SpeechStream:
+    resources = ExitStack()
+    resources.callback(closed.append, "closed")
+    encoder = make_encoder("pcm", 24000, 24000, streamed=True)
+    return SpeechStream(waves, encoder, failed.append, resources)
 
 
 def test_all_chunks_come_in_order_and_then_the_end() -> None:
-    """The body is the job's audio, the chunk that `begin` waited for included."""
-    body = stream(Chunks(3), [], [])
-    body.begin()
-    samples = np.frombuffer(b"".join(body), "<i2")
+    """The body is the job's audio."""
+    samples = np.frombuffer(b"".join(stream(chunks(3), [], [])), "<i2")
     assert samples.tolist() == [round(index / 10 * 32767) for index in range(3) for _ in range(100)]
 
 
-def test_an_early_failure_is_the_jobs_own_exception() -> None:
-    """Before the first byte there is still a status to choose."""
-    with pytest.raises(DeviceMemoryError):
-        stream(Chunks(0, DeviceMemoryError("x")), [], []).begin()
-
-
-def test_a_job_without_audio_is_a_failure() -> None:
-    """An empty answer is never taken for speech, streamed or whole."""
-    with pytest.raises(EngineError):
-        stream(Chunks(0), [], []).begin()
-    with pytest.raises(EngineError):
-        collect(Chunks(0), Resampler(24000, 24000), lambda: None)
-
-
-def test_a_late_failure_breaks_the_body_off() -> None:
+def test_a_late_failure_cuts_the_body_short() -> None:
     """After the first byte the body ends in an error that the server cannot take for an end."""
     failed: list[Exception] = []
-    body = stream(Chunks(2, DeviceMemoryError("x")), [], failed)
-    body.begin()
+    body = stream(chunks(2, DeviceMemoryError("x")), [], failed)
     assert [len(next(body)), len(next(body))] == [200, 200]
     with pytest.raises(BrokenPipeError):
         next(body)
@@ -74,12 +45,11 @@ def test_a_late_failure_breaks_the_body_off() -> None:
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_closing_gives_back_once_started_or_not(started: bool) -> None:
-    """`close` may come before the first byte, in the middle, and twice; the caller has then hung up, once."""
+def test_closing_releases_everything_started_or_not(started: bool) -> None:
+    """`close` may come before the first byte, in the middle, and twice; that is one disconnect."""
     closed: list[str] = []
     failed: list[Exception] = []
-    body = stream(Chunks(3), closed, failed)
-    body.begin()
+    body = stream(chunks(3), closed, failed)
     if started:
         next(body)
     body.close()
@@ -89,12 +59,11 @@ def test_closing_gives_back_once_started_or_not(started: bool) -> None:
     assert list(body) == []
 
 
-def test_closing_after_the_end_is_no_hangup() -> None:
-    """Whoever has taken it all has not gone away."""
+def test_closing_after_the_end_is_no_disconnect() -> None:
+    """A client that has read everything has not gone away."""
     closed: list[str] = []
     failed: list[Exception] = []
-    body = stream(Chunks(3), closed, failed)
-    body.begin()
+    body = stream(chunks(3), closed, failed)
     assert list(body)
     body.close()
     assert (closed, failed) == (["closed"], [])

@@ -5,7 +5,7 @@ from pathlib import Path
 from glmtts.engine.runtime.fake import FakeEngine, FakeOptions
 from glmtts.voice.voice import Voice
 from server.settings import Settings
-from server.wsgi.app import create_app, make_services
+from server.wsgi.app import create_app, make_context
 from tests.helpers.server import recording, store_voice, wait_until
 
 
@@ -16,40 +16,40 @@ class Counting(FakeEngine):
         super().__init__()
         self.made: list[str] = []
 
-    def make_voice(self, recording: bytes, transcript: str) -> Voice:
-        self.made.append(transcript)
-        return super().make_voice(recording, transcript)
+    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
+        self.made.append(reference_text)
+        return super().make_voice(reference_audio, reference_text)
 
 
 def test_the_default_voice_is_made_before_the_node_is_ready_and_only_once(tmp_path: Path) -> None:
     """Its first request does not pay for it, and no number of uploads drives it out of memory."""
     store_voice(tmp_path, "default", {"neutral": "This is me."})
     engine = Counting()
-    services = make_services(
+    context = make_context(
         Settings(consul=False, voice_cache_items=2, propagation_delay=0, drain_timeout=0), lambda: engine, tmp_path
     )
-    services.node.start()
-    wait_until(lambda: services.node.not_ready_reason() is None, "the node to be ready")
+    context.node.start()
+    wait_until(lambda: context.node.not_ready_reason() is None, "the node to be ready")
     assert engine.made == ["This is me."]
     for number in range(3):
-        services.cache.get(engine.make_voice, recording(), f"upload {number}")
-    audio, transcript, _ = services.voices.reference("default", None)
-    services.cache.get(engine.make_voice, audio, transcript)
+        context.voice_cache.get(engine.make_voice, recording(), f"upload {number}")
+    audio, transcript, _ = context.voices.reference("default", None)
+    context.voice_cache.get(engine.make_voice, audio, transcript)
     assert engine.made.count("This is me.") == 1
-    services.node.drain()
-    services.hangups.close()
+    context.node.drain()
+    context.disconnects.close()
 
 
 def test_the_record_of_who_hangs_up_keeps_no_ids(tmp_path: Path) -> None:
     """A thousand records are kept, and the numbers of what was spoken take fifty kilobytes each."""
     store_voice(tmp_path, "default", {"neutral": "This is me."})
     engine = FakeEngine(FakeOptions(delay=0.02))
-    services = make_services(Settings(consul=False, propagation_delay=0, drain_timeout=0), lambda: engine, tmp_path)
-    services.node.start()
-    wait_until(lambda: services.node.not_ready_reason() is None, "the node to be ready")
+    context = make_context(Settings(consul=False, propagation_delay=0, drain_timeout=0), lambda: engine, tmp_path)
+    context.node.start()
+    wait_until(lambda: context.node.not_ready_reason() is None, "the node to be ready")
     asked = {"text": "One. Two. Three. Four.", "format": "pcm"}
-    answer = create_app(services).test_client().post("/tts/stream", json=asked, buffered=False)
-    record = services.records.get(answer.headers["X-Request-Id"])
+    answer = create_app(context).test_client().post("/tts/stream", json=asked, buffered=False)
+    record = context.request_history.get(answer.headers["X-Request-Id"])
     assert record is not None
     assert record.report is not None
     body = answer.iter_encoded()
@@ -59,5 +59,5 @@ def test_the_record_of_who_hangs_up_keeps_no_ids(tmp_path: Path) -> None:
     wait_until(lambda: engine.num_running() == 0, "the job to be over")
     assert record.report.finish_reason == "cancelled"
     assert record.report.history == ()
-    services.node.drain()
-    services.hangups.close()
+    context.node.drain()
+    context.disconnects.close()

@@ -75,7 +75,7 @@ def test_sigterm_serves_on_then_refuses_then_finishes_what_runs(voices: Path) ->
             assert stream.status_code == 200
             pieces = stream.iter_content(9600)
             length = len(next(pieces))
-            wait_until(lambda: server.log("Draining: no new work"), "the end of the delay")
+            wait_until(lambda: server.log("Draining: rejecting new requests"), "the end of the delay")
             refused = requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=10)
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
             assert "Retry-After" in refused.headers
@@ -97,12 +97,12 @@ def test_more_sigterms_change_nothing(voices: Path) -> None:
     """To the program or to its worker: what runs is still finished."""
     with Server(SLOW, voices=voices) as server, started(server) as stream:
         os.kill(server.process.pid, signal.SIGTERM)
-        wait_until(lambda: server.log("Draining: no new work"), "the drain")
-        for process in (server.process.pid, server.wsgi.worker(), server.process.pid):
+        wait_until(lambda: server.log("Draining: rejecting new requests"), "the drain")
+        for process in (server.process.pid, server.worker(), server.process.pid):
             os.kill(process, signal.SIGTERM)
         assert len(stream.content) == 10 * 24000 * 2
         assert server.process.wait(60) == 0
-        assert len(server.log("Draining: leaving discovery")) == 1
+        assert len(server.log("Draining: deregistering from Consul")) == 1
 
 
 def test_a_clock_that_is_set_does_not_end_a_drain(voices: Path, tmp_path: Path) -> None:
@@ -113,12 +113,12 @@ def test_a_clock_that_is_set_does_not_end_a_drain(voices: Path, tmp_path: Path) 
     with Server(SLOW, voices=voices, env=off) as server:
         with started(server) as answer:
             os.kill(server.process.pid, signal.SIGTERM)
-            wait_until(lambda: server.log("Draining: no new work"), "the drain")
+            wait_until(lambda: server.log("Draining: rejecting new requests"), "the drain")
             clock.write_text("86400")
             assert len(answer.content) == 2 * 24000 * 10
         assert server.process.wait(30) == 0
         [line] = server.log("Drained")
-    assert line["cut"] == 0
+    assert line["dropped"] == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT])
@@ -129,7 +129,7 @@ def test_a_drain_can_be_cut_short(voices: Path, how: signal.Signals) -> None:
         os.kill(server.process.pid, signal.SIGTERM)
         wait_until(lambda: server.status("/ready") == 503, "/ready to say no")
         assert server.stop(how) == 0
-        assert server.log("Leaving at once")[0]["cut"] == 1
+        assert server.log("Shutting down now")[0]["dropped"] == 1
 
 
 @pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
@@ -163,7 +163,7 @@ def test_the_graces_end_cuts_a_stream_off(voices: Path) -> None:
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
             list(stream.iter_content(9600))
         assert server.process.wait(60) == 0
-        assert server.log("Drained")[0]["cut"] == 1
+        assert server.log("Drained")[0]["dropped"] == 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT])
@@ -177,10 +177,10 @@ def test_sigquit_leaves_at_once(voices: Path, how: signal.Signals) -> None:
 def test_a_killed_worker_is_replaced(voices: Path) -> None:
     """The successor loads and serves; the port was answered meanwhile by nobody else."""
     with Server(voices=voices) as server:
-        first = server.wsgi.worker()
+        first = server.worker()
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: len(server.log("Model loaded successfully")) == 2, "the successor")
-        assert server.wsgi.worker() != first
+        assert server.worker() != first
         assert requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60).status_code == 200
 
 
@@ -195,7 +195,7 @@ def test_a_worker_does_not_outlive_the_program(voices: Path) -> None:
 def test_sighup_starts_no_second_worker(voices: Path) -> None:
     """Two workers would be two nodes with one id."""
     with Server(voices=voices) as server:
-        first = server.wsgi.worker()
+        first = server.worker()
         os.kill(server.process.pid, signal.SIGHUP)
         assert requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60).status_code == 200
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()

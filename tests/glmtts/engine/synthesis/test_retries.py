@@ -16,7 +16,7 @@ from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.engine.runtime.offline import synthesize
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.errors import DeviceMemoryError, EngineError, GlmTtsError
-from glmtts.models.flow.flow import Conditions
+from glmtts.models.flow.flow import FlowInputs
 from glmtts.text.frontend import Segment
 from tests.helpers.server import wait_until
 from tests.helpers.voices import made_up_voice
@@ -130,8 +130,8 @@ def test_a_voice_that_the_flow_cannot_speak_fails_alone(
     engine, asked = make_engine(), jobs(model)
     bad = torch.nn.functional.normalize(asked[2].voice.speaker, dim=-1)
 
-    def has_it(_: Tensor, conditions: Conditions, *__: Any, **___: Any) -> bool:
-        return holds(conditions.spk_bd, bad)
+    def has_it(_: Tensor, inputs: FlowInputs, *__: Any, **___: Any) -> bool:
+        return holds(inputs.spk_bd, bad)
 
     fails = breaking(model.flow.velocity, has_it, RuntimeError())
     monkeypatch.setattr(model.flow, "velocity", fails)
@@ -145,7 +145,9 @@ def test_a_vocoder_that_fails_once_fails_one(
 ) -> None:
     """A window that fails alone as well as in a batch ends its job, and the next job is served."""
     vocoder = model.vocoders[24000]
-    monkeypatch.setattr(vocoder, "window", breaking(vocoder.window, lambda *_, **__: True, RuntimeError()))
+    monkeypatch.setattr(
+        vocoder, "render_window", breaking(vocoder.render_window, lambda *_, **__: True, RuntimeError())
+    )
     engine, asked = make_engine(), jobs(model)
     assert [type(result) for result in outcomes(engine, asked[:1])] == [EngineError]
     monkeypatch.undo()

@@ -23,7 +23,7 @@ def test_windows_in_a_batch_are_parts_of_their_wholes(vocoder: HiFT) -> None:
     """First, middle, last and only windows of several utterances, together: each gives its whole's samples."""
     frames = [150, 90, 120, 20, 60]
     mels = [torch.randn(n, 8) for n in frames]
-    wholes = [vocoder.window(mel.T[None], torch.tensor([seed])) for seed, mel in enumerate(mels)]
+    wholes = [vocoder.render_window(mel.T[None], torch.tensor([seed])) for seed, mel in enumerate(mels)]
     spans = [(0, 30), (40, 60), (100, 120), (0, 20), (30, 60)]
     parts = [window(vocoder, mels[i], i, begin, end, wholes[i][1][0]) for i, (begin, end) in enumerate(spans)]
     assert len({len(part.mel_tm) for part, _ in parts}) > 3

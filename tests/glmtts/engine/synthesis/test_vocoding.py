@@ -43,13 +43,13 @@ def test_a_segment_of_nearly_any_length_is_made_in_few_lengths(
     Only a segment that is shorter than two reaches of the vocoder cannot be padded. Each length is compiled and kept by
     CPU libraries: of every length there may be, that is memory that grows for long.
     """
-    mel_tm, make, lengths = torch.randn(tokens * FRAMES_PER_TOKEN, 8), vocoder.window, []
+    mel_tm, make, lengths = torch.randn(tokens * FRAMES_PER_TOKEN, 8), vocoder.render_window, []
 
     def noted(mel_bct: Tensor, seeds_b: Tensor, **where: Tensor) -> tuple[Tensor, Tensor]:
         lengths.append(mel_bct.shape[2])
         return make(mel_bct, seeds_b, **where)
 
-    monkeypatch.setattr(vocoder, "window", noted)
+    monkeypatch.setattr(vocoder, "render_window", noted)
     whole = vocoder(mel_tm.T[None], torch.tensor([5]))[0].numpy()
     lengths.clear()
     for ends in ((tokens,), (8, tokens), (8, (8 + tokens) // 2, tokens)):

@@ -8,25 +8,25 @@ from hypothesis import strategies as st
 
 from glmtts.checkpoint.loader import Model
 from glmtts.engine.synthesis.voice_prompt_cache import VoiceMemories, condition, rehearse
-from glmtts.models.flow.flow_batch import FlowRows
-from glmtts.models.flow.flow_cache import Memory
+from glmtts.models.flow.flow_batch import FlowBatcher
+from glmtts.models.flow.flow_cache import FlowKVCache
 from tests.helpers.voices import made_up_voice
 
 CPU = torch.device("cpu")
 LIMIT = 1000
 
 
-def memory(size: int) -> Memory:
+def memory(size: int) -> FlowKVCache:
     """Of so many bytes."""
     nothing = torch.empty(0)
-    return Memory(torch.empty(size, dtype=torch.uint8), nothing, nothing)
+    return FlowKVCache(torch.empty(size, dtype=torch.uint8), nothing, nothing)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 1200)), max_size=40))
 def test_memories_never_take_more_than_their_limit(puts: list[tuple[int, int]]) -> None:
     """However large they are and in whatever order they come; what was put or asked for last is there, if it fits."""
     memories = VoiceMemories(LIMIT)
-    held: dict[int, Memory] = {}
+    held: dict[int, FlowKVCache] = {}
     for name, size in puts:
         key = (str(name), 24000, 0)
         if memories.get(key) is None:
@@ -69,15 +69,15 @@ def test_a_voice_without_prompt_has_no_frames(model: Model) -> None:
 
 def test_what_is_remembered_depends_on_the_voice_alone(model: Model) -> None:
     """Spoken twice, a prompt leaves the same memory, of all its frames: it serves every seed."""
-    rows = FlowRows(model.flow, CPU)
+    rows = FlowBatcher(model.flow, CPU)
     found = []
     for _ in range(2):
         row = rehearse(condition(made_up_voice(model), 24000, None, CPU), rows)
-        while not rows.done(row):
-            rows.advance([row])
-        rows.advance([row])  # whoever comes late changes nothing
-        assert row.memory is not None
-        found.append(row.memory)
+        while not rows.is_done(row):
+            rows.step([row])
+        rows.step([row])  # whoever comes late changes nothing
+        assert row.cache is not None
+        found.append(row.cache)
     assert found[0].frames == 40
     torch.testing.assert_close(found[0].keys, found[1].keys, rtol=0, atol=0)
-    torch.testing.assert_close(found[0].halo, found[1].halo, rtol=0, atol=0)
+    torch.testing.assert_close(found[0].hidden, found[1].hidden, rtol=0, atol=0)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from glmtts.config import DiTConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.flow.dit import DiT, block_mask, stretch
+from glmtts.models.flow.dit import DiT, DiTInputs, block_mask
 from glmtts.models.flow.dit_layers import _rotate_first_head
+from glmtts.models.flow.text_embedding import repeat_to_frames
 from tests.helpers.golden import load_case
 
 TOLERANCE = 2e-4
@@ -40,12 +41,19 @@ def inputs(rows: int, frames: int, config: DiTConfig = TINY) -> tuple[Tensor, ..
     )
 
 
+def velocity(dit: DiT, *call: Tensor, valid: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """One pass over the noisy mel, token ids, the condition, the time and the speaker."""
+    x, tokens, cond, time, speaker = call
+    return dit(DiTInputs(x, dit.text_emb_layer(tokens, valid), cond, time, speaker, valid, bias)).velocity_btm
+
+
 def test_time_may_be_told_in_fewer_numbers() -> None:
     """With `time_dim` the blocks are modulated by so many and the speaker's; time still tells."""
     dit = noisy_dit(replace(TINY, time_dim=4))
     assert {tuple(block.attn_norm.linear.weight.shape) for block in dit.transformer_blocks} == {(6 * 32, 4 + 192)}
     x, tokens, cond, time, speaker = inputs(2, 12)
-    assert not torch.allclose(dit(x, tokens, cond, time, speaker), dit(x, tokens, cond, time + 0.5, speaker))
+    now, later = (velocity(dit, x, tokens, cond, t, speaker) for t in (time, time + 0.5))
+    assert not torch.allclose(now, later)
 
 
 def golden_estimator(name: str) -> tuple[DiT, list[Tensor], dict[str, Tensor], dict[str, object]]:
@@ -53,7 +61,7 @@ def golden_estimator(name: str) -> tuple[DiT, list[Tensor], dict[str, Tensor], d
     dit = DiT(DiTConfig(**info["dit"])).requires_grad_(False)
     prefix = "estimator."
     dit.load_state_dict({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
-    tokens = stretch(torch.cat([case["prompt_token"], case["token"]], dim=1), case["est_x"].shape[1])
+    tokens = repeat_to_frames(torch.cat([case["prompt_token"], case["token"]], dim=1), case["est_x"].shape[1])
     return dit, [case["est_x"], tokens, case["est_cond"], case["est_t"], case["embedding"]], case, info
 
 
@@ -61,7 +69,7 @@ def golden_estimator(name: str) -> tuple[DiT, list[Tensor], dict[str, Tensor], d
 def test_golden_estimator(name: str) -> None:
     """One estimator call equals the published one's, with the speaker vector as it comes."""
     dit, call, case, _ = golden_estimator(name)
-    assert (dit(*call) - case["est_out"]).abs().max() <= TOLERANCE
+    assert (velocity(dit, *call) - case["est_out"]).abs().max() <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -70,9 +78,9 @@ def test_golden_block_mask(name: str) -> None:
     dit, call, case, info = golden_estimator(name)
     blocks = [int(tokens / 12.5 * 22050 / 256) for tokens in info["est_block_pattern_tokens"]]  # type: ignore[attr-defined]
     mask = block_mask(call[0].shape[1], blocks)
-    assert (dit(*call, attention_bias_tt=mask) - case["est_out_causal"]).abs().max() <= TOLERANCE
+    assert (velocity(dit, *call, bias=mask) - case["est_out_causal"]).abs().max() <= TOLERANCE
     bias = torch.zeros(mask.shape).masked_fill(~mask, -math.inf)
-    assert (dit(*call, attention_bias_tt=bias) - case["est_out_causal"]).abs().max() <= TOLERANCE
+    assert (velocity(dit, *call, bias=bias) - case["est_out_causal"]).abs().max() <= TOLERANCE
 
 
 @pytest.mark.parametrize("blocked", [False, True])
@@ -86,12 +94,12 @@ def test_padded_row_equals_row_alone(blocked: bool, speaker: bool) -> None:
     valid = torch.arange(41) < torch.tensor(lengths)[:, None]
     x[~valid], cond[~valid], tokens[~valid] = math.nan, math.nan, 7
     mask = block_mask(41, [5, 9]) if blocked else None
-    together = dit(x, tokens, cond, time, spk, valid_bt=valid, attention_bias_tt=mask)
+    together = velocity(dit, x, tokens, cond, time, spk, valid=valid, bias=mask)
     assert torch.equal(together[~valid], torch.zeros_like(together[~valid]))
     for row, length in enumerate(lengths):
         part = [v[row : row + 1, :length] for v in (x, tokens, cond)]
         own = None if mask is None else mask[:length, :length]
-        alone = dit(*part, time[row : row + 1], spk[row : row + 1], attention_bias_tt=own)
+        alone = velocity(dit, *part, time[row : row + 1], spk[row : row + 1], bias=own)
         assert (together[row, :length] - alone[0]).abs().max() < 1e-9
         assert alone.std() > 0.1
 
@@ -103,26 +111,26 @@ def test_float_bias_keeps_padding_out() -> None:
     valid = torch.arange(17) < torch.tensor([[17], [9]])
     mask = block_mask(17, [4])
     bias = torch.zeros(17, 17).masked_fill(~mask, -math.inf)
-    by_mask, by_bias = (dit(*call, valid_bt=valid, attention_bias_tt=m) for m in (mask, bias))
+    by_mask, by_bias = (velocity(dit, *call, valid=valid, bias=m) for m in (mask, bias))
     assert (by_mask - by_bias).abs().max() < 1e-5
 
 
-def test_token_trunk_alone() -> None:
-    """The token trunk runs alone, pads exactly, and every later token touches every frame."""
-    trunk = noisy_dit().text_emb_layer
+def test_text_embedding_alone() -> None:
+    """The text embedding runs alone, pads exactly, and every later token touches every frame."""
+    embedding = noisy_dit().text_emb_layer
     tokens = inputs(1, 30)[1]
-    alone = trunk(tokens[:, :20])
+    alone = embedding(tokens[:, :20])
     assert alone.shape == (1, 20, TINY.text_emb_dim)
-    padded = trunk(tokens, torch.arange(30)[None] < 20)
+    padded = embedding(tokens, torch.arange(30)[None] < 20)
     assert (padded[:, :20] - alone).abs().max() < 1e-5
     assert not padded[:, 20:].any()
-    assert ((trunk(tokens)[:, :5] - alone[:, :5]).abs().amax(-1) > 0).all()
+    assert ((embedding(tokens)[:, :5] - alone[:, :5]).abs().amax(-1) > 0).all()
 
 
 def test_position_table_ends() -> None:
     """Frames past the end of the position table all get its last row."""
-    trunk = noisy_dit().text_emb_layer
-    embedded = trunk._positions(torch.zeros(1, 4100, 8))
+    embedding = noisy_dit().text_emb_layer
+    embedded = embedding._position_embedding(torch.zeros(1, 4100, 8))
     assert torch.equal(embedded[4095:], embedded[4095:4096].expand(5, 8))
     assert not torch.equal(embedded[4094], embedded[4095])
 
@@ -144,7 +152,7 @@ def test_every_parameter_learns() -> None:
     """A loss on the velocity reaches every parameter, with and without padding."""
     for valid in (None, torch.arange(12) < torch.tensor([[12], [8]])):
         dit = noisy_dit().requires_grad_(True)
-        dit(*inputs(2, 12), valid_bt=valid).pow(2).mean().backward()
+        velocity(dit, *inputs(2, 12), valid=valid).pow(2).mean().backward()
         idle = [name for name, p in dit.named_parameters() if p.grad is None or not p.grad.any()]
         assert idle == []
         assert all(p.grad is not None and p.grad.isfinite().all() for p in dit.parameters())
@@ -155,11 +163,11 @@ def test_reset_parameters_starts_at_zero_and_can_leave_it() -> None:
     dit = noisy_dit().requires_grad_(True)
     dit.reset_parameters()
     call = inputs(2, 12)
-    assert not dit(*call).any()
+    assert not velocity(dit, *call).any()
     hidden = torch.randn(2, 12, TINY.trans_dim)
     cond, rotary = torch.randn(2, TINY.trans_dim + 192), dit.rotary_embed(12, hidden)
-    assert torch.equal(dit.transformer_blocks[0](hidden, cond, rotary, None), hidden)
-    (dit(*call) - 1).pow(2).mean().backward()
+    assert torch.equal(dit.transformer_blocks[0](hidden, cond, rotary, None)[0], hidden)
+    (velocity(dit, *call) - 1).pow(2).mean().backward()
     assert dit.proj_out.bias.grad is not None
     assert dit.proj_out.bias.grad.all()
 
@@ -167,8 +175,8 @@ def test_reset_parameters_starts_at_zero_and_can_leave_it() -> None:
 def test_half_precision_follows_float32() -> None:
     """Weights in bfloat16 take float32 inputs, give float32 velocity, and stay near the float32 result."""
     call = inputs(1, 300)
-    want = noisy_dit()(*call)
-    got = noisy_dit().bfloat16()(*call)
+    want = velocity(noisy_dit(), *call)
+    got = velocity(noisy_dit().bfloat16(), *call)
     assert got.dtype == torch.float32
     assert (got - want).norm() / want.norm() < 0.05
 
@@ -179,13 +187,13 @@ def test_unknown_conditioning_is_refused() -> None:
         DiT(DiTConfig(**{**TINY.__dict__, "wav_lm_emb": True}))
 
 
-def test_stretch_takes_the_nearest_token_below() -> None:
+def test_repeating_takes_the_nearest_token_below() -> None:
     """Frame f of F carries token floor(f * n / F) of n, in the same dtype."""
     tokens = torch.tensor([[5, 0, 9], [1, 2, 3]])
-    assert stretch(tokens, 6).tolist() == [[5, 5, 0, 0, 9, 9], [1, 1, 2, 2, 3, 3]]
-    assert stretch(tokens, 4).tolist() == [[5, 5, 0, 9], [1, 1, 2, 3]]
-    assert stretch(tokens, 2).tolist() == [[5, 0], [1, 2]]
-    assert stretch(tokens, 7).dtype == torch.int64
+    assert repeat_to_frames(tokens, 6).tolist() == [[5, 5, 0, 0, 9, 9], [1, 1, 2, 2, 3, 3]]
+    assert repeat_to_frames(tokens, 4).tolist() == [[5, 5, 0, 9], [1, 1, 2, 3]]
+    assert repeat_to_frames(tokens, 2).tolist() == [[5, 0], [1, 2]]
+    assert repeat_to_frames(tokens, 7).dtype == torch.int64
 
 
 def seen_frames(frame: int, blocks: list[int]) -> int:

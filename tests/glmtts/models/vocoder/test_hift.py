@@ -152,7 +152,7 @@ def test_windows_joined_are_the_whole(config: HiFTConfig) -> None:
     phase: Tensor | None = None
     for begin in range(0, 90, step):
         end, start = min(begin + step, 90), max(begin - context, 0)
-        wave, phases = model.window(
+        wave, phases = model.render_window(
             x[:, :, start : end + context], seeds, start_frame=start, history=begin - start, phase_b=phase
         )
         pieces.append(wave[:, (begin - start) * model.hop : (end - start) * model.hop])

@@ -78,7 +78,7 @@ def test_window_carries_nothing(held_file: tuple[Path, str]) -> None:
     """A window's frames sound as in the whole, and the phases that the protocol asks for are zero."""
     path, sha256 = held_file
     vocoder, mel, seeds = load_vocos(path, sha256=sha256), soft_mel(1, 5), torch.tensor([1])
-    wave, phases = vocoder.window(mel[:, :, 2:], seeds, start_frame=2, history=1, phase_b=torch.zeros(1))
+    wave, phases = vocoder.render_window(mel[:, :, 2:], seeds, start_frame=2, history=1, phase_b=torch.zeros(1))
     torch.testing.assert_close(wave, vocoder(mel, seeds)[:, 2 * HOP :])
     assert phases.tolist() == [[0.0, 0.0, 0.0]]
 

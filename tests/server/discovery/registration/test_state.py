@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from server.discovery.registration_state import STATES, TRANSITIONS, Event, RegistrationState, State, Status
 
 EVENTS = get_args(Event)
-ends = st.sampled_from(["left", "abandoned"])
-histories = st.lists(st.sampled_from([event for event in EVENTS if event not in ("left", "abandoned")]), max_size=30)
+ENDS = ("left", "abandoned")
+ends = st.sampled_from(ENDS)
+steps = st.sampled_from(
+    [["sent"], ["sent", "accepted"], *([event] for event in EVENTS if event not in ("sent", "accepted", *ENDS))]
+)
+histories = st.lists(steps, max_size=20).map(lambda chosen: [event for step in chosen for event in step])
+"""What can happen to a running node: "accepted" is the response to "sent"."""
 
 
 def after(*events: Event, enabled: bool = True) -> RegistrationState:

@@ -1,0 +1,51 @@
+"""The life cycle of every request: its record is made before it, and counted, traced and logged after it."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from flask import Flask, Response, g, request
+
+from server.http.auth import PUBLIC_PATHS
+from server.http.context import AppContext
+from server.observability.request_log import RequestRecord
+
+log = logging.getLogger("server.requests")
+
+
+def register_lifecycle(app: Flask, context: AppContext) -> None:
+    """Gives every request a record in `g.record`, and reports it once its response has been sent."""
+    app.before_request(_before_request)
+    app.after_request(lambda response: _after_request(context, response))
+
+
+def _before_request() -> None:
+    # The route's rule, not the path: metric labels must have a bounded set of values.
+    route = str(request.url_rule) if request.url_rule else "other"
+    g.record = RequestRecord.from_headers(request.headers, route)
+
+
+def _after_request(context: AppContext, response: Response) -> Response:
+    record: RequestRecord = g.record
+    record.status = response.status_code
+    response.headers["X-Request-Id"] = record.request_id
+    info = context.node.info
+    if info is not None:
+        response.headers["X-Model-Version"] = info.model_version
+    send_start, method = time.monotonic(), request.method
+    # Called when the body has been sent or abandoned, not before.
+    response.call_on_close(lambda: _on_close(context, record, method, send_start))
+    return response
+
+
+def _on_close(context: AppContext, record: RequestRecord, method: str, send_start: float) -> None:
+    if record.total is not None:  # closed before
+        return
+    record.spans["send"] = (send_start, time.monotonic())
+    record.total = record.elapsed()
+    if context.tracing is not None and record.route not in PUBLIC_PATHS:
+        context.tracing.trace(record, method)
+    context.metrics.observe_request(record)
+    level = logging.DEBUG if record.route in PUBLIC_PATHS else logging.INFO
+    log.log(level, "request", extra={"fields": record.as_dict()})

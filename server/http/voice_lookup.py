@@ -1,0 +1,41 @@
+"""The voice of a request: cloned from its own reference audio, or a stored one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import g
+
+from glmtts.engine.api import Engine
+from server.cluster_config import Style
+from server.errors import ApiError
+from server.http.context import AppContext
+from server.http.schemas import SpeechRequest
+from server.voices.cache import VoiceCache
+from server.voices.store import VoiceStore
+
+if TYPE_CHECKING:  # glmtts.voice imports torch, and server imports must not
+    from glmtts.voice.voice import Voice
+
+
+def find_voice(context: AppContext, engine: Engine, params: SpeechRequest) -> Voice:
+    """The voice for `params`; ApiError 404 if it is not stored, UnsupportedError if it lacks the style."""
+    if params.reference_audio is not None:
+        g.record.voice = "upload"
+        return context.voice_cache.get(engine.make_voice, params.reference_audio, params.reference_text)
+    name = params.voice or context.settings.default_voice
+    try:
+        reference = context.voices.reference(name, params.requested_style, context.cluster_config.style.emotion)
+    except ApiError as error:
+        if params.voice is not None or error.status != 404:
+            raise
+        message = f"voice: expected a stored voice or reference_audio, got none, and the default {name!r} is not stored"
+        raise ApiError(404, "unknown_voice", message, field="voice") from None
+    g.record.voice = name
+    return context.voice_cache.get(engine.make_voice, reference.audio, reference.text)
+
+
+def prepare_default_voice(engine: Engine, name: str, style: Style, voices: VoiceStore, cache: VoiceCache) -> None:
+    """Makes the default voice and pins it in the cache. Raises what the store and the engine raise."""
+    reference = voices.reference(name, None, style.emotion)
+    cache.get(engine.make_voice, reference.audio, reference.text, pin=True)

@@ -1,0 +1,16 @@
+"""Wording of pydantic's validation errors, for messages of the form `field: expected …, got …`."""
+
+from __future__ import annotations
+
+from pydantic_core import ErrorDetails
+
+_PREFIXES = {"Input should be ": "", "String should have ": "", "String should match ": "a match of "}
+
+
+def expected(error: ErrorDetails) -> str:
+    """What was expected, as the words that follow `expected`."""
+    message = error["msg"]
+    for prefix, words in _PREFIXES.items():
+        if message.startswith(prefix):
+            return words + message.removeprefix(prefix)
+    return message
