@@ -1,7 +1,4 @@
-"""Starts the server: `python app.py --host 0.0.0.0 --port 7860`. Flags and GLMTTS_* variables to a running program.
-
-Knows where checkpoints are and which loader takes them; nothing about HTTP or models.
-"""
+"""Starts the server: `python app.py --host 0.0.0.0 --port 7860`. GLMTTS_* variables set what flags do not."""
 
 from __future__ import annotations
 
@@ -18,31 +15,32 @@ from server.wsgi.gunicorn_app import GunicornApp
 if TYPE_CHECKING:
     from glmtts.engine.api import Engine
 
-NANO = Path(__file__).parent / "checkpoints" / "nano"
-FAKE = "fake:"
+BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "nano"
+FAKE_PREFIX = "fake:"
+"""`--checkpoint fake:OPTIONS` loads the fake engine, for tests."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The flags; None where one was not given."""
+    """The flags as attributes; None for a flag that is not given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("host", "port", "checkpoint", "device", "log_level"):
         field = setup.Settings.model_fields[name]
         parser.add_argument(f"--{name.replace('_', '-')}", help=f"{field.description} (default: {field.default!r})")
-    described = setup.Settings.model_fields["deterministic"].description
-    parser.add_argument("--deterministic", action="store_true", default=None, help=described)
-    parser.add_argument("--print-settings", action="store_true", help="Show the settings in force, then exit.")
+    deterministic = setup.Settings.model_fields["deterministic"].description
+    parser.add_argument("--deterministic", action="store_true", default=None, help=deterministic)
+    parser.add_argument("--print-settings", action="store_true", help="Print the effective settings and exit.")
     return parser.parse_args(arguments)
 
 
 def loader(settings: setup.Settings) -> tuple[Callable[[], Engine], Path | None]:
-    """How to load the engine, and where its own voices are. The tests' `fake:OPTIONS` has no files."""
-    if settings.checkpoint.startswith(FAKE):
-        return partial(_load_fake, settings.checkpoint.removeprefix(FAKE)), None
-    path = Path(settings.checkpoint) if settings.checkpoint else NANO
+    """The function that loads the engine, and the directory of the checkpoint's voices; the fake engine has none."""
+    if settings.checkpoint.startswith(FAKE_PREFIX):
+        return partial(_load_fake, settings.checkpoint.removeprefix(FAKE_PREFIX)), None
+    path = Path(settings.checkpoint) if settings.checkpoint else BUNDLED_CHECKPOINT
     return partial(_load, path, settings), path / "voices"
 
 
-# Imported in the worker, when loading: the master process needs no torch.
+# Imports torch only in the worker: the master process does without.
 def _load(path: Path, settings: setup.Settings) -> Engine:
     from glmtts.engine import load_engine
     from glmtts.engine.config import Options
@@ -64,12 +62,12 @@ def _load_fake(options: str) -> Engine:
 
 def main() -> None:
     flags = vars(parse(sys.argv[1:]))
-    show = flags.pop("print_settings")
+    print_settings = flags.pop("print_settings")
     try:
         settings = setup.load(**flags)
     except ValueError as error:
         sys.exit(f"glmtts: {error}")
-    if show:
+    if print_settings:
         print(setup.describe(settings))
         return
     GunicornApp(settings, *loader(settings)).run()

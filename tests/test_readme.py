@@ -45,10 +45,10 @@ def test_the_server_takes_the_flags_that_the_readme_gives_it() -> None:
     """Each `python app.py` of the README has flags that the program has, and a checkpoint that is there."""
     for words in those("python", "app.py"):
         checkpoint = app.parse(words).checkpoint
-        if checkpoint and checkpoint.startswith(app.FAKE):
-            FakeOptions.parse(checkpoint.removeprefix(app.FAKE))
+        if checkpoint and checkpoint.startswith(app.FAKE_PREFIX):
+            FakeOptions.parse(checkpoint.removeprefix(app.FAKE_PREFIX))
         elif checkpoint is None and "--print-settings" not in words:
-            assert app.NANO.is_dir(), "the README starts the server on checkpoints/nano, which is not there"
+            assert app.BUNDLED_CHECKPOINT.is_dir(), "the README starts the server on checkpoints/nano: it is missing"
 
 
 def test_the_scripts_and_modules_of_the_readme_exist() -> None:

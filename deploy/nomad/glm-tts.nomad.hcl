@@ -1,5 +1,5 @@
 # nomad job run deploy/nomad/glm-tts.nomad.hcl
-# The node registers itself in Consul: the service below is Nomad's own (provider "nomad"), so that a deployment waits
+# The node registers itself in Consul. The service below is Nomad's own (provider "nomad"), so that a deployment waits
 # for /ready. The client's max_kill_timeout (30 s by default) must be at least kill_timeout.
 
 variable "image" {
@@ -19,13 +19,13 @@ job "glm-tts" {
   group "node" {
     count = 2
 
-    # The nodes' network is the host's: callers and the agent reach them at the host's address.
+    # The host's network: clients and the agent reach the nodes at the host's address.
     network {
       mode = "host"
       port "http" {}
     }
 
-    # A new node is ready before an old one begins to drain.
+    # A new node is ready before an old one starts to drain.
     update {
       max_parallel      = 1
       canary            = 1
@@ -44,7 +44,7 @@ job "glm-tts" {
       mode     = "fail"
     }
 
-    # On work that is owed, not on CPU. The target is an example: docs/operations.md, "How many nodes".
+    # Scales on the backlog, not on CPU. The target is an example: docs/operations.md, "How many nodes".
     scaling {
       enabled = true
       min     = 2
@@ -54,7 +54,7 @@ job "glm-tts" {
         cooldown            = "5m"
         evaluation_interval = "30s"
 
-        check "owed" {
+        check "backlog" {
           source = "prometheus"
           query  = "avg(glmtts_backlog_seconds{region=\"north\"})"
 
@@ -87,7 +87,7 @@ job "glm-tts" {
     task "server" {
       driver = "docker"
 
-      # SIGTERM drains; what is killed before that is over breaks streams.
+      # SIGTERM starts the drain; killing a node before its end breaks streams.
       kill_signal  = "SIGTERM"
       kill_timeout = "120s"
 

@@ -223,7 +223,7 @@ def test_the_image_has_all_that_the_program_needs() -> None:
 
 
 def test_autoscalers_ask_for_series_that_exist() -> None:
-    """Kubernetes' two ways and Nomad's, all on work that is owed or waits."""
+    """Both of Kubernetes' and Nomad's scale on the backlog or the time in the queue."""
     hpa = document("kubernetes/hpa.yaml")["spec"]["metrics"][0]["pods"]["metric"]["name"]
     keda = [trigger["metadata"]["query"] for trigger in document("kubernetes/keda.yaml")["spec"]["triggers"]]
     nomad = re.findall(r'query\s+= "(.*)"$', NOMAD, re.MULTILINE)

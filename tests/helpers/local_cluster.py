@@ -26,8 +26,8 @@ class LocalCluster:
     process: subprocess.Popen[str]
     state: Path
 
-    def noted(self) -> dict[str, Any]:
-        """Content of state.json: pid, ports of consul and prometheus, nodes (process id by port)."""
+    def read_state(self) -> dict[str, Any]:
+        """The content of state.json: pid, ports of consul and prometheus, nodes (process id by port)."""
         state: dict[str, Any] = json.loads((self.state / "state.json").read_text())
         return state
 
