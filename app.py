@@ -43,14 +43,14 @@ def loader(settings: setup.Settings) -> tuple[Callable[[], Engine], Path | None]
 # Imports torch only in the worker: the master process does without.
 def _load(path: Path, settings: setup.Settings) -> Engine:
     from glmtts.engine import load_engine
-    from glmtts.engine.config import Options
+    from glmtts.engine.config import EngineOptions
 
     return load_engine(
         path,
         device=settings.device,
         replacements=settings.g2p_replace,
         vocos_sha256=settings.vocos_sha256,
-        options=Options(slots=settings.max_num_seqs, deterministic=settings.deterministic),
+        options=EngineOptions(max_num_seqs=settings.max_num_seqs, deterministic=settings.deterministic),
     )
 
 

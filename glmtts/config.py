@@ -1,8 +1,7 @@
-"""Frozen configurations, one per component, as a checkpoint's files spell them.
+"""Frozen configurations, one per component, with the keys of a checkpoint's files.
 
-Our own configs reject unknown keys: a misspelt key that is silently ignored is a wrong model.
-Hugging Face configs (Llama, Whisper) may carry more keys than we read; transformers parses those.
-Knows nothing about files: `glmtts.checkpoint.loader` reads them.
+Unknown keys are errors: a misspelt key that is silently ignored is a wrong model. Hugging Face configs (Llama, Whisper)
+may have more keys than are used here; transformers parses those.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ T = TypeVar("T")
 def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     """Builds the frozen dataclass `cls` from `values`; lists become tuples.
 
-    Raises CheckpointError that names `where`, and every unknown or missing key.
+    Raises CheckpointError with `where` and all unknown or missing keys.
     """
     known = {f.name for f in fields(cls)}  # type: ignore[arg-type]  # T is always a dataclass here
     unknown = sorted(set(values) - known)
     if unknown:
-        raise CheckpointError(f"{where}: unknown keys {unknown}; {cls.__name__} knows {sorted(known)}")
+        raise CheckpointError(f"{where}: expected keys of {cls.__name__} ({sorted(known)}), got {unknown}")
     try:
         return cls(**{key: _freeze(value) for key, value in values.items()})
     except TypeError as error:
@@ -37,10 +36,10 @@ def _freeze(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class DiTConfig:
-    """The flow's estimator. Names are those of the published config.
+    """The flow's estimator, with the names of the published config.
 
-    `time_dim`: width of the embedded solver time; None is the published one, `trans_dim`, which makes it most of what
-    modulates the blocks. With few solver steps there is less to tell.
+    `time_dim`: width of the time embedding; None means `trans_dim`, as published, which makes the modulation of the
+    blocks mostly one of time. With few solver steps a small width suffices.
     """
 
     trans_dim: int
@@ -77,7 +76,7 @@ class FlowConfig:
 class HiFTConfig:
     """HiFT vocoder; the defaults are the official 24 kHz sizes (`hift.pt` has no config beside it).
 
-    `mel_corrections`: how often what the generator makes is brought nearer to its mel; the official one needs none.
+    `mel_corrections`: how often the output is corrected towards its mel (`glmtts.models.vocoder.mel_correction`).
     """
 
     in_channels: int = 80
@@ -162,7 +161,7 @@ class GenerationConfig:
 
 @dataclass(frozen=True)
 class MelConfig:
-    """Log-mel prompt features at one output rate (model.md §5): `hop` and `n_fft` in samples."""
+    """Log-mel features at one output rate: `hop` and `n_fft` in samples, `fmin` and `fmax` in Hz."""
 
     sample_rate: int
     n_fft: int

@@ -19,7 +19,7 @@ import torch
 import glmtts
 from glmtts.checkpoint.loader import Model
 from glmtts.engine.api import Job
-from glmtts.engine.config import Options
+from glmtts.engine.config import EngineOptions
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.engine.runtime.offline import tokens_to_mel
 from glmtts.models.llm.decoder import Decoder, DecodeRequest
@@ -136,7 +136,7 @@ def spoken(engine: BatchEngine, voice: Voice, seed: int) -> np.ndarray:
 
 def test_many_at_once_get_what_each_gets_alone(model: Model) -> None:
     """All shapes fixed, so that a row's numbers cannot depend on its neighbours: the same length, the same sound."""
-    engine, voice = BatchEngine(model, Options(slots=STREAMS, deterministic=True)), voice_of(model)
+    engine, voice = BatchEngine(model, EngineOptions(max_num_seqs=STREAMS, deterministic=True)), voice_of(model)
     try:
         alone = [spoken(engine, voice, seed) for seed in range(4)]
         with ThreadPoolExecutor(STREAMS) as pool:

@@ -1,4 +1,4 @@
-"""Speaks with GLM-TTS servers: finds them through Consul, chooses, tries again elsewhere, streams without a gap."""
+"""Client for a cluster of GLM-TTS servers: discovery through Consul, load balancing, retries, streams with failover."""
 
 from glmtts_client.balancer import InRegion, NativeRate, Preference, RequestHints, TierByLength
 from glmtts_client.cluster import Cluster

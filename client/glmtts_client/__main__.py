@@ -1,4 +1,4 @@
-"""`python -m glmtts_client` is the command `glmtts`."""
+"""`python -m glmtts_client` runs the command `glmtts`."""
 
 from glmtts_client.cli.main import main
 

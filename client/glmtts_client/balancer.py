@@ -1,6 +1,6 @@
-"""Which node a request goes to: soft preferences, then the less busy of two drawn at random, failing ones set aside.
+"""Which node a request goes to: filters by soft preferences, then takes the less busy of two random nodes.
 
-Policy only: it sees what a caller tells it. Knows nothing about connections or Consul.
+Nodes that failed are ejected for a while (outlier ejection). This is policy only: it opens no connections.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from glmtts_client.errors import NoNodeAvailableError
 from glmtts_client.node import Node
 
 INITIAL_EJECTION, MAX_EJECTION = 1.0, 60.0
-MAX_BUSY = 300.0
-"""Seconds; a node that asks for a longer pause gets this one."""
+"""Seconds."""
+MAX_RETRY_AFTER = 300.0
+"""Seconds; a longer Retry-After is shortened to this."""
 
 
 @dataclass(frozen=True)
 class RequestHints:
-    """What is known of a request before it is sent: how long its text is, and the rate (Hz) that it wants."""
+    """What the balancer knows of a request: the number of characters of its text, and the sample rate (Hz) if given."""
 
-    characters: int
+    text_chars: int
     sample_rate: int | None = None
 
 
 class Preference(Protocol):
-    """A soft wish: those of `nodes` that `hints` had better go to. None of them: then it does not matter."""
+    """Returns those of `nodes` that suit the request best; an empty result is ignored."""
 
     def __call__(self, nodes: Sequence[Node], hints: RequestHints) -> Sequence[Node]: ...
 
 
 class NativeRate:
-    """Prefers nodes that make the wanted rate themselves to those that resample; without a wish, none."""
+    """Prefers nodes that produce the requested sample rate without resampling."""
 
     def __call__(self, nodes: Sequence[Node], hints: RequestHints) -> Sequence[Node]:
         if hints.sample_rate is None:
@@ -47,9 +48,9 @@ class NativeRate:
 
 @dataclass(frozen=True)
 class TierByLength:
-    """Sends texts of at most `short` characters to the lowest tier there is, those of at least `long` to the highest.
+    """Sends texts of at most `short` characters to the lowest tier available, and of at least `long` to the highest.
 
-    So that a strong node is not kept from a long text by short ones, nor a long text given to a weak node.
+    This keeps strong nodes free for long texts, and long texts off weak nodes.
     """
 
     short: int = 60
@@ -57,11 +58,11 @@ class TierByLength:
     tiers: Sequence[str] = ("cpu", "small", "large")
 
     def __call__(self, nodes: Sequence[Node], hints: RequestHints) -> Sequence[Node]:
-        there = [tier for tier in self.tiers if any(node.tier == tier for node in nodes)]
-        if not there or self.short < hints.characters < self.long:
+        available = [tier for tier in self.tiers if any(node.tier == tier for node in nodes)]
+        if not available or self.short < hints.text_chars < self.long:
             return nodes
-        wanted = there[0] if hints.characters <= self.short else there[-1]
-        return [node for node in nodes if node.tier == wanted]
+        best = available[0] if hints.text_chars <= self.short else available[-1]
+        return [node for node in nodes if node.tier == best]
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,18 @@ DEFAULT_PREFERENCES: tuple[Preference, ...] = (NativeRate(), TierByLength())
 
 @dataclass
 class _NodeHealth:
-    """How a node has done lately; times on the chooser's clock."""
+    """Recent failures of a node; times are on the balancer's clock."""
 
     failures: int = 0
     ejected_until: float = 0.0
     busy_until: float = 0.0
 
 
+_HEALTHY = _NodeHealth()
+
+
 class LoadBalancer:
-    """Remembers, by address, requests in flight and failures. Thread-safe; one for all requests of a program.
+    """Tracks requests in flight and failures by node address. Thread-safe; share one among all requests of a program.
 
     A node that fails is ejected for `initial_ejection` s, doubled at every further failure up to `max_ejection`, less a
     random part. An ejected node is used if there is no other; a busy one is not, until its Retry-After ends.
@@ -108,32 +112,32 @@ class LoadBalancer:
         self._clock = clock
         self._lock = threading.Lock()
         self._in_flight: Counter[str] = Counter()
-        self._standing: dict[str, _NodeHealth] = {}
+        self._health: dict[str, _NodeHealth] = {}
 
     def pick(self, nodes: Sequence[Node], hints: RequestHints, *, avoid: Collection[str] = ()) -> Node:
         """The node for a request, outside `avoid` (addresses) if possible. Raises NoNodeAvailableError."""
         with self._lock:
             now = self._clock()
-            free = [node for node in nodes if self._of(node).busy_until <= now]
+            free = [node for node in nodes if self._health_of(node).busy_until <= now]
             if not free:
-                raise self._none(nodes, now)
-            well = [node for node in free if self._of(node).ejected_until <= now]
-            candidates: Sequence[Node] = well or free
+                raise self._no_node_error(nodes, now)
+            healthy = [node for node in free if self._health_of(node).ejected_until <= now]
+            candidates: Sequence[Node] = healthy or free
             candidates = [node for node in candidates if node.url not in avoid] or candidates
             for preference in self._preferences:
                 candidates = preference(candidates, hints) or candidates
-            drawn = self._rng.sample(candidates, min(2, len(candidates)))
-            return min(drawn, key=lambda node: self._in_flight[node.url])
+            sample = self._rng.sample(candidates, min(2, len(candidates)))
+            return min(sample, key=lambda node: self._in_flight[node.url])
 
-    def _none(self, nodes: Sequence[Node], now: float) -> NoNodeAvailableError:
+    def _no_node_error(self, nodes: Sequence[Node], now: float) -> NoNodeAvailableError:
         if not nodes:
-            return NoNodeAvailableError("no node is there that the request may go to")
-        wait = min(self._of(node).busy_until for node in nodes) - now
+            return NoNodeAvailableError("no node matches the request")
+        wait = min(self._health_of(node).busy_until for node in nodes) - now
         return NoNodeAvailableError(f"all {len(nodes)} nodes are busy for another {wait:.1f} s", retry_after=wait)
 
     @contextmanager
     def track(self, node: Node) -> Iterator[None]:
-        """Counts a request as in flight at `node` while the block lasts."""
+        """Counts a request as in flight at `node` for the duration of the block."""
         with self._lock:
             self._in_flight[node.url] += 1
         try:
@@ -141,43 +145,43 @@ class LoadBalancer:
         finally:
             with self._lock:
                 self._in_flight[node.url] -= 1
-                self._in_flight += Counter()  # forgets zeros: nodes come and go
+                self._in_flight += Counter()  # drops zeros: nodes come and go
 
     def in_flight(self, node: Node) -> int:
-        """How many requests of this program are at `node`."""
+        """The number of this program's requests at `node`."""
         return self._in_flight[node.url]
 
     def is_healthy(self, node: Node) -> bool:
-        """Whether it is neither set aside nor busy."""
+        """Whether the node is neither ejected nor busy."""
         with self._lock:
-            standing = self._of(node)
-            return max(standing.ejected_until, standing.busy_until) <= self._clock()
+            health = self._health_of(node)
+            return max(health.ejected_until, health.busy_until) <= self._clock()
 
     def record_failure(self, node: Node, *, busy: bool = False, retry_after: float | None = None) -> None:
-        """Sets `node` aside: as busy for `retry_after` s, and as failing unless it is only `busy`."""
+        """Marks `node` as busy for `retry_after` s, and ejects it unless it is only `busy`."""
         with self._lock:
             now = self._clock()
-            self._forget(now)
-            standing = self._standing.setdefault(node.url, _NodeHealth())
+            self._drop_expired(now)
+            health = self._health.setdefault(node.url, _NodeHealth())
             if retry_after is not None:
-                standing.busy_until = max(standing.busy_until, now + min(retry_after, MAX_BUSY))
-            # Ten requests that one crash ends are one failure.
-            if not busy and standing.ejected_until <= now:
-                pause = min(self._max_ejection, self._initial_ejection * 2.0 ** min(standing.failures, 30))
-                standing.failures += 1
-                standing.ejected_until = now + pause * self._rng.uniform(0.5, 1.0)
+                health.busy_until = max(health.busy_until, now + min(retry_after, MAX_RETRY_AFTER))
+            # One crash may end many requests: they count as one failure.
+            if not busy and health.ejected_until <= now:
+                ejection = min(self._max_ejection, self._initial_ejection * 2.0 ** min(health.failures, 30))
+                health.failures += 1
+                health.ejected_until = now + ejection * self._rng.uniform(0.5, 1.0)
 
     def record_success(self, node: Node) -> None:
-        """Forgets that it ever failed."""
+        """Clears the node's failures."""
         with self._lock:
-            self._standing.pop(node.url, None)
+            self._health.pop(node.url, None)
 
-    def _of(self, node: Node) -> _NodeHealth:
-        return self._standing.get(node.url) or _NodeHealth()
+    def _health_of(self, node: Node) -> _NodeHealth:
+        return self._health.get(node.url, _HEALTHY)
 
-    def _forget(self, now: float) -> None:
-        """What failed long ago and never came back: addresses come and go."""
-        past = now - 10 * self._max_ejection
-        old = [url for url, held in self._standing.items() if max(held.ejected_until, held.busy_until) < past]
-        for url in old:
-            del self._standing[url]
+    def _drop_expired(self, now: float) -> None:
+        """Drops nodes that failed long ago and have not been used since: addresses come and go."""
+        limit = now - 10 * self._max_ejection
+        expired = [url for url, h in self._health.items() if max(h.ejected_until, h.busy_until) < limit]
+        for url in expired:
+            del self._health[url]

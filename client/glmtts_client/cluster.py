@@ -1,11 +1,9 @@
-"""The front door: a cluster of nodes as one thing that speaks.
+"""The client's main interface: a cluster of nodes, used like a single server.
 
-    with Cluster() as cluster:
-        Path("hello.wav").write_bytes(cluster.synthesize("Hello there.").audio)
-        for samples in cluster.stream("A long story …"):
-            ...
-
-Knows how the parts fit together; what each does is theirs.
+with Cluster() as cluster:
+    Path("hello.wav").write_bytes(cluster.synthesize("Hello there.").audio)
+    for samples in cluster.stream("A long story …"):
+        ...
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import random
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import requests
 
 from glmtts_client.api import Api, synthesis_timeout
+from glmtts_client.audio_buffer import AudioBuffer
 from glmtts_client.balancer import DEFAULT_PREFERENCES, InRegion, LoadBalancer, Preference, RequestHints
 from glmtts_client.consul import ConsulAddress
 from glmtts_client.discovery import CACHE_SECONDS, ConsulDiscovery, Discovery, StaticDiscovery
@@ -35,18 +34,22 @@ from glmtts_client.stream import MAX_BUFFERED_SECONDS, SpeechStream
 
 
 class Cluster:
-    """Nodes found through Consul, or those at `urls`. Thread-safe; make one and keep it.
+    """Nodes discovered through Consul, or those at `urls`. Thread-safe; create one and keep it.
 
     Args:
-        consul: the agent, as host, host:port or URL; None takes Consul's own variables, then 127.0.0.1:8500.
-        urls: addresses of nodes, or of a proxy before them; then Consul is not asked.
+        consul: the agent, as host, host:port or URL; None uses Consul's environment variables, then 127.0.0.1:8500.
+        urls: addresses of nodes, or of a proxy in front of them; Consul is not used then.
         service: name of the service in Consul.
-        scheme: how discovered nodes are spoken to, http or https.
-        query: what a node must be, for every request that does not say otherwise.
-        region: nodes there are preferred.
-        preferences: soft wishes in order, the strongest first.
+        scheme: http or https, for requests to discovered nodes.
+        query: requirements on a node, for requests without a query of their own.
+        region: nodes in it are preferred.
+        preferences: soft preferences, the most important first.
+        retry: how long and how often to try.
         api_key: sent to every node.
-        watch: keep the list of nodes fresh by a blocking query, instead of asking anew every `cache_seconds` seconds.
+        watch: keep the node list current with a blocking query, instead of querying every `cache_seconds` s.
+        rng: chooses among nodes.
+
+    Raises ValueError for a malformed address.
     """
 
     def __init__(
@@ -72,13 +75,13 @@ class Cluster:
         else:
             address = consul if isinstance(consul, ConsulAddress) else ConsulAddress.from_env(consul)
             self._discovery = ConsulDiscovery(address, service, scheme=scheme, watch=watch, cache_seconds=cache_seconds)
-        wishes = (InRegion(region), *preferences) if region else tuple(preferences)
-        self._pool = NodePool(self._discovery, LoadBalancer(wishes, rng=rng), api, retry or RetryPolicy())
+        all_preferences = (InRegion(region), *preferences) if region else tuple(preferences)
+        self._pool = NodePool(self._discovery, LoadBalancer(all_preferences, rng=rng), api, retry or RetryPolicy())
         self._query = query
 
     @property
     def stale(self) -> bool:
-        """Whether the list of nodes is an old one, because Consul does not answer."""
+        """Whether the node list is outdated because Consul does not respond."""
         return self._discovery.stale
 
     def nodes(
@@ -91,9 +94,9 @@ class Cluster:
         version: str | None = None,
         region: str | None = None,
     ) -> list[Node]:
-        """The nodes that are passing and are all this; see `Query`."""
-        wanted = Query(language, frozenset(features), sample_rate, model, version, region)
-        return [node for node in self._pool.nodes(self._query) if wanted.matches(node)]
+        """The passing nodes that match the cluster's query and these requirements; see `Query`."""
+        query = Query(language, frozenset(features), sample_rate, model, version, region)
+        return [node for node in self._pool.nodes(self._query) if query.matches(node)]
 
     def synthesize(
         self,
@@ -103,22 +106,22 @@ class Cluster:
         query: Query | None = None,
         traceparent: str | None = None,
     ) -> Speech:
-        """The whole of `text` from one node; from another one, when that fails."""
+        """The complete speech for `text`, from one node; from another one if that fails. Raises ClientError."""
         query, policy = query or self._query, self._pool.retry
         options = replace(options, seed=_seed(options))
         body = {"text": text, **options.to_json(), "timeout": policy.queue_timeout}
-        deadline, tried = Deadline(policy.deadline + synthesis_timeout(text)), list[str]()
+        deadline, used = Deadline(policy.timeout + synthesis_timeout(text)), list[str]()
         request_id = uuid.uuid4().hex
         speech: Speech | None = None
         for attempt in policy.retrying(deadline):
             with attempt:
-                node = self._pool.pick(query, RequestHints(len(text), options.sample_rate), tried)
-                tried.append(node.url)
-                headers = {**_trace(traceparent), "X-Request-Id": f"{request_id}-{len(tried)}"}
-                began = time.monotonic()
+                node = self._pool.pick(query, RequestHints(len(text), options.sample_rate), used)
+                used.append(node.url)
+                headers = {**_trace_headers(traceparent), "X-Request-Id": f"{request_id}-{len(used)}"}
+                start = time.monotonic()
                 with self._pool.track_request(node):
-                    answer = self._pool.api.synthesize(node, body, headers, left=deadline.remaining())
-                    speech = _speech(node, options, answer, time.monotonic() - began, len(tried))
+                    response = self._pool.api.synthesize(node, body, headers, timeout=deadline.remaining())
+                    speech = _speech(node, options, response, time.monotonic() - start, len(used))
         assert speech is not None
         return speech
 
@@ -131,46 +134,36 @@ class Cluster:
         traceparent: str | None = None,
         max_buffered_seconds: float = MAX_BUFFERED_SECONDS,
     ) -> SpeechStream:
-        """`text` as samples, while it is being made; see `SpeechStream`. A node that is lost meanwhile is replaced.
+        """Speech as samples while it is synthesized; see `SpeechStream`. A node that fails is replaced.
 
-        No segment is begun while more than `max_buffered_seconds` seconds wait for the listener.
+        No segment is requested while more than `max_buffered_seconds` of audio are unread.
         """
-        options = replace(options, format="pcm", seed=_seed(options))
-
-        def make(
-            started: Callable[[int], None], emit: Callable[[bytes], None], room: Callable[[], None]
-        ) -> FailoverStream:
-            return FailoverStream(
-                self._pool,
-                text,
-                options,
-                query or self._query,
-                headers=_trace(traceparent),
-                started=started,
-                emit=emit,
-                room=room,
-            )
-
-        return SpeechStream(make, seed=_seed(options), max_buffered_seconds=max_buffered_seconds)
+        seed = _seed(options)
+        options = replace(options, format="pcm", seed=seed)
+        buffer = AudioBuffer(max_buffered_seconds)
+        source = FailoverStream(
+            self._pool, text, options, query or self._query, buffer, headers=_trace_headers(traceparent)
+        )
+        return SpeechStream(source, buffer, seed=seed)
 
     def segments(self, text: str, *, phoneme: bool | None = None, query: Query | None = None) -> list[str]:
-        """`text` in the pieces in which it would be spoken."""
+        """The segments in which a server would speak `text`. Raises ClientError."""
         return self._pool.segments(text, SpeechOptions(phoneme=phoneme), query or self._query, {})
 
     def all_nodes(self) -> list[Node]:
-        """All registered nodes, failing ones too, whatever the query; asked anew."""
+        """All registered nodes, including failing ones, whatever the query; never cached. Raises DiscoveryError."""
         return list(self._discovery.all_nodes())
 
     def get(self, node: Node, path: str) -> dict[str, Any]:
-        """A node's own answer to a GET, such as /info or /voices; NodeError or ResponseError."""
+        """GET a JSON object from one node, such as /info or /voices. Raises NodeError or ResponseError."""
         return self._pool.api.get(node, path)
 
-    def text(self, node: Node, path: str) -> str:
-        """The same for an answer that is no JSON, such as /metrics."""
-        return self._pool.api.text(node, path)
+    def get_text(self, node: Node, path: str) -> str:
+        """GET text from one node, such as /metrics. Raises NodeError or ResponseError."""
+        return self._pool.api.get_text(node, path)
 
     def close(self) -> None:
-        """Ends the watch and the kept connections; streams that run are not waited for."""
+        """Ends the watch and closes idle connections; does not wait for open streams."""
         self._discovery.close()
         self._pool.api.close()
 
@@ -187,15 +180,15 @@ def _seed(options: SpeechOptions) -> int:
     return secrets.randbits(32) if options.seed is None else options.seed
 
 
-def _trace(traceparent: str | None) -> Mapping[str, str]:
+def _trace_headers(traceparent: str | None) -> Mapping[str, str]:
     return {} if traceparent is None else {"traceparent": traceparent}
 
 
-def _speech(node: Node, options: SpeechOptions, answer: requests.Response, elapsed: float, attempts: int) -> Speech:
+def _speech(node: Node, options: SpeechOptions, response: requests.Response, elapsed: float, attempts: int) -> Speech:
     try:
-        headers = answer.headers
+        headers = response.headers
         return Speech(
-            audio=answer.content,
+            audio=response.content,
             format=options.format,
             sample_rate=int(headers["X-Sample-Rate"]),
             audio_seconds=float(headers["X-Audio-Seconds"]),
@@ -208,4 +201,4 @@ def _speech(node: Node, options: SpeechOptions, answer: requests.Response, elaps
             attempts=attempts,
         )
     except (KeyError, ValueError) as error:
-        raise NodeError(node.url, f"an answer without a proper {error}") from error
+        raise NodeError(node.url, f"missing or invalid response header: {error}") from error

@@ -1,5 +1,6 @@
-"""The list of nodes, fresh enough: cached for seconds, kept fresh by a watch where wanted, and the last one when
-Consul is away. Knows nothing about which of its nodes is good for what.
+"""The current list of nodes, from Consul or fixed.
+
+The list from Consul is cached for seconds or kept current by a watch; while Consul is down, the last list is used.
 """
 
 from __future__ import annotations
@@ -21,33 +22,34 @@ from glmtts_client.node import Node
 log = logging.getLogger(__name__)
 
 CACHE_SECONDS = 10.0
-WAIT = 60.0
+WATCH_WAIT = 60.0
+"""Seconds that a blocking query may last."""
 MAX_RETRY_DELAY = 30.0
 MIN_INTERVAL = 0.5
-"""Seconds between two answers of a watch: a cluster in turmoil must not keep us busy."""
+"""Seconds between two queries of a watch, so that a list that changes constantly does not keep the client busy."""
 
 
 class Discovery(Protocol):
-    """Where nodes are found."""
+    """A source of nodes."""
 
     @property
     def stale(self) -> bool:
-        """Whether the last list is older than it should be, because nobody could be asked."""
+        """Whether the node list is outdated because Consul does not respond."""
         ...
 
     def nodes(self) -> Sequence[Node]:
-        """Those that may be used; DiscoveryError when nothing is known at all."""
+        """The nodes whose checks pass. Raises DiscoveryError if no list was ever received."""
         ...
 
     def all_nodes(self) -> Sequence[Node]:
-        """All that are registered, failing ones too; asked anew. DiscoveryError."""
+        """All registered nodes, including failing ones; never cached. Raises DiscoveryError."""
         ...
 
     def close(self) -> None: ...
 
 
 class ConsulDiscovery:
-    """The passing nodes of a service. Thread-safe. With `watch` a thread of its own keeps the list fresh."""
+    """The passing nodes of a service. Thread-safe. With `watch`, a thread keeps the list current."""
 
     def __init__(
         self,
@@ -62,11 +64,11 @@ class ConsulDiscovery:
         self._service = service
         self._cache_seconds = cache_seconds
         self._clock = clock
-        self._asking = threading.Lock()
-        self._telling = threading.Lock()
+        self._query_lock = threading.Lock()
+        self._state_lock = threading.Lock()
         self._consul = ConsulClient(address, scheme=scheme)
-        self._known: Sequence[Node] | None = None
-        self._due = clock()
+        self._nodes: Sequence[Node] | None = None
+        self._expires_at = clock()
         self._stale = False
         self._watching = False
         self._closed = threading.Event()
@@ -79,91 +81,91 @@ class ConsulDiscovery:
         return self._stale
 
     def nodes(self) -> Sequence[Node]:
-        if self._known is not None and (self._watching or self._clock() < self._due):
-            return self._known
-        # Whoever comes while another asks takes the old list, if there is one.
-        if self._asking.acquire(blocking=self._known is None):
+        if self._nodes is not None and (self._watching or self._clock() < self._expires_at):
+            return self._nodes
+        # While another thread queries Consul, use the old list if there is one.
+        if self._query_lock.acquire(blocking=self._nodes is None):
             try:
-                if self._known is None or self._clock() >= self._due:
-                    self._ask()
+                if self._nodes is None or self._clock() >= self._expires_at:
+                    self._refresh()
             finally:
-                self._asking.release()
-        assert self._known is not None
-        return self._known
+                self._query_lock.release()
+        assert self._nodes is not None
+        return self._nodes
 
     def all_nodes(self) -> Sequence[Node]:
-        with self._asking:
+        with self._query_lock:
             return self._consul.nodes(self._service, passing=False)[1]
 
-    def _ask(self) -> None:
+    def _refresh(self) -> None:
         try:
-            _, found = self._consul.nodes(self._service)
+            _, nodes = self._consul.nodes(self._service)
         except DiscoveryError as error:
-            if self._known is None:
+            if self._nodes is None:
                 raise
-            self._missed(error)
+            self._on_error(error)
         else:
-            self._found(found)
-        self._due = self._clock() + self._cache_seconds
+            self._on_nodes(nodes)
+        self._expires_at = self._clock() + self._cache_seconds
 
-    def _found(self, nodes: Sequence[Node]) -> None:
-        with self._telling:
+    def _on_nodes(self, nodes: Sequence[Node]) -> None:
+        with self._state_lock:
             if self._stale:
-                log.warning("Consul answers again")
-            self._known, self._stale = nodes, False
+                log.warning("Consul responds again")
+            self._nodes, self._stale = nodes, False
 
-    def _missed(self, error: BaseException | None) -> None:
-        with self._telling:
+    def _on_error(self, error: BaseException | None) -> None:
+        with self._state_lock:
             self._watching = False
-            if not self._stale and self._known is not None:
-                log.warning("%s: the last list of nodes is used", error)
-            self._stale = self._known is not None
+            if not self._stale and self._nodes is not None:
+                log.warning("%s; using the last node list", error)
+            self._stale = self._nodes is not None
 
     def _watch(self, consul: ConsulClient) -> None:
-        """Until closed. After a failure later and later, and from index 0."""
+        """Watches until closed. After a failure it starts again from index 0, with growing delays."""
         while not self._closed.is_set():
             attempts = Retrying(
                 retry=retry_if_exception_type(DiscoveryError),
                 wait=wait_random_exponential(multiplier=1, max=MAX_RETRY_DELAY),
-                before_sleep=lambda state: self._missed(state.outcome.exception() if state.outcome else None),
-                sleep=self._pause,
+                before_sleep=lambda state: self._on_error(state.outcome.exception() if state.outcome else None),
+                sleep=self._sleep,
             )
             attempts(self._follow, consul)
         consul.close()
 
     def _follow(self, consul: ConsulClient) -> None:
-        """Takes each new list, until closed or Consul stops answering; DiscoveryError when it never did."""
+        """Applies each new list until closed or Consul fails. Raises DiscoveryError if the first query fails."""
         index = 0
         while not self._closed.is_set():
             try:
-                newer, found = consul.nodes(self._service, index=index, wait=WAIT)
+                new_index, nodes = consul.nodes(self._service, index=index, wait=WATCH_WAIT)
             except DiscoveryError as error:
                 if not self._watching:
                     raise
-                return self._missed(error)
-            # An index that goes backwards belongs to another life of Consul's, and 0 would not wait.
-            index = 0 if newer < index else max(1, newer)
-            self._found(found)
+                return self._on_error(error)
+            # An index goes backwards after a restart or a restored snapshot: start over. At 0 Consul would not block.
+            index = 0 if new_index < index else max(1, new_index)
+            self._on_nodes(nodes)
             self._watching = True
-            self._pause(MIN_INTERVAL)
+            self._sleep(MIN_INTERVAL)
         return None
 
-    def _pause(self, seconds: float) -> None:
+    def _sleep(self, seconds: float) -> None:
         self._closed.wait(seconds)
 
     def close(self) -> None:
-        """Ends the watch, at the latest when its question is answered."""
+        """Stops the watch, at the latest when its current query ends."""
         self._closed.set()
         self._consul.close()
 
 
 class StaticDiscovery:
-    """The nodes at given addresses, without Consul. What each can do is asked once, and again while it did not say."""
+    """The nodes at fixed addresses, without Consul. Their metadata comes from /info, requested until it is known."""
 
     def __init__(self, urls: Sequence[str], *, headers: dict[str, str] | None = None, timeout: float = 5.0) -> None:
         for url in urls:
             if not url.startswith(("http://", "https://")):
-                raise ValueError(f"address {url!r}: want http://host:port or https://…")
+                raise ValueError(f"url: expected http://host:port or https://…, got {url!r}")
         self._headers = headers or {}
         self._timeout = timeout
         self._nodes = [Node(url, url.rstrip("/")) for url in urls]
@@ -173,17 +175,17 @@ class StaticDiscovery:
         return False
 
     def nodes(self) -> Sequence[Node]:
-        self._nodes = [node if node.meta else self._described(node) for node in self._nodes]
+        self._nodes = [node if node.meta else self._with_metadata(node) for node in self._nodes]
         return self._nodes
 
     def all_nodes(self) -> Sequence[Node]:
         return self.nodes()
 
-    def _described(self, node: Node) -> Node:
-        """With the metadata that /info says; without, if it cannot be asked: that is for the request to find out."""
+    def _with_metadata(self, node: Node) -> Node:
+        """The node with metadata from /info; unchanged if that fails: the next request reports the error."""
         try:
-            answer = requests.get(node.url + "/info", headers=self._headers, timeout=self._timeout)
-            meta = json.loads(answer.content)["metadata"]
+            response = requests.get(node.url + "/info", headers=self._headers, timeout=self._timeout)
+            meta = json.loads(response.content)["metadata"]
             return Node(node.id, node.url, {str(key): str(value) for key, value in meta.items()})
         except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError):
             return node

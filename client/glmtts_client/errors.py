@@ -1,26 +1,26 @@
-"""Every error that this package raises on purpose. Imports nothing.
+"""All errors that this package raises deliberately. Imports nothing.
 
 ClientError
-├── DiscoveryError      Consul gave no list, and there is no earlier one
-├── NoNodeAvailableError         no node that the request may go to, now           tried again
-├── NodeError           a node failed, or sent us away                    tried again, elsewhere
-├── ResponseError         the request is at fault, or the server is: another try would end the same
-└── RetriesExhaustedError         tried again until deadline, attempts or budget were used up
+├── DiscoveryError            Consul returned no node list, and none is cached
+├── NoNodeAvailableError      no node can take the request now                   retried
+├── NodeError                 a node failed or redirected the request            retried on another node
+├── ResponseError             the server rejected the request: a retry would fail the same way
+└── RetriesExhaustedError     retried until the time limit, failure limit or retry budget was reached
 """
 
 from __future__ import annotations
 
 
 class ClientError(Exception):
-    """Root of the tree: catch this to catch everything that glmtts_client raises on purpose."""
+    """Base class: catch it to catch every error that glmtts_client raises deliberately."""
 
 
 class DiscoveryError(ClientError):
-    """Consul could not be asked, and nothing is remembered that could be used instead."""
+    """Consul could not be queried, and there is no cached node list to fall back on."""
 
 
 class NoNodeAvailableError(ClientError):
-    """There is no node to go to. `retry_after`: seconds until one that is there may be asked again, if it said so."""
+    """No node can take the request. `retry_after`: seconds until the first busy node may be tried again, if known."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -28,9 +28,10 @@ class NoNodeAvailableError(ClientError):
 
 
 class NodeError(ClientError):
-    """The node `url` did not do it, and another one may: no connection, no byte for too long, 429, 502, 503, 504.
+    """The node at `url` failed, but another may succeed: no connection, a timeout, or status 429, 502, 503 or 504.
 
-    `status`: of its answer, if it gave one. `retry_after`: seconds that it asked for.
+    `reason`: the message without the URL. `status`: of the response, if there was one. `retry_after`: seconds, from
+    the Retry-After header.
     """
 
     def __init__(self, url: str, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
@@ -42,12 +43,12 @@ class NodeError(ClientError):
 
     @property
     def busy(self) -> bool:
-        """Whether it is well, and only has too much to do."""
+        """Whether the node is healthy and only has too many requests (429)."""
         return self.status == 429
 
 
 class ResponseError(ClientError):
-    """An error answer that stays the same wherever it is asked for. `code` and `field` are the server's own."""
+    """An error response that every node would give. `code` and `field` are the server's."""
 
     def __init__(self, status: int, code: str, message: str, *, field: str | None, request_id: str | None) -> None:
         super().__init__(f"{status} {code}: {message}" + (f" (request {request_id})" if request_id else ""))
@@ -58,8 +59,8 @@ class ResponseError(ClientError):
 
 
 class RetriesExhaustedError(ClientError):
-    """`attempts` were made; the last one's error is the cause (`__cause__`)."""
+    """The request failed after `attempts` attempts; the last error is the cause (`__cause__`)."""
 
     def __init__(self, attempts: int, last: BaseException | None) -> None:
-        super().__init__(f"gave up after {attempts} {'try' if attempts == 1 else 'tries'}: {last}")
+        super().__init__(f"gave up after {attempts} {'attempt' if attempts == 1 else 'attempts'}: {last}")
         self.attempts = attempts

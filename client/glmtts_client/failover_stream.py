@@ -1,7 +1,8 @@
-"""Speaks a text segment by segment, each on the node that is there for it, each going on from the one before.
+"""Speaks a text segment by segment over the cluster, and replaces a node that fails.
 
-When a node is lost, another takes the segment over with the same seed and history; what was heard of it is skipped.
-Knows nothing about who listens: samples leave through a function, and an event says when nobody wants more.
+Each segment is an explicit loop over attempts; an attempt returns how it ended. A segment goes to the node of the
+previous one if possible, with a token of what was said before. When a node fails, the next attempt has the same seed
+and history, and the part of it that was already heard is skipped.
 """
 
 from __future__ import annotations
@@ -9,33 +10,42 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 
 from glmtts_client.api import abort, iter_chunks
 from glmtts_client.balancer import RequestHints
-from glmtts_client.errors import ClientError, NodeError, ResponseError
+from glmtts_client.errors import NodeError, NoNodeAvailableError, ResponseError
 from glmtts_client.node import Node, Query
 from glmtts_client.node_pool import NodePool
-from glmtts_client.retry import Deadline
+from glmtts_client.retry import Deadline, RetryableFailure
 from glmtts_client.speech import SpeechOptions
 from glmtts_client.splice import SplicePoint, Splicer
 
 log = logging.getLogger(__name__)
 
 
-class StoppedError(ClientError):
-    """Nobody listens any more."""
+class AudioListener(Protocol):
+    """Receives the audio of a stream, in the thread that runs it."""
+
+    def on_start(self, sample_rate: int) -> None:
+        """Called once, before the first samples. `sample_rate` in Hz."""
+
+    def on_samples(self, samples: bytes) -> None:
+        """Signed 16 bit, little endian, mono."""
+
+    def wait_for_space(self) -> None:
+        """Blocks while the listener has enough audio for now."""
 
 
 @dataclass
 class SegmentReport:
-    """How one segment came about: on which nodes, the last of which ended it, and where they were joined.
+    """How a segment was spoken: the nodes that were tried, the last of which completed it, and where they were spliced.
 
-    `history`: whether it was prompted with what was said before it; not so where no node could take that over.
+    `used_history`: whether it was spoken with the history of the segments before it; true for the first segment.
     """
 
     text: str
@@ -46,19 +56,49 @@ class SegmentReport:
 
 
 @dataclass
-class _Chain:
-    """What one segment hands on to the next: the node that ended it, the server's token, and the rate of all (Hz)."""
+class _Carry:
+    """What a segment hands to the next one: its node, the continuation token and the sample rate (Hz)."""
 
     node: Node | None = None
     token: str | None = None
-    rate: int | None = None
+    sample_rate: int | None = None
+
+
+@dataclass
+class _Segment:
+    """The segment being spoken: what is kept from one attempt to the next. `failed`: addresses of failed nodes."""
+
+    number: int
+    report: SegmentReport
+    deadline: Deadline
+    splicer: Splicer | None = None
+    failed: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Completed:
+    """The segment was spoken to its end. `token`: of what was said so far, None if unknown."""
+
+    node: Node
+    token: str | None
+    used_history: bool
+
+
+@dataclass(frozen=True)
+class _Stopped:
+    """`stop` was called."""
+
+
+@dataclass(frozen=True)
+class _HistoryRejected:
+    """The node does not accept the continuation token."""
+
+
+_Attempt = _Completed | _Stopped | RetryableFailure
 
 
 class FailoverStream:
-    """`run` speaks all of `text`; `started(rate)` is called before the first `emit(samples)`.
-
-    `room` blocks while the listener has enough for now. All three are called from the thread that runs.
-    """
+    """`run` speaks all of `text` to `listener`, in the calling thread. `segments` reports on the segments so far."""
 
     def __init__(
         self,
@@ -66,144 +106,164 @@ class FailoverStream:
         text: str,
         options: SpeechOptions,
         query: Query,
+        listener: AudioListener,
         *,
         headers: Mapping[str, str],
-        started: Callable[[int], None],
-        emit: Callable[[bytes], None],
-        room: Callable[[], None],
     ) -> None:
         self.segments: list[SegmentReport] = []
         self._pool = pool
         self._text = text
         self._options = options
         self._query = query
+        self._listener = listener
         self._headers = headers
-        self._started, self._emit, self._room = started, emit, room
         self._id = uuid.uuid4().hex
-        self._chain = _Chain()
-        self._splice: Splicer | None = None
-        self._failed: set[str] = set()
+        self._carry = _Carry()
         self._stopped = threading.Event()
-        self._answer: requests.Response | None = None
+        self._response: requests.Response | None = None
 
     def stop(self) -> None:
-        """Makes `run` end soon, from any thread."""
+        """Makes `run` end soon; callable from any thread."""
         self._stopped.set()
-        if (answer := self._answer) is not None:
-            abort(answer)
+        if (response := self._response) is not None:
+            abort(response)
 
     def run(self) -> None:
-        """Returns when all is said or `stop` was called; raises what the caller shall see."""
+        """Returns when the whole text is spoken. Raises ClientError; after `stop`, the error has no meaning."""
+        texts = self._pool.segments(self._text, self._options, self._query, self._headers, cancel=self._stopped)
+        for number, text in enumerate(texts):
+            self._listener.wait_for_space()
+            if self._stopped.is_set():
+                return
+            self._speak_segment(number, text)
+
+    def _speak_segment(self, number: int, text: str) -> None:
+        """Tries nodes until one completes the segment. Raises RetriesExhaustedError or ResponseError."""
+        segment = _Segment(number, SegmentReport(text), Deadline(self._pool.retry.timeout))
+        self.segments.append(segment.report)
+        for attempt in self._pool.retry.retrying(segment.deadline, cancel=self._stopped):
+            result = self._attempt(segment)
+            if isinstance(result, _Completed):
+                self._carry.node, self._carry.token = result.node, result.token
+                segment.report.used_history = result.used_history
+            attempt.retry_state.set_result(result)  # after a RetryableFailure there is another attempt
+
+    def _attempt(self, segment: _Segment) -> _Attempt:
+        """Chooses a node, speaks the segment on it and records how that went."""
+        if self._stopped.is_set():
+            return _Stopped()
         try:
-            texts = self._pool.segments(self._text, self._options, self._query, self._headers, self._wait)
-            for text in texts:
-                self._room()
-                self._say(text)
-        except StoppedError:
-            pass
+            node = self._choose_node(segment)
+        except NoNodeAvailableError as error:
+            return RetryableFailure(error)
+        segment.report.nodes.append(node.url)
+        with self._pool.balancer.track(node):
+            result = self._speak_on(node, segment)
+        match result:
+            case _Completed():
+                self._pool.record(node, None)
+            case RetryableFailure(NodeError() as failure):
+                self._pool.record(node, failure)
+                if not failure.busy:
+                    segment.failed.add(node.url)
+        return result
 
-    def _wait(self, seconds: float = 0.0) -> None:
-        if self._stopped.wait(seconds):
-            raise StoppedError
-
-    def _say(self, text: str) -> None:
-        """One segment, on as many nodes as it takes."""
-        report = SegmentReport(text)
-        self.segments.append(report)
-        self._splice = None
-        self._failed = set()
-        deadline = Deadline(self._pool.retry.deadline)
-        for attempt in self._pool.retry.retrying(deadline, self._wait):
-            with attempt:
-                self._wait()
-                node = self._choose(report)
-                report.nodes.append(node.url)
-                try:
-                    with self._pool.track_request(node):
-                        self._try(node, report, deadline)
-                except NodeError as error:
-                    if not error.busy:
-                        self._failed.add(node.url)
-                    raise
-
-    def _choose(self, report: SegmentReport) -> Node:
-        """The node of the segment before, while it is well; else one with its model; else any, without history."""
-        last, failed = self._chain.node, self._failed
-        hints = RequestHints(len(report.text), self._chain.rate or self._options.sample_rate)
-        if last is None:
-            return self._pool.pick(self._query, hints, report.nodes)
-        if last.url not in report.nodes and self._pool.is_healthy(last, self._query):
-            return last
+    def _choose_node(self, segment: _Segment) -> Node:
+        """The previous segment's node if healthy, else one with its model, else any. Raises NoNodeAvailableError."""
+        previous, tried = self._carry.node, segment.report.nodes
+        hints = RequestHints(len(segment.report.text), self._sample_rate())
+        if previous is None:
+            return self._pool.pick(self._query, hints, tried)
+        if previous.url not in tried and self._pool.is_healthy(previous, self._query):
+            return previous
         nodes = self._pool.nodes(self._query)
-        # Those that failed at this very segment may stay in discovery for a while.
-        same = [node for node in nodes if _model(node) == _model(last) and node.url not in failed]
-        return self._pool.balancer.pick(same or nodes, hints, avoid=report.nodes)
+        # Nodes that failed at this segment may stay in discovery for a while.
+        same = [node for node in nodes if _model(node) == _model(previous) and node.url not in segment.failed]
+        return self._pool.balancer.pick(same or nodes, hints, avoid=tried)
 
-    def _try(self, node: Node, report: SegmentReport, deadline: Deadline) -> None:
-        """The segment from one node, after what others gave of it already; then the token for the next segment."""
-        chain, number = self._chain, len(self.segments) - 1
-        token = chain.token if chain.node is None or _model(node) == _model(chain.node) else None
-        request_id = f"{self._id}-{number}-{len(report.nodes)}"
-        try:
-            self._hear(node, report, deadline, token, request_id)
-        except ResponseError as error:
-            if error.field != "continuation" or token is None:
-                raise
-            # Another checkpoint after all. Better to go on without history than not at all.
-            self._hear(node, report, deadline, token := None, request_id)
-        report.used_history = number == 0 or token is not None
-        chain.token, chain.node = self._token(node, request_id), node
+    def _speak_on(self, node: Node, segment: _Segment) -> _Attempt:
+        """One attempt on `node`: with history if it has the previous node's model, else without."""
+        previous = self._carry.node
+        token = self._carry.token if previous is not None and _model(node) == _model(previous) else None
+        result = self._request(node, segment, token)
+        if isinstance(result, _HistoryRejected):
+            # Its metadata did not show that it has another checkpoint. Better without history than not at all.
+            result = self._request(node, segment, None)
+            assert not isinstance(result, _HistoryRejected)
+        return result
 
-    def _hear(self, node: Node, report: SegmentReport, deadline: Deadline, token: str | None, request_id: str) -> None:
+    def _request(self, node: Node, segment: _Segment, token: str | None) -> _Attempt | _HistoryRejected:
+        """Streams the segment from `node`, then fetches the token for the next one. Raises ResponseError."""
+        request_id = f"{self._id}-{segment.number}-{len(segment.report.nodes)}"
         headers = {**self._headers, "X-Request-Id": request_id}
-        with self._pool.api.stream(node, self._body(report.text, token), headers) as answer:
-            self._read(answer, report, deadline)
+        try:
+            with self._pool.api.stream(node, self._body(segment, token), headers) as response:
+                self._copy(response, segment)
+            next_token = None if self._stopped.is_set() else self._fetch_token(node, request_id)
+        except NodeError as error:
+            # After `stop` a broken connection is our own doing.
+            return _Stopped() if self._stopped.is_set() else RetryableFailure(error)
+        except ResponseError as error:
+            if token is None or error.field != "continuation":
+                raise
+            return _HistoryRejected()
+        if self._stopped.is_set():
+            return _Stopped()
+        return _Completed(node, next_token, used_history=segment.number == 0 or token is not None)
 
-    def _body(self, text: str, token: str | None) -> dict[str, Any]:
-        more = {"continuation": token, "sample_rate": self._chain.rate or self._options.sample_rate}
-        given = {name: value for name, value in more.items() if value is not None}
-        return {
-            "text": text,
+    def _body(self, segment: _Segment, token: str | None) -> dict[str, Any]:
+        body = {
+            "text": segment.report.text,
             **self._options.to_json(),
             "segmented": True,
             "timeout": self._pool.retry.queue_timeout,
-            **given,
+            "continuation": token,
+            "sample_rate": self._sample_rate(),
         }
+        return {name: value for name, value in body.items() if value is not None}
 
-    def _read(self, answer: requests.Response, report: SegmentReport, deadline: Deadline) -> None:
-        if self._chain.rate is None:
-            self._chain.rate = int(answer.headers["X-Sample-Rate"])
-            self._started(self._chain.rate)
-        splice = self._splice = self._splice or Splicer(self._chain.rate)
-        splice.restart()
-        self._answer = answer
+    def _sample_rate(self) -> int | None:
+        """In Hz: that of the first response, so that every segment has the same; before it, the requested one."""
+        return self._carry.sample_rate or self._options.sample_rate
+
+    def _copy(self, response: requests.Response, segment: _Segment) -> None:
+        """Passes samples that were not heard before to the listener, until the response ends or `stop` is called."""
+        splicer = self._splicer(response, segment)
+        self._response = response
         try:
-            for piece in iter_chunks(answer):
-                self._wait()
-                deadline.restart()
-                self._out(splice.feed(piece), report)
-            self._out(splice.end(), report)
-        except Exception:
-            self._wait()  # if it broke because nobody listens, then that is the reason
-            raise
+            chunks = iter_chunks(response)
+            while not self._stopped.is_set() and (chunk := next(chunks, None)) is not None:
+                segment.deadline.restart()
+                self._emit(splicer.feed(chunk), splicer, segment.report)
         finally:
-            self._answer = None
-            if len(splice.joins) > len(report.splice_points):
-                log.warning("segment %d was taken over: %s", len(self.segments) - 1, splice.joins[-1])
-            report.splice_points = tuple(splice.joins)
+            self._response = None
+        if not self._stopped.is_set():
+            self._emit(splicer.finish(), splicer, segment.report)
 
-    def _out(self, samples: bytes, report: SegmentReport) -> None:
+    def _splicer(self, response: requests.Response, segment: _Segment) -> Splicer:
+        """The segment's splicer, ready for a new attempt."""
+        if self._carry.sample_rate is None:
+            self._carry.sample_rate = int(response.headers["X-Sample-Rate"])
+            self._listener.on_start(self._carry.sample_rate)
+        if segment.splicer is None:
+            segment.splicer = Splicer(self._carry.sample_rate)
+        segment.splicer.restart()
+        return segment.splicer
+
+    def _emit(self, samples: bytes, splicer: Splicer, report: SegmentReport) -> None:
+        if len(splicer.points) > len(report.splice_points):
+            log.warning("segment %d continues on %s: %s", len(self.segments) - 1, report.nodes[-1], splicer.points[-1])
+            report.splice_points = tuple(splicer.points)
         if samples:
-            assert self._chain.rate is not None
-            report.audio_seconds += len(samples) / 2 / self._chain.rate
-            self._emit(samples)
+            report.audio_seconds += len(samples) / 2 / splicer.sample_rate
+            self._listener.on_samples(samples)
 
-    def _token(self, node: Node, request_id: str) -> str | None:
-        """What was said so far, for any node to go on from; None when this one does not know any more."""
+    def _fetch_token(self, node: Node, request_id: str) -> str | None:
+        """The continuation token of what was said so far; None if the node no longer knows. Raises NodeError."""
         try:
             token = self._pool.api.get(node, f"/requests/{request_id}").get("continuation")
         except ResponseError as error:
-            log.warning("%s does not say what was said: %s", node.url, error)
+            log.warning("%s returned no continuation token: %s", node.url, error)
             return None
         return None if token is None else str(token)
 

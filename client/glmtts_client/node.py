@@ -1,7 +1,6 @@
-"""A node as discovery describes it, and the filters that decide whether a request may go to it at all.
+"""A node as discovery describes it, and the filters that decide whether a request may go to it.
 
-Metadata may lack any key and hold anything: what cannot be read is as if it were not there. Knows nothing about
-connections, or about which of the admitted nodes is best.
+Metadata comes from the nodes: any key may be missing and any value malformed. What cannot be parsed counts as missing.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 
 @dataclass(frozen=True)
 class Node:
-    """One server. `state`, by its checks: passing, warning or critical. `failing_checks`: their names."""
+    """One server. `state`: passing, warning or critical, from its checks. `failing_checks`: their names."""
 
     id: str
     url: str
@@ -30,7 +29,7 @@ class Node:
 
     @property
     def version(self) -> str:
-        """Of the model; a number or any other text."""
+        """Version of the model: a number or any other text."""
         return self.meta.get("model_version", "")
 
     @property
@@ -39,56 +38,56 @@ class Node:
 
     @property
     def tier(self) -> str:
-        """`cpu`, `small` or `large`; "" if it does not say."""
+        """`cpu`, `small` or `large`; "" if unknown."""
         return self.meta.get("tier", "")
 
     @property
     def languages(self) -> frozenset[str]:
-        return self._set("language")
+        return self._values("language")
 
     @property
     def features(self) -> frozenset[str]:
-        return self._set("features")
+        return self._values("features")
 
     @property
     def sample_rates(self) -> frozenset[int]:
-        """The rates (Hz) that it makes without resampling."""
-        return frozenset(int(rate) for rate in self._set("sample_rate") if rate.isdecimal())
+        """The rates (Hz) that the node produces without resampling."""
+        return frozenset(int(rate) for rate in self._values("sample_rate") if rate.isdecimal())
 
     @property
     def max_streams(self) -> int:
-        """How many requests it works on at once; 1 if it does not say."""
+        """The number of requests that the node processes at once; 1 if unknown."""
         text = self.meta.get("max_streams", "")
         return max(1, int(text)) if text.isdecimal() else 1
 
-    def _set(self, key: str) -> frozenset[str]:
-        """A comma-separated value."""
+    def _values(self, key: str) -> frozenset[str]:
+        """The items of a comma-separated value."""
         return frozenset(item.strip() for item in self.meta.get(key, "").split(",") if item.strip())
 
 
 def from_consul(entry: Any, scheme: str = "http") -> Node | None:
-    """A node from an entry of /v1/health/service; None for one without an address or a port."""
+    """A node from an entry of /v1/health/service; None if the entry has no address or port."""
     service, host = entry.get("Service") or {}, entry.get("Node") or {}
     address, port = service.get("Address") or host.get("Address"), service.get("Port")
     if not address or not port:
         return None
     meta = {str(key): str(value) for key, value in (service.get("Meta") or {}).items() if value is not None}
-    bad = [check for check in entry.get("Checks") or () if check.get("Status") != "passing"]
-    critical = any(check.get("Status") != "warning" for check in bad)
+    failing = [check for check in entry.get("Checks") or () if check.get("Status") != "passing"]
+    critical = any(check.get("Status") != "warning" for check in failing)
     return Node(
         id=str(service.get("ID") or f"{address}:{port}"),
         url=f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}",
         meta=meta,
-        state="critical" if critical else "warning" if bad else "passing",
-        failing_checks=", ".join(sorted(str(check.get("Name") or check.get("CheckID")) for check in bad)),
+        state="critical" if critical else "warning" if failing else "passing",
+        failing_checks=", ".join(sorted(str(check.get("Name") or check.get("CheckID")) for check in failing)),
     )
 
 
 @dataclass(frozen=True)
 class Query:
-    """What a node must be; None and the empty set admit all. Hard: a node that does not say is not admitted.
+    """Hard requirements on a node; None and the empty set match every node. A missing value does not match.
 
-    `version` is of the model: a range such as ">=1.2,<2", or the version itself. `sample_rate` (Hz) must be native.
+    `version`: of the model, a range such as ">=1.2,<2" or an exact version. `sample_rate`: in Hz, without resampling.
     """
 
     language: str | None = None
@@ -99,7 +98,7 @@ class Query:
     region: str | None = None
 
     def matches(self, node: Node) -> bool:
-        """Whether a request may go there."""
+        """Whether a request may go to `node`."""
         return (
             self.language in (None, *node.languages)
             and node.features.issuperset(self.features)
@@ -113,11 +112,11 @@ class Query:
 ANY_NODE = Query()
 
 
-def version_matches(version: str, wanted: str) -> bool:
-    """Whether `version` is `wanted` itself, or in that range. A version that is no number is in no range."""
-    if version == wanted:
+def version_matches(version: str, expected: str) -> bool:
+    """Whether `version` equals `expected` or lies in that range. A version that is not a number lies in no range."""
+    if version == expected:
         return bool(version)
     try:
-        return SpecifierSet(wanted, prereleases=True).contains(Version(version))
+        return SpecifierSet(expected, prereleases=True).contains(Version(version))
     except (InvalidSpecifier, InvalidVersion):
         return False

@@ -1,12 +1,9 @@
-"""What every request works with: where nodes are found, which one is taken, how it is spoken to, when to try again.
-
-Knows nothing about what is done with the sound.
-"""
+"""What all requests of a program share: discovery, load balancer, HTTP API and retry policy."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+import threading
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +18,7 @@ from glmtts_client.speech import SpeechOptions
 
 @dataclass(frozen=True)
 class NodePool:
-    """Thread-safe; one for a whole program, so that all its requests learn from each other."""
+    """Thread-safe. Share one in a program, so that every request benefits from what others learnt about the nodes."""
 
     discovery: Discovery
     balancer: LoadBalancer
@@ -29,27 +26,34 @@ class NodePool:
     retry: RetryPolicy
 
     def nodes(self, query: Query) -> list[Node]:
-        """Those that `query` admits."""
+        """The passing nodes that match `query`."""
         return [node for node in self.discovery.nodes() if query.matches(node)]
 
     def pick(self, query: Query, hints: RequestHints, avoid: Collection[str] = ()) -> Node:
-        """One of them; NoNodeAvailableError."""
+        """A node that matches `query`. Raises NoNodeAvailableError."""
         return self.balancer.pick(self.nodes(query), hints, avoid=avoid)
 
     def is_healthy(self, node: Node, query: Query) -> bool:
-        """Whether discovery still hands `node` out, and it has not failed lately."""
+        """Whether discovery still lists `node`, and it has not failed recently."""
         return self.balancer.is_healthy(node) and any(node.url == other.url for other in self.nodes(query))
 
     @contextmanager
     def track_request(self, node: Node) -> Iterator[None]:
-        """Counts what the block does as a request at `node`, and remembers how it went."""
+        """Counts the block as a request in flight at `node`, and records whether it raised NodeError."""
         with self.balancer.track(node):
             try:
                 yield
             except NodeError as error:
-                self.balancer.record_failure(node, busy=error.busy, retry_after=error.retry_after)
+                self.record(node, error)
                 raise
-        self.balancer.record_success(node)
+        self.record(node, None)
+
+    def record(self, node: Node, error: NodeError | None) -> None:
+        """Tells the balancer how a request ended."""
+        if error is None:
+            self.balancer.record_success(node)
+        else:
+            self.balancer.record_failure(node, busy=error.busy, retry_after=error.retry_after)
 
     def segments(
         self,
@@ -57,15 +61,15 @@ class NodePool:
         options: SpeechOptions,
         query: Query,
         headers: Mapping[str, str],
-        sleep: Callable[[float], None] = time.sleep,
+        cancel: threading.Event | None = None,
     ) -> list[str]:
-        """`text` in the pieces in which it will be spoken."""
-        failed: list[str] = []
-        found: list[str] = []
-        for attempt in self.retry.retrying(Deadline(self.retry.deadline), sleep):
+        """The segments in which a server would speak `text`. Raises ClientError, also after `cancel` is set."""
+        used: list[str] = []
+        segments: list[str] = []
+        for attempt in self.retry.retrying(Deadline(self.retry.timeout), cancel=cancel):
             with attempt:
-                node = self.pick(query, RequestHints(len(text), options.sample_rate), failed)
-                failed.append(node.url)
+                node = self.pick(query, RequestHints(len(text), options.sample_rate), used)
+                used.append(node.url)
                 with self.track_request(node):
-                    found = self.api.segments(node, text, options.phoneme, headers)
-        return found
+                    segments = self.api.segments(node, text, options.phoneme, headers)
+        return segments

@@ -1,4 +1,4 @@
-"""What can be asked of a node, and what comes back. Knows nothing about nodes or connections."""
+"""What a client can ask for (SpeechOptions), and what it gets (Speech)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SpeechOptions:
-    """How a text shall be spoken; None leaves it to the server. The meanings are those of POST /tts.
+    """How to speak a text: the fields of POST /tts. None leaves a field to the server.
 
-    `reference_audio` is an encoded recording. Without a `seed` one is drawn, so that a further try sounds the same.
+    `reference_audio` is an encoded audio file. Without a `seed` the client picks one, so that a retry sounds the same.
     """
 
     voice: str | None = None
@@ -26,11 +26,11 @@ class SpeechOptions:
     history: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of a request, but for its text."""
-        given = {item.name: getattr(self, item.name) for item in fields(self)}
+        """The fields of the request body, except the text; `reference_audio` is base64."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
         if self.reference_audio is not None:
-            given["reference_audio"] = base64.b64encode(self.reference_audio).decode()
-        return {name: value for name, value in given.items() if value is not None}
+            values["reference_audio"] = base64.b64encode(self.reference_audio).decode()
+        return {name: value for name, value in values.items() if value is not None}
 
 
 DEFAULT_OPTIONS = SpeechOptions()
@@ -38,7 +38,7 @@ DEFAULT_OPTIONS = SpeechOptions()
 
 @dataclass(frozen=True)
 class Speech:
-    """A whole utterance: `audio` is a file of the wanted format. `seconds` of sound, made in `elapsed` s."""
+    """A complete utterance. `audio` is a file in `format`; `elapsed_seconds` is the time until it had arrived."""
 
     audio: bytes = field(repr=False)
     format: str
@@ -54,5 +54,5 @@ class Speech:
 
     @property
     def rtf(self) -> float:
-        """Seconds of work, the way there and back included, a second of sound."""
+        """Real-time factor, network included: elapsed seconds per second of audio."""
         return self.elapsed_seconds / self.audio_seconds if self.audio_seconds else 0.0

@@ -1,9 +1,9 @@
-"""One segment's samples out of several tries at it: each is heard once, whoever made it.
+"""Joins the samples of several attempts at one segment, so that each sample is heard once.
 
-When a node is lost in the middle of a segment, another makes the segment anew. What was heard already is skipped. If
-the two sound the same up to there, that is all; if not, the join goes to the nearest silence. In both cases the last
-moments, held back for that purpose, are cross-faded into the new ones (of equal sounds that changes nothing).
-Arithmetic only. Knows nothing about nodes. Samples are signed 16 bit, one channel.
+When a node fails in the middle of a segment, another node starts the segment again. The part already heard is skipped.
+If both nodes produced the same audio up to that point, the second simply continues; otherwise the switch moves to the
+nearest silence. The last 20 ms of the first attempt are held back and cross-faded into the second (between equal
+samples a fade changes nothing). Samples are signed 16 bit, mono.
 """
 
 from __future__ import annotations
@@ -16,22 +16,26 @@ from numpy.typing import NDArray
 Samples = NDArray[np.int16]
 
 FADE_SECONDS = 0.02
-"""Seconds held back, to fade out of; and how long a silence must be to fade in it."""
+"""Length of the cross-fade, hence of what is held back, and of the silence to look for."""
 SEARCH_SECONDS = 0.5
-"""Seconds within which a silence is looked for, before and after the place where the other broke off."""
+"""How far before and after the point of failure to look for a silence."""
 SAME_TOLERANCE = 0.05
-"""Two sounds are the same if their difference is no louder than this fraction of the first: other sums, same tokens."""
+"""Two waveforms are the same if the RMS of their difference is at most this fraction of the RMS of the first.
+
+Other hardware rounds differently, so equal tokens do not give bit-equal audio.
+"""
 SILENCE_RATIO = 0.1
-"""A frame is silent when it is no louder than this fraction of its surroundings."""
+"""A frame is silent if its RMS is at most this fraction of the RMS around it."""
 SILENCE_RMS = 8.0
-"""Root mean square below which anything is silent."""
+"""RMS up to which anything counts as silent."""
 
 
 @dataclass(frozen=True)
 class SplicePoint:
-    """Where one try went over into another: `at` seconds into the segment, which the new try has `shift` s later.
+    """Where one attempt was continued by another: `at_seconds` into the segment.
 
-    `same`: both sounded alike, so nothing of it is heard.
+    `shift_seconds`: how much later this point is in the new attempt. `seamless`: both have the same audio up to here,
+    so the switch is inaudible.
     """
 
     at_seconds: float
@@ -40,59 +44,60 @@ class SplicePoint:
 
 
 class Splicer:
-    """Feed it each try's bytes as they come, `restart` it when a try breaks off, `end` it when one is complete."""
+    """Pass each attempt's bytes to `feed`; call `restart` when an attempt fails and `finish` when one is complete."""
 
-    def __init__(self, rate: int) -> None:
-        self.joins: list[SplicePoint] = []
+    def __init__(self, sample_rate: int) -> None:
+        self.points: list[SplicePoint] = []
         self.complete = False
-        self._rate = rate
-        self._reserve = round(FADE_SECONDS * rate)
-        self._reach = round(SEARCH_SECONDS * rate)
-        # The current try's bytes, and how many of its samples count as heard.
-        self._track, self._place = bytearray(), 0
-        # The try before it, while it is not yet decided where to go over.
-        self._before: tuple[Samples, int] | None = None
+        self.sample_rate = sample_rate
+        self._fade = round(FADE_SECONDS * sample_rate)
+        self._search = round(SEARCH_SECONDS * sample_rate)
+        # The current attempt's bytes, and how many of its samples have been heard.
+        self._track, self._position = bytearray(), 0
+        # Samples and position of the failed attempt, until the switch is decided.
+        self._failed: tuple[Samples, int] | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """The samples that may be heard now."""
+        """Adds bytes of the current attempt; returns those that can be played now."""
         self._track += data
-        return self._out(ended=False)
+        return self._take(complete=False)
 
     def restart(self) -> None:
-        """The try is lost; the next bytes are the segment's first again."""
-        if self._before is None and self._place:
-            self._before = _samples(self._track), self._place
-        self._track, self._place = bytearray(), 0
+        """Drops the current attempt; the next bytes start the segment again."""
+        if self._failed is None and self._position:
+            self._failed = _samples(self._track), self._position
+        self._track, self._position = bytearray(), 0
 
-    def end(self) -> bytes:
-        """What is left: the try is complete."""
-        out = self._out(ended=True)
+    def finish(self) -> bytes:
+        """The attempt is complete: returns the rest."""
+        out = self._take(complete=True)
         self.complete = True
         return out
 
-    def _out(self, *, ended: bool) -> bytes:
+    def _take(self, *, complete: bool) -> bytes:
         if self.complete:
             return b""
         count, faded = len(self._track) // 2, b""
-        if self._before is not None:
-            heard, place = self._before
-            track = _samples(self._track)
-            same = _same(heard, track)
-            if not ended and count < (len(heard) if same else place + self._reach) + 2 * self._reserve:
+        if self._failed is not None:
+            old, position = self._failed
+            new = _samples(self._track)
+            same = _is_same(old, new)
+            if not complete and count < (len(old) if same else position + self._search) + 2 * self._fade:
                 return b""
-            faded = self._switch(heard, place, track, same)
-        upto = max(self._place, count if ended else count - self._reserve)
-        fresh = bytes(self._track[2 * self._place : 2 * upto])
-        self._place = upto
+            faded = self._switch(old, position, new, same)
+        end = max(self._position, count if complete else count - self._fade)
+        fresh = bytes(self._track[2 * self._position : 2 * end])
+        self._position = end
         return faded + fresh
 
-    def _switch(self, heard: Samples, place: int, track: Samples, same: bool) -> bytes:
-        """Decides where; gives the held-back moments of the old try, faded into the new one."""
-        start = place if same else nearest_silence(track, place, self._reach, self._reserve)
-        tail = heard[place:]
-        head = track[start : start + len(tail)]
-        self._place, self._before = start + len(head), None
-        self.joins.append(SplicePoint(place / self._rate, (start - place) / self._rate, same))
+    def _switch(self, old: Samples, position: int, new: Samples, same: bool) -> bytes:
+        """Chooses the splice point; returns the held-back samples of `old`, faded into `new`."""
+        start = position if same else nearest_silence(new, position, self._search, self._fade)
+        tail = old[position:]
+        head = new[start : start + len(tail)]
+        self._position, self._failed = start + len(head), None
+        rate = self.sample_rate
+        self.points.append(SplicePoint(position / rate, (start - position) / rate, same))
         return cross_fade(tail, head).astype("<i2").tobytes()
 
 
@@ -100,43 +105,43 @@ def _samples(data: bytearray) -> Samples:
     return np.frombuffer(bytes(data[: len(data) // 2 * 2]), "<i2").astype(np.int16)
 
 
-def _same(heard: Samples, track: Samples) -> bool:
-    """Whether `track` has got as far as what was heard before, and sounds the same until there."""
-    if len(track) < len(heard):
+def _is_same(old: Samples, new: Samples) -> bool:
+    """Whether `new` is at least as long as `old` and starts with the same audio."""
+    if len(new) < len(old):
         return False
-    difference = heard.astype(np.float64) - track[: len(heard)]
-    return rms(difference) <= max(SAME_TOLERANCE * rms(heard), SILENCE_RMS)
+    difference = old.astype(np.float64) - new[: len(old)]
+    return rms(difference) <= max(SAME_TOLERANCE * rms(old), SILENCE_RMS)
 
 
 def rms(samples: NDArray[np.generic]) -> float:
-    """Root mean square; 0 of nothing."""
+    """Root mean square; 0 for an empty array."""
     if not len(samples):
         return 0.0
     return float(np.sqrt(np.mean(np.square(samples.astype(np.float64)))))
 
 
 def cross_fade(tail: Samples, head: Samples) -> Samples:
-    """From `tail` to `head` by a raised cosine, as long as `tail`; where `head` ends sooner, into silence."""
+    """A raised-cosine fade from `tail` to `head`, as long as `tail`; a shorter `head` is padded with silence."""
     rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(len(tail)) + 0.5) / max(len(tail), 1))
     padded = np.zeros(len(tail))
     padded[: len(head)] = head
-    # Written so that of two equal samples nothing but that sample comes out.
+    # In this form two equal samples give exactly that sample.
     return np.rint(tail + (padded - tail) * rise).astype(np.int16)
 
 
-def nearest_silence(track: Samples, place: int, reach: int, frame: int) -> int:
-    """The start of the silent frame of `track` nearest to `place`, at most `reach` away.
+def nearest_silence(track: Samples, position: int, reach: int, frame: int) -> int:
+    """The start of the silent frame of `track` nearest to `position`, at most `reach` samples away.
 
-    Of the quietest frame where none is silent; `place` itself, or the track's end, where no whole frame is that near.
+    Without a silent frame, the start of the quietest; without a whole frame in reach, `position` or the track's end.
     """
-    low, high = max(0, place - reach), min(len(track), place + reach)
-    # Every half frame, counted from `place`, so that it is one of the starts.
+    low, high = max(0, position - reach), min(len(track), position + reach)
+    # Every half frame, aligned so that `position` is one of the starts.
     step = max(1, frame // 2)
-    starts = np.arange(place - (place - low) // step * step, high - frame + 1, step)
+    starts = np.arange(position - (position - low) // step * step, high - frame + 1, step)
     if not len(starts):
-        return min(place, len(track))
+        return min(position, len(track))
     levels = np.array([rms(track[start : start + frame]) for start in starts])
     silent = starts[levels <= max(SILENCE_RATIO * rms(track[low:high]), SILENCE_RMS)]
     if not len(silent):
         return int(starts[levels.argmin()])
-    return int(silent[np.abs(silent - place).argmin()])
+    return int(silent[np.abs(silent - position).argmin()])

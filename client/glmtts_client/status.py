@@ -1,4 +1,4 @@
-"""Looks at all nodes at once: how each stands, what it is doing, which voices it has. Knows nothing about tables."""
+"""The state of the cluster: each node's health and load, and which nodes have which voices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IN_FLIGHT = re.compile(r"^glmtts_in_flight (\S+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """A node, how many requests are at it, and how it stands in one word or a few; None: it did not say."""
+    """A node, its state in a few words, and the number of its requests in flight; None if unknown."""
 
     node: Node
     state: str
@@ -28,7 +28,7 @@ class NodeStatus:
 
 @dataclass
 class ClusterVoice:
-    """A stored voice and the nodes that have it."""
+    """A stored voice and the addresses of the nodes that have it."""
 
     name: str
     language: str
@@ -37,10 +37,9 @@ class ClusterVoice:
 
 
 def node_statuses(cluster: Cluster) -> list[NodeStatus]:
-    """Every registered node, asked for itself where its checks pass; by address."""
-    return sorted(
-        _of_each(cluster.all_nodes(), lambda node: _status(cluster, node)), key=lambda status: status.node.url
-    )
+    """Every registered node, sorted by address. Nodes whose checks pass are queried. Raises DiscoveryError."""
+    statuses = _for_each(cluster.all_nodes(), lambda node: _status(cluster, node))
+    return sorted(statuses, key=lambda status: status.node.url)
 
 
 def _status(cluster: Cluster, node: Node) -> NodeStatus:
@@ -50,41 +49,42 @@ def _status(cluster: Cluster, node: Node) -> NodeStatus:
         cluster.get(node, "/ready")
         state = "ready"
     except NodeError as error:
-        # What Consul does not know yet.
+        # Consul has not noticed yet.
         return NodeStatus(node, error.reason if error.status else "unreachable", None)
     except ResponseError as error:
-        state = f"answers {error.status}"
+        state = f"returns status {error.status}"
     try:
-        found = _IN_FLIGHT.search(cluster.text(node, "/metrics"))
-        return NodeStatus(node, state, None if found is None else round(float(found[1])))
+        match = _IN_FLIGHT.search(cluster.get_text(node, "/metrics"))
+        return NodeStatus(node, state, None if match is None else round(float(match[1])))
     except (NodeError, ResponseError, ValueError):
         return NodeStatus(node, state, None)
 
 
 def cluster_voices(cluster: Cluster) -> list[ClusterVoice]:
-    """The stored voices of all passing nodes, by name. NodeError or ResponseError when not one node says."""
+    """The stored voices of all passing nodes, sorted by name. Raises NodeError or ResponseError if every node fails."""
     nodes = cluster.nodes()
-    answers = _of_each(nodes, lambda node: _voices(cluster, node))
-    failures = [answer for answer in answers if isinstance(answer, Exception)]
+    results = _for_each(nodes, lambda node: _node_voices(cluster, node))
+    failures = [result for result in results if isinstance(result, Exception)]
     if failures and len(failures) == len(nodes):
         raise failures[0]
-    known: dict[tuple[str, tuple[str, ...]], ClusterVoice] = {}
-    for node, answer in zip(nodes, answers, strict=True):
-        for voice in [] if isinstance(answer, Exception) else answer:
-            key = str(voice["name"]), tuple(voice["styles"])
-            known.setdefault(key, ClusterVoice(*key[:1], str(voice.get("language", "")), key[1])).nodes.append(node.url)
-    return [known[key] for key in sorted(known)]
+    voices: dict[tuple[str, tuple[str, ...]], ClusterVoice] = {}
+    for node, result in zip(nodes, results, strict=True):
+        for voice in [] if isinstance(result, Exception) else result:
+            name, styles = str(voice["name"]), tuple(voice["styles"])
+            new = ClusterVoice(name, str(voice.get("language", "")), styles)
+            voices.setdefault((name, styles), new).nodes.append(node.url)
+    return [voices[key] for key in sorted(voices)]
 
 
-def _voices(cluster: Cluster, node: Node) -> list[dict[str, Any]] | NodeError | ResponseError:
+def _node_voices(cluster: Cluster, node: Node) -> list[dict[str, Any]] | NodeError | ResponseError:
     try:
         return list(cluster.get(node, "/voices")["voices"])
     except (NodeError, ResponseError) as error:
         return error
 
 
-def _of_each(nodes: Sequence[Node], ask: Callable[[Node], T]) -> list[T]:
+def _for_each(nodes: Sequence[Node], query: Callable[[Node], T]) -> list[T]:
     if not nodes:
         return []
     with ThreadPoolExecutor(min(MAX_PARALLEL, len(nodes))) as threads:
-        return list(threads.map(ask, nodes))
+        return list(threads.map(query, nodes))

@@ -1,91 +1,65 @@
-"""Speech as it is made: an iterator of samples that a listener reads at his own pace, while the next ones are fetched.
+"""Streamed speech: an iterator over samples, while a thread fetches the next ones.
 
-A thread of its own speaks ahead, to the end of a segment and up to some seconds: so a slow listener holds up no node,
-and a node that is lost is replaced while there is still something to hear. Knows nothing about nodes.
+The thread works ahead by complete segments, up to some seconds of audio. So a slow listener occupies no node, and
+a node that fails is replaced while there is still audio to play.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable
 from types import TracebackType
 
+from glmtts_client.audio_buffer import AudioBuffer
 from glmtts_client.failover_stream import FailoverStream, SegmentReport
 
 MAX_BUFFERED_SECONDS = 30.0
-"""Seconds of sound that may wait for the listener before the next segment is asked for."""
+"""Seconds of unread audio up to which the next segment is requested."""
 
 
 class SpeechStream:
-    """Iterates over pieces of signed 16-bit little-endian samples, one channel, `sample_rate` Hz. For one listener.
+    """Iterates over chunks of samples: signed 16 bit, little endian, mono, `sample_rate` Hz. For one reader.
 
-    Nothing is asked for before the first piece, or `sample_rate`, is. Close it, or use it in a `with`, unless it was
-    read to its end.
+    Nothing is requested before the first chunk or `sample_rate` is. Close it or use it in a `with` block, unless it is
+    read to its end. Iterating raises ClientError.
     """
 
-    def __init__(
-        self,
-        make_relay: Callable[[Callable[[int], None], Callable[[bytes], None], Callable[[], None]], FailoverStream],
-        *,
-        seed: int,
-        max_buffered_seconds: float = MAX_BUFFERED_SECONDS,
-    ) -> None:
+    def __init__(self, source: FailoverStream, buffer: AudioBuffer, *, seed: int) -> None:
         self.seed = seed
-        self._limit = max_buffered_seconds
-        self._relay = make_relay(self._begin, self._put, self._room)
-        self._changed = threading.Condition()
-        self._waiting: deque[bytes] = deque()
-        self._bytes = 0
-        self._rate: int | None = None
-        self._ended = False
-        self._closed = False
-        self._error: BaseException | None = None
+        self._source = source
+        self._buffer = buffer
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @property
     def segments(self) -> tuple[SegmentReport, ...]:
-        """What is known of the segments that were begun."""
-        return tuple(self._relay.segments)
+        """Reports on the segments started so far."""
+        return tuple(self._source.segments)
 
     @property
     def sample_rate(self) -> int:
-        """Waits for the first answer."""
+        """In Hz; waits for the first response. Raises ClientError."""
         self._start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._rate is not None or self._ended)
-            if self._rate is None:
-                raise self._error or RuntimeError("the stream was closed before it began")
-            return self._rate
+        return self._buffer.wait_for_sample_rate()
 
     @property
     def buffered_seconds(self) -> float:
-        """Seconds of sound that wait for the listener."""
-        return self._bytes / 2 / self._rate if self._rate else 0.0
+        """Seconds of audio that were fetched but not read yet."""
+        return self._buffer.buffered_seconds
 
     def __iter__(self) -> SpeechStream:
         return self
 
     def __next__(self) -> bytes:
         self._start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._ended)
-            if not self._waiting or self._closed:
-                if self._error is not None and not self._closed:
-                    raise self._error
-                raise StopIteration
-            piece = self._waiting.popleft()
-            self._bytes -= len(piece)
-            self._changed.notify_all()
-            return piece
+        samples = self._buffer.read()
+        if samples is None:
+            raise StopIteration
+        return samples
 
     def close(self) -> None:
-        """Ends it now. Any number of times, from any thread."""
-        with self._changed:
-            self._closed = self._ended = True
-            self._waiting.clear()
-            self._changed.notify_all()
-        self._relay.stop()
+        """Ends the stream at once. May be called repeatedly, from any thread."""
+        self._buffer.close()
+        self._source.stop()
 
     def __enter__(self) -> SpeechStream:
         return self
@@ -96,34 +70,15 @@ class SpeechStream:
         self.close()
 
     def _start(self) -> None:
-        with self._changed:
-            if self._thread is None and not self._closed:
+        with self._lock:
+            if self._thread is None and not self._buffer.closed:
                 self._thread = threading.Thread(target=self._run, name="speech-stream", daemon=True)
                 self._thread.start()
 
-    # In the thread that speaks ahead:
-
     def _run(self) -> None:
         try:
-            self._relay.run()
-        except BaseException as error:
-            self._error = error
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def _begin(self, rate: int) -> None:
-        with self._changed:
-            self._rate = rate
-            self._changed.notify_all()
-
-    def _put(self, samples: bytes) -> None:
-        with self._changed:
-            if not self._closed:
-                self._waiting.append(samples)
-                self._bytes += len(samples)
-                self._changed.notify_all()
-
-    def _room(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self.buffered_seconds <= self._limit)
+            self._source.run()
+        except BaseException as error:  # the reader gets it
+            self._buffer.finish(error)
+        else:
+            self._buffer.finish()

@@ -1,14 +1,13 @@
-"""`flow/config.yaml`, in the published spelling or in ours, to a FlowConfig.
+"""`flow/config.yaml` to a FlowConfig.
 
-The published file is HyperPyYAML: YAML whose tags name Python classes to construct. Here it is data and nothing else:
-a `!new:` or `!apply:` node is read as its keyword arguments, and what the tag names is never imported or called.
-Knows nothing about weights or modules.
+The published file is HyperPyYAML: YAML whose tags name Python classes to construct. Here it is only data: a `!new:` or
+`!apply:` node is read as its keyword arguments, and what the tag names is never imported or called.
 
-Three spellings are read; unknown keys fail in each:
-- ours: the fields of FlowConfig, with the fields of DiTConfig under `dit`;
-- a `flow` node with the estimator as a node inside it (known by its `depth` and `heads`);
-- the published constructor's own flat arguments (`speech_token_dim`, `big_model`, ...), with the class defaults for
-  those left out; they differ from ours (12.5 Hz tokens, 86 frames a second).
+Three layouts are read; unknown keys are errors in each:
+- the fields of FlowConfig, with the fields of DiTConfig under `dit`;
+- a `flow` node with the estimator as a node inside it (recognised by its `depth` and `heads`);
+- the published constructor's flat arguments (`speech_token_dim`, `big_model`, ...), with its class defaults, which
+  differ from FlowConfig's (12.5 Hz tokens, 86 frames per second).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from glmtts.errors import CheckpointError
 SPEAKER_DIM = 192
 
 TRAINING_ONLY = frozenset({"calc_prompt_mel_loss", "loss_type", "training_cfg_rate", "sigma_min", "dropout"})
-"""Arguments that change nothing at inference."""
+"""Arguments without effect at inference."""
 
 REFERENCE_DEFAULTS: dict[str, Any] = {
     "speech_token_dim": 512,
@@ -46,11 +45,11 @@ REFERENCE_DEFAULTS: dict[str, Any] = {
 
 
 class _DataLoader(yaml.SafeLoader):
-    """SafeLoader for which a HyperPyYAML tag is a remark beside plain data."""
+    """SafeLoader that ignores HyperPyYAML tags and reads their data."""
 
 
 class _Reference(str):
-    """A `!ref <name>`, not yet looked up."""
+    """A `!ref <name>`, not yet resolved."""
 
 
 def _plain(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
@@ -58,11 +57,11 @@ def _plain(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
         return loader.construct_sequence(node, deep=True)
-    return loader.construct_scalar(node)  # type: ignore[arg-type]  # the third and last kind of node
+    return loader.construct_scalar(node)  # type: ignore[arg-type]  # the only other kind of node
 
 
 def _reference(loader: yaml.SafeLoader, node: yaml.Node) -> _Reference:
-    return _Reference(loader.construct_scalar(node))  # type: ignore[arg-type]  # a mapping here is a YAML error, as it should
+    return _Reference(loader.construct_scalar(node))  # type: ignore[arg-type]  # a mapping here is a YAML error, as it should be
 
 
 _DataLoader.add_multi_constructor("!new:", _plain)
@@ -72,25 +71,25 @@ _DataLoader.add_constructor("!ref", _reference)
 
 
 def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
-    """The document as plain mappings, lists and scalars, with every `!ref <name>` replaced by what it names.
+    """The document as plain mappings, lists and scalars, with each `!ref <name>` replaced by what it names.
 
-    Raises CheckpointError that names `where`: no YAML, no mapping at the top, an unknown tag, or a reference that is
-    more than a name (`<a[b][c]>` reaches into mappings; arithmetic is not computed).
+    Raises CheckpointError, with `where`, if the text is not YAML or not a mapping, or has an unknown tag or a reference
+    that is not `<name>` or `<name[key]>`: arithmetic is not supported.
     """
     try:
         tree = yaml.load(text, Loader=_DataLoader)
     except yaml.YAMLError as error:
         raise CheckpointError(f"{where}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
-        raise CheckpointError(f"{where}: {type(tree).__name__} at the top; wanted a mapping")
+        raise CheckpointError(f"{where}: expected a mapping, got {type(tree).__name__}")
     return {key: _resolve(value, tree, where, depth=0) for key, value in tree.items()}
 
 
 def _resolve(value: Any, root: Mapping[str, Any], where: str, depth: int) -> Any:
     if depth > 32:
-        raise CheckpointError(f"{where}: references that never end")
+        raise CheckpointError(f"{where}: expected references that end, got a cycle")
     if isinstance(value, _Reference):
-        return _resolve(_look_up(value, root, where), root, where, depth + 1)
+        return _resolve(_resolve_reference(value, root, where), root, where, depth + 1)
     if isinstance(value, dict):
         return {key: _resolve(item, root, where, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
@@ -98,20 +97,20 @@ def _resolve(value: Any, root: Mapping[str, Any], where: str, depth: int) -> Any
     return value
 
 
-def _look_up(reference: _Reference, root: Mapping[str, Any], where: str) -> Any:
+def _resolve_reference(reference: _Reference, root: Mapping[str, Any], where: str) -> Any:
     match = re.fullmatch(r"\s*<\s*(\w+)((?:\[\w+\])*)\s*>\s*", reference)
     if match is None:
-        raise CheckpointError(f"{where}: !ref {reference}: wanted <name> or <name[key]>")
+        raise CheckpointError(f"{where}: !ref: expected <name> or <name[key]>, got {reference}")
     target: Any = root
     for key in [match[1], *re.findall(r"\w+", match[2])]:
         if not isinstance(target, Mapping) or key not in target:
-            raise CheckpointError(f"{where}: !ref {reference}: nothing has the name {key!r}")
+            raise CheckpointError(f"{where}: !ref {reference}: expected a defined name, got {key!r}")
         target = target[key]
     return target
 
 
 def read_flow_config(path: Path) -> FlowConfig:
-    """Reads `flow/config.yaml` in any of the spellings above. Raises CheckpointError naming file and keys."""
+    """Reads `flow/config.yaml` in any of these layouts. Raises CheckpointError with the file and the keys."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -120,10 +119,10 @@ def read_flow_config(path: Path) -> FlowConfig:
 
 
 def flow_config(tree: Mapping[str, Any], *, where: str) -> FlowConfig:
-    """The FlowConfig in a parsed file: under `flow` when there is such a node, else the file itself."""
+    """The FlowConfig of a parsed file: the node `flow` if there is one, else the whole file."""
     node = tree.get("flow", tree)
     if not isinstance(node, Mapping):
-        raise CheckpointError(f"{where}: flow is {node!r}; wanted a mapping")
+        raise CheckpointError(f"{where}: flow: expected a mapping, got {node!r}")
     values = {key: value for key, value in node.items() if key not in TRAINING_ONLY}
     estimator = next((key for key, value in values.items() if _is_estimator(value)), None)
     if estimator is None:
@@ -145,13 +144,13 @@ def _from_reference_arguments(values: Mapping[str, Any], where: str) -> FlowConf
     unknown = sorted(set(values) - set(REFERENCE_DEFAULTS))
     if unknown:
         raise CheckpointError(
-            f"{where}: unknown keys {unknown}; without an estimator node those of {sorted(REFERENCE_DEFAULTS)}"
+            f"{where}: expected keys of {sorted(REFERENCE_DEFAULTS)} without an estimator node, got {unknown}"
         )
     v = {**REFERENCE_DEFAULTS, **values}
     if v["use_mdt"]:
-        raise CheckpointError(f"{where}: use_mdt is {v['use_mdt']!r}; only false is implemented")
+        raise CheckpointError(f"{where}: use_mdt: expected false, got {v['use_mdt']!r}")
     trans_dim, depth, heads = (1024, 22, 16) if v["big_model"] else (768, 18, 12)
-    # Here spk_embed_dim is what the speaker vector is projected to, in FlowConfig what comes from the encoder.
+    # Here spk_embed_dim is the size after projection; in FlowConfig it is the speaker encoder's.
     projected = 0 if v["remove_spkr_concat_condition"] else v["spk_embed_dim"]
     dit = DiTConfig(
         trans_dim=trans_dim,
@@ -173,10 +172,14 @@ def _from_reference_arguments(values: Mapping[str, Any], where: str) -> FlowConf
 
 def _checked(config: FlowConfig, where: str) -> FlowConfig:
     if config.dit.wav_lm_emb:
-        raise CheckpointError(f"{where}: wav_lm_emb is true; a second speaker vector is not implemented")
+        raise CheckpointError(
+            f"{where}: wav_lm_emb: expected false, got true: a second speaker vector is not implemented"
+        )
     if config.t_scheduler != "cosine":
-        raise CheckpointError(f"{where}: t_scheduler is {config.t_scheduler!r}; only 'cosine' is implemented")
+        raise CheckpointError(f"{where}: t_scheduler: expected 'cosine', got {config.t_scheduler!r}")
     if (config.input_frame_rate, config.mel_framerate) != (25, 50):
-        got = f"{config.input_frame_rate} tokens and {config.mel_framerate} frames a second"
-        raise CheckpointError(f"{where}: {got}; wanted 25 and 50, the rates of the speech tokenizer and the vocoders")
+        rates = f"{config.input_frame_rate} and {config.mel_framerate}"
+        raise CheckpointError(
+            f"{where}: expected 25 tokens and 50 frames per second, as other stages have, got {rates}"
+        )
     return config

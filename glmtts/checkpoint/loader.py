@@ -1,17 +1,16 @@
-"""A checkpoint's files to modules: the published tree and the nano one, by the same code.
+"""A checkpoint's files to a Model: the published tree and the nano one alike.
 
-    llm/config.json, model*.safetensors [, generation.json]     Llama and how it is drawn from
+    llm/config.json, model*.safetensors [, generation.json]     the AR transformer and its sampling parameters
     flow/config.yaml, flow.pt                                   tokens to mel
     hift/hift.pt [, config.json]                                24 kHz vocoder
-    [vocos2d/generator_jit.ckpt]                                32 kHz vocoder; code, so only with its sha256 given
+    [vocos2d/generator_jit.ckpt]                                32 kHz vocoder; it is code: only with its sha256
     speech_tokenizer/config.json, preprocessor_config.json, model*.safetensors
     vq32k-phoneme-tokenizer/tokenizer.model, tokenizer_config.json
     frontend/campplus.onnx or campplus.pt [, able.json, lexicon_en.json.gz]
     [model.json]                                                {"name", "version", "languages"}
 
-What stands in brackets may be absent. Strict: every name in a weight file has a place in its module and the other way
-round, but for what is known to be unused. Nothing is downloaded, no class that a config names is constructed.
-Knows nothing about the voices that are stored beside the weights, about requests or threads.
+Files in brackets are optional. Loading is strict: the names in a weight file are exactly those of its module, except
+for weights known to be unused. Nothing is downloaded, and no class that a config names is constructed.
 """
 
 from __future__ import annotations
@@ -67,16 +66,16 @@ T = TypeVar("T")
 
 TOKENIZER = "vq32k-phoneme-tokenizer"
 
-# Names in weight files that have no place in a module, and need none; `encoder_weights` has those of the tokenizer.
+# Weights known to be unused; `encoder_weights` has more of the speech tokenizer's.
 UNUSED_LLM = (r".*rotary_emb\.inv_freq$",)
 UNUSED_SPEECH_TOKENIZER = (r"proj_out\.",)
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A loaded checkpoint: modules in eval mode on `device`, without gradients, and what they need to know.
+    """A loaded checkpoint: modules on `device` in eval mode, without gradients, and their parameters.
 
-    `dtype` is that of the AR transformer; the others run in float32. `vocoders` by output rate in Hz.
+    `dtype` is the AR transformer's; the other modules are float32. `vocoders` by output rate in Hz.
     """
 
     info: ModelInfo
@@ -93,17 +92,17 @@ class Model:
 
     @property
     def sample_rates(self) -> tuple[int, ...]:
-        """The rates in Hz at which it speaks without resampling, the default first."""
+        """The output rates in Hz without resampling, the default first."""
         return tuple(sorted(self.vocoders))
 
     @property
     def max_positions(self) -> int:
-        """Positions of the KV cache that one segment may take, its prompts included."""
+        """KV cache positions that a segment may take, its prompts included."""
         return min(MAX_POSITIONS, int(self.llm.config.max_position_embeddings))
 
     @property
     def voice_maker(self) -> VoiceMaker:
-        """Makes voices with this checkpoint's parts."""
+        """Makes voices with this checkpoint's modules."""
         mels = {rate: MEL_BY_RATE[rate] for rate in self.sample_rates}
         check = PromptCheck(self.generation, self._score_prompt, self.frontend.prompt_ids)
         return VoiceMaker(self.speaker_encoder, self.speech_tokenizer, mels, check)
@@ -113,13 +112,13 @@ class Model:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. CheckpointError for what this machine lacks."""
+    """`auto` is CUDA if available, else the CPU. CheckpointError for a device that this machine does not have."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA says it so
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
         raise CheckpointError(f"device {name!r}: {str(error).splitlines()[0]}") from error
     return device
 
@@ -137,23 +136,23 @@ def load(
     Args:
         device: `auto`, `cpu`, `cuda`, `cuda:1` …
         dtype: of the AR transformer; by default bfloat16 on CUDA and float32 elsewhere.
-        replace: pronunciations that the front end puts in before its own (the text → `<|…|>` tokens).
-        vocos_sha256: hash that `vocos2d/generator_jit.ckpt` must have; without it that file is not loaded.
+        replace: pronunciations that come before the front end's own: text to `<|…|>` tokens.
+        vocos_sha256: expected hash of `vocos2d/generator_jit.ckpt`; without it, that file is not loaded.
 
-    Raises CheckpointError that names the file, and every name in it that does not fit.
+    Raises CheckpointError with the file, and all names in it that do not fit.
     """
     root = Path(path)
     if not root.is_dir():
-        raise CheckpointError(f"{root}: no such folder; a checkpoint is a folder with llm/, flow/, hift/ …")
-    place = pick_device(str(device))
-    dtype = dtype or (torch.bfloat16 if place.type == "cuda" else torch.float32)
+        raise CheckpointError(f"{root}: expected a checkpoint folder with llm/, flow/, hift/ …, got no such folder")
+    target = pick_device(str(device))
+    dtype = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
     tokenizer = Tokenizer.from_dir(root / TOKENIZER)
     generation = _optional(root / "llm" / "generation.json", GenerationConfig)
-    speech_tokenizer = _for_inference(load_speech_tokenizer(root / "speech_tokenizer"), place)
+    speech_tokenizer = _for_inference(load_speech_tokenizer(root / "speech_tokenizer"), target)
     special = special_ids(tokenizer, speech_tokenizer.config.quantize_vocab_size)
-    llm = _for_inference(load_llm(root / "llm", dtype), place)
+    llm = _for_inference(load_llm(root / "llm", dtype), target)
     llm.fuse()
-    flow = _for_inference(load_flow(root / "flow"), place)
+    flow = _for_inference(load_flow(root / "flow"), target)
     _check_sizes(root, tokenizer, llm, flow, special)
     return Model(
         info=read_info(root),
@@ -161,18 +160,18 @@ def load(
         special=special,
         generation=generation,
         flow=flow,
-        vocoders=load_vocoders(root, place, vocos_sha256),
+        vocoders=load_vocoders(root, target, vocos_sha256),
         speech_tokenizer=speech_tokenizer,
-        speaker_encoder=_for_inference(load_speaker_encoder(root / "frontend"), place),
+        speaker_encoder=_for_inference(load_speaker_encoder(root / "frontend"), target),
         frontend=load_frontend(root / "frontend", tokenizer, replace or {}, generation),
-        device=place,
+        device=target,
         dtype=dtype,
     )
 
 
 def special_ids(tokenizer: Tokenizer, codes: int) -> SpecialIds:
-    """The special ids by name, for a speech tokenizer of `codes` codes. CheckpointError when one is missing or lies
-    below the padding's, or when the speech tokens' ids are not in a row."""
+    """The special ids by name, for a speech tokenizer of `codes` codes. CheckpointError if one is missing or below the
+    padding's, or if the speech tokens' ids are not consecutive."""
     names = {
         "ats": "<|audio_0|>",
         "ate": f"<|audio_{codes - 1}|>",
@@ -183,10 +182,10 @@ def special_ids(tokenizer: Tokenizer, codes: int) -> SpecialIds:
     special = SpecialIds(**{field: tokenizer.special_id(name) for field, name in names.items()})
     low = [name for field, name in names.items() if getattr(special, field) < special.pad]
     if low:
-        raise CheckpointError(f"special tokens {low} have ids below that of <|endoftext|>, {special.pad}")
+        raise CheckpointError(f"special ids: expected none below that of <|endoftext|> ({special.pad}), got {low}")
     if special.speech_tokens != codes:
         raise CheckpointError(
-            f"<|audio_0|> … <|audio_{codes - 1}|> have the ids {special.ats} … {special.ate}; wanted {codes} in a row"
+            f"<|audio_0|> … <|audio_{codes - 1}|>: expected {codes} ids in a row, got {special.ats} … {special.ate}"
         )
     return special
 
@@ -194,10 +193,10 @@ def special_ids(tokenizer: Tokenizer, codes: int) -> SpecialIds:
 def _check_sizes(root: Path, tokenizer: Tokenizer, llm: Llama, flow: Flow, special: SpecialIds) -> None:
     rows = llm.config.vocab_size
     if tokenizer.size > rows:
-        raise CheckpointError(f"{root}: the tokenizer has ids up to {tokenizer.size - 1}, the llm has {rows} rows")
+        raise CheckpointError(f"{root}: expected tokenizer ids below the llm's {rows} rows, got {tokenizer.size - 1}")
     known = flow.config.dit.text_vocab_size + 1  # the null token is one of them
     if special.speech_tokens > known:
-        raise CheckpointError(f"{root}: there are {special.speech_tokens} speech tokens, the flow knows {known}")
+        raise CheckpointError(f"{root}: expected a flow for {special.speech_tokens} speech tokens, got {known}")
 
 
 def _for_inference(module: M, device: torch.device) -> M:
@@ -208,7 +207,7 @@ def load_llm(folder: Path, dtype: torch.dtype) -> Llama:
     """The AR transformer from a Hugging Face folder, on the CPU, its weights in `dtype`."""
     values = read_json_object(folder / "config.json")
     if values.get("model_type", "llama") != "llama":
-        raise CheckpointError(f"{folder / 'config.json'}: model_type is {values['model_type']!r}, wanted 'llama'")
+        raise CheckpointError(f"{folder / 'config.json'}: model_type: expected 'llama', got {values['model_type']!r}")
     config = LlamaConfig.from_dict(values)
     state = drop_keys(read_safetensors(folder), UNUSED_LLM)
     if config.tie_word_embeddings and "model.embed_tokens.weight" in state:
@@ -219,7 +218,7 @@ def load_llm(folder: Path, dtype: torch.dtype) -> Llama:
 
 
 def load_flow(folder: Path) -> Flow:
-    """Tokens to mel, float32, on the CPU."""
+    """The flow, tokens to mel, in float32 on the CPU."""
     config = read_flow_config(folder / "config.yaml")
     flow = build_uninitialised(lambda: Flow(config))
     load_strict(flow, read_torch(folder / "flow.pt"), where=str(folder / "flow.pt"))
@@ -227,7 +226,7 @@ def load_flow(folder: Path) -> Flow:
 
 
 def load_hift(folder: Path) -> HiFT:
-    """The 24 kHz vocoder, weight norm folded, on the CPU; the published sizes when no config.json is there."""
+    """The 24 kHz vocoder, weight norm folded, on the CPU; with the published sizes if there is no config.json."""
     file = folder / "config.json"
     config = hift_config_from_reference(read_json_object(file), where=str(file)) if file.exists() else HiFTConfig()
     hift = build_uninitialised(lambda: HiFT(config))
@@ -236,7 +235,7 @@ def load_hift(folder: Path) -> HiFT:
 
 
 def load_vocoders(root: Path, device: torch.device, vocos_sha256: str | None) -> dict[int, Vocoder]:
-    """The vocoders that the checkpoint has and that may be loaded, by rate in Hz."""
+    """The vocoders of the checkpoint that may be loaded, by rate in Hz."""
     hift = _for_inference(load_hift(root / "hift"), device)
     vocoders: dict[int, Vocoder] = {hift.sample_rate: hift}
     file = root / "vocos2d" / "generator_jit.ckpt"
@@ -244,12 +243,12 @@ def load_vocoders(root: Path, device: torch.device, vocos_sha256: str | None) ->
         vocos = load_vocos(file, sha256=vocos_sha256, device=device)
         vocoders[vocos.sample_rate] = vocos
     elif file.exists():
-        log.warning("%s is code and no sha256 was given for it: left out, so no 32 kHz output", file)
+        log.warning("%s is code, and no sha256 was given for it: not loaded, so there is no 32 kHz output", file)
     return vocoders
 
 
 def load_speech_tokenizer(folder: Path) -> WhisperVQ:
-    """Recording to speech tokens, float32, on the CPU. The decoder and what lies past the quantiser are left out."""
+    """Speech to speech tokens, in float32 on the CPU; without the decoder and what follows the quantiser."""
     config = WhisperVQConfig.from_hf(read_json_object(folder / "config.json"))
     values = read_json_object(folder / "preprocessor_config.json")
     extractor = WhisperFeatureExtractor(**values)  # type: ignore[no-untyped-call]
@@ -260,12 +259,12 @@ def load_speech_tokenizer(folder: Path) -> WhisperVQ:
 
 
 def load_speaker_encoder(folder: Path) -> CampPlus:
-    """Recording to speaker vector, from campplus.pt, or else from campplus.onnx; float32, on the CPU."""
+    """Speech to speaker vector, from campplus.pt or else campplus.onnx, in float32 on the CPU."""
     files = [folder / name for name in ("campplus.pt", "campplus.onnx")]
-    found = next((file for file in files if file.exists()), None)
-    if found is None:
-        raise CheckpointError(f"{folder}: neither campplus.pt nor campplus.onnx")
-    return read_speaker_encoder(found)
+    existing = next((file for file in files if file.exists()), None)
+    if existing is None:
+        raise CheckpointError(f"{folder}: expected campplus.pt or campplus.onnx, got neither")
+    return read_speaker_encoder(existing)
 
 
 def read_speaker_encoder(file: Path) -> CampPlus:
@@ -279,7 +278,7 @@ def read_speaker_encoder(file: Path) -> CampPlus:
 def load_frontend(
     folder: Path, tokenizer: Tokenizer, replace: Mapping[str, str], generation: GenerationConfig
 ) -> Frontend:
-    """The text front end with what the checkpoint brings for it: characters to leave alone, an English lexicon."""
+    """The text front end with the checkpoint's own data: characters not to convert to phonemes, an English lexicon."""
     able, lexicon = folder / "able.json", folder / "lexicon_en.json.gz"
     cut = partial(
         segment,
@@ -303,10 +302,10 @@ def _read_lexicon(file: Path) -> dict[str, str]:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise CheckpointError(f"{file}: not readable as gzipped JSON: {error}") from error
     if not isinstance(words, dict):
-        raise CheckpointError(f"{file}: {type(words).__name__} at the top; wanted words and their phone tokens")
+        raise CheckpointError(f"{file}: expected words mapped to phoneme tokens, got {type(words).__name__}")
     return words
 
 
 def _optional(file: Path, cls: type[T]) -> T:
-    """The config in `file`, or its defaults when there is no such file."""
+    """The config in `file`, or the defaults if there is no such file."""
     return from_mapping(cls, read_json_object(file) if file.exists() else {}, where=str(file))

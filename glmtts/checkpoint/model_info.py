@@ -1,7 +1,4 @@
-"""What a checkpoint is called: its name, version and languages, from `model.json` or from the files themselves.
-
-Knows nothing about what the files mean.
-"""
+"""A checkpoint's name, version and languages, from `model.json` or from the files themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ SAMPLE = 65536
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a checkpoint says of itself. `languages` are ISO 639-1 codes."""
+    """A checkpoint's description of itself. `languages` are ISO 639-1 codes."""
 
     name: str
     version: str
@@ -28,24 +25,27 @@ class ModelInfo:
 
 
 def read_info(root: Path) -> ModelInfo:
-    """The keys in `model.json`; for those that it lacks the folder's name, the files' fingerprint, Chinese and English.
+    """What `model.json` says; by default the folder's name, the files' fingerprint, and Chinese and English.
 
-    Raises CheckpointError for an unknown key or a value of another type.
+    Raises CheckpointError for an unknown key or a value of the wrong type.
     """
     file = root / FILE
-    given = read_json_object(file) if file.exists() else {}
+    values = read_json_object(file) if file.exists() else {}
     defaults = {"name": root.resolve().name, "version": fingerprint(root)}
-    info = from_mapping(ModelInfo, {**defaults, **given}, where=str(file))
+    info = from_mapping(ModelInfo, {**defaults, **values}, where=str(file))
     texts = (info.name, info.version, *info.languages)
     if not isinstance(info.languages, tuple) or not info.languages or not all(isinstance(t, str) and t for t in texts):
-        raise CheckpointError(f"{file}: wanted texts as name and version and a list of texts as languages, got {given}")
+        raise CheckpointError(
+            f"{file}: expected strings as name and version and a list of strings as languages, got {values}"
+        )
     return info
 
 
 def fingerprint(root: Path) -> str:
-    """12 hexadecimal digits that change with the files of a checkpoint, found in milliseconds whatever its size.
+    """12 hexadecimal digits that change with a checkpoint's files, computed in milliseconds whatever their size.
 
-    Names, sizes, and of each file its first, middle and last 64 KiB: other weights of the same shapes differ there.
+    A hash of names, sizes, and the first, middle and last 64 KiB of each file: other weights of the same shapes differ
+    there.
     """
     digest = hashlib.sha256()
     for file in sorted(file for part in PARTS for file in (root / part).rglob("*") if file.is_file()):

@@ -1,7 +1,7 @@
-"""CAM++'s weights out of an ONNX graph, the official form of them, under the names of the torch file.
+"""CAM++'s weights from an ONNX graph, their official form, under the names of the torch file.
 
-Exporters rename weights and fold a batch norm into the convolution before it, so names say little: the graph's
-convolutions and norms are walked in order beside the module's own. Knows nothing about running ONNX.
+Exporters rename weights and fold a batch norm into the convolution before it, so names are of no use: the graph's
+convolutions and norms are matched with the module's in order.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 def read_onnx(path: Path, module: nn.Module) -> dict[str, Tensor]:
     """The state dict of `module` from the graph in `path`; the module must define its layers in execution order.
 
-    A folded norm becomes one that only adds the folded bias. Raises CheckpointError when the package onnx is absent,
-    the file is no ONNX model, or its convolutions and norms are not those of the module.
+    A folded norm becomes one that only adds the folded bias. Raises CheckpointError if the package onnx is not
+    installed, the file is not an ONNX model, or its convolutions and norms are not the module's.
     """
     nodes = _weighted_nodes(path)
     state = {name: torch.zeros_like(value) for name, value in module.state_dict().items()}
@@ -36,41 +36,41 @@ def read_onnx(path: Path, module: nn.Module) -> dict[str, Tensor]:
             folded = None
         elif isinstance(layer, _Conv | _Norm):
             if folded is not None:
-                raise CheckpointError(f"{path}: a convolution before {name} has a bias; CAM++'s has none")
-            wanted = "Conv" if isinstance(layer, _Conv) else "BatchNormalization"
+                raise CheckpointError(f"{path}: expected a convolution without bias before {name}, got one with")
+            expected = "Conv" if isinstance(layer, _Conv) else "BatchNormalization"
             kind, tensors = next(nodes, ("end of the graph", []))
-            if kind != wanted:
-                raise CheckpointError(f"{path}: {kind} where CAM++ has {wanted} {name}")
-            values = dict(zip(("weight", "bias") if wanted == "Conv" else _NORM_PARTS, tensors, strict=False))
+            if kind != expected:
+                raise CheckpointError(f"{path}: expected {expected} {name}, got {kind}")
+            values = dict(zip(("weight", "bias") if expected == "Conv" else _NORM_PARTS, tensors, strict=False))
             if isinstance(layer, _Conv) and layer.bias is None:
                 folded = values.pop("bias", None)
         else:
             continue
         _put(state, name, values, path)
     if folded is not None or next(nodes, None) is not None:
-        raise CheckpointError(f"{path}: more convolutions or norms than CAM++ has")
+        raise CheckpointError(f"{path}: expected the convolutions and norms of CAM++, got more")
     return state
 
 
 def _bias_only(norm: _Norm, bias: Tensor) -> dict[str, Tensor]:
-    """The norm that computes x + bias. It stands in the mean, for a norm without affine part has no other place."""
+    """The norm that computes x + bias. The bias is in the mean, because a norm may have no affine part."""
     one = torch.ones_like(bias)
     return {"weight": one, "bias": 0 * one, "running_mean": -bias, "running_var": one - norm.eps}
 
 
 def _put(state: dict[str, Tensor], layer: str, values: dict[str, Tensor], path: Path) -> None:
-    """Copies `values` to their places. A norm without affine part has none for a scale of 1 and a shift of 0."""
+    """Copies `values` into the state dict. A norm without affine part takes only a scale of 1 and a shift of 0."""
     for part, value in values.items():
-        place = state.get(f"{layer}.{part}")
-        if place is None:
+        target = state.get(f"{layer}.{part}")
+        if target is None:
             if not bool((value == (1 if part == "weight" else 0)).all()):
-                raise CheckpointError(f"{path}: {layer} has a {part}; CAM++'s has none")
+                raise CheckpointError(f"{path}: expected {layer} without {part}, got one with")
             continue
-        if place.shape != value.shape:
+        if target.shape != value.shape:
             raise CheckpointError(
-                f"{path}: {layer}.{part} has shape {tuple(value.shape)}; {tuple(place.shape)} is wanted"
+                f"{path}: {layer}.{part}: expected shape {tuple(target.shape)}, got {tuple(value.shape)}"
             )
-        place.copy_(value)
+        target.copy_(value)
 
 
 def _weighted_nodes(path: Path) -> Iterator[tuple[str, list[Tensor]]]:
@@ -88,12 +88,12 @@ def _weighted_nodes(path: Path) -> Iterator[tuple[str, list[Tensor]]]:
     for node in graph.node:
         if node.op_type == "Constant":
             constants.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
-        elif node.op_type == "Identity" and node.input[0] in constants:  # how exporters share equal weights
+        elif node.op_type == "Identity" and node.input[0] in constants:  # exporters share equal weights this way
             constants[node.output[0]] = constants[node.input[0]]
         elif node.op_type in ("Conv", "BatchNormalization"):
             missing = [name for name in node.input[1:] if name not in constants]
             if missing:
-                raise CheckpointError(f"{path}: {node.op_type} {node.name!r} takes {missing}, which are no constants")
+                raise CheckpointError(f"{path}: {node.op_type} {node.name!r}: expected constant inputs, got {missing}")
             yield (
                 node.op_type,
                 [torch.from_numpy(onnx.numpy_helper.to_array(constants[name]).copy()) for name in node.input[1:]],

@@ -1,7 +1,6 @@
 """Weight files to state dicts, and state dicts into modules: nothing missing, nothing left over.
 
 Pickled files are read with `weights_only=True`: tensors and plain containers, never code.
-Knows nothing about which component a file belongs to: `glmtts.checkpoint.loader` does.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def read_json(path: Path) -> Any:
-    """The JSON document in `path`; CheckpointError when it is missing or damaged."""
+    """The JSON document in `path`; CheckpointError if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor JSON
@@ -33,29 +32,29 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """As `read_json`, for a file whose top is an object."""
+    """As `read_json`, for a file that must contain an object."""
     values = read_json(path)
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: {type(values).__name__} at the top; wanted an object")
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(values).__name__}")
     return values
 
 
 def read_torch(path: Path) -> State:
-    """A state dict saved by torch, bare or under the key `model`. CheckpointError when it is anything else."""
+    """A state dict saved by torch, bare or under the key `model`. CheckpointError if it is anything else."""
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises whatever its bytes happen to spell
+    except Exception as error:  # a damaged pickle may raise anything
         raise CheckpointError(f"{path}: not readable as a torch file of tensors: {_first_line(error)}") from error
     state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else loaded
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path}: wanted a mapping of names to tensors, bare or under 'model'")
+        raise CheckpointError(f"{path}: expected names mapped to tensors, bare or under 'model', got something else")
     return dict(state)
 
 
 def read_safetensors(folder: Path, pattern: str = "model*.safetensors") -> State:
-    """All shards in `folder`, joined. With an index file beside them exactly the shards that it lists are read.
+    """All shards in `folder`, merged. If there is an index file, exactly the shards that it lists.
 
-    Raises CheckpointError when a shard is missing or damaged, or when two shards hold the same name.
+    Raises CheckpointError if a shard is missing or damaged, or if two shards have the same name.
     """
     state: State = {}
     for path in _shards(folder, pattern):
@@ -65,7 +64,7 @@ def read_safetensors(folder: Path, pattern: str = "model*.safetensors") -> State
             raise CheckpointError(f"{path}: not readable as safetensors: {_first_line(error)}") from error
         twice = sorted(set(shard) & set(state))
         if twice:
-            raise CheckpointError(f"{path}: names that another shard holds as well: {twice}")
+            raise CheckpointError(f"{path}: expected new names, got some that another shard has: {twice}")
         state.update(shard)
     return state
 
@@ -75,10 +74,10 @@ def _shards(folder: Path, pattern: str) -> list[Path]:
     if index.exists():
         names = read_json_object(index).get("weight_map", {}).values()
         return [folder / name for name in sorted(set(names))]
-    found = sorted(folder.glob(pattern))
-    if not found:
-        raise CheckpointError(f"{folder}: no {pattern}")
-    return found
+    shards = sorted(folder.glob(pattern))
+    if not shards:
+        raise CheckpointError(f"{folder}: expected {pattern}, got no such file")
+    return shards
 
 
 def _first_line(error: BaseException) -> str:
@@ -86,7 +85,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def drop_keys(state: Mapping[str, Tensor], ignored: Iterable[str]) -> State:
-    """`state` less the names that match one of the patterns `ignored` from their beginning."""
+    """`state` without the names whose beginning matches one of the patterns `ignored`."""
     patterns = [re.compile(pattern) for pattern in ignored]
     return {name: value for name, value in state.items() if not any(p.match(name) for p in patterns)}
 
@@ -94,29 +93,29 @@ def drop_keys(state: Mapping[str, Tensor], ignored: Iterable[str]) -> State:
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
     """Copies `state` into `module`, in the module's own dtype.
 
-    Raises CheckpointError that lists every missing and every unexpected name, and every one of another shape.
+    Raises CheckpointError with all missing names, all unexpected ones, and all with another shape.
     """
-    wanted = module.state_dict()
+    expected = module.state_dict()
     shapes = [
-        f"{name}: {tuple(state[name].shape)}, wanted {tuple(wanted[name].shape)}"
-        for name in sorted(set(state) & set(wanted))
-        if state[name].shape != wanted[name].shape
+        f"{name}: expected {tuple(expected[name].shape)}, got {tuple(state[name].shape)}"
+        for name in sorted(set(state) & set(expected))
+        if state[name].shape != expected[name].shape
     ]
-    findings = {
-        "missing": sorted(set(wanted) - set(state)),
-        "unexpected": sorted(set(state) - set(wanted)),
+    problems = {
+        "missing": sorted(set(expected) - set(state)),
+        "unexpected": sorted(set(state) - set(expected)),
         "of another shape": shapes,
     }
-    report = [f"{len(names)} {what}: {', '.join(names)}" for what, names in findings.items() if names]
+    report = [f"{len(names)} {what}: {', '.join(names)}" for what, names in problems.items() if names]
     if report:
         raise CheckpointError(f"{where} does not fit {type(module).__name__}; " + "; ".join(report))
     module.load_state_dict(dict(state), strict=True)
 
 
 def build_uninitialised(make: Callable[[], M]) -> M:
-    """Calls `make()` with weight initialisation left out: for a module whose every weight is loaded next.
+    """Calls `make()` without initialising weights, for a module whose weights are all loaded next.
 
-    Random numbers for 1.75 B parameters take longer than reading them from disk.
+    Random numbers for 1.75 B parameters take longer than reading the weights from disk.
     """
     with _NoInitialisation():
         return make()

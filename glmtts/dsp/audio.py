@@ -1,6 +1,6 @@
-"""Rates, and the arithmetic between speech token, mel frame and sample; joining and rounding of waveforms.
+"""Rates, and conversions between speech tokens, mel frames and samples; cross-fades and rounding of waveforms.
 
-Knows nothing about models, files or HTTP. Waveforms are numpy float32 in [-1, 1], mono, shape (samples,).
+Waveforms are numpy float32 in [-1, 1], mono, shape (samples,).
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ TOKEN_RATE = 25
 FRAME_RATE = 50
 FRAMES_PER_TOKEN = FRAME_RATE // TOKEN_RATE
 VOICE_RATE = 16000
-"""Sample rate (Hz) at which the speaker encoder and the speech tokenizer listen."""
+"""Sample rate (Hz) of the speaker encoder and the speech tokenizer."""
 
 
 def frames_for_tokens(tokens: int, speed: float = 1.0) -> int:
-    """Mel frames that `tokens` speech tokens fill when spoken `speed` times as fast (0.5–2.0)."""
+    """Mel frames of `tokens` speech tokens at `speed` (0.5–2.0; 2 is twice as fast)."""
     return round(tokens * FRAMES_PER_TOKEN / speed)
 
 
 def hop_length(sample_rate: int) -> int:
-    """Samples per mel frame at `sample_rate`; native rates are multiples of the frame rate."""
+    """Samples per mel frame at `sample_rate`; ValueError if it is not a multiple of the frame rate."""
     if sample_rate % FRAME_RATE:
-        raise ValueError(f"{sample_rate} Hz is no multiple of the frame rate {FRAME_RATE} Hz")
+        raise ValueError(f"sample rate: expected a multiple of {FRAME_RATE} Hz, got {sample_rate} Hz")
     return sample_rate // FRAME_RATE
 
 
 def cross_fade(tail: Wave, head: Wave) -> Wave:
-    """Blends two equally long waveforms from `tail` to `head` by a raised cosine (amplitudes sum to 1)."""
+    """Blends two equally long waveforms, from `tail` to `head`, by a raised cosine; the weights sum to 1."""
     if tail.shape != head.shape:
-        raise ValueError(f"cross-fade of {tail.shape[0]} with {head.shape[0]} samples: lengths must be equal")
+        raise ValueError(f"cross-fade: expected equal lengths, got {tail.shape[0]} and {head.shape[0]} samples")
     rise = (0.5 - 0.5 * np.cos(np.pi * (np.arange(len(head)) + 0.5) / max(len(head), 1))).astype(np.float32)
     return tail * (1 - rise) + head * rise
 
 
 def to_int16(wave: Wave) -> NDArray[np.int16]:
-    """Rounds [-1, 1] to 16-bit PCM; what lies outside is clipped, never wrapped."""
+    """Rounds [-1, 1] to 16-bit PCM; samples outside are clipped."""
     return np.round(np.clip(wave, -1.0, 1.0) * 32767.0).astype(np.int16)

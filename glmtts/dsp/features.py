@@ -1,6 +1,6 @@
-"""Spectral features of a recording: log-mel for the flow's prompt, Kaldi filter banks for the speaker encoder.
+"""Spectral features: log-mel for the flow's prompt, Kaldi filter banks for the speaker encoder.
 
-Knows nothing about models, files or recordings. Waveforms are in [-1, 1]; features are float32 and differentiable.
+Waveforms are in [-1, 1]; features are float32 and differentiable.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ def resample(wave: Wave, from_rate: int, to_rate: int) -> Wave:
 
 
 def log_mel(wave_bs: Tensor, config: MelConfig) -> Tensor:
-    """Natural-log mel magnitudes (b, mels, s // hop) of waveforms (b, s) at `config.sample_rate` (model.md §5).
+    """Natural-log mel magnitudes (b, mels, s // hop) of waveforms (b, s) at `config.sample_rate`.
 
-    Padded by reflection, not centred: frame i stands over samples i·hop … (i+1)·hop. ValueError below one padding.
+    As in the published code: ln(max(mel · sqrt(re² + im² + 1e-9), 1e-5)) with a Hann window. Padded by reflection, not
+    centred: frame i is over samples i·hop … (i+1)·hop. ValueError if the waveform is no longer than the padding.
     """
     pad = (config.n_fft - config.hop) // 2
     if wave_bs.shape[-1] <= max(pad, config.hop - 1):
-        raise ValueError(f"log-mel of {wave_bs.shape[-1]} samples: more than {max(pad, config.hop - 1)} are needed")
+        raise ValueError(f"log-mel: expected more than {max(pad, config.hop - 1)} samples, got {wave_bs.shape[-1]}")
     padded = F.pad(wave_bs.unsqueeze(1), (pad, pad), mode="reflect").squeeze(1)
     window = _hann(config.n_fft).to(padded)
     spectrum = torch.stft(padded, config.n_fft, config.hop, window=window, center=False, return_complex=True)
@@ -58,13 +59,14 @@ def log_bands(spectrum_bft: Tensor, bank_mf: Tensor) -> Tensor:
 def fbank(wave_s: Tensor) -> Tensor:
     """Kaldi log filter-bank energies (t, 80) of a 16 kHz waveform (s,), without dither.
 
-    25 ms Povey windows every 10 ms, only whole ones (snip edges); DC removed, pre-emphasis 0.97, power, 20–8000 Hz.
+    25 ms Povey windows every 10 ms, whole ones only (snip edges); DC removed, pre-emphasis 0.97, power, 20–8000 Hz.
+    ValueError for less than one window.
     """
     if wave_s.shape[-1] < FBANK_WINDOW:
-        raise ValueError(f"filter banks of {wave_s.shape[-1]} samples: at least {FBANK_WINDOW} are needed")
+        raise ValueError(f"filter banks: expected at least {FBANK_WINDOW} samples, got {wave_s.shape[-1]}")
     frames = wave_s.unfold(-1, FBANK_WINDOW, FBANK_SHIFT)
     frames = frames - frames.mean(-1, keepdim=True)
-    # Kaldi has no sample before the first one: it takes the first one again.
+    # Kaldi repeats the first sample, because there is none before it.
     previous = F.pad(frames.unsqueeze(0), (1, 0), mode="replicate").squeeze(0)[:, :-1]
     frames = (frames - FBANK_PREEMPHASIS * previous) * _povey().to(frames)
     power = torch.view_as_real(torch.fft.rfft(frames, FBANK_N_FFT)).square().sum(-1)
@@ -72,7 +74,7 @@ def fbank(wave_s: Tensor) -> Tensor:
 
 
 def _constant(values: Tensor) -> Tensor:
-    """A plain float32 tensor to cache. One that was born in inference mode could never be part of a backward pass."""
+    """A plain float32 tensor to cache. One created in inference mode could not take part in a backward pass."""
     with torch.inference_mode(False):
         return values.clone().float()
 
@@ -110,9 +112,9 @@ def _slaney_mel(hertz: float) -> float:
 
 @lru_cache(maxsize=1)
 def _kaldi_bank() -> Tensor:
-    """(80, 257): triangles in Kaldi's mel scale, peak 1; the Nyquist bin is outside every one of them.
+    """(80, 257): triangles in Kaldi's mel scale, peak 1; the Nyquist bin is outside all of them.
 
-    In float32 throughout, as Kaldi has it: the narrow low filters differ by 1e-5 from exact ones, quiet bins by 4e-4.
+    In float32 throughout, as in Kaldi: the narrow low filters differ from exact ones by 1e-5, quiet bins by 4e-4.
     """
     frequencies = torch.arange(FBANK_N_FFT // 2 + 1, dtype=torch.float32) * (VOICE_RATE / FBANK_N_FFT)
     low, high = (1127.0 * math.log(1 + hertz / 700) for hertz in (FBANK_LOW_HZ, VOICE_RATE / 2))

@@ -1,43 +1,78 @@
-"""How an engine is to be run: sizes, bounds and how many threads. No torch, so that a server can hold it."""
+"""How to run an engine: batch sizes, limits and number of threads. Importing this module does not load torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from glmtts.engine.scheduling.active_job import Limits
-from glmtts.engine.scheduling.chunking import Ladder
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
-class SoundLimits:
-    """frames: of one flow batch, padding included (a single block may have more). piece: frames that a vocoder makes
-    in one go. prompt: tokens of the voice that stand before a listener's blocks, None for all there are. voices: bytes
-    that may be kept of what the flow remembers of voices."""
+class ChunkSchedule:
+    """How a segment's speech tokens are split into chunks of audio. All lengths are in speech tokens, 25 a second."""
 
-    frames: int = 400
-    piece: int = 400
-    prompt: int | None = 125
-    voices: int = 512 * 2**20
-
-
-@dataclass(frozen=True)
-class Options:
-    """slots: jobs that are drawn at once. waiting: jobs that may stand in line behind them. threads: one alone draws
-    and makes sound in turn; of more, one draws and the others make sound, each of other jobs. deterministic: a job's
-    tokens do not depend on its neighbours (fixed shapes, float32), which costs speed. threads and sound: None is what
-    suits the device."""
-
-    slots: int = 16
-    waiting: int = 64
-    threads: int | None = None
-    deterministic: bool = False
-    ladder: Ladder = field(default_factory=Ladder)
-    limits: Limits = field(default_factory=Limits)
-    sound: SoundLimits | None = None
+    sizes: tuple[int, ...] = (20, 25, 50, 100)
+    """Sizes of a segment's chunks in order; the last one repeats. The first is small, as the listener waits for it.
+    Each chunk must take less time to make than the one before takes to play, which bounds how fast sizes may grow."""
+    lookahead: int = 5
+    """Tokens after a chunk that it is made with, so that its end leads into the next chunk. At least one: a chunk must
+    know whether it is the last."""
+    left_context: int = 25
+    """Tokens before a chunk that it is prompted with, so that it continues them."""
 
     def __post_init__(self) -> None:
-        if self.slots < 1 or self.waiting < 0 or (self.threads is not None and self.threads < 1):
-            raise ValueError(f"{self}: slots from 1, waiting from 0 and threads from 1 are wanted")
+        if not self.sizes or min(self.sizes) < 1 or self.lookahead < 1 or self.left_context < 0:
+            raise ValueError(f"chunk schedule: expected sizes and lookahead ≥ 1 and left_context ≥ 0, got {self}")
+
+    def scaled(self, speed: float) -> ChunkSchedule:
+        """The schedule whose chunks and left context last as long when speech is `speed` times as fast."""
+        sizes = tuple(max(1, round(size * speed)) for size in self.sizes)
+        return replace(self, sizes=sizes, left_context=round(self.left_context * speed))
 
 
-DEFAULTS = Options()
+@dataclass(frozen=True)
+class SchedulerLimits:
+    """What one job may take of the engine."""
+
+    prefill_chunk: int = 128
+    """Ids of a prompt that are fed between two decode steps."""
+    max_buffered_seconds: float = 30.0
+    """Seconds of audio that a reader may leave unread before the job pauses."""
+    reader_timeout: float = 30.0
+    """Seconds after which the job of a reader that reads nothing is cancelled."""
+
+
+@dataclass(frozen=True)
+class AudioLimits:
+    """Batch sizes of the flow and the vocoder, and the memory that they may keep."""
+
+    max_batch_frames: int = 400
+    """Mel frames of one flow batch, padding included. A single chunk may have more."""
+    vocoder_frames: int = 400
+    """Mel frames that one vocoder window renders at most."""
+    max_prompt_tokens: int | None = 125
+    """Tokens of the voice's prompt that a streamed chunk is prompted with; None for all."""
+    voice_cache_bytes: int = 512 * 2**20
+    """Bytes of prefilled voice prompts that are kept for later jobs."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Options of an engine. None means the device's default."""
+
+    max_num_seqs: int = 16
+    """Jobs that run at once; each holds a slot of the KV cache."""
+    max_queued: int = 64
+    """Jobs that may wait for a slot."""
+    num_threads: int | None = None
+    """One thread does everything in turn. Of more, one runs decode steps and each of the others makes audio."""
+    deterministic: bool = False
+    """Makes a job's tokens independent of the other rows of its batch (fixed shapes, float32), at a cost in speed."""
+    chunk_schedule: ChunkSchedule = field(default_factory=ChunkSchedule)
+    limits: SchedulerLimits = field(default_factory=SchedulerLimits)
+    audio: AudioLimits | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_num_seqs < 1 or self.max_queued < 0 or (self.num_threads is not None and self.num_threads < 1):
+            raise ValueError(f"engine options: expected max_num_seqs ≥ 1, max_queued ≥ 0, num_threads ≥ 1, got {self}")
+
+
+DEFAULT_OPTIONS = EngineOptions()

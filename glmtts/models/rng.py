@@ -1,8 +1,8 @@
-"""Every random number of the models: pure functions of a key and a number, by a hashed counter and without state.
+"""Counter-based random numbers for all models: stateless, pure functions of a key and a counter.
 
-A draw depends on neither its neighbours in a batch, nor the block it falls into, nor how often the device was asked
-before, and any of it can be drawn again. The hash is splitmix64 (Steele, Lea, Flood 2014), on int64, whose products
-wrap modulo 2^64. Keys and numbers are int64 of any value. Knows nothing about tokens, mels or waveforms.
+A number depends neither on the rest of its batch, nor on the chunk it falls into, nor on earlier calls, and can be
+computed again. The hash is splitmix64 (Steele, Lea and Flood 2014), on int64, whose products wrap modulo 2^64. Keys and
+counters are int64 of any value.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from torch import Tensor
 
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)  # 2^64 / golden ratio, odd, as int64
 _ROUNDS = ((30, 0xBF58476D1CE4E5B9 - (1 << 64)), (27, 0x94D049BB133111EB - (1 << 64)))
-_BITS = 24  # what a float32 holds exactly
+_BITS = 24  # a float32 represents as many exactly
 
 
 def stream_keys(seeds_b: Tensor, segments_b: Tensor) -> Tensor:
-    """int64 (b,): one key for each (seed, segment), to be kept for all that is drawn for it. Arguments int64 (b,)."""
+    """int64 (b,): a key for each (seed, segment), for all random numbers of that segment. Arguments int64 (b,)."""
     return _mixed(_mixed(seeds_b + _GAMMA) + (segments_b + 1) * _GAMMA)
 
 
 def uniforms(keys_b: Tensor, steps_b: Tensor) -> Tensor:
-    """float32 (b, 2) in [0, 1), multiples of 2⁻²⁴: the two numbers that one draw may need at step `steps_b` ≥ 0."""
+    """float32 (b, 2) in [0, 1), multiples of 2⁻²⁴: the two numbers that sampling may need at step `steps_b` ≥ 0."""
     lane = torch.arange(1, 3, device=keys_b.device)
     bits = _mixed(keys_b[:, None] + (2 * steps_b[:, None] + lane) * _GAMMA)
     return _shifted(bits, 64 - _BITS).to(torch.float32) * 2.0**-_BITS
@@ -34,8 +34,8 @@ def frame_noise(
 ) -> Tensor:
     """Standard normal noise (b, frames, mel_dim), float32, for frames start .. start + frames - 1 of each row.
 
-    Any window holds the same numbers, on any device to the last bit or so: 52 bits go through the inverse normal.
-    start: one frame number for all rows, or int64 (b,); it may be negative.
+    A frame has the same numbers in any window and, to about the last bit, on any device: 52 bits go through the inverse
+    normal. start: one frame number for all rows, or int64 (b,); it may be negative.
     """
     device = seeds_b.device if device is None else device
     first_b = torch.as_tensor(start, dtype=torch.int64, device=device).expand(seeds_b.shape[0])
@@ -46,12 +46,12 @@ def frame_noise(
 
 
 def sample_noise(seeds_b: Tensor, start_b: Tensor, count: int) -> Tensor:
-    """Standard normal noise (b, count), float32: element i of row r is that of its sample `start_b[r]` + i.
+    """Standard normal noise (b, count), float32: element i of row r belongs to its sample `start_b[r]` + i.
 
-    By Box-Muller: there are hundreds of samples for each mel frame, and the inverse normal costs several times as much.
+    By Box-Muller: a mel frame has hundreds of samples, and the inverse normal costs several times as much.
     """
     index_bs = start_b[:, None] + torch.arange(count, device=seeds_b.device)
-    # + 1, for zero is a fixed point of the hash, and would be the largest number there is.
+    # + 1, because zero is a fixed point of the hash and would become the largest possible number.
     bits = _mixed(_mixed(seeds_b * _GAMMA)[:, None] + (index_bs + 1) * _GAMMA)
     radius = (_shifted(bits, 64 - _BITS) + 1).float() * 2.0**-_BITS  # in (0, 1]: its logarithm is finite
     angle = (bits & ((1 << _BITS) - 1)).float() * 2.0**-_BITS

@@ -31,11 +31,10 @@ from glmtts.config import MEL_BY_RATE
 from glmtts.dsp.audio import TOKEN_RATE, Wave
 from glmtts.dsp.features import log_mel
 from glmtts.engine.api import Job
-from glmtts.engine.config import Options
+from glmtts.engine.config import ChunkSchedule, EngineOptions, SchedulerLimits
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.engine.runtime.offline import synthesize
-from glmtts.engine.scheduling.active_job import Limits
-from glmtts.engine.scheduling.chunking import Chunker, Ladder
+from glmtts.engine.scheduling.chunking import Chunker
 from glmtts.voice.voice import Voice
 from scripts.benchmarks import chunks_as_prompt
 from scripts.benchmarks.speech_metrics import Recogniser, error_rate
@@ -83,7 +82,7 @@ def synthesize_sentence(model: Model, voice: Voice, text: str, seed: int, ways: 
     joins = [
         before + block.end * speech.sample_rate // TOKEN_RATE
         for before, tokens in zip(np.cumsum(sizes) - sizes, speech.tokens, strict=True)
-        for block in Chunker(Ladder()).rest(len(tokens))
+        for block in Chunker(ChunkSchedule()).remaining(len(tokens))
         if not block.last
     ]
     chunked = {name: way(text, seed) for name, way in ways.items()}
@@ -183,7 +182,7 @@ def main() -> None:
     torch.set_num_threads(1)
     model = load(args.checkpoint, device="cpu")
     # The audio of a long text is read only at its end: the engine must not wait for the reader.
-    engine = BatchEngine(model, Options(slots=1, limits=Limits(unsent=1e6)))
+    engine = BatchEngine(model, EngineOptions(max_num_seqs=1, limits=SchedulerLimits(max_buffered_seconds=1e6)))
     prompts = {prompt.name: prompt for prompt in prompts_of(args.checkpoint / "voices")}
     prompt = prompts.get("default") or next(iter(prompts.values()))
     voice = engine.make_voice(prompt.recording.read_bytes(), prompt.said)

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
-from glmtts.engine.config import SoundLimits
+from glmtts.engine.config import AudioLimits, ChunkSchedule
 from glmtts.engine.runtime.offline import synthesize
-from glmtts.engine.scheduling.chunking import Block, Chunker, Ladder
+from glmtts.engine.scheduling.chunking import Chunk, Chunker
 from glmtts.models.rng import frame_noise, stream_keys
 from glmtts.voice.voice import Voice
 
@@ -44,23 +44,25 @@ def generate_segments(model: Model, text: str, voice: Voice, seed: int) -> list[
 def render(model: Model, segment: Segment, voice: Voice, rate: int) -> Wave:
     """The waveform: mel in chunks, then one pass of the vocoder, whose windows would join exactly anyway."""
     mel_tm = torch.zeros(0, voice.prompt_mels[rate].shape[1])
-    for block in Chunker(Ladder()).rest(len(segment.tokens)):
-        mel_tm = torch.cat([mel_tm, _chunk_mel(model, block, segment, voice, mel_tm, rate)])
+    for chunk in Chunker(ChunkSchedule()).remaining(len(segment.tokens)):
+        mel_tm = torch.cat([mel_tm, _chunk_mel(model, chunk, segment, voice, mel_tm, rate)])
     wave: Wave = model.vocoders[rate](mel_tm.T[None], segment.key_b)[0].cpu().numpy()
     return wave
 
 
-def _chunk_mel(model: Model, block: Block, segment: Segment, voice: Voice, mel_tm: Tensor, rate: int) -> Tensor:
+def _chunk_mel(model: Model, chunk: Chunk, segment: Segment, voice: Voice, mel_tm: Tensor, rate: int) -> Tensor:
     """The mel (t, m) of one chunk; `mel_tm` is that of all chunks before it."""
-    kept = min(SoundLimits().prompt or 0, len(voice.prompt_tokens))
-    begin, start, end, ahead = (FRAMES_PER_TOKEN * n for n in (block.window, block.start, block.end, block.ahead))
+    kept = min(AudioLimits().max_prompt_tokens or 0, len(voice.prompt_tokens))
+    tokens_at = (chunk.context_start, chunk.start, chunk.end, chunk.lookahead_end)
+    begin, start, end, ahead = (FRAMES_PER_TOKEN * n for n in tokens_at)
     tokens = torch.tensor(segment.tokens)
+    prompt_n = voice.prompt_tokens[len(voice.prompt_tokens) - kept :]
     prompt_tm = voice.prompt_mels[rate][len(voice.prompt_mels[rate]) - FRAMES_PER_TOKEN * kept :]
     frames, bins = prompt_tm.shape
     noises = [frame_noise(segment.key_b, *span, bins) for span in ((-frames, frames), (begin, ahead - begin))]
     mel_bmt: Tensor = model.flow.sample(
-        tokens[None, block.start : block.ahead],
-        torch.cat([voice.prompt_tokens[len(voice.prompt_tokens) - kept :], tokens[block.window : block.start]])[None],
+        tokens[None, chunk.start : chunk.lookahead_end],
+        torch.cat([prompt_n, tokens[chunk.context_start : chunk.start]])[None],
         torch.cat([prompt_tm, mel_tm[begin:start]])[None],
         voice.speaker[None],
         torch.cat(noises, dim=1),

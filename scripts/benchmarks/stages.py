@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
 from glmtts.checkpoint.loader import Model, load, load_llm  # noqa: E402  # needs the path above
 from glmtts.config import GenerationConfig  # noqa: E402
-from glmtts.engine.scheduling.chunking import Ladder  # noqa: E402
+from glmtts.engine.config import ChunkSchedule  # noqa: E402
 from glmtts.models.flow.flow import Flow  # noqa: E402
 from glmtts.models.flow.flow_batch import FlowBatcher, FlowSequence  # noqa: E402
 from glmtts.models.flow.flow_cache import NO_CONTEXT, LeftContext  # noqa: E402
@@ -136,15 +136,15 @@ def flow_chunk(
 
 def flow_stages(flow: Flow, roofline: Roofline, dtype: torch.dtype = torch.float32) -> list[Stage]:
     """A chunk of each size of the schedule, after a voice prompt and earlier speech."""
-    rows, mels, ladder = FlowBatcher(flow, torch.get_default_device()), flow.config.dit.mel_dim, Ladder()
-    prompt, window = 2 * VOICE_TOKENS, 2 * ladder.window
+    rows, mels, schedule = FlowBatcher(flow, torch.get_default_device()), flow.config.dit.mel_dim, ChunkSchedule()
+    prompt, window = 2 * VOICE_TOKENS, 2 * schedule.left_context
     voice = run(rows, flow_chunk(rows, mels, prompt, 0, NO_CONTEXT, range(prompt))).cache
     speech = run(rows, flow_chunk(rows, mels, window, prompt, LeftContext(voice, None, prompt), range(window))).cache
     assert speech is not None
     before = LeftContext(voice, None, prompt).extended(speech, window, window)
     flops, stages = roofline.flops_per_second(dtype), []
-    for size in ladder.sizes:
-        frames = 2 * (size + ladder.ahead)
+    for size in schedule.sizes:
+        frames = 2 * (size + schedule.lookahead)
 
         def chunk(frames: int = frames) -> Tensor:
             return run(rows, flow_chunk(rows, mels, frames, prompt + window, before, range(window))).x_tm
@@ -159,7 +159,7 @@ def flow_stages(flow: Flow, roofline: Roofline, dtype: torch.dtype = torch.float
 def vocoder_stages(vocoder: HiFT, roofline: Roofline) -> list[Stage]:
     """A window of each chunk size, with the context frames on both sides."""
     flops, stages = roofline.flops_per_second(), []
-    for size in Ladder().sizes:
+    for size in ChunkSchedule().sizes:
         mel_bct = torch.randn(1, 80, 2 * size + 2 * vocoder.context_frames)
 
         def window(mel_bct: Tensor = mel_bct) -> Tensor:

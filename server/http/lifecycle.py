@@ -40,10 +40,10 @@ def _after_request(context: AppContext, response: Response) -> Response:
 
 
 def _on_close(context: AppContext, record: RequestRecord, method: str, send_start: float) -> None:
-    if record.total is not None:  # closed before
+    if record.total_seconds is not None:  # closed before
         return
     record.spans["send"] = (send_start, time.monotonic())
-    record.total = record.elapsed()
+    record.total_seconds = record.elapsed()
     if context.tracing is not None and record.route not in PUBLIC_PATHS:
         context.tracing.trace(record, method)
     context.metrics.observe_request(record)

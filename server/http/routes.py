@@ -106,4 +106,4 @@ def _request(context: AppContext, request_id: str) -> dict[str, Any]:
         message = f"request: expected the id of a recent speech request, got {request_id:.64}"
         raise ApiError(404, "unknown_request", message)
     token = {} if record.continuation is None else {"continuation": record.continuation}
-    return {"state": "running" if record.total is None else "finished", **record.as_dict(), **token}
+    return {"state": "running" if record.total_seconds is None else "finished", **record.as_dict(), **token}

@@ -54,7 +54,7 @@ class RunningJob:
         self._first = next(self._chunks, None)
         if self._first is None:
             raise EngineError("the job ended without audio")
-        self.record.first_audio = self.record.elapsed()
+        self.record.first_audio_seconds = self.record.elapsed()
 
     def chunks(self) -> Iterator[Wave]:
         """All chunks. After the last one, but before its reader gets to the end, the record has the continuation."""

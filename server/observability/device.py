@@ -1,7 +1,7 @@
-"""Memory and load of the device that the model runs on: NVIDIA's management library for a GPU, the host for a CPU.
+"""Memory and utilization of the device that the model runs on, from NVML for a GPU and from the host for a CPU.
 
-Knows nothing about models or Prometheus. The library (package nvidia-ml-py, extra `gpu`) numbers GPUs by their place
-on the bus: on a machine with unlike ones CUDA does too only under CUDA_DEVICE_ORDER=PCI_BUS_ID.
+NVML (package nvidia-ml-py, extra `gpu`) numbers GPUs by their position on the bus. With different GPUs in one machine
+CUDA does the same only with CUDA_DEVICE_ORDER=PCI_BUS_ID.
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DeviceState:
-    """Bytes in use (on a GPU by everybody, on a CPU by this process) and in all; share of time at work, 0 to 1."""
+    """Memory in use (on a GPU by all processes, on a CPU by this one), total memory, and utilization, 0 to 1."""
 
-    used: int
-    total: int
-    busy: float | None = None
+    used_bytes: int
+    total_bytes: int
+    utilization: float | None = None
 
 
 Reader = Callable[[], DeviceState]
 
 
-def reader(device: str, environ: Mapping[str, str] = os.environ) -> Reader | None:
-    """How to read the state of a torch device; None where nothing tells it. What it returns may raise."""
+def make_reader(device: str, environ: Mapping[str, str] = os.environ) -> Reader | None:
+    """A function that reads the state of a torch device, and may raise; None if there is no way to read it."""
     if device.startswith("cpu"):
-        return _host
+        return _read_host
     if not device.startswith("cuda"):
         return None
     try:
-        return _gpu(visible(device, environ.get("CUDA_VISIBLE_DEVICES")))
+        return _gpu_reader(nvml_id(device, environ.get("CUDA_VISIBLE_DEVICES")))
     except ImportError:
         log.warning("no GPU metrics: the package nvidia-ml-py is missing (extra gpu)")
-    except Exception as error:  # NVML's errors share no base with ours, and metrics must not end the program
+    except Exception as error:  # NVML errors have no base class of ours, and missing metrics must not stop the server
         log.warning("no GPU metrics: %s", error)
     return None
 
 
-def visible(device: str, visible_devices: str | None) -> str:
-    """The index or UUID by which NVML knows `cuda` or `cuda:N`, when CUDA_VISIBLE_DEVICES reads so."""
+def nvml_id(device: str, visible_devices: str | None) -> str:
+    """NVML's index or UUID of `cuda` or `cuda:N` for a value of CUDA_VISIBLE_DEVICES."""
     index = int(device.partition(":")[2] or 0)
     if not visible_devices:
         return str(index)
     return visible_devices.split(",")[index].strip()
 
 
-def _host() -> DeviceState:
+def _read_host() -> DeviceState:
     resident = int(Path("/proc/self/statm").read_text().split()[1])
     page = os.sysconf("SC_PAGE_SIZE")
-    return DeviceState(used=resident * page, total=os.sysconf("SC_PHYS_PAGES") * page)
+    return DeviceState(used_bytes=resident * page, total_bytes=os.sysconf("SC_PHYS_PAGES") * page)
 
 
-def _gpu(name: str) -> Reader:
+def _gpu_reader(name: str) -> Reader:
     import pynvml
 
     pynvml.nvmlInit()
@@ -66,13 +66,13 @@ def _gpu(name: str) -> Reader:
 
     def read() -> DeviceState:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-        return DeviceState(int(memory.used), int(memory.total), _busy(pynvml, handle))
+        return DeviceState(int(memory.used), int(memory.total), _utilization(pynvml, handle))
 
     return read
 
 
-def _busy(pynvml: Any, handle: Any) -> float | None:
+def _utilization(pynvml: Any, handle: Any) -> float | None:
     try:
         return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100
-    except pynvml.NVMLError:  # a MIG slice has no rate of its own
+    except pynvml.NVMLError:  # a MIG slice has no utilization of its own
         return None

@@ -1,6 +1,6 @@
-"""Log lines as JSON, one an event, on standard error. Never a text, a recording or a secret.
+"""Logging as JSON on standard error, one line per event. No line has a request's text, its audio or a secret.
 
-Knows nothing about requests: what belongs into a line is handed in through `extra={"fields": {...}}`.
+Fields of a line are passed as `extra={"fields": {...}}`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, logger, message, then the facts; an exception's traceback as one string."""
+    """time, level, logger, message, then the fields; the traceback of an exception as one string."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -28,7 +28,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def config(level: str) -> dict[str, Any]:
-    """A `logging.config` dictionary for our loggers and gunicorn's, at `level` and above."""
+    """A `logging.config` dictionary for the loggers of the server and of gunicorn, at `level` and above."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -38,7 +38,7 @@ def config(level: str) -> dict[str, Any]:
         "loggers": {
             "gunicorn.error": {"level": level.upper(), "handlers": [], "propagate": True},
             "gunicorn.access": {"level": "ERROR", "handlers": [], "propagate": True},
-            # One line a request at INFO would drown ours.
+            # It logs one line per request at INFO.
             "urllib3": {"level": "WARNING"},
         },
     }

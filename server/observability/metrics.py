@@ -1,6 +1,6 @@
-"""What is counted, for Prometheus. Labels are bounded sets: route, status, reason; never a voice or a text.
+"""The Prometheus metrics of the server. Labels have few values: route, status, reason; never a voice or a text.
 
-Each instance has a registry of its own. What is read at every scrape instead is in server.observability.collectors.
+Values that are read at every scrape are in server.observability.collectors.
 """
 
 from __future__ import annotations
@@ -20,64 +20,64 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
-from glmtts.engine.api import EngineInfo
+from glmtts.engine.api import EngineInfo, Report
 from server.cluster_config import KEYS
 from server.observability import collectors
-from server.observability.device import reader
+from server.observability.device import make_reader
 from server.observability.request_log import Cancellation, RequestRecord
 
-FIRST_AUDIO = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
-QUEUE = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-UNDERRUN = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
-STAGE = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
-RATIOS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+TTFA_BUCKETS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+QUEUE_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+UNDERRUN_BUCKETS = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
+STAGE_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
+RTF_BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 
 REJECTIONS = ("busy", "queue_timeout", "loading", "draining", "device_memory")
-"""Error codes of what was asked rightly and not done for want of room."""
-FINISHES = ("stop", "length", "cancelled", "error")
+"""Error codes of valid requests that are rejected for lack of capacity."""
+FINISH_REASONS = ("stop", "length", "cancelled", "error")
 STAGES = ("text", "voice", "prefill", "decode", "flow", "vocoder", "send")
 
 
 class Metrics:
-    """The series of one process."""
+    """The metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
-        # A second series for each one, with the time of its birth, that nobody asks for.
+        # prometheus_client would add a `_created` series to each metric.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._device = collectors.DeviceCollector()
         self.register(self._device)
-        self._requests = self._counter("requests", "Answers, by route and status.", "route", "status", "via_consul")
-        self._rejections = self._counter("rejections", "Requests refused for want of room.", reason=REJECTIONS)
+        self._requests = self._counter("requests", "Responses by route and status.", "route", "status", "via_consul")
+        self._rejections = self._counter("rejections", "Requests rejected for lack of capacity.", reason=REJECTIONS)
         self._cancellations = self._counter(
             "cancellations", "Jobs cancelled: disconnected, slow_reader or shutdown.", reason=get_args(Cancellation)
         )
-        self._finishes = self._counter("finished", "Jobs ended; length is an anomaly.", reason=FINISHES)
-        self._broken = self._counter("broken_streams", "Streams that a fault of ours broke off after their first byte.")
-        self._audio = self._counter("audio_seconds", "Seconds of audio made.")
-        self._characters = self._counter("characters", "Characters of the texts taken on.")
-        self._tokens = self._counter("speech_tokens", "Speech tokens drawn.")
-        self._queue = self._histogram("queue_seconds", "Seconds in line.", QUEUE)
-        self._first = self._histogram("first_audio_seconds", "Seconds from request to first audio.", FIRST_AUDIO)
+        self._finishes = self._counter("finished", "Finished jobs; length is an anomaly.", reason=FINISH_REASONS)
+        self._broken = self._counter("broken_streams", "Streams cut off by an error of the server.")
+        self._audio = self._counter("audio_seconds", "Seconds of audio generated.")
+        self._characters = self._counter("characters", "Characters of the texts of all jobs.")
+        self._tokens = self._counter("speech_tokens", "Speech tokens generated.")
+        self._queue = self._histogram("queue_seconds", "Seconds that jobs waited in the queue.", QUEUE_BUCKETS)
+        self._first = self._histogram("first_audio_seconds", "Seconds from request to first audio.", TTFA_BUCKETS)
         self._underrun = self._histogram(
-            "underrun_seconds", "Silence that a listener at real time had to bear within a stream.", UNDERRUN
+            "underrun_seconds", "Seconds of silence within a stream for a listener in real time.", UNDERRUN_BUCKETS
         )
-        self._rtf = self._histogram("real_time_factor", "Seconds of work a second of audio.", RATIOS)
-        self._stages = self._histogram("stage_seconds", "Seconds of a request in a stage.", STAGE, stage=STAGES)
+        self._rtf = self._histogram("real_time_factor", "Seconds of work per second of audio.", RTF_BUCKETS)
+        self._stages = self._histogram("stage_seconds", "Seconds of a request per stage.", STAGE_BUCKETS, stage=STAGES)
         self._changes = self._counter(
             "shared_config_changes",
-            "Changed documents of it, by what came of them.",
+            "Changes of the shared configuration by document and result.",
             key=KEYS,
             result=("applied", "refused"),
         )
         self.drain_cut = self._counter("drain_cut_requests", "Requests cut off when the drain timed out.")
-        self._load = Gauge("glmtts_load_seconds", "How long loading and warming up took.", registry=self.registry)
+        self._load = Gauge("glmtts_load_seconds", "Seconds that loading and warming up took.", registry=self.registry)
         labels = ["model", "model_version", "device"]
-        self._build = Gauge("glmtts_build_info", "1, labelled with what was loaded.", labels, registry=self.registry)
+        self._build = Gauge("glmtts_build_info", "1, labelled with the loaded model.", labels, registry=self.registry)
 
     def _counter(self, name: str, text: str, *labels: str, **bounded: tuple[str, ...]) -> Counter:
-        """A counter. A label whose values are given has them from the start, at 0: so the first one is an increase."""
+        """A counter. `bounded` labels start at 0 for each of their values, so that the first event is an increase."""
         counter = Counter(f"glmtts_{name}", text, [*labels, *bounded], registry=self.registry)
         for values in product(*bounded.values()) if bounded else ():
             counter.labels(*values)
@@ -90,22 +90,22 @@ class Metrics:
         return histogram
 
     def add_gauge(self, name: str, help_text: str, value: Callable[[], float]) -> None:
-        """A gauge that is asked for its value at every scrape."""
+        """Adds a gauge that calls `value` at every scrape."""
         Gauge(name, help_text, registry=self.registry).set_function(value)
 
     def register(self, *collectors: Collector) -> None:
-        """Collectors that are asked at every scrape."""
+        """Adds collectors."""
         for collector in collectors:
             self.registry.register(collector)
 
     def set_model_info(self, info: EngineInfo, seconds: float) -> None:
-        """Notes what was loaded, how long it took, and on what device."""
+        """Sets the loaded model, the seconds that loading took, and the device to watch."""
         self._build.labels(info.model, info.model_version, info.device).set(1)
         self._load.set(seconds)
-        self._device.read = reader(info.device)
+        self._device.read = make_reader(info.device)
 
     def observe_config_change(self, key: str, result: str) -> None:
-        """Counts a document of the shared configuration; `result` is applied or refused."""
+        """Counts a change of the shared configuration; `result` is applied or refused."""
         self._changes.labels(key, result).inc()
 
     def observe_request(self, record: RequestRecord) -> None:
@@ -117,11 +117,9 @@ class Metrics:
             if stage in STAGES and record.characters is not None:
                 self._stages.labels(stage).observe(seconds)
         if record.report is not None:
-            self._count_job(record)
+            self._observe_job(record, record.report)
 
-    def _count_job(self, record: RequestRecord) -> None:
-        report = record.report
-        assert report is not None
+    def _observe_job(self, record: RequestRecord, report: Report) -> None:
         self._finishes.labels(report.finish_reason or "error").inc()
         if (reason := record.cancellation()) is not None:
             self._cancellations.labels(reason).inc()
@@ -132,13 +130,13 @@ class Metrics:
         self._tokens.inc(report.speech_tokens)
         if "queue" in report.stage_seconds:
             self._queue.observe(report.stage_seconds["queue"])
-        if record.first_audio is not None:
-            self._first.observe(record.first_audio)
-        if record.first_audio is not None and record.underrun_meter is not None:
+        if record.first_audio_seconds is not None:
+            self._first.observe(record.first_audio_seconds)
+        if record.first_audio_seconds is not None and record.underrun_meter is not None:
             self._underrun.observe(record.underrun_meter.underrun_seconds)
         if (rtf := record.rtf()) is not None and record.error is None:
             self._rtf.observe(rtf)
 
     def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

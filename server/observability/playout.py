@@ -1,7 +1,4 @@
-"""How long a listener would have waited in the middle: one who plays what he gets as it comes.
-
-Knows no clock, no audio and no sockets: it is told when chunks were asked for, when they came and how long they sound.
-"""
+"""Playout underruns: the silence within a stream for a listener who plays each chunk as soon as it arrives."""
 
 from __future__ import annotations
 
@@ -12,29 +9,29 @@ from glmtts.dsp.audio import Wave
 
 
 class UnderrunMeter:
-    """`waited` is the silence that the listener heard after his first sound, in seconds."""
+    """`underrun_seconds` is the silence that the listener has heard after the first audio."""
 
     def __init__(self) -> None:
         self.underrun_seconds = 0.0
-        self._played_out: float | None = None
+        self._playout_end: float | None = None
 
-    def on_chunk(self, asked: float, came: float, seconds: float) -> None:
-        """A chunk of `seconds` s that was asked for at `asked` and came at `came`, on one clock."""
-        if self._played_out is None:
-            self._played_out = came
-        elif came > self._played_out:
-            # Silence that began before the chunk was asked for is the reader's own: he was still taking the last one.
-            self.underrun_seconds += came - max(asked, self._played_out)
-            self._played_out = came
-        self._played_out += seconds
+    def on_chunk(self, request_time: float, arrival_time: float, seconds: float) -> None:
+        """Adds a chunk of `seconds`. The times, in seconds on one clock, are of its request and of its arrival."""
+        if self._playout_end is None:
+            self._playout_end = arrival_time
+        elif arrival_time > self._playout_end:
+            # Silence before the request is the reader's own: it was still busy with the previous chunk.
+            self.underrun_seconds += arrival_time - max(request_time, self._playout_end)
+            self._playout_end = arrival_time
+        self._playout_end += seconds
 
 
 def measure_underruns(chunks: Iterator[Wave], sample_rate: int, meter: UnderrunMeter) -> Iterator[Wave]:
-    """The same chunks; `meter` is told of each as it comes."""
+    """Yields `chunks` unchanged, and adds each to `meter`."""
     while True:
-        asked = time.monotonic()
+        request_time = time.monotonic()
         wave = next(chunks, None)
         if wave is None:
             return
-        meter.on_chunk(asked, time.monotonic(), len(wave) / sample_rate)
+        meter.on_chunk(request_time, time.monotonic(), len(wave) / sample_rate)
         yield wave

@@ -1,8 +1,6 @@
-"""What is remembered of a request: the facts of its log line and of GET /requests/<id>. Never its text or audio.
+"""Records of requests, for their log lines and for GET /requests/<id>. They never have the text or the audio.
 
-GET /requests/<id> has the continuation too, from which a text could be read back: no log line ever has it.
-
-Knows nothing about HTTP frameworks, metrics or the engine beyond its Report.
+GET /requests/<id> also returns the continuation. Log lines must not have it: the text could be recovered from it.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-[0-9a-f]{16}-[0-
 
 @dataclass
 class RequestRecord:
-    """One request. Times in seconds since it came in; None: not known (yet)."""
+    """One request. Times are in seconds since its arrival. None: not known, or not yet."""
 
     request_id: str
     trace_id: str | None
@@ -44,32 +42,32 @@ class RequestRecord:
     segments: int | None = None
     voice: str | None = None
     prompted: bool | None = None
-    """Whether the voice's recording prompts the AR model; else it gives timbre only."""
+    """Whether the reference audio prompts the AR model; otherwise it gives the timbre only."""
     history: bool | None = None
     """Whether earlier segments prompt the next one, as many as the checkpoint was trained for."""
     format: str | None = None
     sample_rate: int | None = None
     seed: int | None = None
-    first_audio: float | None = None
-    total: float | None = None
+    first_audio_seconds: float | None = None
+    total_seconds: float | None = None
     error: str | None = None
     disconnected: bool = False
     report: Report | None = None
     continuation: str | None = None
-    """The token to go on with; set before the last byte leaves."""
+    """The token that continues this request; set before the last byte is sent."""
     underrun_meter: UnderrunMeter | None = None
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """The server's own stages: begin and end of each on the clock of `started`."""
+    """Start and end of the server's own stages, on the clock of `started`."""
 
     @staticmethod
     def from_headers(headers: Headers, route: str) -> RequestRecord:
-        """From a request's headers. An id of the caller's is taken if it is printable and short, else one is made."""
-        given = headers.get("X-Request-Id", "")
+        """A record for a request's headers. Uses the client's request id if it is valid, else a new one."""
+        client_id = headers.get("X-Request-Id", "")
         trace = _TRACEPARENT.fullmatch(headers.get("Traceparent", ""))
-        # gunicorn hands on `via_consul` as it does `Via-Consul`.
+        # gunicorn passes `via_consul` on like `Via-Consul`.
         via = headers.get("Via-Consul", headers.get("X-Via-Consul", ""))
         return RequestRecord(
-            request_id=given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex,
+            request_id=client_id if _REQUEST_ID.fullmatch(client_id) else uuid.uuid4().hex,
             trace_id=trace[1] if trace else None,
             via_consul=via.strip().lower() in ("true", "1"),
             route=route,
@@ -77,27 +75,27 @@ class RequestRecord:
         )
 
     def elapsed(self) -> float:
-        """Seconds since the request came in."""
+        """Seconds since the request arrived."""
         return time.monotonic() - self.started
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Notes when the block began and ended."""
-        began = time.monotonic()
+        """Records the duration of the block as that of a stage."""
+        start = time.monotonic()
         try:
             yield
         finally:
-            self.spans[stage] = (began, time.monotonic())
+            self.spans[stage] = (start, time.monotonic())
 
     def timings(self) -> dict[str, float]:
-        """Seconds per stage: the server's own and the engine's; ar is the engine's prefill and decode together."""
-        own = {stage: end - began for stage, (began, end) in self.spans.items()}
-        engines = dict(self.report.stage_seconds) if self.report else {}
-        ar = [engines[stage] for stage in ("prefill", "decode") if stage in engines]
-        return {**own, **engines, **({"ar": sum(ar)} if ar else {})}
+        """Seconds per stage of the server and of the engine; `ar` is prefill and decode together."""
+        server = {stage: end - start for stage, (start, end) in self.spans.items()}
+        engine = dict(self.report.stage_seconds) if self.report else {}
+        ar = [engine[stage] for stage in ("prefill", "decode") if stage in engine]
+        return {**server, **engine, **({"ar": sum(ar)} if ar else {})}
 
     def cancellation(self) -> Cancellation | None:
-        """Why the job was given up, if it was."""
+        """Why the job was cancelled; None if it was not."""
         if self.report is None or self.report.finish_reason != "cancelled":
             return None
         if self.disconnected:
@@ -105,15 +103,15 @@ class RequestRecord:
         return "shutdown" if self.error == "draining" else "slow_reader"
 
     def rtf(self) -> float | None:
-        """Seconds of work a second of audio, waiting in line left out; None without audio."""
-        if self.report is None or self.total is None or not self.report.audio_seconds:
+        """Real-time factor: seconds of work per second of audio, without the time in the queue. None without audio."""
+        if self.report is None or self.total_seconds is None or not self.report.audio_seconds:
             return None
-        return max(0.0, self.total - self.timings().get("queue", 0.0)) / self.report.audio_seconds
+        return max(0.0, self.total_seconds - self.timings().get("queue", 0.0)) / self.report.audio_seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything known but the continuation, for JSON; unknown is left out."""
+        """All known values except the continuation, for JSON."""
         report = self.report
-        known: dict[str, Any] = {
+        values: dict[str, Any] = {
             "request_id": self.request_id,
             "trace_id": self.trace_id,
             "via_consul": self.via_consul,
@@ -127,8 +125,8 @@ class RequestRecord:
             "format": self.format,
             "sample_rate": self.sample_rate,
             "seed": self.seed,
-            "first_audio_seconds": self.first_audio,
-            "total_seconds": self.total,
+            "first_audio_seconds": self.first_audio_seconds,
+            "total_seconds": self.total_seconds,
             "audio_seconds": report and report.audio_seconds,
             "speech_tokens": report and report.speech_tokens,
             "rtf": self.rtf(),
@@ -137,25 +135,25 @@ class RequestRecord:
             "error": self.error,
             **{f"{stage}_seconds": seconds for stage, seconds in self.timings().items()},
         }
-        rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in known.items()}
+        rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
         return {name: value for name, value in rounded.items() if value is not None}
 
 
 class RequestHistory:
-    """The last `limit` speech requests by id, running ones too. Thread-safe."""
+    """The last `size` speech requests by id, running ones included. Thread-safe."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._lock = threading.Lock()
-        self._held: OrderedDict[str, RequestRecord] = OrderedDict()
+        self._records: OrderedDict[str, RequestRecord] = OrderedDict()
 
     def add(self, record: RequestRecord) -> None:
         with self._lock:
-            self._held.pop(record.request_id, None)
-            self._held[record.request_id] = record
-            while len(self._held) > self._limit:
-                self._held.popitem(last=False)
+            self._records.pop(record.request_id, None)
+            self._records[record.request_id] = record
+            while len(self._records) > self._size:
+                self._records.popitem(last=False)
 
     def get(self, request_id: str) -> RequestRecord | None:
         with self._lock:
-            return self._held.get(request_id)
+            return self._records.get(request_id)

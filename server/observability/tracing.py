@@ -1,7 +1,7 @@
-"""One OpenTelemetry trace a request, made from its RequestRecord when it is over and sent by OTLP over HTTP.
+"""One OpenTelemetry trace per request, made from its RequestRecord at the end and exported by OTLP over HTTP.
 
-So the way of a request knows nothing of tracing, and without an endpoint nothing of it is even imported. Knows nothing
-about HTTP frameworks. Attributes are those of the log line: never a text or a recording.
+So the handling of a request needs no tracing code, and without an endpoint OpenTelemetry is not imported. Attributes
+are those of the log line: never a text or audio.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ if TYPE_CHECKING:  # an optional extra: otel
 log = logging.getLogger(__name__)
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-"""Where OpenTelemetry's own variables name one, the exporter reads them, and its other variables too, itself."""
+"""OpenTelemetry's own variables for an endpoint. The exporter reads these and its other variables itself."""
 STAGES = ("queue", "text", "voice", "prefill", "decode", "flow", "vocoder", "send")
-FACTS = (
+ATTRIBUTES = (
     *("request_id", "via_consul", "characters", "segments", "voice", "format", "sample_rate", "seed"),
     *("audio_seconds", "speech_tokens", "first_audio_seconds", "underrun_seconds", "rtf", "finish_reason"),
 )
 
 
 class Tracing(Protocol):
-    """Where finished requests are traced."""
+    """Exports traces of finished requests."""
 
     def trace(self, record: RequestRecord, method: str) -> None:
-        """Makes the spans of a finished request, and notes the trace's id in its record."""
+        """Creates the spans of a finished request, and sets the trace id of its record."""
         ...
 
-    def flush(self, patience: float) -> None:
-        """Sends what is left; waits at most so many seconds."""
+    def flush(self, timeout: float) -> None:
+        """Exports the remaining spans; waits at most `timeout` seconds."""
         ...
 
 
 def make_tracing(settings: Settings, environ: Mapping[str, str] = os.environ) -> Tracing | None:
-    """None where no endpoint is configured, tracing is switched off, or the extra is missing (that is logged)."""
+    """None if there is no endpoint, if tracing is disabled, or if the extra is missing (with a warning)."""
     if settings.otlp_endpoint is None and not any(environ.get(name) for name in ENDPOINTS):
         return None
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none":
@@ -57,26 +57,26 @@ def make_tracing(settings: Settings, environ: Mapping[str, str] = os.environ) ->
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        log.warning("an endpoint for traces is configured, but not what sends them (extra otel): %s", error)
+        log.warning("traces have an endpoint, but no exporter is installed (extra otel): %s", error)
         return None
-    own = settings.otlp_endpoint
-    exporter = OTLPSpanExporter(endpoint=own.rstrip("/") + "/v1/traces" if own else None)
-    provider = TracerProvider(resource=Resource.create(_names(settings, environ)))
+    endpoint = settings.otlp_endpoint
+    exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces" if endpoint else None)
+    provider = TracerProvider(resource=Resource.create(_resource(settings, environ)))
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return OtlpTracing(provider)
 
 
-def _names(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """What this node is called in traces: as in Consul, unless OpenTelemetry's variables name the service."""
+def _resource(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The node's resource attributes: its names in Consul, unless OpenTelemetry's variables name the service."""
     host = settings.node_name or socket.gethostname()
-    names = {"service.instance.id": service_id(settings.consul_service, host, settings.port)}
+    attributes = {"service.instance.id": service_id(settings.consul_service, host, settings.port)}
     if not environ.get("OTEL_SERVICE_NAME") and "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
-        names["service.name"] = settings.consul_service
-    return names
+        attributes["service.name"] = settings.consul_service
+    return attributes
 
 
 class OtlpTracing:
-    """Traces through OpenTelemetry's SDK: spans are queued here and sent by a thread of its own, lost if need be."""
+    """Traces with OpenTelemetry's SDK, whose thread exports queued spans and drops them if the collector is down."""
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -88,50 +88,49 @@ class OtlpTracing:
     def trace(self, record: RequestRecord, method: str) -> None:
         from opentelemetry.trace import SpanKind, Status, StatusCode, format_trace_id, set_span_in_context
 
-        began = record.started
         root = self._tracer.start_span(
             f"{method} {record.route}",
             context=self._propagator.extract(record.trace_headers),
             kind=SpanKind.SERVER,
             attributes=attributes(record, method),
-            start_time=_epoch(began),
+            start_time=_epoch_ns(record.started),
         )
         record.trace_id = format_trace_id(root.get_span_context().trace_id)
         if record.status is None or record.status >= 500 or (record.error is not None and record.status < 400):
             root.set_status(Status(StatusCode.ERROR, record.error))
         context = set_span_in_context(root)
         for stage, (start, end) in _spans(record).items():
-            span = self._tracer.start_span(stage, context=context, start_time=_epoch(start))
+            span = self._tracer.start_span(stage, context=context, start_time=_epoch_ns(start))
             span.set_attribute("glmtts.busy_seconds", record.timings().get(stage, end - start))
-            span.end(_epoch(end))
-        root.end(_epoch(began + (record.total or 0.0)))
+            span.end(_epoch_ns(end))
+        root.end(_epoch_ns(record.started + (record.total_seconds or 0.0)))
 
-    def flush(self, patience: float) -> None:
-        # Not in this thread: an endpoint that does not answer keeps its callers for as long as its own time limits.
-        ending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
-        ending.start()
-        ending.join(patience)
+    def flush(self, timeout: float) -> None:
+        # In a thread of its own: if the endpoint does not respond, shutdown blocks for the exporter's own timeouts.
+        shutdown = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        shutdown.start()
+        shutdown.join(timeout)
 
 
 def attributes(record: RequestRecord, method: str) -> dict[str, Any]:
-    """What the root span says: OpenTelemetry's names for HTTP, ours for speech."""
-    facts = record.as_dict()
+    """Attributes of the root span: OpenTelemetry's names for HTTP, `glmtts.…` for speech."""
+    fields = record.as_dict()
     http = {
         "http.request.method": method,
         "http.route": record.route,
         "http.response.status_code": record.status,
         "error.type": record.error,
     }
-    ours = {f"glmtts.{name}": facts.get(name) for name in FACTS}
-    return {name: value for name, value in (http | ours).items() if value is not None}
+    speech = {f"glmtts.{name}": fields.get(name) for name in ATTRIBUTES}
+    return {name: value for name, value in (http | speech).items() if value is not None}
 
 
 def _spans(record: RequestRecord) -> dict[str, tuple[float, float]]:
-    """Begin and end of the stages, in their order, on the record's clock."""
+    """Start and end of the stages, in their order, on the record's clock."""
     spans = {**record.spans, **(record.report.stage_spans if record.report is not None else {})}
     return {stage: spans[stage] for stage in STAGES if stage in spans}
 
 
-def _epoch(monotonic: float) -> int:
-    """Nanoseconds since 1970 of a reading of `time.monotonic`."""
+def _epoch_ns(monotonic: float) -> int:
+    """Converts a time of `time.monotonic` to nanoseconds since 1970."""
     return time.time_ns() - round(1e9 * (time.monotonic() - monotonic))

@@ -1,1 +1,1 @@
-"""The program: the Flask app, gunicorn and its worker."""
+"""The server process: the Flask application, gunicorn and its worker."""

@@ -1,7 +1,4 @@
-"""The program as gunicorn runs it: one worker process, threads, and the engine loaded inside the worker.
-
-Knows nothing about what an engine is: how to load one is passed in.
-"""
+"""The gunicorn application: one worker process with threads, which loads the engine."""
 
 from __future__ import annotations
 
@@ -33,10 +30,11 @@ log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 4096
 SPARE_FILES = 256
-KEEPALIVE = 15
-"""Seconds that a connection may be silent, before its first request or between two."""
-HEARTBEAT = 120
-"""Seconds that the worker's main loop may be silent before gunicorn takes it for dead; loading is not on it."""
+"""Open files for everything but connections."""
+KEEPALIVE_SECONDS = 15
+"""How long a connection may be idle, before its first request or between two."""
+WORKER_TIMEOUT = 120
+"""Seconds without a heartbeat of the worker's main loop before gunicorn kills it. Loading runs in another thread."""
 
 
 class GunicornApp(BaseApplication):  # type: ignore[misc]
@@ -51,48 +49,46 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         super().__init__()
 
     def run(self) -> None:
-        # The master measures a drain by the wall clock: one that is set meanwhile would cut what still runs.
+        # The master measures the drain by the wall clock: setting that clock would kill running requests.
         arbiter.time = SimpleNamespace(**{**vars(time), "time": time.monotonic})
-        logging.captureWarnings(True)  # lines of the log like all others
+        logging.captureWarnings(True)  # so that warnings are JSON too
         super().run()
 
     def load_config(self) -> None:
-        """Everything that differs from gunicorn's defaults; neither its command line nor its files are read."""
+        """Sets everything that differs from gunicorn's defaults; its command line and its files are not read."""
         settings = self.settings
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        chosen: dict[str, Any] = {
+        options: dict[str, Any] = {
             "bind": [f"{host}:{settings.port}"],
             "workers": 1,
             "worker_class": Worker,
             "threads": settings.threads,
             "worker_connections": _connections(),
-            "timeout": HEARTBEAT,
-            # From SIGTERM to SIGKILL: leaving Consul, serving on, the grace, and getting out.
+            "timeout": WORKER_TIMEOUT,
+            # From SIGTERM to SIGKILL: deregistering, the propagation delay, the drain, and the exit.
             "graceful_timeout": int(3 + settings.propagation_delay + settings.drain_timeout + 10),
-            "keepalive": KEEPALIVE,
+            "keepalive": KEEPALIVE_SECONDS,
             "control_socket_disable": True,
-            # `via_consul` is the one name with an underscore that is let through, from anyone.
+            # Accepts `via_consul`, although its name has an underscore, from any client.
             "forwarder_headers": "VIA_CONSUL",
             "forwarded_allow_ips": "*",
             "secure_scheme_headers": {},
             "loglevel": settings.log_level,
             "logconfig_dict": log_format.config(settings.log_level),
-            "when_ready": _one_worker_for_good,
+            "when_ready": _ignore_worker_signals,
         }
-        for name, value in chosen.items():
+        for name, value in options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """Builds the application, in the worker."""
-        from server import node  # not in the master: it stays small, and forks without threads
-        from server.wsgi import (
-            app,  # not in the master: it stays small, and forks without threads
-            malloc_trim,  # not in the master: it stays small, and forks without threads
-        )
+        """Builds the WSGI application, in the worker."""
+        # Not at the top: the master process must stay small, and fork without threads.
+        from server import node
+        from server.wsgi import app, malloc_trim
 
         try:
             context = app.make_context(self.settings, self._load_engine, self._voices)
-        except (ValueError, OSError) as error:  # a setting that no node can work with, a file that is not there
+        except (ValueError, OSError) as error:  # an invalid setting, a missing file
             log.error("cannot start: %s", error)
             sys.exit(node.LOAD_FAILED)
         self.node, self.tracing = context.node, context.tracing
@@ -101,15 +97,16 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
 
 
 def _connections() -> int:
-    """As many connections as the limit on open files bears."""
+    """Raises the limit on open files, and returns how many connections fit into it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + SPARE_FILES
-    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    files = MAX_CONNECTIONS + SPARE_FILES
+    if hard != resource.RLIM_INFINITY:
+        files = min(files, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     return max(64, files - SPARE_FILES)
 
 
-def _one_worker_for_good(_arbiter: object) -> None:
-    """A second worker, as after SIGHUP, would be a second node with the same id: those signals are ignored."""
+def _ignore_worker_signals(_arbiter: object) -> None:
+    """Ignores the signals that start another worker, such as SIGHUP: it would be a second node with the same id."""
     for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2, signal.SIGWINCH):
         signal.signal(number, signal.SIG_IGN)

@@ -1,8 +1,7 @@
-"""Gives memory that was freed back to the operating system.
+"""Returns freed memory to the operating system with glibc's malloc_trim.
 
-glibc keeps it: between two pieces that are still in use, and in an arena for each thread or so. After bursts of large
-tensors that is a hundred MiB and more, and it grows with every shape that a burst can have. Where the C library is
-another one nothing is done. Knows nothing about who uses memory.
+glibc keeps freed memory between blocks that are still in use, and in an arena for almost every thread. After bursts of
+large tensors that is 100 MiB and more, and it grows with each new shape. With another C library nothing is done.
 """
 
 from __future__ import annotations
@@ -17,36 +16,37 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 POLL_INTERVAL = 1.0
-"""Seconds between looks whether anything is at work."""
+"""Seconds between two checks whether there is work."""
 IDLE_SECONDS = 5.0
-"""Seconds without work after which memory is given back. Whoever speaks next maps the pages anew, which takes as long
-as a step or two of the flow: not a thing for between two sentences."""
+"""Seconds without work after which memory is returned. The next request has to map the pages again, which takes as long
+as one or two steps of the flow: too long between two sentences."""
 MAX_INTERVAL = 60.0
-"""Seconds after which it is given back though work never rests."""
+"""Seconds after which memory is returned during uninterrupted work."""
 
 
 class TrimSchedule:
     """When to trim: once in each idle period, and every MAX_INTERVAL seconds of uninterrupted work."""
 
     def __init__(self, now: float) -> None:
-        self._last = self._busy = now
-        self._worked = False
+        self._last_trim = self._last_busy = now
+        self._has_worked = False
 
     def poll(self, now: float, *, busy: bool) -> bool:
-        """Whether it is time; `now` in seconds on a clock that only goes on."""
+        """Whether to trim now. Call it every POLL_INTERVAL; `now` is in seconds on a monotonic clock."""
         if busy:
-            self._busy, self._worked = now, True
-        due = self._worked and (now - self._busy >= IDLE_SECONDS or now - self._last >= MAX_INTERVAL)
-        if due:
-            self._last, self._worked = now, busy
-        return due
+            self._last_busy, self._has_worked = now, True
+        is_idle = now - self._last_busy >= IDLE_SECONDS
+        is_due = self._has_worked and (is_idle or now - self._last_trim >= MAX_INTERVAL)
+        if is_due:
+            self._last_trim, self._has_worked = now, busy
+        return is_due
 
 
 def start_trimming(busy: Callable[[], bool]) -> None:
-    """Starts the thread that gives back; `busy` tells whether anything is at work."""
+    """Starts the thread that trims. `busy` returns whether there is work."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
-        threading.Thread(target=_run, args=(busy, trim), name="heap", daemon=True).start()
+        threading.Thread(target=_run, args=(busy, trim), name="malloc_trim", daemon=True).start()
 
 
 def _run(busy: Callable[[], bool], trim: Callable[[int], int]) -> None:
@@ -54,13 +54,13 @@ def _run(busy: Callable[[], bool], trim: Callable[[int], int]) -> None:
     while True:
         time.sleep(POLL_INTERVAL)
         if schedule.poll(time.monotonic(), busy=busy()):
-            began, before = time.monotonic(), _resident()
+            start, before = time.monotonic(), _resident_mib()
             trim(0)
-            facts = {"mib": before - _resident(), "seconds": round(time.monotonic() - began, 4)}
-            log.debug("Freed memory given back", extra={"fields": facts})
+            fields = {"mib": before - _resident_mib(), "seconds": round(time.monotonic() - start, 4)}
+            log.debug("Returned freed memory", extra={"fields": fields})
 
 
-def _resident() -> int:
-    """MiB of this process."""
+def _resident_mib() -> int:
+    """Resident memory of this process in MiB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) // 1024

@@ -1,4 +1,4 @@
-"""A real Consul agent, and real nodes with the fake engine in it."""
+"""A real Consul agent, and real nodes with the fake engine registered in it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def _launch(agent: Agent, voices: Path) -> Iterator[Start]:
-    """Starts nodes of a service, and waits until discovery hands them out."""
+    """Starts nodes of a service and waits until their checks pass."""
     settings = {
         "GLMTTS_CONSUL": "on",
         "CONSUL_HTTP_ADDR": agent.address,
@@ -53,14 +53,14 @@ def _launch(agent: Agent, voices: Path) -> Iterator[Start]:
             for server in servers:
                 stack.callback(kill, server)
             for server in servers:
-                eventually(partial(_joined, agent, service, server), within=120)
+                eventually(partial(_passes_or_died, agent, service, server), within=120)
                 assert server.process.poll() is None, "".join(server.lines)
             return servers
 
         yield run
 
 
-def _joined(agent: Agent, service: str, server: Server) -> bool:
+def _passes_or_died(agent: Agent, service: str, server: Server) -> bool:
     return f"{service}-here-{server.port}" in agent.passing(service) or server.process.poll() is not None
 
 
@@ -81,36 +81,38 @@ def start(agent: Agent, _launch: Start) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="session")
-def _living() -> list[Server]:
+def _survivors() -> list[Server]:
     return []
 
 
 @pytest.fixture
-def cluster_nodes(agent: Agent, _launch: Start, _living: list[Server]) -> list[Server]:
-    """Three nodes like any other, of the service CLUSTER_SERVICE: those that outlived the last test, and new ones."""
-    for server in [server for server in _living if server.process.poll() is not None or server.status("/ready") != 200]:
+def cluster_nodes(agent: Agent, _launch: Start, _survivors: list[Server]) -> list[Server]:
+    """Three equal nodes of CLUSTER_SERVICE: the survivors of the last test, and new ones."""
+    for server in list(_survivors):
+        if server.process.poll() is None and server.status("/ready") == 200:
+            continue
         kill(server)
-        _living.remove(server)
-    _living.extend(_launch(CLUSTER_SERVICE, *[SLOW] * (3 - len(_living))))
-    alive = {f"{CLUSTER_SERVICE}-here-{server.port}" for server in _living}
+        _survivors.remove(server)
+    _survivors.extend(_launch(CLUSTER_SERVICE, *[SLOW] * (3 - len(_survivors))))
+    alive = {f"{CLUSTER_SERVICE}-here-{server.port}" for server in _survivors}
     for service_id in agent.listed(CLUSTER_SERVICE).keys() - alive:
         agent.deregister(service_id)
     eventually(lambda: agent.passing(CLUSTER_SERVICE) == alive)
-    return list(_living)
+    return list(_survivors)
 
 
-def patient(agent: Agent, service: str = SERVICE, **more: Any) -> Cluster:
-    """Asks the agent anew at every turn."""
+def retrying_cluster(agent: Agent, service: str = SERVICE, **more: Any) -> Cluster:
+    """A cluster that queries the agent for every request, and retries quickly."""
     return Cluster(
         agent.address,
         service=service,
         cache_seconds=0.0,
-        **{"retry": RetryPolicy(deadline=60, initial_delay=0.05), **more},
+        **{"retry": RetryPolicy(timeout=60, initial_delay=0.05), **more},
     )
 
 
 def kill(server: Server) -> None:
-    """SIGKILL to the whole program."""
+    """Sends SIGKILL to the server and its worker."""
     if server.process.poll() is None:
         os.killpg(server.process.pid, signal.SIGKILL)
     server.__exit__(None, None, None)

@@ -1,4 +1,4 @@
-"""What discovery says of a node, whatever it leaves out, and the hard filters."""
+"""Nodes from Consul's entries, and the filters."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def entry(**service: Any) -> dict[str, Any]:
     return {"Node": {"Node": "a", "Address": "10.0.0.1"}, "Service": own, "Checks": []}
 
 
-def test_metadata_becomes_what_it_means() -> None:
-    """Lists are comma-separated, numbers are numbers."""
+def test_metadata_is_parsed() -> None:
+    """Lists are comma-separated."""
     node = from_consul(entry())
     assert node is not None
     assert (node.id, node.url, node.state) == ("glm-tts-a-7860", "http://10.0.0.5:7860", "passing")
@@ -42,13 +42,13 @@ def test_metadata_becomes_what_it_means() -> None:
     ],
 )
 def test_the_address(service: dict[str, Any], url: str | None) -> None:
-    """The service's own, else that of its Consul node; what has no port is no node."""
+    """The service's, else its Consul node's; an entry without a port is not a node."""
     node = from_consul(entry(**service))
     assert (node and node.url) == url
 
 
-def test_checks_give_the_state() -> None:
-    """The worst one counts, and those that do not pass are named."""
+def test_state_from_checks() -> None:
+    """The worst check counts; failing ones are named."""
     checks = [
         {"Name": "agent", "Status": "passing"},
         {"Name": "slow", "Status": "warning"},
@@ -57,9 +57,9 @@ def test_checks_give_the_state() -> None:
     node = from_consul({**entry(), "Checks": checks})
     assert node is not None
     assert (node.state, node.failing_checks) == ("critical", "engine makes progress, slow")
-    warned = from_consul({**entry(), "Checks": checks[:2]})
-    assert warned is not None
-    assert warned.state == "warning"
+    warning_node = from_consul({**entry(), "Checks": checks[:2]})
+    assert warning_node is not None
+    assert warning_node.state == "warning"
 
 
 TEXTS = ["", ",", " zh ,en", "24000,x,", "-1", "1e9", "²", "中文", "1.2.3"]
@@ -68,8 +68,8 @@ META = st.none() | st.dictionaries(st.sampled_from(sorted(FULL)), VALUES)
 
 
 @given(META)
-def test_no_metadata_does_harm(meta: dict[str, Any] | None) -> None:
-    """Missing keys and odd values leave a node that can be read and filtered."""
+def test_malformed_metadata_is_ignored(meta: dict[str, Any] | None) -> None:
+    """With missing keys or odd values a node can still be read and filtered."""
     node = from_consul(entry(Meta=meta))
     assert node is not None
     assert node.max_streams >= 1
@@ -78,7 +78,7 @@ def test_no_metadata_does_harm(meta: dict[str, Any] | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "admitted"),
+    ("query", "matches"),
     [
         (Query(), True),
         (Query(language="en"), True),
@@ -95,14 +95,14 @@ def test_no_metadata_does_harm(meta: dict[str, Any] | None) -> None:
         (Query(region="us"), False),
     ],
 )
-def test_filters_are_hard(query: Query, admitted: bool) -> None:
-    """A node that is not, or does not say that it is, what is wanted gets nothing."""
-    assert query.matches(Node("a", "http://a", FULL)) is admitted
+def test_queries(query: Query, matches: bool) -> None:
+    """A node without the metadata matches only the empty query."""
+    assert query.matches(Node("a", "http://a", FULL)) is matches
     assert query.matches(Node("b", "http://b")) is (query == Query())
 
 
 @pytest.mark.parametrize(
-    ("version", "wanted", "fits"),
+    ("version", "expected", "fits"),
     [
         ("1.10.0", ">=1.2", True),
         ("1.1.9", ">=1.2", False),
@@ -115,6 +115,6 @@ def test_filters_are_hard(query: Query, admitted: bool) -> None:
         ("", "", False),
     ],
 )
-def test_versions_are_compared_as_versions(version: str, wanted: str, fits: bool) -> None:
-    """Number by number in a range, letter by letter without one; a fingerprint is in no range."""
-    assert version_matches(version, wanted) is fits
+def test_version_matches(version: str, expected: str, fits: bool) -> None:
+    """Ranges compare numerically, exact versions by text; a fingerprint is in no range."""
+    assert version_matches(version, expected) is fits

@@ -1,4 +1,4 @@
-"""The client's README is true: its commands are there, and its program runs."""
+"""The commands of the client's README exist, and its program runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ README = (ROOT / "client" / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_commands_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each `glmtts …` of a block has a command and options that there are."""
+    """Each `glmtts …` line has an existing command and existing options."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.jsonl").touch()
     blocks = "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
@@ -30,17 +30,17 @@ def test_the_commands_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_options_exist() -> None:
-    """Every --option of the text belongs to some command."""
+    """Every --option of the text belongs to a command."""
     known = {flag for command in (cli, *cli.commands.values()) for option in command.params for flag in option.opts}
-    wanted = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README))
-    assert len(wanted) >= 5
-    assert wanted <= known
+    documented = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README))
+    assert len(documented) >= 5
+    assert documented <= known
 
 
 def test_the_program_runs(
     agent: Agent, cluster_nodes: list[Server], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As it stands, on a cluster that is where Consul's variables say."""
+    """Unchanged, on the cluster that Consul's variables name."""
     payload = {
         "ID": "readme",
         "Name": "glm-tts",
@@ -56,6 +56,6 @@ def test_the_program_runs(
         exec(compile(program, "README.md", "exec"), {})
     finally:
         agent.deregister("readme")
-    said = capsys.readouterr().out
-    assert cluster_nodes[0].url in said
-    assert "It has a second sentence." in said
+    output = capsys.readouterr().out
+    assert cluster_nodes[0].url in output
+    assert "It has a second sentence." in output

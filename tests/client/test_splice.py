@@ -1,4 +1,4 @@
-"""Whatever pieces a segment comes in, and wherever its tries break off, each sample is heard once."""
+"""For any chunk sizes and any points of failure, each sample is heard once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 RATE = 8000
-RESERVED = round(FADE_SECONDS * RATE)
-REACHED = round(SEARCH_SECONDS * RATE)
+FADE = round(FADE_SECONDS * RATE)
+SEARCH = round(SEARCH_SECONDS * RATE)
 
 
 def speech(seconds: float, seed: int = 0, *, pause: float = 0.1) -> Samples:
-    """Noisy syllables of 0.15 s with silences of `pause` s between."""
+    """Noise bursts of 0.15 s, `pause` s of silence after each."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * RATE)) / RATE
     loud = (time % (0.15 + pause)) < 0.15
@@ -22,25 +22,25 @@ def speech(seconds: float, seed: int = 0, *, pause: float = 0.1) -> Samples:
 
 
 def cut(samples: Samples, sizes: list[int]) -> list[bytes]:
-    """The samples' bytes in pieces of those sizes, over and over."""
-    data, pieces, number = samples.astype("<i2").tobytes(), [], 0
+    """The samples' bytes in chunks of those sizes, repeatedly."""
+    data, chunks, number = samples.astype("<i2").tobytes(), [], 0
     while data:
         size = sizes[number % len(sizes)]
-        pieces.append(data[:size])
+        chunks.append(data[:size])
         data, number = data[size:], number + 1
-    return pieces
+    return chunks
 
 
-def heard(splice: Splicer, tries: list[list[bytes]]) -> Samples:
-    """What comes out when all tries but the last break off after their pieces."""
+def spliced(splicer: Splicer, attempts: list[list[bytes]]) -> Samples:
+    """The output when every attempt but the last fails after its chunks."""
     out = b""
-    for number, pieces in enumerate(tries):
+    for number, chunks in enumerate(attempts):
         if number:
-            splice.restart()
-        for piece in pieces:
-            out += splice.feed(piece)
-    out += splice.end()
-    assert splice.end() == b""
+            splicer.restart()
+        for chunk in chunks:
+            out += splicer.feed(chunk)
+    out += splicer.finish()
+    assert splicer.finish() == b""
     return np.frombuffer(out, "<i2").astype(np.int16)
 
 
@@ -48,89 +48,87 @@ SIZES = st.lists(st.integers(301, 3000), min_size=1, max_size=4)
 
 
 @given(st.floats(0, 2), SIZES)
-def test_an_undisturbed_segment_passes_unchanged(seconds: float, sizes: list[int]) -> None:
-    """In whatever pieces it comes, odd numbers of bytes included; at most a moment is held back."""
-    whole, splice = speech(seconds), Splicer(RATE)
+def test_a_single_attempt_passes_unchanged(seconds: float, sizes: list[int]) -> None:
+    """Also with odd numbers of bytes; only the length of a fade is held back."""
+    whole, splicer = speech(seconds), Splicer(RATE)
     fed = out = 0
-    for piece in cut(whole, sizes):
-        fed, out = fed + len(piece), out + len(splice.feed(piece))
-        assert out // 2 == max(0, fed // 2 - RESERVED)
-    assert out + len(splice.end()) == 2 * len(whole)
-    assert np.array_equal(heard(Splicer(RATE), [cut(whole, sizes)]), whole)
-    assert splice.joins == []
+    for chunk in cut(whole, sizes):
+        fed, out = fed + len(chunk), out + len(splicer.feed(chunk))
+        assert out // 2 == max(0, fed // 2 - FADE)
+    assert out + len(splicer.finish()) == 2 * len(whole)
+    assert np.array_equal(spliced(Splicer(RATE), [cut(whole, sizes)]), whole)
+    assert splicer.points == []
 
 
 @settings(deadline=None)
 @given(st.floats(0.1, 2), st.lists(st.tuples(st.floats(0, 1), SIZES), min_size=1, max_size=4), SIZES)
-def test_tries_that_sound_the_same_leave_no_trace(
-    seconds: float, broken: list[tuple[float, list[int]]], sizes: list[int]
-) -> None:
-    """However often and wherever it breaks off, also before the last break: the very samples, none twice, none lost."""
+def test_equal_attempts_are_seamless(seconds: float, broken: list[tuple[float, list[int]]], sizes: list[int]) -> None:
+    """Wherever and however often attempts fail, the output is exactly the samples."""
     whole = speech(seconds)
-    tries = [cut(whole[: int(share * len(whole))], pieces) for share, pieces in broken]
-    splice = Splicer(RATE)
-    assert np.array_equal(heard(splice, [*tries, cut(whole, sizes)]), whole)
-    assert all(join.seamless and join.shift_seconds == 0 for join in splice.joins)
+    attempts = [cut(whole[: int(share * len(whole))], chunks) for share, chunks in broken]
+    splicer = Splicer(RATE)
+    assert np.array_equal(spliced(splicer, [*attempts, cut(whole, sizes)]), whole)
+    assert all(point.seamless and point.shift_seconds == 0 for point in splicer.points)
 
 
 @settings(deadline=None)
 @given(st.floats(0.3, 2), st.floats(0.05, 1), SIZES, SIZES)
-def test_other_sums_are_the_same_sound(seconds: float, share: float, first: list[int], second: list[int]) -> None:
-    """Differences far below the sound, as between devices, are joined in place: no sample more or less."""
+def test_rounding_differences_are_seamless(seconds: float, share: float, first: list[int], second: list[int]) -> None:
+    """Attempts that differ only by rounding, as between devices, are spliced without a shift."""
     one = speech(seconds)
     noise = np.random.default_rng(1).integers(-3, 4, len(one))
     other = np.clip(one + noise, -32768, 32767).astype(np.int16)
     broken = one[: int(share * len(one))]
-    splice = Splicer(RATE)
-    out = heard(splice, [cut(broken, first), cut(other, second)])
+    splicer = Splicer(RATE)
+    out = spliced(splicer, [cut(broken, first), cut(other, second)])
     assert len(out) == len(one)
     assert np.abs(out.astype(int) - one).max() <= 3
-    assert all(join.seamless for join in splice.joins)
+    assert all(point.seamless for point in splicer.points)
 
 
 @settings(deadline=None)
 @given(st.floats(1, 3), st.floats(0.1, 0.95), st.floats(0.8, 1.25), SIZES, SIZES)
-def test_another_sound_is_joined_at_the_nearest_silence(
+def test_other_audio_is_spliced_at_the_nearest_silence(
     seconds: float, share: float, drift: float, first: list[int], second: list[int]
 ) -> None:
-    """What was heard stays; the rest is the other's from a silence on, at most half a second off; and it is said."""
+    """The second attempt takes over at a silence at most half a second away, and the splice point is reported."""
     one, other = speech(seconds), speech(seconds * drift, seed=1)
     broken = one[: int(share * len(one))]
-    place = max(0, len(broken) - RESERVED)
-    splice = Splicer(RATE)
-    out = heard(splice, [cut(broken, first), cut(other, second)])
-    [join] = splice.joins
-    start = place + round(join.shift_seconds * RATE)
-    assert not join.seamless
-    assert join.at_seconds == pytest.approx(place / RATE)
-    assert abs(join.shift_seconds) <= SEARCH_SECONDS or start == len(other)
-    assert np.array_equal(out[:place], one[:place])
-    assert np.array_equal(out[place + RESERVED :], other[start + RESERVED :])
-    if start < len(other) - RESERVED and place + RESERVED < len(other):
-        assert rms(other[start : start + RESERVED]) < 0.2 * rms(other)
+    position = max(0, len(broken) - FADE)
+    splicer = Splicer(RATE)
+    out = spliced(splicer, [cut(broken, first), cut(other, second)])
+    [point] = splicer.points
+    start = position + round(point.shift_seconds * RATE)
+    assert not point.seamless
+    assert point.at_seconds == pytest.approx(position / RATE)
+    assert abs(point.shift_seconds) <= SEARCH_SECONDS or start == len(other)
+    assert np.array_equal(out[:position], one[:position])
+    assert np.array_equal(out[position + FADE :], other[start + FADE :])
+    if start < len(other) - FADE and position + FADE < len(other):
+        assert rms(other[start : start + FADE]) < 0.2 * rms(other)
 
 
-def test_where_the_other_ends_sooner_nothing_is_left_but_a_fade() -> None:
-    """What was heard of a longer one cannot be taken back; its last moment fades out."""
+def test_a_shorter_attempt_fades_out() -> None:
+    """If the second attempt ends before the point of failure, the first one fades out."""
     one, other = speech(2.0), speech(0.5, seed=1)
-    splice = Splicer(RATE)
-    out = heard(splice, [cut(one, [1000]), cut(other, [1000])])
+    splicer = Splicer(RATE)
+    out = spliced(splicer, [cut(one, [1000]), cut(other, [1000])])
     assert len(out) == len(one)
     assert rms(out[-20:]) <= rms(one[-20:])
 
 
-def test_a_complete_segment_is_not_heard_again() -> None:
-    """When only what comes after it was lost, a further try is silent."""
-    whole, splice = speech(0.5), Splicer(RATE)
-    assert np.array_equal(heard(splice, [cut(whole, [1000])]), whole)
-    splice.restart()
-    assert splice.feed(whole.tobytes()) == splice.end() == b""
-    assert splice.joins == []
+def test_a_complete_segment_is_not_repeated() -> None:
+    """A further attempt after `finish` gives no samples."""
+    whole, splicer = speech(0.5), Splicer(RATE)
+    assert np.array_equal(spliced(splicer, [cut(whole, [1000])]), whole)
+    splicer.restart()
+    assert splicer.feed(whole.tobytes()) == splicer.finish() == b""
+    assert splicer.points == []
 
 
 @given(st.lists(st.integers(-32768, 32767), max_size=50))
-def test_a_fade_between_equals_changes_nothing(values: list[int]) -> None:
-    """And between others stays between them."""
+def test_a_fade_between_equal_samples_changes_nothing(values: list[int]) -> None:
+    """A fade to silence never increases a sample."""
     samples = np.array(values, np.int16)
     assert np.array_equal(cross_fade(samples, samples), samples)
     zeros = np.zeros(len(samples), np.int16)
@@ -138,9 +136,9 @@ def test_a_fade_between_equals_changes_nothing(values: list[int]) -> None:
 
 
 @given(st.floats(0, 2), st.integers(0, 20000), st.floats(0, 0.3))
-def test_the_place_of_a_join_is_in_the_track(seconds: float, place: int, pause: float) -> None:
-    """Never outside of it, nor further away than the reach but at its end; a pause within reach is found."""
+def test_nearest_silence_is_in_the_track(seconds: float, position: int, pause: float) -> None:
+    """It is within reach, or at the end of the track."""
     track = speech(seconds, pause=pause)
-    start = nearest_silence(track, place, REACHED, RESERVED)
+    start = nearest_silence(track, position, SEARCH, FADE)
     assert 0 <= start <= len(track)
-    assert abs(start - place) <= REACHED or start == len(track)
+    assert abs(start - position) <= SEARCH or start == len(track)

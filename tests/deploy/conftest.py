@@ -1,4 +1,4 @@
-"""One cluster with a real Consul and a real Prometheus, in which a little of everything has happened."""
+"""A cluster with a real Consul and a real Prometheus, after requests that succeeded, failed and were invalid."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         wait_until(lambda: len(cluster.query('up{job="glmtts", consul_health="passing"} == 1')) == 2, "both nodes")
         for port in cluster.nodes:
             for path, body in REQUESTS:
-                with suppress(requests.exceptions.ChunkedEncodingError):  # the one that breaks off
+                with suppress(requests.exceptions.ChunkedEncodingError):  # the response that is cut short
                     requests.post(f"http://127.0.0.1:{port}{path}", json=body, timeout=60)
         yield cluster

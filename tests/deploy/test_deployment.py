@@ -1,5 +1,5 @@
-"""The files that deploy the program say what the program knows. No container engine and no cluster runs here: they are
-checked by schema, by linters, and name by name against the program."""
+"""The deployment files agree with the program. No container engine or orchestrator runs here: the files are checked by
+schema, by linters, and name by name against the program."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ UNIT = TEXTS["deploy/systemd/glm-tts@.service"]
 NOMAD = TEXTS["deploy/nomad/glm-tts.nomad.hcl"]
 PORT: int = Settings.model_fields["port"].default
 LONGEST_DRAIN: int = GunicornApp(Settings(), lambda: pytest.fail("not loaded here"), None).cfg.graceful_timeout
-"""Seconds after SIGTERM at which the program itself gives up, as it is configured by default."""
+"""Seconds after SIGTERM at which the program itself exits, by default."""
 
 
 def document(name: str) -> dict[str, Any]:
@@ -51,8 +51,8 @@ def document(name: str) -> dict[str, Any]:
 
 
 def container() -> dict[str, Any]:
-    [found] = document("kubernetes/deployment.yaml")["spec"]["template"]["spec"]["containers"]
-    return cast("dict[str, Any]", found)
+    [only] = document("kubernetes/deployment.yaml")["spec"]["template"]["spec"]["containers"]
+    return cast("dict[str, Any]", only)
 
 
 def paths() -> set[str]:
@@ -68,7 +68,7 @@ def ran(*command: str | Path) -> str:
 
 
 def beside_python(tool: str) -> Path:
-    """A tool that was installed with the tests' own packages."""
+    """A tool from the tests' own packages."""
     return Path(sys.executable).parent / tool
 
 
@@ -78,38 +78,38 @@ def beside_python(tool: str) -> Path:
 @pytest.mark.parametrize(
     "file", [path for path in KUBERNETES if path.stem not in ("kustomization", "keda")], ids=lambda file: file.stem
 )
-def test_kubernetes_would_take_it(file: Path) -> None:
-    """Every field is one that the API knows, at its place and of its type."""
+def test_the_kubernetes_manifests_are_valid(file: Path) -> None:
+    """Every field exists in the API, and has its type."""
     ran(beside_python("kubernetes-validate"), "--strict", file)
 
 
-def test_kustomization_lists_what_there_is() -> None:
-    """All of the folder but the alternative."""
+def test_the_kustomization_is_complete() -> None:
+    """It lists every manifest except the alternative to another."""
     listed = set(document("kubernetes/kustomization.yaml")["resources"])
     assert listed == {path.name for path in KUBERNETES} - {"kustomization.yaml", "keda.yaml"}
 
 
-def test_compose_would_take_it() -> None:
+def test_the_compose_files_are_valid() -> None:
     """Both files follow the schema of the compose specification."""
     files = [FOLDER / "compose.yaml", FOLDER / "compose.gpu.yaml"]
     ran(beside_python("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", *files)
 
 
 def test_the_dockerfile_has_no_lint() -> None:
-    """hadolint objects to nothing that is not excused in place."""
+    """hadolint reports nothing except what is ignored in place."""
     ran(beside_python("hadolint"), FOLDER / "Dockerfile")
 
 
 def test_the_nomad_job_parses() -> None:
-    """It is HCL, and has the blocks that the issue of a GPU node needs."""
+    """It is HCL, and has the blocks that a GPU node needs."""
     [job] = hcl2.loads(NOMAD)["job"]
     group = next(iter(job.values()))["group"][0]
     inner = next(iter(group.values()))
     assert {"count", "network", "update", "scaling", "service", "task"} <= inner.keys()
 
 
-def test_systemd_would_take_the_unit(tmp_path: Path) -> None:
-    """With the program at a place that exists on this machine."""
+def test_the_systemd_unit_is_valid(tmp_path: Path) -> None:
+    """With a path to Python that exists."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze on PATH (Debian: systemd)")
     unit = tmp_path / "glm-tts@.service"
@@ -118,7 +118,7 @@ def test_systemd_would_take_the_unit(tmp_path: Path) -> None:
 
 
 def test_shell_scripts_have_no_lint() -> None:
-    """shellcheck, as it comes."""
+    """shellcheck with its defaults."""
     ran(beside_python("shellcheck"), *sorted((ROOT / "scripts").glob("*.sh")), ROOT / "scripts" / "test")
 
 
@@ -126,20 +126,20 @@ def test_shell_scripts_have_no_lint() -> None:
 
 
 def test_every_variable_is_a_setting() -> None:
-    """GLMTTS_* and Consul's own ones alike, wherever they are named, in operations.md too."""
-    ours = {setup.PREFIX + name.upper() for name in Settings.model_fields}
-    theirs = {
+    """Both GLMTTS_* and Consul's own, in every file and in operations.md."""
+    own = {setup.PREFIX + name.upper() for name in Settings.model_fields}
+    consul = {
         str(choice)
         for field in Settings.model_fields.values()
         for choice in getattr(field.validation_alias, "choices", [])
     }
     for name, text in TEXTS.items():
         named = set(re.findall(r"\b(?:GLMTTS|CONSUL)_[A-Z0-9_]+\b", text))
-        assert named <= ours | theirs, name
+        assert named <= own | consul, name
 
 
 def test_every_path_is_a_route() -> None:
-    """Probes, checks and the manual ask for what is answered."""
+    """In probes, checks and the manual."""
     probes = [container()[name]["httpGet"]["path"] for name in ("livenessProbe", "readinessProbe")]
     checks = re.findall(r'path\s+= "(/\w+)"', NOMAD)
     health = re.findall(r"\]}(/\w+)'", DOCKERFILE)
@@ -148,8 +148,8 @@ def test_every_path_is_a_route() -> None:
     assert {*probes, *checks, *health, *manual} <= paths() | {"/v1/agent/metrics"}
 
 
-def test_every_port_is_the_programs() -> None:
-    """7860, or counted on from there where several are on one host."""
+def test_every_port_is_that_of_the_program() -> None:
+    """7860, or the next ones if several nodes are on one host."""
     assert f"EXPOSE {PORT}" in DOCKERFILE
     assert f"GLMTTS_PORT={PORT}" in DOCKERFILE
     assert container()["ports"] == [{"name": "http", "containerPort": PORT}]
@@ -160,7 +160,7 @@ def test_every_port_is_the_programs() -> None:
 
 
 def test_every_command_line_is_one_of_the_program() -> None:
-    """The image's entry point and the unit's ExecStart; flags are those that app.py parses."""
+    """The image's entry point and the unit's ExecStart: app.py parses their flags."""
     [entry] = re.findall(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE, re.MULTILINE)
     [start] = re.findall(r"^ExecStart=(.*)$", UNIT, re.MULTILINE)
     for words in (yaml.safe_load(entry), shlex.split(start)):
@@ -171,8 +171,8 @@ def test_every_command_line_is_one_of_the_program() -> None:
             assert app.parse(shlex.split(line)), name
 
 
-def test_sigterm_is_what_ends_a_node_everywhere() -> None:
-    """It is the signal that drains; any other would cut."""
+def test_sigterm_stops_a_node_everywhere() -> None:
+    """It is the signal that drains; any other one would drop requests."""
     named = [
         *re.findall(r"^STOPSIGNAL (\w+)$", DOCKERFILE, re.MULTILINE),
         *re.findall(r"^KillSignal=(\w+)$", UNIT, re.MULTILINE),
@@ -184,8 +184,8 @@ def test_sigterm_is_what_ends_a_node_everywhere() -> None:
     assert Worker.handle_exit.__doc__.startswith("SIGTERM"), "the handler that drains"
 
 
-def test_nobody_kills_a_node_that_still_drains() -> None:
-    """Each manager waits longer than the program needs at the most, what comes before the signal included."""
+def test_no_manager_kills_a_draining_node() -> None:
+    """Each waits longer than the longest drain, including what runs before the signal."""
     pod = document("kubernetes/deployment.yaml")["spec"]["template"]["spec"]
     ahead = int(container()["lifecycle"]["preStop"]["exec"]["command"][1])
     [unit] = re.findall(r"^TimeoutStopSec=(\d+)$", UNIT, re.MULTILINE)
@@ -193,12 +193,12 @@ def test_nobody_kills_a_node_that_still_drains() -> None:
     minutes = {name: node["stop_grace_period"] for name, node in document("compose.yaml")["services"].items()
                if name.startswith("node")}  # fmt: skip
     assert minutes == {"node1": "2m", "node2": "2m"}
-    for patience in (pod["terminationGracePeriodSeconds"] - ahead, int(unit), int(nomad), 120):
-        assert patience > LONGEST_DRAIN + 5
+    for timeout in (pod["terminationGracePeriodSeconds"] - ahead, int(unit), int(nomad), 120):
+        assert timeout > LONGEST_DRAIN + 5
 
 
 def test_the_image_does_not_run_as_root() -> None:
-    """Both targets end as a user with a number, the one that Kubernetes demands."""
+    """Both targets end with a numeric user, the one that Kubernetes requires."""
     stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
     names = [stage.split("\n", 1)[0].split(" AS ")[1] for stage in stages]
     assert names == ["base", "cuda", "cpu"]
@@ -209,12 +209,12 @@ def test_the_image_does_not_run_as_root() -> None:
     assert (made, security["runAsUser"], security["runAsNonRoot"]) == ("10001", 10001, True)
 
 
-def test_the_image_has_all_that_the_program_needs() -> None:
-    """Files that the build copies exist, the extras too, and weights come by volume."""
-    wanted = re.findall(r"^!(\S+)$", TEXTS["deploy/Dockerfile.dockerignore"], re.MULTILINE)
-    assert {"app.py", "glmtts", "server", "pyproject.toml", Path(setup.REPLACEMENTS).name} <= set(wanted)
-    assert [name for name in wanted if not (ROOT / name).exists() and name != "checkpoints/nano"] == []
-    extras = {name for found in re.findall(r"\.\[([\w,]+)\]", DOCKERFILE) for name in found.split(",")}
+def test_the_image_has_everything_that_the_program_needs() -> None:
+    """The files that the build copies and the extras exist, and the weights are in a volume."""
+    included = re.findall(r"^!(\S+)$", TEXTS["deploy/Dockerfile.dockerignore"], re.MULTILINE)
+    assert {"app.py", "glmtts", "server", "pyproject.toml", Path(setup.REPLACEMENTS).name} <= set(included)
+    assert [name for name in included if not (ROOT / name).exists() and name != "checkpoints/nano"] == []
+    extras = {name for listed in re.findall(r"\.\[([\w,]+)\]", DOCKERFILE) for name in listed.split(",")}
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert all(re.search(rf"^{name} = \[", project, re.MULTILINE) for name in extras)
     assert 'VOLUME ["/checkpoints", "/voices"]' in DOCKERFILE
@@ -222,19 +222,19 @@ def test_the_image_has_all_that_the_program_needs() -> None:
     assert mounts == {"/checkpoints", "/voices", "/tmp"}
 
 
-def test_autoscalers_ask_for_series_that_exist() -> None:
+def test_autoscalers_query_series_that_exist() -> None:
     """Both of Kubernetes' and Nomad's scale on the backlog or the time in the queue."""
     hpa = document("kubernetes/hpa.yaml")["spec"]["metrics"][0]["pods"]["metric"]["name"]
     keda = [trigger["metadata"]["query"] for trigger in document("kubernetes/keda.yaml")["spec"]["triggers"]]
     nomad = re.findall(r'query\s+= "(.*)"$', NOMAD, re.MULTILINE)
-    asked = set().union(*(series(query) for query in [hpa, *keda, *nomad]))
+    queried = set().union(*(series(query) for query in [hpa, *keda, *nomad]))
     recorded = set(re.findall(r"record: (\S+)", TEXTS["deploy/prometheus/rules.yml"]))
-    assert asked == {"glmtts_backlog_seconds", "glmtts:queue_seconds:p95"}
-    assert asked <= {f"glmtts_{name}" for name in SERIES} | recorded
+    assert queried == {"glmtts_backlog_seconds", "glmtts:queue_seconds:p95"}
+    assert queried <= {f"glmtts_{name}" for name in SERIES} | recorded
 
 
 def test_both_ways_to_scale_aim_at_the_same_deployment() -> None:
-    """And agree with each other, so that changing from one to the other changes nothing."""
+    """With the same bounds, so that changing from one to the other changes nothing."""
     hpa, keda = document("kubernetes/hpa.yaml")["spec"], document("kubernetes/keda.yaml")["spec"]
     name = document("kubernetes/deployment.yaml")["metadata"]["name"]
     assert hpa["scaleTargetRef"]["name"] == keda["scaleTargetRef"]["name"] == name
@@ -243,10 +243,10 @@ def test_both_ways_to_scale_aim_at_the_same_deployment() -> None:
     assert inner["scaleDown"] == hpa["behavior"]["scaleDown"]
 
 
-def test_the_healthcheck_tells_a_living_server_from_none() -> None:
-    """The image's own command, run on a real program: exit status 0, and not 0 when nobody answers."""
-    [found] = re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
-    _, *command = json.loads(found)
+def test_the_healthcheck_detects_a_running_server() -> None:
+    """The image's own command, with a real server: exit status 0, and not 0 without one."""
+    [healthcheck] = re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    _, *command = json.loads(healthcheck)
 
     def status(port: int) -> int:
         own = {**os.environ, "GLMTTS_PORT": str(port)}

@@ -1,4 +1,4 @@
-"""The dashboard: whole, and with no picture that would stay empty for a name that does not exist."""
+"""The dashboard: complete, and without panels that stay empty because a name does not exist."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 
 
 def test_the_file_is_what_the_script_writes() -> None:
-    """Nobody has changed the one without the other."""
+    """Neither was changed without the other."""
     assert dashboard.FILE.read_text(encoding="utf-8") == dashboard.text()
 
 
-def test_there_is_a_row_for_each_matter() -> None:
-    """Overview, latency, engine, nodes; every panel has its own place and number, and its title."""
+def test_the_layout_is_complete() -> None:
+    """Rows for overview, latency, engine and nodes; every panel has its own position, id and title."""
     rows = [panel["title"] for panel in BOARD["panels"] if panel["type"] == "row"]
     assert rows == ["Overview", "Latency", "Engine", "Nodes"]
     assert len({panel["id"] for panel in BOARD["panels"]}) == len(BOARD["panels"])
@@ -39,43 +39,43 @@ def test_there_is_a_row_for_each_matter() -> None:
     assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in BOARD["panels"])
 
 
-def chosen(query: str) -> str:
-    """As Grafana sends it when all is chosen."""
+def expanded(query: str) -> str:
+    """The query that Grafana sends when everything is selected."""
     return query.replace("$datacenter", ".*").replace("$region", ".*")
 
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_prometheus_understands_every_query(cluster: LocalCluster, query: str) -> None:
-    """Each is PromQL, with the labels that the variables put in."""
-    assert "$" not in chosen(query)
-    cluster.query(chosen(query))
+    """Each is PromQL, with the labels that the variables insert."""
+    assert "$" not in expanded(query)
+    cluster.query(expanded(query))
 
 
 def test_every_series_exists(cluster: LocalCluster) -> None:
-    """Prometheus has it, or a node's /metrics names it, as it does with what only a GPU has values for."""
+    """Prometheus has it, or a node's /metrics declares it: some series have values only with a GPU."""
     text = requests.get(f"http://127.0.0.1:{next(iter(cluster.nodes))}/metrics", timeout=10).text
     named = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    wanted = set().union(*(series(query) for query in QUERIES)) - {"ALERTS"}
-    assert wanted
+    expected = set().union(*(series(query) for query in QUERIES)) - {"ALERTS"}
+    assert expected
 
     def missing() -> set[str]:
-        return wanted - named - set(cluster.prometheus("label/__name__/values"))
+        return expected - named - set(cluster.prometheus("label/__name__/values"))
 
-    with suppress(AssertionError):  # rates need two scrapes; what is missing then is said below
+    with suppress(AssertionError):  # rates need two scrapes; the assertion below names what is missing then
         wait_until(lambda: not missing(), "the series", 60)
     assert missing() == set()
 
 
 def test_the_variables_have_values(cluster: LocalCluster) -> None:
-    """Datacenters and regions are those that the nodes have."""
+    """The datacenters and regions of the nodes."""
     for variable, values in (("datacenter", ["dc1"]), ("region", ["north", "south"])):
-        [found] = [each for each in BOARD["templating"]["list"] if each["name"] == variable]
-        assert found["query"] == f'label_values(up{{job="glmtts"}}, {variable})'
+        [listed] = [each for each in BOARD["templating"]["list"] if each["name"] == variable]
+        assert listed["query"] == f'label_values(up{{job="glmtts"}}, {variable})'
         assert cluster.prometheus(f"label/{variable}/values") == values
 
 
-def test_grafana_is_told_where_all_is() -> None:
-    """The provisioned folder is where the deployment mounts the dashboard, the source is its Prometheus."""
+def test_grafana_is_provisioned() -> None:
+    """From the directory where the deployment mounts the dashboard, with its Prometheus as the source."""
     folder = ROOT / "deploy" / "grafana" / "provisioning"
     sources = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())
     boards = yaml.safe_load((folder / "dashboards" / "glmtts.yml").read_text())

@@ -1,4 +1,4 @@
-"""Prometheus' configuration and rules: checked and tried by its own tool, and at work in a real cluster."""
+"""Prometheus' configuration and rules: tested with its own tool and in a real cluster."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def promtool() -> Path:
 
 
 def run(*command: str | Path) -> None:
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_configuration_is_one(promtool: Path) -> None:
-    """Discovery through Consul, relabelling and rules are as Prometheus reads them."""
+def test_the_configuration_is_valid(promtool: Path) -> None:
+    """Discovery through Consul, relabelling and rules."""
     run(promtool, "check", "config", FOLDER / "prometheus.yml")
 
 
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
-def test_the_rules_do_what_their_tests_say(promtool: Path, file: Path) -> None:
-    """promtool runs the rules on series that are made up, and compares what fires."""
+def test_the_rules_pass_their_tests(promtool: Path, file: Path) -> None:
+    """promtool evaluates the rules on given series, and compares the alerts."""
     run(promtool, "test", "rules", file)
 
 
 def test_every_alert_has_a_test_in_which_it_fires() -> None:
-    """And a text that says what is wrong, a severity, and a heading in the operator's manual."""
+    """And texts, a severity, and a section in the operator's manual."""
     fires = {
         case["alertname"]
         for file in TESTS
@@ -67,8 +67,8 @@ def test_every_alert_has_a_test_in_which_it_fires() -> None:
         assert re.search(rf"^#+ {alert['alert']}$", manual, re.MULTILINE), alert["alert"]
 
 
-def test_rules_read_series_that_the_program_makes() -> None:
-    """Each is one of the program's promised ones, one that Prometheus adds, or another rule's."""
+def test_rules_use_series_that_exist() -> None:
+    """Each is one of the program's, of Prometheus' own, or of another rule."""
     recorded = {rule["record"] for rule in RULES if "record" in rule}
     kinds = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
     own = {f"glmtts_{name}{end}" for name, (kind, _) in SERIES.items() for end in kinds[kind]}
@@ -77,32 +77,32 @@ def test_rules_read_series_that_the_program_makes() -> None:
         assert series(rule["expr"]) <= known, rule
 
 
-def test_discovery_gives_every_node_its_labels(cluster: LocalCluster) -> None:
-    """Consul's metadata become labels; what the node itself exposes has them too, but for its health, which changes."""
+def test_discovery_labels_every_node(cluster: LocalCluster) -> None:
+    """The metadata in Consul become labels, also of the node's own series, except for its health, which changes."""
     targets = cluster.query('up{job="glmtts"}')
-    assert {found["metric"]["region"] for found in targets} == {"north", "south"}
-    for found in targets:
-        labels = found["metric"]
+    assert {target["metric"]["region"] for target in targets} == {"north", "south"}
+    for target in targets:
+        labels = target["metric"]
         assert labels["consul_health"] == "passing"
-        wanted = {"datacenter": "dc1", "tier": "cpu", "model": "fake", "model_version": "fake-1"}
-        assert wanted.items() <= labels.items()
+        expected = {"datacenter": "dc1", "tier": "cpu", "model": "fake", "model_version": "fake-1"}
+        assert expected.items() <= labels.items()
         assert labels["node"] == f"glm-tts-here-{labels['instance'].rpartition(':')[2]}"
     builds = cluster.query("glmtts_build_info")
     assert len(builds) == 2
     assert all("consul_health" not in build["metric"] and build["metric"]["model"] == "fake" for build in builds)
 
 
-def test_consuls_agents_are_scraped_too(cluster: LocalCluster) -> None:
-    """Each once, though it is both a server and the agent beside the nodes."""
+def test_consul_agents_are_scraped_too(cluster: LocalCluster) -> None:
+    """Once each, even an agent that is both a server and beside nodes."""
     [agent] = cluster.query('up{job="consul"}')
     assert (agent["metric"]["agent"], agent["value"][1]) == ("here", "1")
     assert cluster.query('{job="consul", __name__=~"consul_.+"}')
 
 
 @pytest.mark.slow
-def test_a_killed_node_raises_the_alarm(cluster: LocalCluster) -> None:
-    """kill -9 of one of two: it does not answer, its region has none left; and when Consul has reaped it, and with it
-    its up == 0, the alarm still stands."""
+def test_a_killed_node_raises_alerts(cluster: LocalCluster) -> None:
+    """After kill -9 of one of two nodes: it does not answer and its region is empty; and the alerts still fire when
+    Consul has removed it, and its up == 0 with it."""
     assert not cluster.alerts("GlmttsRegistrationsLost") + cluster.alerts("GlmttsNodeDown")
     port, pid = next(iter(cluster.nodes.items()))
     [victim] = cluster.query(f'up{{job="glmtts", node="glm-tts-here-{port}"}}')
@@ -112,7 +112,7 @@ def test_a_killed_node_raises_the_alarm(cluster: LocalCluster) -> None:
     assert [alert["node"] for alert in cluster.alerts("GlmttsNodeDown")] == [f"glm-tts-here-{port}"]
     wait_until(lambda: cluster.alerts("GlmttsRegistrationsLost"), "the alert of lost registrations", 180)
     consul = f"http://127.0.0.1:{cluster.read_state()['consul']}/v1/catalog/service/glm-tts"
-    wait_until(lambda: len(requests.get(consul, timeout=10).json()) == 1, "Consul to reap it", 180)
+    wait_until(lambda: len(requests.get(consul, timeout=10).json()) == 1, "Consul to remove it", 180)
     wait_until(lambda: not cluster.query(f'up{{node="glm-tts-here-{port}"}}'), "its series to end")
     assert {alert["region"] for alert in cluster.alerts("GlmttsRegistrationsLost")} == {region}
     assert {alert["region"] for alert in cluster.alerts("GlmttsRegionEmpty")} == {region}

@@ -1,4 +1,4 @@
-"""What the tests of a node's membership share: settings with short intervals, and what a node's entry looks like."""
+"""Helpers of the registration tests: settings with short intervals, and what a service looks like."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Join = Callable[..., ConsulRegistration]
 
 
 def settings(address: str, **more: Any) -> Settings:
-    """Short intervals, a cluster on loopback."""
+    """Settings with short intervals, for a cluster on loopback."""
     quick = {"health_interval": 1, "consul_ttl": 2, "loopback_cluster": True, "node_name": "here"}
     return Settings(**{"consul_addr": address, **quick, **more})
 
@@ -26,10 +26,10 @@ def progressing() -> float:
 
 
 def own(port: int) -> str:
-    """The service id of the node of these settings."""
+    """The service id of a node with these settings."""
     return f"glm-tts-here-{port}"
 
 
-def ghost(port: int, address: str) -> dict[str, Any]:
-    """The same id, registered by somebody else."""
-    return {"ID": own(port), "Name": "glm-tts", "Address": address, "Port": port, "Meta": {"ghost": "yes"}}
+def stale_service(port: int, address: str) -> dict[str, Any]:
+    """A service with the same id, left by an earlier run or registered by another node."""
+    return {"ID": own(port), "Name": "glm-tts", "Address": address, "Port": port, "Meta": {"stale": "yes"}}

@@ -19,7 +19,7 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def _shared(voices: Path) -> Iterator[Server]:
     short = {"GLMTTS_MAX_CONCURRENT_REQUESTS": "6", "GLMTTS_READ_TIMEOUT": "3", "GLMTTS_WRITE_TIMEOUT": "2"}
-    with Server("fake:delay=0.02,waiting=3", voices=voices, env=short) as server:
+    with Server("fake:delay=0.02,max_queued=3", voices=voices, env=short) as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""Broken, slow, silent and vanishing callers: an answer where one is possible, nothing left, others served."""
+"""Broken, slow, silent and disconnecting clients: each gets a response if possible, and others are still served."""
 
 import json
 import socket
@@ -21,14 +21,14 @@ def connect(server: Server, data: bytes) -> socket.socket:
 
 
 def answer_to(server: Server, data: bytes, *, finish: bool = False) -> bytes:
-    """All that comes back for raw bytes, until the server closes."""
+    """The response to raw bytes, until the server closes the connection."""
     with connect(server, data) as connection:
         if finish:
             connection.shutdown(socket.SHUT_WR)
-        pieces = []
-        while piece := connection.recv(65536):
-            pieces.append(piece)
-        return b"".join(pieces)
+        chunks = []
+        while chunk := connection.recv(65536):
+            chunks.append(chunk)
+        return b"".join(chunks)
 
 
 def post(body: bytes, *, length: int | None = None, path: str = "/tts", extra: str = "Connection: close\r\n") -> bytes:
@@ -39,7 +39,7 @@ def post(body: bytes, *, length: int | None = None, path: str = "/tts", extra: s
     return head.encode() + body
 
 
-def speaks(server: Server) -> bool:
+def serves(server: Server) -> bool:
     return requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60).status_code == 200
 
 
@@ -47,11 +47,11 @@ def speaks(server: Server) -> bool:
     "body", [b'{"tex', b"", b"\x00\x00", b'{"text": "a\x00"}', b"[" * 50000, b"\xff\xfe\xfd", b'{"text": 1e999}']
 )
 def test_broken_bodies_get_a_400(server: Server, body: bytes) -> None:
-    """Each is answered with the one error shape."""
+    """Each response has the one error shape."""
     answer = answer_to(server, post(body))
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b'"code"' in answer
-    assert speaks(server)
+    assert serves(server)
 
 
 CHUNKED = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -59,16 +59,16 @@ CHUNKED = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nTransfer-Encodi
 
 @pytest.mark.parametrize("content_type", [b"application/json", b"multipart/form-data; boundary=x"])
 @pytest.mark.parametrize("chunks", [b"zz\r\n", b"-1\r\n", b"2\r\n{}XX", b'5\r\n{"te', b"2\r\n{}\r\n"])
-def test_a_broken_chunked_body_is_its_senders_fault(server: Server, content_type: bytes, chunks: bytes) -> None:
-    """No size, no terminator, no end: a 400 that says so, and no fault of ours in the log."""
+def test_a_broken_chunked_body_is_a_client_error(server: Server, content_type: bytes, chunks: bytes) -> None:
+    """No size, no terminator, no end: a 400, not a 500."""
     answer = answer_to(server, CHUNKED % content_type + chunks, finish=True)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b'"incomplete_body"' in answer
-    assert speaks(server)
+    assert serves(server)
 
 
-def test_a_form_of_too_many_parts_is_told_the_limit(server: Server) -> None:
-    """413, with what is wanted."""
+def test_a_form_of_too_many_parts_is_a_413(server: Server) -> None:
+    """The message has the limit."""
     fields = {f"field{number}": "1" for number in range(100)}
     answer = requests.post(server.url + "/tts", data=fields, files={"reference_audio": b""}, timeout=30)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
@@ -77,42 +77,42 @@ def test_a_form_of_too_many_parts_is_told_the_limit(server: Server) -> None:
 
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=x"])
 def test_a_broken_form_gets_a_400(server: Server, content_type: str) -> None:
-    """No boundary, and half a part."""
+    """No boundary, and an incomplete part."""
     body = b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\nhel'
     answer = requests.post(server.url + "/tts", data=body, headers={"Content-Type": content_type}, timeout=30)
     assert (answer.status_code, "error" in answer.json()) == (400, True)
 
 
-def test_a_body_that_ends_early_is_no_request(server: Server) -> None:
-    """The caller said 1000 bytes, sent 20 and closed his side: a 400, and the thread is free."""
+def test_a_body_that_ends_early_is_a_400(server: Server) -> None:
+    """The client announced 1000 bytes, sent 20 and closed its side; the thread is free again."""
     answer = answer_to(server, post(b'{"text": "Hello.", ', length=1000), finish=True)
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert speaks(server)
+    assert serves(server)
 
 
-def test_a_body_that_stops_coming_is_given_up(server: Server) -> None:
-    """After the read timeout the connection ends, although the caller holds it open."""
+def test_a_stalled_body_times_out(server: Server) -> None:
+    """After the read timeout the connection is closed, although the client keeps it open."""
     answer = answer_to(server, post(b'{"text": ', length=1000))
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"stopped sending" in answer
-    assert speaks(server)
+    assert serves(server)
 
 
 def test_a_body_over_the_limit_is_refused_unread(server: Server) -> None:
-    """413 comes although not one byte of the body was sent."""
+    """The client gets 413 before it has sent a byte of the body."""
     answer = answer_to(server, post(b"", length=26 * 2**20))
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b'"too_large"' in answer
 
 
-def test_whoever_sends_too_much_reads_the_refusal(server: Server) -> None:
-    """A caller who sends it all before he reads gets the 413, not a reset."""
+def test_a_client_that_sends_too_much_can_read_the_error(server: Server) -> None:
+    """A client that sends everything before it reads gets the 413, not a reset."""
     answer = requests.post(server.url + "/tts", data=b"x" * (26 * 2**20), timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
-def test_a_chunked_body_over_the_limit_is_cut_off(server: Server) -> None:
-    """Without a length the limit holds all the same."""
+def test_a_chunked_body_over_the_limit_is_refused(server: Server) -> None:
+    """The limit also applies without a Content-Length."""
     headers = {"Content-Type": "application/json"}
     pieces = (b"x" * 2**20 for _ in range(27))
     answer = requests.post(server.url + "/tts", data=pieces, headers=headers, timeout=60)
@@ -120,53 +120,53 @@ def test_a_chunked_body_over_the_limit_is_cut_off(server: Server) -> None:
 
 
 def cancelled(server: Server) -> float:
-    """Jobs that callers gave up: a stream may notice by its failing write before it is told of the hangup."""
+    """Jobs cancelled by their clients: a stream's write may fail before the disconnect is detected."""
     return sum(server.metric("glmtts_cancellations_total", reason=reason) for reason in ("disconnected", "slow_reader"))
 
 
 @pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
-def test_a_hangup_ends_the_job(server: Server, path: str) -> None:
-    """Running, whole or streamed: the engine stops long before the five minutes of audio are made."""
-    given_up = cancelled(server)
+def test_a_disconnect_ends_the_job(server: Server, path: str) -> None:
+    """A running job, streamed or not, stops long before its five minutes of audio are made."""
+    before = cancelled(server)
     body = f'{{"text": "{"a" * 3000}"}}'.encode()
     connection = connect(server, post(body, path=path))
     wait_until(lambda: server.metric("glmtts_backlog_seconds") > 0, "the job to run")
     connection.close()
     wait_until(lambda: server.metric("glmtts_backlog_seconds") == 0, "the job to end")
-    wait_until(lambda: cancelled(server) == given_up + 1, "the count")
-    assert speaks(server)
+    wait_until(lambda: cancelled(server) == before + 1, "the count")
+    assert serves(server)
 
 
-def test_a_hangup_in_line_gives_the_place_back(server: Server) -> None:
-    """A waiting request writes nothing; its caller's leaving is noticed all the same."""
+def test_a_disconnect_in_the_queue_frees_the_place(server: Server) -> None:
+    """Nothing is written to a queued request; its disconnect is detected all the same."""
     with requests.post(server.url + "/tts/stream", json=LONG, stream=True, timeout=60):
         connection = connect(server, post(b'{"text": "Hello."}'))
-        wait_until(lambda: server.metric("glmtts_queued") == 1, "the request to be in line")
+        wait_until(lambda: server.metric("glmtts_queued") == 1, "the request to be queued")
         connection.close()
         wait_until(lambda: server.metric("glmtts_queued") == 0, "the place to be free")
         assert server.metric("glmtts_in_flight") == 1
 
 
-def test_a_reader_who_does_not_read_is_cut(server: Server) -> None:
-    """Past the socket's buffer and the write timeout his job ends."""
+def test_a_client_that_does_not_read_is_disconnected(server: Server) -> None:
+    """Once the socket's buffer is full, its job ends after the write timeout."""
     body = b'{"text": "%s", "format": "pcm", "sample_rate": 48000}' % (b"a" * 3000)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(post(body, path="/tts/stream"))
-        wait_until(lambda: server.metric("glmtts_buffered_seconds") > 1, "what he does not take to be counted")
+        wait_until(lambda: server.metric("glmtts_buffered_seconds") > 1, "the unread audio to be counted")
         assert server.metric("glmtts_in_flight") == 1
-        wait_until(lambda: server.metric("glmtts_in_flight") == 0, "the reader to be cut")
-        wait_until(lambda: server.metric("glmtts_buffered_seconds") == 0, "what was made for him to be thrown away")
+        wait_until(lambda: server.metric("glmtts_in_flight") == 0, "the client to be disconnected")
+        wait_until(lambda: server.metric("glmtts_buffered_seconds") == 0, "the unread audio to be dropped")
 
 
-def test_probes_are_answered_however_many_callers_dawdle(voices: Path) -> None:
-    """Silent connections, half heads and slow bodies on every thread: /health, /ready and /metrics answer."""
+def test_probes_are_answered_whatever_slow_clients_do(voices: Path) -> None:
+    """Silent connections, incomplete heads and slow bodies on every thread do not delay /health, /ready, /metrics."""
     few = {"GLMTTS_THREADS": "6", "GLMTTS_MAX_CONCURRENT_REQUESTS": "3", "GLMTTS_READ_TIMEOUT": "60"}
-    with Server("fake:delay=0.02", voices=voices, env=few) as server, ExitStack() as held:
+    with Server("fake:delay=0.02", voices=voices, env=few) as server, ExitStack() as connections:
         for data in (b"", b"GET /health HTTP/1.1\r\nHost:", b"POST /segments HTTP/1.1\r\n", post(b"{", length=1000)):
             for _ in range(10):
-                held.enter_context(connect(server, data))
+                connections.enter_context(connect(server, data))
         time.sleep(0.5)
         for _ in range(5):
             assert [server.status(path) for path in ("/health", "/ready", "/metrics")] == [200, 200, 200]
@@ -186,8 +186,8 @@ def test_probes_are_answered_however_many_callers_dawdle(voices: Path) -> None:
         (b"GET /health HTTP/1.1\r\nX: %s\r\n\r\n" % (b"a" * 20000), 431),
     ],
 )
-def test_what_is_no_http_gets_the_one_error_shape(server: Server, data: bytes, status: int) -> None:
-    """JSON with a request id, which the log has, and the log has nothing of what came."""
+def test_invalid_http_gets_the_one_error_shape(server: Server, data: bytes, status: int) -> None:
+    """JSON with a request id that is in the log; the received bytes are not."""
     head, _, body = answer_to(server, data, finish=True).partition(b"\r\n\r\n")
     fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
     assert int(head.split()[1]) == status
@@ -197,15 +197,15 @@ def test_what_is_no_http_gets_the_one_error_shape(server: Server, data: bytes, s
     assert not any("secret text" in line for line in server.lines)
 
 
-def test_what_is_no_http_is_answered_and_forgotten(server: Server) -> None:
-    """TLS on a plain port and noise."""
+def test_noise_does_no_harm(server: Server) -> None:
+    """TLS on a plain port, and random bytes."""
     for data in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x00" * 64 + b"\r\n\r\n", b"A" * 10000):
         assert answer_to(server, data, finish=True)[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 414")
-    assert speaks(server)
+    assert serves(server)
 
 
 def test_nothing_leaks(server: Server) -> None:
-    """After many broken-off requests the worker has as many threads and open files as before."""
+    """After many aborted requests the worker has as many threads and open files as before."""
     worker = Path(f"/proc/{server.worker()}")
     upload = {"reference_audio": ("a.wav", recording(), "audio/wav")}
 
@@ -229,4 +229,4 @@ def test_nothing_leaks(server: Server) -> None:
     wait_until(settled, "the end of all requests")
     wait_until(lambda: len(list((worker / "fd").iterdir())) <= files, "the files to be closed")
     assert len(list((worker / "task").iterdir())) <= threads + 2
-    assert speaks(server)
+    assert serves(server)

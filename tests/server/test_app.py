@@ -13,13 +13,13 @@ from server.settings import Settings
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 
-def test_the_loader_obeys_the_settings(tmp_path: Path) -> None:
-    """Checkpoint, device, slots, determinism; and pronunciations, of which the cluster's come before the node's own."""
+def test_the_loader_applies_the_settings(tmp_path: Path) -> None:
+    """Checkpoint, device, slots, determinism and pronunciations, of which the cluster's override the node's own."""
     words = tmp_path / "words.jsonl"
     words.write_text('{"弦": "<|H|><|AO3|>"}', "utf-8")  # not what a dictionary says
     write_tiny_checkpoint(tmp_path / "tiny")
-    given = {"checkpoint": str(tmp_path / "tiny"), "device": "cpu", "g2p_replace": words, "max_num_seqs": 3}
-    load, voices = app.loader(Settings(**given, deterministic=True))
+    values = {"checkpoint": str(tmp_path / "tiny"), "device": "cpu", "g2p_replace": words, "max_num_seqs": 3}
+    load, voices = app.loader(Settings(**values, deterministic=True))
     assert voices == tmp_path / "tiny" / "voices"
     engine = load()
     try:
@@ -38,8 +38,8 @@ def test_the_loader_obeys_the_settings(tmp_path: Path) -> None:
         engine.close()
 
 
-def test_pronunciations_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    """The file and what is wrong with it; not a node that speaks otherwise than it was told to."""
+def test_unreadable_pronunciations_are_an_error(tmp_path: Path) -> None:
+    """It names the file: a node without its pronunciations must not serve."""
     write_tiny_checkpoint(tmp_path)
     load, _ = app.loader(Settings(checkpoint=str(tmp_path), device="cpu", g2p_replace=tmp_path / "none.jsonl"))
     with pytest.raises(CheckpointError, match=r"none\.jsonl"):

@@ -1,4 +1,4 @@
-"""The program as a member of a cluster: the real one, started as a user does, beside a real agent."""
+"""The real server process as a member of a cluster, with a real Consul agent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 @pytest.fixture
 def start(agent: Agent, tmp_path: Path) -> Iterator[Start]:
-    """Starts programs that join the agent's cluster; they are gone, and so are their ids, after the test."""
+    """Starts servers that join the agent's cluster; servers and ids are gone after the test."""
     store_voice(tmp_path / "voices", "default", {"neutral": "a recording"})
     settings = {
         "GLMTTS_CONSUL": "on",
@@ -53,7 +53,7 @@ def start(agent: Agent, tmp_path: Path) -> Iterator[Start]:
 
 
 def kill(server: Server) -> None:
-    """SIGKILL to the whole program: nobody is left to say goodbye."""
+    """SIGKILL to the whole process group: nothing can deregister."""
     if server.process.poll() is None:
         os.killpg(server.process.pid, signal.SIGKILL)
     server.__exit__(None, None, None)
@@ -64,7 +64,7 @@ def own(server: Server) -> str:
 
 
 def joined(agent: Agent, server: Server) -> None:
-    """Waits until discovery hands the node out."""
+    """Waits until the node is passing."""
     eventually(lambda: own(server) in agent.passing() or server.process.poll() is not None, within=90)
     assert server.process.poll() is None, "".join(server.lines)
 
@@ -74,12 +74,12 @@ def say(server: Server, text: str, path: str = "/tts", **more: Any) -> requests.
 
 
 def loading(server: Server) -> bool:
-    """The node says itself that it has no model yet (nobody answering says nothing)."""
+    """The node itself reports that it has no model yet (no response reports nothing)."""
     return server.status("/ready") == 503
 
 
-def test_a_node_appears_only_when_it_is_ready(agent: Agent, start: Start) -> None:
-    """While it loads it answers /health and is in no catalogue; what discovery lists is ready, and says what it is."""
+def test_a_node_registers_only_when_it_is_ready(agent: Agent, start: Start) -> None:
+    """While loading it responds to /health and is in no catalogue; a registered node is ready, with its metadata."""
     server = start("fake:load=2")
     seen_loading = 0
     while own(server) not in agent.passing():
@@ -97,8 +97,8 @@ def test_a_node_appears_only_when_it_is_ready(agent: Agent, start: Start) -> Non
     assert meta == info["metadata"]
 
 
-def test_a_killed_program_leaves_discovery(agent: Agent, start: Start) -> None:
-    """kill -9: gone from `passing` by the next HTTP check alone (the TTL is out of the way); its neighbour stays."""
+def test_a_killed_server_stops_passing(agent: Agent, start: Start) -> None:
+    """kill -9: the next HTTP check alone removes it from `passing` (the TTL is too long); another node stays."""
     victim, neighbour = start(GLMTTS_CONSUL_TTL="300"), start()
     joined(agent, victim)
     joined(agent, neighbour)
@@ -109,7 +109,7 @@ def test_a_killed_program_leaves_discovery(agent: Agent, start: Start) -> None:
 
 
 def test_no_worker_outlives_its_master(agent: Agent, start: Start) -> None:
-    """kill -9 of the master process alone: the worker takes the node out of the cluster and ends."""
+    """kill -9 of the master alone: the worker deregisters the node and exits."""
     server = start()
     joined(agent, server)
     worker = Path(f"/proc/{server.worker()}")
@@ -118,18 +118,18 @@ def test_no_worker_outlives_its_master(agent: Agent, start: Start) -> None:
     eventually(lambda: not worker.exists())
 
 
-def test_no_request_goes_to_a_node_that_loads_again(agent: Agent, start: Start) -> None:
-    """kill -9 of the worker alone: while its successor loads, discovery does not hand the node out; then it does."""
-    server = start("fake:load=2", GLMTTS_CONSUL_TTL="300")  # no TTL that runs out shall hide an old registration
+def test_a_node_that_loads_again_is_not_passing(agent: Agent, start: Start) -> None:
+    """kill -9 of the worker alone: the node is not passing while the next worker loads, and passing afterwards."""
+    server = start("fake:load=2", GLMTTS_CONSUL_TTL="300")  # an expired TTL must not hide an old registration
     joined(agent, server)
     first = server.worker()
     os.kill(first, signal.SIGKILL)
     seen_loading = 0
     eventually(lambda: loading(server), within=60)
-    # The successor's first act is to remove its id; it already answers "loading" in the moment before that.
+    # The new worker first removes its id; just before that it already reports "loading".
     eventually(lambda: own(server) not in agent.passing(), within=1.5)
     while own(server) not in (passing := agent.passing()):
-        # Loading before and after the look means loading at the look.
+        # Loading before and after the query means loading during it.
         seen_loading += loading(server)
         time.sleep(0.1)
     assert passing == {own(server)}
@@ -138,18 +138,18 @@ def test_no_request_goes_to_a_node_that_loads_again(agent: Agent, start: Start) 
     assert server.worker() != first
 
 
-def test_a_failed_load_ends_the_program_and_leaves_nothing(agent: Agent, start: Start) -> None:
-    """A load that fails: exit status not zero, no second try, and no registration, not even an old one."""
+def test_a_failed_load_leaves_no_registration(agent: Agent, start: Start) -> None:
+    """A failed load: non-zero exit status, no second attempt, and no registration, not even an old one."""
     server = start("fake:fail")
-    ghost = {"ID": own(server), "Name": "glm-tts", "Address": "127.0.0.1", "Port": server.port}
-    agent.call("PUT", "/v1/agent/service/register", ghost)
+    stale = {"ID": own(server), "Name": "glm-tts", "Address": "127.0.0.1", "Port": server.port}
+    agent.call("PUT", "/v1/agent/service/register", stale)
     assert server.process.wait(90) != 0
     assert agent.listed() == {}
     assert len([line for line in server.lines if "Booting worker" in line]) == 1
 
 
-def test_sigterm_leaves_in_order(agent: Agent, start: Start) -> None:
-    """Out of discovery first; then all is served on for the propagation delay; then 503, while a stream ends whole."""
+def test_sigterm_shuts_down_in_order(agent: Agent, start: Start) -> None:
+    """Deregistered first, then serving for the propagation delay, then 503 while a running stream completes."""
     server = start("fake:delay=0.25")
     joined(agent, server)
     server.process.send_signal(signal.SIGTERM)
@@ -160,9 +160,9 @@ def test_sigterm_leaves_in_order(agent: Agent, start: Start) -> None:
     with say(server, text, "/tts/stream", stream=True) as stream:
         assert stream.status_code == 200
         eventually(lambda: server.log("Draining: rejecting new requests"))
-        refusal = say(server, "Too late.")
-        assert (refusal.status_code, refusal.json()["error"]["code"]) == (503, "draining")
-        assert int(refusal.headers["Retry-After"]) > 0
+        rejection = say(server, "Too late.")
+        assert (rejection.status_code, rejection.json()["error"]["code"]) == (503, "draining")
+        assert int(rejection.headers["Retry-After"]) > 0
         assert server.status("/health") == 200
         audio = b"".join(stream.iter_content(4096))
     alone = len(text) * 0.1  # seconds: what the fake engine makes of it
@@ -171,8 +171,8 @@ def test_sigterm_leaves_in_order(agent: Agent, start: Start) -> None:
     assert agent.listed() == {}
 
 
-def test_an_agent_with_empty_data_sees_the_node_again(start: Start, tmp_path: Path) -> None:
-    """Consul away at start, come later, and restarted with nothing: the node serves on, and is found each time."""
+def test_a_node_registers_again_at_an_agent_without_data(start: Start, tmp_path: Path) -> None:
+    """Consul absent at start, started later, and restarted without data: the node serves, and is found each time."""
     agent = Agent(tmp_path)
     server = start(CONSUL_HTTP_ADDR=agent.address)
     server.wait_ready()
@@ -193,8 +193,8 @@ def seconds(server: Server, text: str, **fields: Any) -> float:
     return float(answer.headers["X-Audio-Seconds"])
 
 
-def refusal(server: Server, text: str) -> str:
-    """The message of a refusal, "" where there is none."""
+def error_message(server: Server, text: str) -> str:
+    """The message of an error, "" if there is none."""
     answer = requests.post(server.url + "/tts", json={"text": text}, timeout=60)
     return "" if answer.status_code == 200 else str(answer.json()["error"]["message"])
 
@@ -204,8 +204,8 @@ def segment(server: Server, text: str) -> str:
     return str(answer.json()["segments"][0]["text"])
 
 
-def test_a_running_node_obeys_the_shared_configuration(agent: Agent, start: Start) -> None:
-    """Style, limits and pronunciations reach the next request; garbage reaches the log and /metrics alone."""
+def test_a_running_node_applies_the_shared_configuration(agent: Agent, start: Start) -> None:
+    """Style, limits and pronunciations apply to the next request; an invalid document only shows in log and metrics."""
 
     def put(key: str, document: Any) -> None:
         agent.call("PUT", f"/v1/kv/ours/{key}", document)
@@ -213,7 +213,7 @@ def test_a_running_node_obeys_the_shared_configuration(agent: Agent, start: Star
     put("limits", {"max_text_chars": 20, "max_concurrent_requests": 100000})
     server = start(GLMTTS_KV_PREFIX="ours", GLMTTS_DEFAULT_SPEED="0.5")
     server.wait_ready()
-    assert refusal(server, "a" * 21) == "text: expected at most 20 characters, got 21 characters"
+    assert error_message(server, "a" * 21) == "text: expected at most 20 characters, got 21 characters"
     assert seconds(server, "Ten of us.") == pytest.approx(2.0)  # 0.1 s a character, at the settings' 0.5
     put("default_style", {"speed": 2.0})
     eventually(lambda: seconds(server, "Ten of us.") == pytest.approx(0.5))
@@ -227,7 +227,7 @@ def test_a_running_node_obeys_the_shared_configuration(agent: Agent, start: Star
     info = requests.get(server.url + "/info", timeout=10).json()
     assert (info["limits"]["max_text_chars"], info["default_style"]) == (20, {"emotion": None, "speed": 2.0})
     agent.call("DELETE", "/v1/kv/ours/limits")
-    eventually(lambda: refusal(server, "a" * 21) == "")
+    eventually(lambda: error_message(server, "a" * 21) == "")
     assert server.metric("glmtts_shared_config_failures") == 0
     assert server.log("shared configuration: ours/limits applied")[0]["max_text_chars"] == 20
     assert len(server.log("shared configuration: ours/limits deleted")) == 1

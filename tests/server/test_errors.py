@@ -1,4 +1,4 @@
-"""The one map from exceptions to HTTP."""
+"""The map from exceptions to HTTP responses."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ def tree(kind: type[errors.GlmTtsError] = errors.GlmTtsError) -> Iterator[type[e
 
 
 def test_the_map_is_total() -> None:
-    """Every error that glmtts defines has its own status and code."""
+    """Every error that glmtts defines has a status and a code."""
     assert set(STATUS_BY_ERROR) == set(tree())
 
 
@@ -38,18 +38,18 @@ def test_the_map_is_total() -> None:
     ],
 )
 def test_each_error_has_the_status_of_the_api_table(error: Exception, status: int) -> None:
-    """The statuses are those that callers and the client library rely on."""
+    """The statuses are those that clients rely on."""
     assert to_error_info(error).status == status
 
 
 @pytest.mark.parametrize("error", [errors.EngineError("secret"), KeyError("secret"), BadGateway("secret")])
-def test_a_fault_of_ours_tells_nothing_of_the_inside(error: Exception) -> None:
+def test_an_internal_error_reveals_nothing(error: Exception) -> None:
     """A 500's message is the same for every cause."""
     assert "secret" not in to_error_info(error).message
     assert to_error_info(error).code == "internal"
 
 
-def test_what_can_be_tried_again_says_when() -> None:
-    """429 and 503 carry seconds to wait."""
+def test_a_retryable_error_says_when() -> None:
+    """429 and 503 have the seconds to wait."""
     assert to_error_info(errors.QueueFullError("x", retry_after=3.2)).retry_after == 3.2
     assert to_error_info(errors.QueueTimeoutError("x")).retry_after is not None

@@ -1,4 +1,4 @@
-"""The API over real HTTP: what is asked, what comes back."""
+"""The API over real HTTP."""
 
 import base64
 import io
@@ -32,7 +32,7 @@ def error(response: requests.Response) -> tuple[int, str, str | None]:
 @pytest.mark.parametrize("fmt", ["wav", "pcm", "flac"])
 @pytest.mark.parametrize("rate", [8000, 24000, 44100, None])
 def test_a_whole_utterance(server: Server, fmt: str, rate: int | None) -> None:
-    """The body is the file, in the wanted format and rate, and the headers say what is in it."""
+    """The body is the file in the requested format and rate, and the headers describe it."""
     answer = say(server, format=fmt, sample_rate=rate, seed=7)
     assert answer.status_code == 200, answer.text
     rate = rate or 24000
@@ -52,8 +52,8 @@ def test_a_whole_utterance(server: Server, fmt: str, rate: int | None) -> None:
     assert answer.headers["Content-Length"] == str(len(answer.content))
 
 
-def test_a_stream_is_the_whole_in_pieces(server: Server) -> None:
-    """The same request and seed give the same samples, streamed or not, and proxies are told not to hold them back."""
+def test_a_stream_has_the_samples_of_the_whole(server: Server) -> None:
+    """The same request and seed give the same samples, streamed or not, and headers stop proxies from buffering."""
     whole = say(server, format="pcm", seed=3, sample_rate=16000)
     streamed = say(server, "/tts/stream", format="pcm", seed=3, sample_rate=16000)
     assert streamed.content == whole.content
@@ -65,15 +65,15 @@ def test_a_stream_is_the_whole_in_pieces(server: Server) -> None:
 
 
 def test_audio_leaves_while_the_rest_is_being_made(server: Server) -> None:
-    """The first bytes are here while the engine still owes audio."""
+    """The first bytes arrive while the engine still has a backlog."""
     with requests.post(server.url + "/tts/stream", json={"text": "a" * 600}, stream=True, timeout=60) as answer:
-        pieces = answer.iter_content(44 + 9600)  # held: when it goes, requests hangs up
+        pieces = answer.iter_content(44 + 9600)  # kept: requests disconnects when it is garbage-collected
         assert next(pieces)[:4] == b"RIFF"
         assert server.metric("glmtts_backlog_seconds") > 1
 
 
-def test_what_a_request_came_to_is_remembered(server: Server) -> None:
-    """GET /requests/<id> tells the facts of the log line, also of a stream; never the text."""
+def test_the_record_of_a_request_is_kept(server: Server) -> None:
+    """GET /requests/<id> has the fields of the log line, also for a stream; never the text."""
     headers = {"X-Request-Id": "mine-1", "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "via_consul": "true"}
     answer = requests.post(server.url + "/tts/stream", json={"text": TEXT, "seed": 5}, headers=headers, timeout=60)
     assert answer.headers["X-Request-Id"] == "mine-1"
@@ -98,14 +98,14 @@ def test_what_a_request_came_to_is_remembered(server: Server) -> None:
 
 
 def test_a_bad_request_id_is_replaced(server: Server) -> None:
-    """What a caller sends is taken only if it fits into a log line."""
+    """A client's id is accepted only if it fits into a log line."""
     answer = requests.get(server.url + "/health", headers={"X-Request-Id": "a b<script>"}, timeout=10)
     assert "script" not in answer.headers["X-Request-Id"]
 
 
 @pytest.mark.parametrize("how", ["base64", "data", "multipart"])
-def test_a_reference_recording_comes_in_three_ways(server: Server, how: str) -> None:
-    """Base64 and data: URI in JSON, and a file in a form."""
+def test_reference_audio_can_be_sent_in_three_ways(server: Server, how: str) -> None:
+    """As base64 or a data: URI in JSON, and as a file in a form."""
     audio = recording()
     if how == "multipart":
         files = {"reference_audio": ("me.wav", audio, "audio/wav")}
@@ -130,8 +130,8 @@ def test_a_reference_recording_comes_in_three_ways(server: Server, how: str) -> 
     ],
     ids=["no audio", "empty", "short", "long", "30 minutes", "silent"],
 )
-def test_an_unfit_recording_is_refused(server: Server, audio: bytes, expected: tuple[int, str, str]) -> None:
-    """422 for what does not decode, 400 for what cannot be a reference."""
+def test_invalid_reference_audio_is_refused(server: Server, audio: bytes, expected: tuple[int, str, str]) -> None:
+    """422 if it does not decode, 400 if it cannot be a reference."""
     answer = say(server, reference_audio=base64.b64encode(audio).decode())
     assert error(answer) == expected
 
@@ -153,15 +153,15 @@ def test_an_unfit_recording_is_refused(server: Server, audio: bytes, expected: t
     ],
 )
 @pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
-def test_a_refusal_has_its_status_and_field(
+def test_an_error_has_its_status_and_field(
     server: Server, path: str, fields: dict[str, Any], expected: tuple[int, str, str]
 ) -> None:
-    """Streams refuse as whole utterances do: nothing has been sent yet."""
+    """Streams fail as whole utterances do: nothing has been sent yet."""
     assert error(say(server, path, **fields)) == expected
 
 
 @pytest.mark.parametrize("fields", [{"voice": "anna"}, {"style": "happy"}, {"emotion": "happy"}])
-def test_stored_voices_and_styles_speak(server: Server, fields: dict[str, str]) -> None:
+def test_stored_voices_and_styles_work(server: Server, fields: dict[str, str]) -> None:
     """`emotion` is another name for `style`."""
     assert say(server, **fields).status_code == 200
 
@@ -171,7 +171,7 @@ def test_stored_voices_and_styles_speak(server: Server, fields: dict[str, str]) 
     [("GET", "/tts", 405), ("POST", "/health", 405), ("GET", "/none", 404), ("GET", "/voices/none", 404)],
 )
 def test_wrong_paths_and_methods(server: Server, method: str, path: str, status: int) -> None:
-    """They too have the one error shape; 405 says what is allowed."""
+    """They have the one error shape; 405 lists the allowed methods."""
     answer = requests.request(method, server.url + path, timeout=10)
     assert error(answer)[0] == status
     assert ("Allow" in answer.headers) == (status == 405)
@@ -181,54 +181,56 @@ def test_wrong_paths_and_methods(server: Server, method: str, path: str, status:
     "content_type", ["text/plain", "application/json; charset=latin-1", "application/x-www-form-urlencoded", ""]
 )
 def test_other_content_types_are_refused(server: Server, content_type: str) -> None:
-    """JSON in UTF-8 and multipart forms are all that is taken."""
+    """Only JSON in UTF-8 and multipart forms are accepted."""
     headers = {"Content-Type": content_type}
     answer = requests.post(server.url + "/tts", data=b'{"text": "a"}', headers=headers, timeout=10)
     assert error(answer) == (415, "unsupported_media_type", None)
 
 
-def test_a_refused_content_type_is_told_what_that_route_takes(server: Server) -> None:
-    """/segments takes no forms, and nothing takes a packed body."""
+def test_the_error_lists_the_content_types_of_the_route(server: Server) -> None:
+    """/segments accepts no forms, and no route accepts a compressed body."""
     form = requests.post(server.url + "/segments", files={"text": "a"}, timeout=10)
     assert form.status_code == 415
     assert "multipart/form-data" not in form.json()["error"]["message"].partition("expected")[2].partition("got")[0]
-    packed = requests.post(server.url + "/tts", json={"text": "a"}, headers={"Content-Encoding": "gzip"}, timeout=10)
-    assert error(packed) == (415, "unsupported_media_type", None)
-    assert "gzip" in packed.json()["error"]["message"]
+    compressed = requests.post(
+        server.url + "/tts", json={"text": "a"}, headers={"Content-Encoding": "gzip"}, timeout=10
+    )
+    assert error(compressed) == (415, "unsupported_media_type", None)
+    assert "gzip" in compressed.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(("text", "status"), [("FAULT-MEMORY.", 507), ("FAULT-ENGINE.", 500)])
 def test_a_failing_job_fails_alone(server: Server, text: str, status: int) -> None:
-    """Its answer tells nothing of the inside, and the next request works."""
+    """Its response reveals nothing internal, and the next request works."""
     answer = say(server, text=text)
     assert error(answer)[0] == status
     assert "secret" not in answer.text
     assert say(server).status_code == 200
 
 
-def test_a_failure_after_the_first_byte_breaks_the_answer_off(server: Server) -> None:
-    """No clean end: a truncated file is never taken for a whole one; the log has the code."""
+def test_a_failure_after_the_first_byte_cuts_the_response_short(server: Server) -> None:
+    """Without a clean end, so that no client takes a truncated file for a whole one; the log has the code."""
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         say(server, "/tts/stream", text="A LATE FAULT-MEMORY, after a chunk.")
     wait_until(lambda: any(line.get("error") == "device_memory" for line in server.log("request")), "the log line")
     assert say(server).status_code == 200
 
 
-def test_a_deadline_in_line_is_a_503(server: Server) -> None:
-    """Whoever waits longer than his timeout is told to try again later."""
+def test_a_timeout_in_the_queue_is_a_503(server: Server) -> None:
+    """A request that waits longer than its timeout gets Retry-After."""
     with requests.post(server.url + "/tts/stream", json={"text": "a" * 400}, stream=True, timeout=60):
         answer = say(server, timeout=0.05)
     assert error(answer) == (503, "queue_timeout", None)
     assert int(answer.headers["Retry-After"]) >= 1
 
 
-def test_a_full_line_is_a_429(server: Server) -> None:
-    """The places in line are bounded; the refusal says when to come again and is counted."""
+def test_a_full_queue_is_a_429(server: Server) -> None:
+    """The queue is bounded; the rejection has Retry-After and is counted."""
     running = requests.post(server.url + "/tts/stream", json={"text": "a" * 2000}, stream=True, timeout=60)
     waiting = [threading.Thread(target=say, args=(server,)) for _ in range(3)]
     for thread in waiting:
         thread.start()
-    wait_until(lambda: server.metric("glmtts_queued") == 3, "the line to be full")
+    wait_until(lambda: server.metric("glmtts_queued") == 3, "the queue to be full")
     answer = say(server)
     assert error(answer) == (429, "busy", None)
     assert int(answer.headers["Retry-After"]) >= 1
@@ -239,7 +241,7 @@ def test_a_full_line_is_a_429(server: Server) -> None:
 
 
 def test_info_segments_and_voices(server: Server) -> None:
-    """What was loaded, as the cluster hears it; a text as it would be spoken; the stored voices."""
+    """The loaded model, with the metadata in Consul; the segments of a text; the stored voices."""
     info = requests.get(server.url + "/info", timeout=10).json()
     assert (info["model_version"], info["languages"], info["sample_rates"]) == ("fake-1", ["zh", "en"], [24000, 32000])
     assert info["metadata"]["language"] == "zh,en"
@@ -253,7 +255,7 @@ def test_info_segments_and_voices(server: Server) -> None:
     assert anna == {"name": "anna", "language": "zh", "styles": {"calm": "Slowly."}, "default_style": "calm"}
 
 
-def test_the_basic_series_are_there(server: Server) -> None:
+def test_the_basic_series_exist(server: Server) -> None:
     """Prometheus finds what the alerts and the dashboard need."""
     say(server)
     text = requests.get(server.url + "/metrics", timeout=10).text

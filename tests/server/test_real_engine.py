@@ -1,4 +1,4 @@
-"""The program with the true engine on a tiny checkpoint: its own instruments, and what it says when it starts."""
+"""The program with the real engine on a tiny checkpoint: its metrics and traces, and its log at startup."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def say(server: Server, request_id: str) -> requests.Response:
     return requests.post(server.url + "/tts/stream", json=body, headers={"X-Request-Id": request_id}, timeout=120)
 
 
-def test_memory_is_told_before_anything_is_served(server: Server) -> None:
-    """The log has what weights, slots and voices take, and the sum is what /metrics says."""
+def test_memory_is_logged_at_startup(server: Server) -> None:
+    """The log has the sizes of weights, slots and voices; /metrics has their sum."""
     messages = [json.loads(line)["message"] for line in list(server.lines)]
     [line] = [message for message in messages if message.startswith("Memory on cpu")]
     assert "KV cache of 4 slots" in line
@@ -52,8 +52,8 @@ def test_memory_is_told_before_anything_is_served(server: Server) -> None:
     assert server.metric("glmtts_kv_slots") == 4
 
 
-def test_a_request_is_counted_by_every_stage_that_it_went_through(server: Server) -> None:
-    """Each stage once; and its tokens, the rows of its steps, and what the flow knows of its voice."""
+def test_a_request_is_counted_in_every_stage(server: Server) -> None:
+    """Each stage once; also its tokens, the rows of its steps, and its voice prompt in the cache."""
     before = {stage: server.metric("glmtts_stage_seconds_count", stage=stage) for stage in STAGES}
     tokens, misses = (
         server.metric("glmtts_speech_tokens_total"),
@@ -66,9 +66,9 @@ def test_a_request_is_counted_by_every_stage_that_it_went_through(server: Server
     assert {stage: server.metric("glmtts_stage_seconds_count", stage=stage) for stage in STAGES} == {
         stage: count + 1 for stage, count in before.items()
     }
-    drawn = server.metric("glmtts_speech_tokens_total") - tokens
-    assert drawn == len(answer.content) / 2 / 24000 * 25
-    assert server.metric("glmtts_decode_step_rows_sum") - steps >= drawn
+    generated = server.metric("glmtts_speech_tokens_total") - tokens
+    assert generated == len(answer.content) / 2 / 24000 * 25
+    assert server.metric("glmtts_decode_step_rows_sum") - steps >= generated
     assert server.metric("glmtts_flow_step_rows_count") > flow
     assert server.metric("glmtts_voice_prompt_cache_misses_total") == misses + 1
     assert server.metric("glmtts_voice_prompt_cache_bytes") > 0
@@ -79,9 +79,9 @@ def test_a_request_is_counted_by_every_stage_that_it_went_through(server: Server
 
 
 def test_a_trace_has_a_span_for_every_stage(server: Server, receiver: Receiver) -> None:
-    """Queue, text, voice, prefill, decode, flow, vocoder, send: as the engine booked them, all within the request."""
+    """Queue, text, voice, prefill, decode, flow, vocoder, send: as the engine recorded them, all within the request."""
     say(server, "traced").raise_for_status()
-    wait_until(lambda: receiver.trace("traced"), "the trace to come")
+    wait_until(lambda: receiver.trace("traced"), "the trace to arrive")
     spans = receiver.trace("traced")
     root = spans.pop("")
     assert set(spans) == {"queue", *STAGES}
@@ -90,8 +90,8 @@ def test_a_trace_has_a_span_for_every_stage(server: Server, receiver: Receiver) 
     assert order == sorted(order)
 
 
-def test_what_does_not_fit_is_refused_at_the_start_with_the_numbers(tiny: Path) -> None:
-    """The program ends, and its log says what each part would take and what there is."""
+def test_a_model_that_does_not_fit_is_refused_at_startup(tiny: Path) -> None:
+    """The program ends, and its log has the size of each part and of the free memory."""
     server = Server(str(tiny), env={"GLMTTS_MAX_NUM_SEQS": "100000000"})
     assert server.process.wait(240) != 0
     server.stop()

@@ -1,1 +1,1 @@
-"""Batches of utterances: from JSON lines to a folder of audio files."""
+"""Batches: many utterances from a file of JSON lines to a folder of audio files."""

@@ -1,6 +1,6 @@
-"""The input of a batch: JSON lines to items, each with a name of its own and a digest of all that decides its sound.
+"""The input of a batch: a file of JSON lines, each of which gives an Item or an ItemError.
 
-A line that is none spoils only itself. Knows nothing about nodes or results.
+Each item has a unique name and a digest of everything that determines its audio.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KEYS = {"id", "text", *(field.name for field in fields(SpeechOptions))}
 
 
 class ItemError(ValueError):
-    """What is wrong with a line. `name`: the item's, so far as it is known."""
+    """A line that is not a valid item. `name`: the item's id if it could be read, else `line-N`."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class ItemError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """One utterance of a batch; its file is `name.format`."""
+    """One utterance of a batch."""
 
     name: str
     text: str
@@ -43,9 +43,10 @@ class Item:
 
 
 def read_items(path: Path, defaults: SpeechOptions = DEFAULT_OPTIONS) -> Iterator[Item | ItemError]:
-    """Each line of `path` that is not blank: `{"text": …}` and what else `SpeechOptions` has, and `id`.
+    """One item or error for each line of `path` that is not blank.
 
-    Without an `id` an item is named by its line's number. `reference_audio` is a path, relative to `path`.
+    A line is an object with `text`, the fields of SpeechOptions and `id`. Without an `id` the item is named by its line
+    number. `reference_audio` is a path, relative to `path`.
     """
     names: set[str] = set()
     with path.open("rb") as lines:
@@ -53,9 +54,11 @@ def read_items(path: Path, defaults: SpeechOptions = DEFAULT_OPTIONS) -> Iterato
             if not line.strip():
                 continue
             try:
-                item = _item(line, f"{number:05}", path.parent, defaults)
+                item = _parse(line, f"{number:05}", path.parent, defaults)
                 if item.name in names:
-                    raise ItemError(f"line-{number}", f"line {number}: id {item.name!r} came before; want each once")
+                    raise ItemError(
+                        f"line-{number}", f"line {number}: id: expected a unique id, got {item.name!r} again"
+                    )
                 names.add(item.name)
                 yield item
             except ItemError as error:
@@ -64,30 +67,31 @@ def read_items(path: Path, defaults: SpeechOptions = DEFAULT_OPTIONS) -> Iterato
                 yield ItemError(f"line-{number}", f"line {number}: {error}")
 
 
-def _item(line: bytes, name: str, folder: Path, defaults: SpeechOptions) -> Item:
-    given = json.loads(line)
-    if not isinstance(given, dict):
-        raise ValueError("want a JSON object")
-    name = str(given.pop("id", name))
+def _parse(line: bytes, name: str, folder: Path, defaults: SpeechOptions) -> Item:
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a JSON object, got {type(values).__name__}")
+    name = str(values.pop("id", name))
     if not _NAME.fullmatch(name):
-        raise ValueError(f"id: came {name!r:.100}; want 1 to 128 of A-Z a-z 0-9 . _ -, as it names a file")
-    if unknown := given.keys() - _KEYS:
-        raise ItemError(name, f"came {', '.join(sorted(unknown))}; want {', '.join(sorted(_KEYS))}")
-    text = given.pop("text", None)
+        # It becomes a file name.
+        raise ValueError(f"id: expected 1 to 128 of A-Z a-z 0-9 . _ - (no leading . or -), got {name!r:.100}")
+    if unknown := values.keys() - _KEYS:
+        raise ItemError(name, f"keys: expected {', '.join(sorted(_KEYS))}, got {', '.join(sorted(unknown))}")
+    text = values.pop("text", None)
     if not isinstance(text, str):
-        raise ItemError(name, "text: want a text")
-    options = replace(defaults, **_read(given, folder))
+        raise ItemError(name, f"text: expected a string, got {text!r:.40}")
+    options = replace(defaults, **_load_reference_audio(values, folder))
     if not isinstance(options.format, str) or not _FORMAT.fullmatch(options.format):
-        raise ItemError(name, f"format: came {options.format!r:.40}; want wav, flac or the like")
+        raise ItemError(name, f"format: expected a format such as wav or flac, got {options.format!r:.40}")
     return Item(name, text, options, _digest(text, options))
 
 
-def _read(given: dict[str, Any], folder: Path) -> dict[str, Any]:
-    recording = given.get("reference_audio")
-    return given if recording is None else {**given, "reference_audio": (folder / recording).read_bytes()}
+def _load_reference_audio(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    path = values.get("reference_audio")
+    return values if path is None else {**values, "reference_audio": (folder / path).read_bytes()}
 
 
 def _digest(text: str, options: SpeechOptions) -> str:
-    """20 hexadecimal digits that change with anything that is asked for."""
-    asked = json.dumps([text, options.to_json()], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+    """20 hexadecimal digits that depend on the text and on every option."""
+    request = json.dumps([text, options.to_json()], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(request.encode("utf-8", "surrogatepass")).hexdigest()[:20]

@@ -1,8 +1,8 @@
-"""The output folder of a batch: finished files, and results.jsonl, which says of each item how it went.
+"""The output folder of a batch: audio files, and results.jsonl with the result of each item.
 
-Whatever moment the program dies at, an item is either finished, and will not be made again, or it left nothing. An
-audio file is written beside its place, then its result is noted, then it is moved there; what a crash leaves between
-is completed at the next start. Knows nothing about how sound is made.
+The folder is crash-safe: whenever the program dies, an item is either finished and will not be made again, or has left
+nothing behind. The audio is written to a temporary file, then the result is appended, then the file is renamed; a
+rename that a crash prevented is completed at the next start.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from glmtts_client.batch.items import Item
 
 try:
     import fcntl
-except ImportError:  # Windows has none: there nobody is kept from starting a batch twice
+except ImportError:  # not on Windows, where nothing prevents a second batch in the same folder
     fcntl = None  # type: ignore[assignment]
 
 RESULTS_FILE = "results.jsonl"
@@ -27,14 +27,14 @@ LOCK_FILE = ".lock"
 
 
 class OutputFolder:
-    """One folder, for one program at a time. Thread-safe. As a context it holds the folder's lock."""
+    """A folder for one batch at a time. Thread-safe. Entering it takes the folder's lock; raises BlockingIOError."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._lock = threading.Lock()
         self._stack = contextlib.ExitStack()
-        self._last: dict[str, dict[str, Any]] = {}
+        self._results: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> OutputFolder:
         with contextlib.ExitStack() as stack:
@@ -43,8 +43,8 @@ class OutputFolder:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:
-                    raise BlockingIOError(f"{self._folder}: another batch works there") from None
-            self._last = {str(entry["id"]): entry for entry in self._read()}
+                    raise BlockingIOError(f"{self._folder}: another batch uses this folder") from None
+            self._results = {str(result["id"]): result for result in self._read_results()}
             self._file = stack.enter_context((self._folder / RESULTS_FILE).open("ab"))
             self._recover()
             self._stack = stack.pop_all()
@@ -54,59 +54,59 @@ class OutputFolder:
         self._stack.close()
 
     def is_finished(self, item: Item) -> bool:
-        """Whether this very item was made and its file is there."""
-        entry = self._last.get(item.name, {})
-        done = entry.get("error") is None and entry.get("digest") == item.digest
+        """Whether this item, with this digest, succeeded and its file exists."""
+        result = self._results.get(item.name, {})
+        done = result.get("error") is None and result.get("digest") == item.digest
         return done and (self._folder / item.file_name).exists()
 
-    def save(self, item: Item, audio: bytes, facts: dict[str, Any]) -> dict[str, Any]:
-        """Stores a finished item; gives the line of results.jsonl."""
+    def save(self, item: Item, audio: bytes, details: dict[str, Any]) -> dict[str, Any]:
+        """Stores a finished item; returns its line of results.jsonl."""
         part = self._part(item.file_name, item.digest)
         with part.open("wb") as file:
             file.write(audio)
             file.flush()
             os.fsync(file.fileno())
-        entry = {"id": item.name, "file": item.file_name, "digest": item.digest, **facts, "error": None}
-        self._note(entry)
+        result = {"id": item.name, "file": item.file_name, "digest": item.digest, **details, "error": None}
+        self._append(result)
         part.replace(self._folder / item.file_name)
-        return entry
+        return result
 
-    def record_failure(self, name: str, error: str, facts: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Notes that an item could not be made; gives the line of results.jsonl."""
-        entry = {"id": name, **(facts or {}), "error": error}
-        self._note(entry)
-        return entry
+    def record_failure(self, name: str, error: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Stores the failure of an item; returns its line of results.jsonl."""
+        result = {"id": name, **(details or {}), "error": error}
+        self._append(result)
+        return result
 
-    def _note(self, entry: dict[str, Any]) -> None:
-        line = json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    def _append(self, result: dict[str, Any]) -> None:
+        line = json.dumps(result, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         with self._lock:
             self._file.write(line)
             self._file.flush()
             os.fsync(self._file.fileno())
-            self._last[str(entry["id"])] = entry
+            self._results[str(result["id"])] = result
 
-    def _read(self) -> Iterator[dict[str, Any]]:
-        """Every whole line; one that a crash cut short is cut off, so that the next one does not continue it."""
+    def _read_results(self) -> Iterator[dict[str, Any]]:
+        """Every complete line. Truncates a last line that a crash interrupted, so that the next one starts afresh."""
         path = self._folder / RESULTS_FILE
         data = path.read_bytes() if path.exists() else b""
-        whole, _, torn = data.rpartition(b"\n")
+        complete, _, torn = data.rpartition(b"\n")
         if torn:
             os.truncate(path, len(data) - len(torn))
-        for line in whole.splitlines():
+        for line in complete.splitlines():
             with contextlib.suppress(ValueError):
-                entry = json.loads(line)
-                if isinstance(entry, dict) and "id" in entry:
-                    yield entry
+                result = json.loads(line)
+                if isinstance(result, dict) and "id" in result:
+                    yield result
 
     def _recover(self) -> None:
-        """Moves files to their places whose results were noted already; removes those of which nothing was noted."""
-        made = [entry for entry in self._last.values() if entry.get("error") is None and "file" in entry]
-        for entry in made:
-            part = self._part(str(entry["file"]), str(entry.get("digest")))
+        """Renames temporary files whose result was written; deletes all others."""
+        done = [result for result in self._results.values() if result.get("error") is None and "file" in result]
+        for result in done:
+            part = self._part(str(result["file"]), str(result.get("digest")))
             if part.exists():
-                part.replace(self._folder / str(entry["file"]))
+                part.replace(self._folder / str(result["file"]))
         for part in self._folder.glob(".*.part"):
             part.unlink()
 
-    def _part(self, file: str, digest: str) -> Path:
-        return self._folder / f".{file}.{digest}.part"
+    def _part(self, file_name: str, digest: str) -> Path:
+        return self._folder / f".{file_name}.{digest}.part"

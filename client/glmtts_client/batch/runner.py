@@ -1,7 +1,7 @@
-"""Many utterances, several at a time, each once: from items to files and results. Knows nothing about how they look.
+"""Runs a batch: synthesizes items in parallel, and writes each to the output folder once.
 
-A batch waits for busy nodes and outlives lost ones: its items have long deadlines and no shared budget, because it
-never asks for more at once than `jobs`.
+A batch waits for busy nodes and survives lost ones: its items have a long time limit. They need no retry budget, since
+a batch never has more than `jobs` requests in flight.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from glmtts_client.errors import ClientError, RetriesExhaustedError
 from glmtts_client.retry import RetryPolicy
 
 BATCH_RETRY = RetryPolicy(
-    deadline=900.0,
-    attempts=10,
+    timeout=900.0,
+    max_failures=10,
     initial_delay=0.5,
     max_delay=15.0,
     queue_timeout=60.0,
@@ -32,11 +32,17 @@ BATCH_RETRY = RetryPolicy(
 
 @dataclass
 class BatchSummary:
-    """How many items were made, had been made before, and failed."""
+    """The numbers of items that succeeded, were skipped because they were finished before, and failed."""
 
     done: int = 0
     skipped: int = 0
     failed: int = 0
+
+    def add(self, result: dict[str, Any]) -> None:
+        if result["error"] is None:
+            self.done += 1
+        else:
+            self.failed += 1
 
 
 def run_batch(
@@ -45,56 +51,52 @@ def run_batch(
     folder: Path,
     *,
     jobs: int,
-    on_result: Callable[[dict[str, Any] | None], None] = lambda entry: None,
+    on_result: Callable[[dict[str, Any] | None], None] = lambda result: None,
     stop: threading.Event | None = None,
 ) -> BatchSummary:
-    """Makes what is not finished yet. `on_result` is told each line of results.jsonl, or None for an item that was.
+    """Makes the items that are not finished yet, `jobs` at a time.
 
-    With `stop` set, what runs is completed and nothing more is begun. BlockingIOError: another batch has the folder.
+    `on_result` receives each new line of results.jsonl, and None for each item that was finished before. Once `stop` is
+    set, running items are completed and no others start. Raises BlockingIOError if another batch uses the folder.
     """
-    summary, stopped = BatchSummary(), stop or threading.Event()
-    with OutputFolder(folder) as results, ThreadPoolExecutor(jobs, thread_name_prefix="batch") as threads:
+    summary, stop = BatchSummary(), stop or threading.Event()
+    with OutputFolder(folder) as output, ThreadPoolExecutor(jobs, thread_name_prefix="batch") as threads:
         running: set[Future[dict[str, Any]]] = set()
 
-        def collect(upto: int) -> None:
-            """Waits until no more than `upto` items run."""
-            while len(running) > upto:
+        def report(result: dict[str, Any]) -> None:
+            summary.add(result)
+            on_result(result)
+
+        def wait_until_running(count: int) -> None:
+            """Waits until at most `count` items are running."""
+            while len(running) > count:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     running.remove(future)
-                    _count(summary, entry := future.result())
-                    on_result(entry)
+                    report(future.result())
 
         for item in items:
-            if stopped.is_set():
+            if stop.is_set():
                 break
             if isinstance(item, ItemError):
-                _count(summary, entry := results.record_failure(item.name, str(item)))
-                on_result(entry)
-            elif results.is_finished(item):
+                report(output.record_failure(item.name, str(item)))
+            elif output.is_finished(item):
                 summary.skipped += 1
                 on_result(None)
             else:
-                running.add(threads.submit(_make, cluster, results, item))
-                collect(jobs - 1)
-        collect(0)
+                running.add(threads.submit(_run_item, cluster, output, item))
+                wait_until_running(jobs - 1)
+        wait_until_running(0)
     return summary
 
 
-def _count(summary: BatchSummary, entry: dict[str, Any]) -> None:
-    if entry["error"] is None:
-        summary.done += 1
-    else:
-        summary.failed += 1
-
-
-def _make(cluster: Cluster, results: OutputFolder, item: Item) -> dict[str, Any]:
+def _run_item(cluster: Cluster, output: OutputFolder, item: Item) -> dict[str, Any]:
     try:
         speech = cluster.synthesize(item.text, item.options)
-    except Exception as error:  # whatever it is, the other items do not suffer from it
+    except Exception as error:  # one item's failure, whatever it is, must not end the others
         attempts = error.attempts if isinstance(error, RetriesExhaustedError) else 1
         message = str(error) if isinstance(error, ClientError) else f"{type(error).__name__}: {error}"
-        return results.record_failure(item.name, message, {"attempts": attempts})
-    facts = {
+        return output.record_failure(item.name, message, {"attempts": attempts})
+    details = {
         "node": speech.node,
         "audio_seconds": round(speech.audio_seconds, 3),
         "elapsed_seconds": round(speech.elapsed_seconds, 3),
@@ -104,4 +106,4 @@ def _make(cluster: Cluster, results: OutputFolder, item: Item) -> dict[str, Any]
         "finish_reason": speech.finish_reason,
         "model_version": speech.model_version,
     }
-    return results.save(item, speech.audio, facts)
+    return output.save(item, speech.audio, details)

@@ -1,16 +1,15 @@
-"""The command `glmtts`: words to calls, results to tables, files and exit codes. What it does is the package's.
+"""The command line: parses options, calls the library, and sets the exit code.
 
-Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 something failed, 2 a wrong
-command line, 130 interrupted.
+Data goes to standard output, everything else to standard error. Exit codes: 0 success, 1 failure, 2 invalid command
+line, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,123 +19,108 @@ from rich.console import Console
 from glmtts_client.batch.runner import BATCH_RETRY
 from glmtts_client.cli import output as audio_output
 from glmtts_client.cli import progress, tables
-from glmtts_client.cluster import Cluster
+from glmtts_client.cli.connection import Connection, connection_options
 from glmtts_client.errors import ClientError
-from glmtts_client.node import ANY_NODE, Query
+from glmtts_client.node import Query
 from glmtts_client.retry import RetryPolicy
 from glmtts_client.speech import SpeechOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
-SAY_DEADLINE = 60.0
-errors = Console(stderr=True, highlight=False)
-
-
-@dataclass(frozen=True)
-class Connection:
-    """What the options before the command say."""
-
-    settings: dict[str, Any]
-
-    def cluster(self, query: Query = ANY_NODE, retry: RetryPolicy | None = None) -> Cluster:
-        try:
-            return Cluster(query=query, retry=retry, **self.settings)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
+SAY_TIMEOUT = 60.0
+stderr = Console(stderr=True, highlight=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--consul", metavar="ADDRESS", help="Consul agent; else the CONSUL_* variables, else 127.0.0.1:8500.")
-@click.option("--url", "urls", multiple=True, metavar="URL", envvar="GLMTTS_URL", help="A node itself, without Consul.")
-@click.option("--service", default="glm-tts", show_default=True, help="Name of the service in Consul.")
-@click.option("--region", help="Prefer nodes of this region.")
-@click.option("--api-key", envvar="GLMTTS_API_KEY", help="API key; better in the variable GLMTTS_API_KEY.")
-@click.option("-v", "--verbose", is_flag=True, help="Say what is tried, and why again.")
+@connection_options
 @click.version_option(package_name="glmtts-client")
-@click.pass_context
-def cli(
-    context: click.Context,
-    consul: str | None,
-    urls: tuple[str, ...],
-    service: str,
-    region: str | None,
-    api_key: str | None,
-    verbose: bool,
-) -> None:
-    """Speaks with a cluster of GLM-TTS servers."""
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr, format="glmtts: %(message)s"
-    )
-    context.obj = Connection({"consul": consul, "urls": urls, "service": service, "region": region, "api_key": api_key})
+def cli() -> None:
+    """Client for a cluster of GLM-TTS servers.
+
+    The options below may also stand after the command.
+    """
 
 
-def filters(command: F) -> F:
-    """The options that say what a node must be."""
+def query_options(command: F) -> F:
+    """Adds the requirements on a node."""
     for option in (
-        click.option("--model-version", "version", metavar="RANGE", help='Only such models: "1.4" or ">=1.2,<2".'),
+        click.option("--model-version", "version", metavar="RANGE", help='Only these models: "1.4" or ">=1.2,<2".'),
         click.option("--model", help="Only nodes with this model."),
         click.option("--feature", "features", multiple=True, metavar="NAME", help="Only nodes with this feature."),
-        click.option("--language", metavar="CODE", help="Only nodes that speak it: zh, en."),
+        click.option("--language", metavar="CODE", help="Only nodes with this language: zh, en."),
     ):
         command = option(command)
     return command
 
 
-def spoken(command: F) -> F:
-    """The options that say how a text shall be spoken."""
+def speech_options(command: F) -> F:
+    """Adds the options of the speech itself."""
+    audio_file = click.Path(path_type=Path, exists=True, dir_okay=False)
     for option in (
-        click.option("--phoneme/--no-phoneme", default=None, help="Force phoneme mode."),
-        click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same sound."),
-        click.option("--sample-rate", type=int, metavar="HZ", help="Of the output; nodes that make it are preferred."),
-        click.option("--speed", type=click.FloatRange(0.5, 2.0), help="Of the speech."),
-        click.option("--reference-text", help="What is said in the recording."),
-        click.option("--reference", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A recording."),
-        click.option("--style", help="One of the voice's recordings: happy, calm …"),
+        click.option("--phoneme/--no-phoneme", default=None, help="Turn phoneme mode on or off."),
+        click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="The same seed gives the same audio."),
+        click.option("--sample-rate", type=int, metavar="HZ", help="Sample rate; prefers nodes that produce it."),
+        click.option("--speed", type=click.FloatRange(0.5, 2.0), help="Speaking rate."),
+        click.option("--reference-text", help="Transcript of the reference audio."),
+        click.option("--reference-audio", type=audio_file, help="Audio of the voice to speak with."),
+        click.option("--style", help="Style of the voice, such as happy or calm."),
         click.option("--voice", help="A stored voice."),
     ):
         command = option(command)
     return command
 
 
-def _options(given: dict[str, Any]) -> tuple[Query, SpeechOptions]:
-    """From the values of `filters` and `spoken`."""
-    reference: Path | None = given.pop("reference")
-    query = Query(given.pop("language"), frozenset(given.pop("features")), model=given.pop("model"),
-                  version=given.pop("version"))  # fmt: skip
-    return query, SpeechOptions(reference_audio=reference.read_bytes() if reference else None, **given)
+def _query_and_options(values: dict[str, Any]) -> tuple[Query, SpeechOptions]:
+    """From the values of `query_options` and `speech_options`."""
+    reference_audio: Path | None = values.pop("reference_audio")
+    query = Query(
+        values.pop("language"),
+        frozenset(values.pop("features")),
+        model=values.pop("model"),
+        version=values.pop("version"),
+    )
+    return query, SpeechOptions(reference_audio=reference_audio.read_bytes() if reference_audio else None, **values)
 
 
 @cli.command()
 @click.argument("text")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File; its ending is the format.")
-@click.option("--play", is_flag=True, help="Play it while it is being made.")
-@filters
-@spoken
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File; its suffix is the format.")
+@click.option("--play", is_flag=True, help="Play the audio while it is synthesized.")
+@query_options
+@speech_options
+@connection_options
 @click.pass_obj
-def say(connection: Connection, /, text: str, output: Path | None, play: bool, **given: Any) -> None:
-    """Speak TEXT ("-": standard input), into a file or aloud."""
+def say(connection: Connection, /, text: str, output: Path | None, play: bool, **values: Any) -> None:
+    """Speak TEXT ("-": standard input) to a file or aloud."""
     if output is None and not play:
-        raise click.UsageError("want -o FILE, --play, or both")
+        raise click.UsageError("expected -o FILE, --play, or both")
     if play and output is not None and output.suffix not in (".wav", ".pcm"):
-        raise click.UsageError(f"-o {output}: with --play want .wav or .pcm")
-    query, options = _options(given)
+        raise click.UsageError(f"-o: expected a .wav or .pcm file with --play, got {output}")
+    query, options = _query_and_options(values)
     text = sys.stdin.read() if text == "-" else text
-    with connection.cluster(query, RetryPolicy(deadline=SAY_DEADLINE)) as cluster:
-        progress.announce(cluster, errors)
-        trace = os.environ.get("TRACEPARENT")
-        outcome = audio_output.say(cluster, text, options, output=output, play=play, traceparent=trace)
-        errors.print(outcome, soft_wrap=True)
+    with connection.open(query, RetryPolicy(timeout=SAY_TIMEOUT)) as cluster:
+        progress.warn_if_no_nodes(cluster, stderr)
+        traceparent = os.environ.get("TRACEPARENT")
+        summary = audio_output.say(cluster, text, options, output=output, play=play, traceparent=traceparent)
+        stderr.print(summary, markup=False, soft_wrap=True)
 
 
 @cli.command()
 @click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("-j", "--jobs", type=click.IntRange(1, 256), default=4, show_default=True, help="Items at a time.")
-@click.option("--format", "file_format", default="wav", show_default=True, help="Of the files.")
-@click.option("--deadline", type=click.FloatRange(1), default=BATCH_RETRY.deadline, show_default=True,
-              metavar="SECONDS", help="How long an item may take, waiting for nodes included.")  # fmt: skip
+@click.option("-j", "--jobs", type=click.IntRange(1, 256), default=4, show_default=True, help="Parallel requests.")
+@click.option("--format", "file_format", default="wav", show_default=True, help="Format of the files.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1),
+    default=BATCH_RETRY.timeout,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time limit of an item, including the wait for nodes.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print each result as a JSON line.")
-@filters
-@spoken
+@query_options
+@speech_options
+@connection_options
 @click.pass_obj
 def batch(
     connection: Connection,
@@ -145,40 +129,43 @@ def batch(
     folder: Path,
     jobs: int,
     file_format: str,
-    deadline: float,
+    timeout: float,
     as_json: bool,
-    **given: Any,
+    **values: Any,
 ) -> None:
-    """Speak every line of SOURCE (JSON lines: text, and id, voice, style, speed … as wanted) into FOLDER.
+    """Speak each line of SOURCE into a file in FOLDER.
 
-    What is finished already is not made again. FOLDER/results.jsonl says how each item went.
+    SOURCE has JSON lines with text and, optionally, id, voice, style, speed and so on. Finished items are skipped.
+    FOLDER/results.jsonl has the result of each item.
     """
-    query, options = _options(given)
-    with connection.cluster(query, replace(BATCH_RETRY, deadline=deadline)) as cluster:
+    query, options = _query_and_options(values)
+    with connection.open(query, replace(BATCH_RETRY, timeout=timeout)) as cluster:
         defaults = replace(options, format=file_format)
-        sys.exit(progress.run(cluster, source, folder, defaults, jobs=jobs, as_json=as_json, console=errors))
+        sys.exit(progress.run(cluster, source, folder, defaults, jobs=jobs, as_json=as_json, console=stderr))
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each node.")
+@connection_options
 @click.pass_obj
 def nodes(connection: Connection, as_json: bool) -> None:
-    """Show every registered node and how it stands."""
-    with connection.cluster() as cluster:
-        tables.nodes(cluster, as_json=as_json)
+    """List all registered nodes and their state."""
+    with connection.open() as cluster:
+        tables.print_nodes(cluster, as_json=as_json)
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each voice.")
+@connection_options
 @click.pass_obj
 def voices(connection: Connection, as_json: bool) -> None:
-    """Show the stored voices and which nodes have them."""
-    with connection.cluster() as cluster:
-        tables.voices(cluster, as_json=as_json)
+    """List the stored voices and the nodes that have them."""
+    with connection.open() as cluster:
+        tables.print_voices(cluster, as_json=as_json)
 
 
 def main() -> None:
-    """The program. What fails is said in one line."""
+    """The program. Prints an error as one line."""
     try:
         code = cli(prog_name="glmtts", standalone_mode=False)
     except click.ClickException as error:
@@ -187,6 +174,6 @@ def main() -> None:
     except click.Abort:
         code = progress.INTERRUPTED
     except (ClientError, OSError) as error:
-        errors.print(f"glmtts: {error}", markup=False, soft_wrap=True)
+        stderr.print(f"glmtts: {error}", markup=False, soft_wrap=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,4 +1,4 @@
-"""One text into a file, to the loudspeaker, or both."""
+"""Speaks one text to a file, to the audio device, or both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from glmtts_client.speech import SpeechOptions
 
 
 class AudioSink(Protocol):
-    """Takes samples, signed 16 bit."""
+    """Takes samples: signed 16 bit, mono."""
 
     def write(self, samples: bytes, /) -> object: ...
 
@@ -24,27 +24,29 @@ class AudioSink(Protocol):
 def say(
     cluster: Cluster, text: str, options: SpeechOptions, *, output: Path | None, play: bool, traceparent: str | None
 ) -> str:
-    """Speaks `text` into `output`, aloud, or both; gives one line about it. The file appears when it is whole."""
-    kind = output.suffix[1:].lower() if output is not None else "wav"
-    if not play and output is not None:
-        options = replace(options, format=kind or "wav")
-        speech = cluster.synthesize(text, options, traceparent=traceparent)
-        with _replacing(output) as part:
-            part.write_bytes(speech.audio)
-        return (
-            f"{speech.audio_seconds:.2f} s of speech in {speech.elapsed_seconds:.2f} s (RTF {speech.rtf:.2f}) "
-            f"from {speech.node}, "
-            f"seed {speech.seed}, {speech.attempts} {'try' if speech.attempts == 1 else 'tries'}"
-        )
-    return _aloud(cluster, text, options, output, traceparent)
+    """Speaks `text` to `output`, aloud, or both; returns a one-line summary. `output` appears once it is complete.
+
+    Raises ClientError and OSError.
+    """
+    if play or output is None:
+        return _play(cluster, text, options, output, traceparent)
+    options = replace(options, format=output.suffix[1:].lower() or "wav")
+    speech = cluster.synthesize(text, options, traceparent=traceparent)
+    with _atomic_write(output) as part:
+        part.write_bytes(speech.audio)
+    return (
+        f"{speech.audio_seconds:.2f} s of speech in {speech.elapsed_seconds:.2f} s (RTF {speech.rtf:.2f}) "
+        f"from {speech.node}, seed {speech.seed}, {speech.attempts} "
+        f"{'attempt' if speech.attempts == 1 else 'attempts'}"
+    )
 
 
-def _aloud(cluster: Cluster, text: str, options: SpeechOptions, output: Path | None, traceparent: str | None) -> str:
-    with ExitStack() as held:
-        stream = held.enter_context(cluster.stream(text, options, traceparent=traceparent))
-        sinks = [held.enter_context(_audio_device(stream.sample_rate))]
+def _play(cluster: Cluster, text: str, options: SpeechOptions, output: Path | None, traceparent: str | None) -> str:
+    with ExitStack() as resources:
+        stream = resources.enter_context(cluster.stream(text, options, traceparent=traceparent))
+        sinks = [resources.enter_context(_audio_device(stream.sample_rate))]
         if output is not None:
-            sinks.append(held.enter_context(_file(output, stream.sample_rate)))
+            sinks.append(resources.enter_context(_audio_file(output, stream.sample_rate)))
         for samples in stream:
             for sink in sinks:
                 sink.write(samples)
@@ -54,42 +56,43 @@ def _aloud(cluster: Cluster, text: str, options: SpeechOptions, output: Path | N
 
 
 @contextmanager
-def _audio_device(rate: int) -> Iterator[AudioSink]:
+def _audio_device(sample_rate: int) -> Iterator[AudioSink]:
     try:
         import sounddevice
-    except (ImportError, OSError) as error:  # OSError: it is there, but PortAudio is not
+    except (ImportError, OSError) as error:  # OSError: the package is installed, PortAudio is not
         raise ClientError(
             f"--play needs sounddevice and PortAudio: pip install 'glmtts-client[play]' ({error})"
         ) from None
     try:
-        device = sounddevice.RawOutputStream(samplerate=rate, channels=1, dtype="int16")
+        device = sounddevice.RawOutputStream(samplerate=sample_rate, channels=1, dtype="int16")
     except sounddevice.PortAudioError as error:
-        raise ClientError(f"--play: no loudspeaker ({error})") from None
+        raise ClientError(f"--play: no audio device ({error})") from None
     with device:
         yield device
 
 
 @contextmanager
-def _file(path: Path, rate: int) -> Iterator[AudioSink]:
-    with _replacing(path) as part, part.open("wb") as file:
+def _audio_file(path: Path, sample_rate: int) -> Iterator[AudioSink]:
+    """A .pcm file, or a wav file."""
+    with _atomic_write(path) as part, part.open("wb") as file:
         if path.suffix == ".pcm":
             yield file
             return
         with wave.open(file, "wb") as writer:
             writer.setnchannels(1)
             writer.setsampwidth(2)
-            writer.setframerate(rate)
-            yield _Wav(writer)
+            writer.setframerate(sample_rate)
+            yield _WavSink(writer)
 
 
-class _Wav:
+class _WavSink:
     def __init__(self, writer: wave.Wave_write) -> None:
         self.write = writer.writeframes
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place at the end, if there was no error."""
+def _atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that replaces it unless the block raises."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part

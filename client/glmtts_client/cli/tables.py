@@ -1,4 +1,4 @@
-"""Nodes and voices for people, as tables, and for programs, as JSON lines."""
+"""Prints nodes and voices: as tables for people, as JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -12,26 +12,38 @@ from rich.table import Table
 from glmtts_client.cluster import Cluster
 from glmtts_client.status import NodeStatus, cluster_voices, node_statuses
 
-UNBOUNDED = 10_000
+UNLIMITED_WIDTH = 10_000
+NODE_COLUMNS = (
+    "address", "model", "version", "languages", "rates", "features", "tier", "region", "in flight", "state",
+)  # fmt: skip
 
 
-def nodes(cluster: Cluster, *, as_json: bool) -> None:
-    """All registered nodes: address, languages, rates, features, version, in flight, state."""
+def print_nodes(cluster: Cluster, *, as_json: bool) -> None:
+    """All registered nodes."""
     statuses = node_statuses(cluster)
     if as_json:
-        _print_lines([_node(status) for status in statuses])
-        return
-    table = _table("address", "model", "version", "languages", "rates", "features", "tier", "region", "in flight",
-                   "state")  # fmt: skip
-    for status in statuses:
-        node, flight = status.node, "" if status.in_flight is None else str(status.in_flight)
-        rates = ", ".join(f"{rate / 1000:g}k" for rate in sorted(node.sample_rates))
-        table.add_row(node.url, node.model, node.version, ", ".join(sorted(node.languages)), rates,
-                      ", ".join(sorted(node.features)), node.tier, node.region, flight, status.state)  # fmt: skip
-    _print(table)
+        _print_lines([_node_json(status) for status in statuses])
+    else:
+        _print_table(NODE_COLUMNS, [_node_row(status) for status in statuses])
 
 
-def _node(status: NodeStatus) -> dict[str, Any]:
+def _node_row(status: NodeStatus) -> list[str]:
+    node = status.node
+    return [
+        node.url,
+        node.model,
+        node.version,
+        ", ".join(sorted(node.languages)),
+        ", ".join(f"{rate / 1000:g}k" for rate in sorted(node.sample_rates)),
+        ", ".join(sorted(node.features)),
+        node.tier,
+        node.region,
+        "" if status.in_flight is None else str(status.in_flight),
+        status.state,
+    ]
+
+
+def _node_json(status: NodeStatus) -> dict[str, Any]:
     node = status.node
     return {
         "id": node.id,
@@ -49,30 +61,28 @@ def _node(status: NodeStatus) -> dict[str, Any]:
     }
 
 
-def voices(cluster: Cluster, *, as_json: bool) -> None:
-    """The stored voices: name, language, styles, and on how many of the nodes."""
-    found, total = cluster_voices(cluster), len(cluster.nodes())
+def print_voices(cluster: Cluster, *, as_json: bool) -> None:
+    """The stored voices."""
+    all_voices = cluster_voices(cluster)
     if as_json:
-        _print_lines([vars(voice) for voice in found])
+        _print_lines([vars(voice) for voice in all_voices])
         return
-    table = _table("voice", "language", "styles", "nodes")
-    for voice in found:
-        table.add_row(voice.name, voice.language, ", ".join(voice.styles), f"{len(voice.nodes)} of {total}")
-    _print(table)
+    total = len(cluster.nodes())
+    rows = [[voice.name, voice.language, ", ".join(voice.styles), f"{len(voice.nodes)} of {total}"]
+            for voice in all_voices]  # fmt: skip
+    _print_table(("voice", "language", "styles", "nodes"), rows)
 
 
-def _table(*columns: str) -> Table:
+def _print_table(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
-    return table
-
-
-def _print(table: Table) -> None:
+    for row in rows:
+        table.add_row(*row)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        # Into a file or a pipe: whole lines, whatever their length.
-        console = Console(highlight=False, markup=False, width=UNBOUNDED)
+        # Never wrap lines in a file or a pipe.
+        console = Console(highlight=False, markup=False, width=UNLIMITED_WIDTH)
     console.print(table)
 
 

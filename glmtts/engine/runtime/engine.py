@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import FRAME_RATE, TOKEN_RATE
 from glmtts.engine.api import EngineInfo, Job
-from glmtts.engine.config import DEFAULTS, Options, SoundLimits
+from glmtts.engine.config import DEFAULT_OPTIONS, AudioLimits, EngineOptions
 from glmtts.engine.runtime.loop import Steps
 from glmtts.engine.runtime.memory_budget import reserve
 from glmtts.engine.runtime.offline import validate_request
@@ -27,8 +27,8 @@ from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice
 
 FEATURES = ("emotion", "phoneme_control", "kv_cache", "streaming")
-CPU_SOUND = SoundLimits()
-GPU_SOUND = SoundLimits(frames=16384, piece=1024, prompt=250)
+CPU_AUDIO_LIMITS = AudioLimits()
+GPU_AUDIO_LIMITS = AudioLimits(max_batch_frames=16384, vocoder_frames=1024, max_prompt_tokens=250)
 CPU_THREADS, GPU_THREADS = 3, 2
 """A GPU makes a batch of blocks about as fast as one, a core does not: there, two makers of sound share them out."""
 
@@ -36,31 +36,31 @@ CPU_THREADS, GPU_THREADS = 3, 2
 class BatchEngine:
     """`model` comes from `glmtts.checkpoint.loader.load`. DeviceMemoryError when the slots do not fit."""
 
-    def __init__(self, model: Model, options: Options = DEFAULTS) -> None:
+    def __init__(self, model: Model, options: EngineOptions = DEFAULT_OPTIONS) -> None:
         self._model, self._options = model, options
         self._frontend = model.frontend
         info, gpu = model.info, model.device.type == "cuda"
         self.info = EngineInfo(
-            info.name,
-            info.version,
-            info.languages,
-            model.sample_rates,
-            FEATURES,
-            str(model.device),
-            options.slots,
-            model.generation.stated_limits,
+            model=info.name,
+            model_version=info.version,
+            languages=info.languages,
+            sample_rates=model.sample_rates,
+            features=FEATURES,
+            device=str(model.device),
+            max_streams=options.max_num_seqs,
+            generation=model.generation.stated_limits,
         )
-        sound = options.sound or (GPU_SOUND if gpu else CPU_SOUND)
-        threads = options.threads or (GPU_THREADS if gpu else CPU_THREADS)
+        sound = options.audio or (GPU_AUDIO_LIMITS if gpu else CPU_AUDIO_LIMITS)
+        threads = options.num_threads or (GPU_THREADS if gpu else CPU_THREADS)
         self._reserved = reserve(model, options, sound)
-        self._line = Line(options.waiting)
+        self._line = Line(options.max_queued)
         self._expectation = Expectation(_first_guess(model))
         self._scheduler = Scheduler(
             self._line,
-            options.slots,
+            options.max_num_seqs,
             self._chain,
             self._expectation,
-            ladder=options.ladder,
+            ladder=options.chunk_schedule,
             limits=options.limits,
             behind=max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE,
             makers=max(1, threads - 1),
@@ -87,7 +87,7 @@ class BatchEngine:
         for segment in job.segments:  # what fits after the voice alone fits with the history that is left to it
             alone.prompt(segment.ids)
         tokens = sum(self._expectation.tokens(len(segment.ids)) for segment in job.segments)
-        retry_after = min(60.0, max(1.0, self.backlog_seconds() / (self._steps.pace.sound or 1.0)))
+        retry_after = min(60.0, max(1.0, self.backlog_seconds() / (self._steps.pace.audio_rate or 1.0)))
         return self._line.submit(job, tokens / TOKEN_RATE / job.speed, retry_after)
 
     def stalled_seconds(self) -> float:
@@ -109,18 +109,18 @@ class BatchEngine:
         with self._line.changed:
             streams = self._scheduler.streams
             return EngineStats(
-                step_seconds=steps.seconds.tally(),
-                step_rows=steps.rows.tally(),
-                flow_rows=steps.flow_rows.tally(),
+                step_seconds=steps.seconds.snapshot(),
+                step_rows=steps.rows.snapshot(),
+                flow_rows=steps.flow_rows.snapshot(),
                 slots_used=len(streams),
-                slots_total=self._options.slots,
+                slots_total=self._options.max_num_seqs,
                 reserved_bytes=self._reserved,
-                voice_bytes=memories.bytes,
-                voice_hits=memories.hits,
-                voice_misses=memories.misses,
-                unsent_seconds=self._line.unsent() + sum(stream.lead for stream in streams),
-                held=sum(map(self._scheduler.held, streams)),
-                pace=steps.pace.sound,
+                voice_cache_bytes=memories.bytes,
+                voice_cache_hits=memories.hits,
+                voice_cache_misses=memories.misses,
+                buffered_seconds=self._line.unsent() + sum(stream.lead for stream in streams),
+                backpressured_jobs=sum(map(self._scheduler.held, streams)),
+                realtime_ratio=steps.pace.audio_rate,
                 retries=steps.drawing.retries.count + steps.sound.retries.count,
                 failures=steps.failures,
             )

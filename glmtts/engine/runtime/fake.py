@@ -20,7 +20,7 @@ from glmtts.dsp.audio import TOKEN_RATE, Wave
 from glmtts.engine.api import EngineInfo, Job
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import Line
-from glmtts.engine.stats import ROWS, SECONDS, Counter, EngineStats, Pulse
+from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, EngineStats, Histogram, ProgressClock
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
 from glmtts.models.llm.history import History, Prompt, check_history
 from glmtts.text.frontend import Segment
@@ -45,14 +45,14 @@ FAULTS: dict[str, Callable[[], Exception]] = {
 
 @dataclass(frozen=True)
 class FakeOptions:
-    """load: seconds until it is loaded; delay: seconds before each chunk; waiting: places in line; fail: no load.
-
+    """load: seconds until it is loaded; delay: seconds before each chunk; max_queued: jobs that may wait; fail: no
+    load.
     version: of the model; drift: another device, which draws other tokens, and by this fraction more of them.
     """
 
     load: float = 0.0
     delay: float = 0.0
-    waiting: int = 8
+    max_queued: int = 8
     fail: bool = False
     version: str = "fake-1"
     drift: float = 0.0
@@ -62,7 +62,7 @@ class FakeOptions:
         """From `name=value,...`; a bare name means 1. ValueError for what is no option."""
         given = dict(item.partition("=")[::2] for item in text.split(",") if item)
         kinds: dict[str, Callable[[str], object]] = {
-            "load": float, "delay": float, "waiting": int, "fail": lambda value: value != "0",
+            "load": float, "delay": float, "max_queued": int, "fail": lambda value: value != "0",
             "version": str, "drift": float,
         }  # fmt: skip
         if unknown := given.keys() - {option.name for option in fields(FakeOptions)}:
@@ -90,9 +90,9 @@ class FakeEngine:
         self.info = EngineInfo("fake", options.version, ("zh", "en"), RATES, ("emotion", "streaming"), "cpu", 1)
         self._options = options
         self._replacements: dict[str, str] = {}
-        self._line = Line(options.waiting)
-        self._pulse = Pulse()
-        self._steps = Counter(SECONDS)
+        self._line = Line(options.max_queued)
+        self._clock = ProgressClock()
+        self._steps = Histogram(SECONDS_BOUNDS)
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name="fake-engine", daemon=True)
         self._thread.start()
@@ -128,7 +128,7 @@ class FakeEngine:
         return self._line.submit(job, _seconds(job))
 
     def stalled_seconds(self) -> float:
-        return self._pulse.age()
+        return self._clock.stalled_seconds()
 
     def backlog_seconds(self) -> float:
         return self._line.owed()
@@ -140,8 +140,8 @@ class FakeEngine:
         return self._line.running()
 
     def stats(self) -> EngineStats:
-        seconds = self._steps.tally()
-        rows = Counter(ROWS).tally()
+        seconds = self._steps.snapshot()
+        rows = Histogram(ROWS_BOUNDS).snapshot()
         one = replace(rows, counts=(sum(seconds.counts), *rows.counts[1:]), total=float(sum(seconds.counts)))
         return EngineStats(
             step_seconds=seconds,
@@ -150,12 +150,12 @@ class FakeEngine:
             slots_used=self._line.running(),
             slots_total=1,
             reserved_bytes=0,
-            voice_bytes=0,
-            voice_hits=0,
-            voice_misses=0,
-            unsent_seconds=self._line.unsent(),
-            held=0,
-            pace=None,
+            voice_cache_bytes=0,
+            voice_cache_hits=0,
+            voice_cache_misses=0,
+            buffered_seconds=self._line.unsent(),
+            backpressured_jobs=0,
+            realtime_ratio=None,
             retries=0,
             failures=self._failures,
         )
@@ -171,11 +171,11 @@ class FakeEngine:
             if handle is None:
                 self._line.sleep(seen)
                 continue
-            self._pulse.beat()
+            self._clock.tick()
             if handle.start():
                 handle.report.add_time("queue", handle.submitted, time.monotonic())
                 self._speak(handle)
-            self._pulse.rest()
+            self._clock.idle()
             self._line.leave(handle)
 
     def _speak(self, handle: JobHandle) -> None:
@@ -192,9 +192,9 @@ class FakeEngine:
                 began = time.monotonic()
                 if handle.wait(None if "HANG" in segment.text else self._options.delay):
                     return None
-                self._pulse.beat()
+                self._clock.tick()
                 handle.report.add_time("decode", began, time.monotonic())
-                self._steps.note(time.monotonic() - began)
+                self._steps.observe(time.monotonic() - began)
                 handle.put(chunk)
                 if fault is not None:
                     return self._fail(handle, fault())

@@ -10,7 +10,7 @@ from glmtts.checkpoint.loader import Model, load, pick_device
 from glmtts.checkpoint.precision import bfloat16_is_faster
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
 from glmtts.engine.api import Job
-from glmtts.engine.config import DEFAULTS, Options
+from glmtts.engine.config import DEFAULT_OPTIONS, EngineOptions
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.text.frontend import Segment
 from glmtts.text.replacements import read_replacements
@@ -26,7 +26,7 @@ def load_engine(
     device: str = "auto",
     replacements: Path | None = None,
     vocos_sha256: str | None = None,
-    options: Options = DEFAULTS,
+    options: EngineOptions = DEFAULT_OPTIONS,
 ) -> BatchEngine:
     """Loads the checkpoint in `path` and its dictionaries, and speaks once so that the first caller need not wait.
 

@@ -13,13 +13,13 @@ import time
 import torch
 
 from glmtts.checkpoint.loader import Model
-from glmtts.engine.config import Options, SoundLimits
+from glmtts.engine.config import AudioLimits, EngineOptions
 from glmtts.engine.runtime.threads import Loop
 from glmtts.engine.scheduling.active_job import Stream, Utterance
 from glmtts.engine.scheduling.job_queue import Line
 from glmtts.engine.scheduling.priority import work
 from glmtts.engine.scheduling.scheduler import Scheduler
-from glmtts.engine.stats import ROWS, SECONDS, Counter, Pace
+from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, Histogram, Throughput
 from glmtts.engine.synthesis.audio_runner import Sound
 from glmtts.engine.synthesis.decode_runner import Drawing
 from glmtts.engine.synthesis.retries import as_ours
@@ -37,16 +37,20 @@ class Steps:
     """
 
     def __init__(
-        self, model: Model, options: Options, sound: SoundLimits, line: Line, scheduler: Scheduler, threads: int
+        self, model: Model, options: EngineOptions, sound: AudioLimits, line: Line, scheduler: Scheduler, threads: int
     ) -> None:
         self._model, self._line, self._scheduler, self._threads = model, line, scheduler, threads
         self._makers = max(1, threads - 1)
-        self._prefill_ids = options.limits.prefill
+        self._prefill_ids = options.limits.prefill_chunk
         self._taken: set[Stream] = set()
-        self.drawing: Drawing[Drawn] = Drawing(model, options.slots, fixed_shape=options.deterministic)
+        self.drawing: Drawing[Drawn] = Drawing(model, options.max_num_seqs, fixed_shape=options.deterministic)
         self.sound = Sound(model, sound)
-        self.pace = Pace((1,) if threads == 1 else (1, self._makers))
-        self.seconds, self.rows, self.flow_rows = Counter(SECONDS), Counter(ROWS), Counter(ROWS)
+        self.pace = Throughput({"all": 1} if threads == 1 else {"decode": 1, "audio": self._makers})
+        self.seconds, self.rows = Histogram(SECONDS_BOUNDS), Histogram(ROWS_BOUNDS)
+        self.flow_rows = Histogram(ROWS_BOUNDS)
+        decode, audio = ("all", "all") if threads == 1 else ("decode", "audio")
+        self._groups = {"prefill": decode, "decode": decode, "flow": audio, "vocoder": audio}
+        """By stage, the threads that do it."""
         self.failures = 0
 
     def loops(self) -> list[Loop]:
@@ -86,9 +90,9 @@ class Steps:
             self.drawing.release(slot)
         self._scheduler.freed.clear()
 
-    def _book(self, name: str, streams: list[Stream], began: float, stage: int) -> None:
+    def _book(self, name: str, streams: list[Stream], began: float) -> None:
         ended = time.monotonic()
-        self.pace.spent(stage, ended - began)
+        self.pace.add_busy(self._groups[name], ended - began)
         for stream in streams:
             stream.handle.report.add_time(name, began, ended, 1 / len(streams))
 
@@ -119,7 +123,7 @@ class Steps:
             return
         with self._line.changed:
             self._scheduler.prefilled(stream, utterance)
-        self._book("prefill", [stream], began, stage=0)
+        self._book("prefill", [stream], began)
 
     def _step(self, rows: dict[int, Drawn]) -> None:
         began = time.monotonic()
@@ -132,15 +136,15 @@ class Steps:
                     self._scheduler.drew(stream, utterance, token)
             self._line.notify()
         if rows:
-            self.seconds.note(time.monotonic() - began)
-            self.rows.note(len(rows))
-            self._book("decode", [stream for stream, _ in rows.values()], began, stage=0)
+            self.seconds.observe(time.monotonic() - began)
+            self.rows.observe(len(rows))
+            self._book("decode", [stream for stream, _ in rows.values()], began)
 
     # Sounding
 
     def _rate(self) -> float | None:
         """The work that one maker does in a second."""
-        return self.pace.work and self.pace.work / self._makers
+        return self.pace.work_rate and self.pace.work_rate / self._makers
 
     def _due(self) -> list[Item]:
         return self._scheduler.sounding(time.monotonic(), self._rate())
@@ -168,16 +172,16 @@ class Steps:
             return self._rehearse(began)
         name, batch, made = self.sound.step(items)
         if name == "flow" and batch:
-            self.flow_rows.note(len(batch))
-        self._book(name, [stream for stream, *_ in batch], began, stage=-1)
+            self.flow_rows.observe(len(batch))
+        self._book(name, [stream for stream, *_ in batch], began)
         with self._line.changed:
             for (stream, utterance, block), wave, whole, error in made:
                 if error is not None:
                     self._fail(stream, error)
                 else:
                     self._scheduler.made(stream, utterance, wave, time.monotonic(), whole=whole)
-                    done = work(block.ahead - block.start) if whole else 0.0
-                    self.pace.made(len(wave) / stream.job.sample_rate, done)
+                    done = work(block.lookahead_end - block.start) if whole else 0.0
+                    self.pace.add_output(len(wave) / stream.job.sample_rate, done)
             if made:
                 self._line.notify()
         return True
@@ -188,5 +192,5 @@ class Steps:
             streams = self._scheduler.streams
         stream = self.sound.rehearse(streams)
         if stream is not None:
-            self._book("flow", [stream], began, stage=-1)
+            self._book("flow", [stream], began)
         return stream is not None

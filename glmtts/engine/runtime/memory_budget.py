@@ -13,7 +13,7 @@ import torch
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import frames_for_tokens
-from glmtts.engine.config import Options, SoundLimits
+from glmtts.engine.config import AudioLimits, EngineOptions
 from glmtts.errors import DeviceMemoryError
 from glmtts.models.flow.flow_cache import frame_bytes
 from glmtts.models.llm.kv_cache import KVCache
@@ -33,16 +33,16 @@ def free_bytes(device: torch.device) -> int | None:
     return min(known, default=None)
 
 
-def reserve(model: Model, options: Options, sound: SoundLimits) -> int:
+def reserve(model: Model, options: EngineOptions, sound: AudioLimits) -> int:
     """Bytes that the engine may hold, weights included. DeviceMemoryError, with the numbers, when they don't fit."""
-    window = frames_for_tokens(options.ladder.window) * frame_bytes(model.flow)
+    window = frames_for_tokens(options.chunk_schedule.left_context) * frame_bytes(model.flow)
     wanted = {
-        f"KV cache of {options.slots} slots × {model.max_positions} positions": KVCache.bytes_for(
-            model.llm.config, options.slots, model.max_positions, model.dtype
+        f"KV cache of {options.max_num_seqs} slots × {model.max_positions} positions": KVCache.bytes_for(
+            model.llm.config, options.max_num_seqs, model.max_positions, model.dtype
         ),
         # What was said is kept once, and a second time while the next block's is added.
-        f"flow memory of {options.slots} streams": 2 * window * options.slots,
-        "flow memory of voices": sound.voices,
+        f"flow memory of {options.max_num_seqs} streams": 2 * window * options.max_num_seqs,
+        "flow memory of voices": sound.voice_cache_bytes,
     }
     total, weights = sum(wanted.values()), weight_bytes(model)
     parts = ", ".join(f"{what} {size / _MIB:.0f} MiB" for what, size in wanted.items())

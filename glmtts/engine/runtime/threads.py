@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from glmtts.engine.scheduling.job_queue import Line
-from glmtts.engine.stats import Pulse
+from glmtts.engine.stats import ProgressClock
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ class Loops:
         *loops: Loop,
     ) -> None:
         self._line, self._device, self._failed, self._waits = line, device, failed, waits
-        self._work = Pulse()
+        self._work = ProgressClock()
         """Of all threads together: it beats at each step in which something was done, and rests when nothing waits."""
-        self._pulses = [Pulse() for _ in loops]
+        self._pulses = [ProgressClock() for _ in loops]
         self._threads = [
             threading.Thread(target=self._run, args=pair, name=pair[0].name, daemon=True)
             for pair in zip(loops, self._pulses, strict=True)
@@ -59,18 +59,18 @@ class Loops:
     def age(self) -> float:
         """Seconds since the thread that has been at a step for longest began it, or since something was last done
         where work waits; 0.0 when all rest and nothing waits."""
-        return max(pulse.age() for pulse in (self._work, *self._pulses))
+        return max(pulse.stalled_seconds() for pulse in (self._work, *self._pulses))
 
     def join(self) -> None:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, loop: Loop, pulse: Pulse) -> None:
+    def _run(self, loop: Loop, pulse: ProgressClock) -> None:
         torch.set_num_threads(loop.cores)  # for this thread
         with _stream(self._device, loop.own_stream):
             while not (self._line.closed and self._line.empty()):
                 seen = self._line.version
-                pulse.beat()
+                pulse.tick()
                 try:
                     busy = loop.step()
                 except Exception as error:  # a fault of ours that no job is to blame for
@@ -78,13 +78,13 @@ class Loops:
                     self._failed(error)
                     busy = True
                 if busy:
-                    self._work.beat()
+                    self._work.tick()
                 else:
-                    pulse.rest()
-                    self._work.begin() if self._waits() else self._work.rest()
+                    pulse.idle()
+                    self._work.resume() if self._waits() else self._work.idle()
                     self._line.sleep(seen, POLL if self._line.running() else None)
-        pulse.rest()
-        self._work.rest()
+        pulse.idle()
+        self._work.idle()
 
 
 def _stream(device: torch.device, own: bool) -> AbstractContextManager[object]:

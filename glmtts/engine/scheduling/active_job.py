@@ -10,20 +10,11 @@ from dataclasses import dataclass, field
 
 from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
-from glmtts.engine.scheduling.chunking import Block, Chunker, Ladder
+from glmtts.engine.config import ChunkSchedule
+from glmtts.engine.scheduling.chunking import Chunk, Chunker
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.models.llm.history import History, Prompt, SpokenSegment
 from glmtts.text.frontend import Segment
-
-
-@dataclass(frozen=True)
-class Limits:
-    """prefill: ids that are fed between two decode steps. unsent: seconds of sound a reader may leave untaken before
-    nothing more is made for him; after `patience` seconds in which he takes nothing, he is cut."""
-
-    prefill: int = 128
-    unsent: float = 30.0
-    patience: float = 30.0
 
 
 @dataclass(eq=False)
@@ -38,7 +29,7 @@ class Utterance:
     tokens: list[int] = field(default_factory=list)
     over: bool = False
     """Whether all its tokens have been drawn."""
-    block: Block | None = None
+    block: Chunk | None = None
     """What is to be made sound of next."""
     sounded: int = 0
     """Tokens that have become sound."""
@@ -50,9 +41,9 @@ class Utterance:
         """Ids that must be fed before the first step: all but the last, which the step itself feeds."""
         return len(self.prompt.text) + len(self.segment.ids) + len(self.prompt.speech)
 
-    def look(self) -> Block | None:
+    def look(self) -> Chunk | None:
         """The block that is to be made now, if there is one."""
-        self.block = self.block or self.chunker.due(len(self.tokens), self.over)
+        self.block = self.block or self.chunker.next_chunk(len(self.tokens), self.over)
         return self.block
 
 
@@ -63,7 +54,7 @@ class Stream:
     handle: JobHandle
     slot: int
     history: History
-    ladder: Ladder
+    ladder: ChunkSchedule
     since: float
     """When it was taken up or let begin, or its last sound was made."""
     todo: deque[Segment]

@@ -1,85 +1,63 @@
-"""When a segment's speech tokens become sound, and in which blocks: policy only.
+"""How a segment's speech tokens are split into chunks, and when each chunk can be made.
 
-Blocks follow a fixed ladder of sizes, so where they meet is a function of how many tokens the segment has, never of
-when these came: load may delay a block, but it cannot change what is said in it. Knows nothing about tensors, mels,
-models or threads. All lengths are in speech tokens, 25 a second.
+Chunk sizes follow a fixed schedule. So where chunks meet depends only on the number of tokens in the segment and never
+on when these arrive: load may delay a chunk, but cannot change what is in it. All lengths are in speech tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from glmtts.engine.config import ChunkSchedule
+
+WHOLE_SEGMENT = ChunkSchedule(sizes=(1 << 30,), lookahead=1, left_context=0)
+"""One chunk per segment, made when all its tokens exist."""
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """The shape of a segment's blocks.
+class Chunk:
+    """Tokens [start, end) to turn into audio, after the context [context_start, start).
 
-    sizes: of its blocks in order; the last one repeats. The first is small because the listener waits for it; each
-    next one may be at most so much larger as it takes less time to make than the one before takes to hear.
-    ahead: how many tokens beyond its end a block is made with, that its last sounds lead to the next ones; at least
-        one, for a block that is followed by none must know that it is the last.
-    window: how many tokens before its start a block is prompted with, so that it goes on where they stopped.
+    It is made with [end, lookahead_end) as well, and the audio of these tokens is dropped.
     """
 
-    sizes: tuple[int, ...] = (20, 25, 50, 100)
-    ahead: int = 5
-    window: int = 25
-
-    def __post_init__(self) -> None:
-        if not self.sizes or min(self.sizes) < 1 or self.ahead < 1 or self.window < 0:
-            raise ValueError(f"{self}: sizes and ahead from 1, window from 0 are wanted")
-
-    def at(self, speed: float) -> Ladder:
-        """The ladder whose blocks and window last as long when the tokens are spoken `speed` times as fast."""
-        sizes = tuple(max(1, round(size * speed)) for size in self.sizes)
-        return replace(self, sizes=sizes, window=round(self.window * speed))
-
-
-WHOLE = Ladder(sizes=(1 << 30,), ahead=1, window=0)
-"""A segment is one block, made when all its tokens are there."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Tokens [start, end) to make sound of, prompted with [window, start), looking ahead at [end, ahead)."""
-
-    window: int
+    context_start: int
     start: int
     end: int
-    ahead: int
+    lookahead_end: int
     last: bool
     """Whether the segment ends with it."""
 
 
 class Chunker:
-    """The blocks of one segment: ask `due` again whenever tokens have come, until it has given the last."""
+    """The chunks of one segment. Call `next_chunk` whenever tokens have arrived, until it returns the last one."""
 
-    def __init__(self, ladder: Ladder) -> None:
-        self._ladder = ladder
+    def __init__(self, schedule: ChunkSchedule) -> None:
+        self._schedule = schedule
         self._start = self._index = 0
-        self._ended = False
+        self._finished = False
 
-    def due(self, tokens: int, over: bool) -> Block | None:
-        """The next block if it can be made of the first `tokens` tokens; `over`: the segment has no more of them.
+    def next_chunk(self, num_tokens: int, eos: bool) -> Chunk | None:
+        """Returns the next chunk if `num_tokens` tokens suffice for it; `eos`: the segment has no more than these.
 
-        A block is due once its look-ahead exists as well. What is left at the segment's end and too short to look
-        ahead to goes with the block before it, so no block but a segment's only one is shorter than `ahead`.
+        A chunk needs its lookahead as well. A rest at the segment's end that is too short to be anyone's lookahead
+        joins the chunk before it, so only a segment's single chunk can be shorter than the lookahead.
         """
-        ladder, start = self._ladder, self._start
-        if self._ended or (over and tokens == 0):
+        schedule, start = self._schedule, self._start
+        if self._finished or (eos and num_tokens == 0):
             return None
-        end = start + ladder.sizes[min(self._index, len(ladder.sizes) - 1)]
-        if last := tokens < end + ladder.ahead:
-            if not over:
+        end = start + schedule.sizes[min(self._index, len(schedule.sizes) - 1)]
+        if last := num_tokens < end + schedule.lookahead:
+            if not eos:
                 return None
-            end = tokens
-        self._start, self._index, self._ended = end, self._index + 1, last
-        return Block(max(0, start - ladder.window), start, end, end if last else end + ladder.ahead, last)
+            end = num_tokens
+        self._start, self._index, self._finished = end, self._index + 1, last
+        return Chunk(max(0, start - schedule.left_context), start, end, end if last else end + schedule.lookahead, last)
 
-    def rest(self, tokens: int) -> Iterator[Block]:
-        """The blocks to come if the segment has `tokens` tokens in all; they are not given by this."""
-        foresight = copy(self)
-        while (block := foresight.due(tokens, over=True)) is not None:
-            yield block
+    def remaining(self, num_tokens: int) -> Iterator[Chunk]:
+        """Yields the chunks still to come if the segment has `num_tokens` tokens in all, without consuming them."""
+        preview = copy(self)
+        while (chunk := preview.next_chunk(num_tokens, eos=True)) is not None:
+            yield chunk

@@ -16,8 +16,9 @@ from typing import Literal
 
 from glmtts.dsp.audio import TOKEN_RATE, Wave
 from glmtts.engine.api import Job
-from glmtts.engine.scheduling.active_job import Limits, Stream, Utterance
-from glmtts.engine.scheduling.chunking import WHOLE, Block, Chunker, Ladder
+from glmtts.engine.config import ChunkSchedule, SchedulerLimits
+from glmtts.engine.scheduling.active_job import Stream, Utterance
+from glmtts.engine.scheduling.chunking import WHOLE_SEGMENT, Chunk, Chunker
 from glmtts.engine.scheduling.job_queue import Line
 from glmtts.engine.scheduling.priority import Expectation, Piece, Standing, may_begin, urgency, work
 from glmtts.errors import GlmTtsError
@@ -38,8 +39,8 @@ class Scheduler:
         history: Callable[[Job], History],
         expectation: Expectation,
         *,
-        ladder: Ladder,
-        limits: Limits,
+        ladder: ChunkSchedule,
+        limits: SchedulerLimits,
         behind: float = 0.0,
         makers: int = 1,
     ) -> None:
@@ -61,7 +62,7 @@ class Scheduler:
     def sweep(self, now: float) -> None:
         """Lets go what its callers have ended, cuts those who do not read, goes on where one reads again."""
         for stream in self.streams:
-            if self.held(stream) and stream.handle.unread(now) > self._limits.patience:
+            if self.held(stream) and stream.handle.unread(now) > self._limits.reader_timeout:
                 stream.handle.cut()
             if stream.handle.ended:
                 self._drop(stream)
@@ -72,7 +73,7 @@ class Scheduler:
         """Gives free slots to those who wait longest."""
         while self._free and (handle := self._line.take()) is not None:
             job = handle.job
-            ladder = self._ladder.at(job.speed) if job.stream else WHOLE
+            ladder = self._ladder.scaled(job.speed) if job.stream else WHOLE_SEGMENT
             slot = self._free.pop()
             stream = Stream(handle, slot, self._history(job), ladder, now, deque(job.segments))
             self._streams[slot] = stream
@@ -88,7 +89,7 @@ class Scheduler:
 
     def held(self, stream: Stream) -> bool:
         """Whether nothing more is made for now, because the reader has not taken what there is."""
-        return stream.handle.unsent + stream.lead > self._limits.unsent
+        return stream.handle.unsent + stream.lead > self._limits.max_buffered_seconds
 
     def waits(self) -> bool:
         """Whether a job could go on, or begin: one that does not wait for its reader."""
@@ -137,7 +138,7 @@ class Scheduler:
         self._prefills.append(stream)
 
     def next_prefill(self) -> tuple[Stream, Utterance] | None:
-        """Whose prompt is to be fed, from `fed` on and at most `limits.prefill` ids of it."""
+        """Whose prompt is to be fed, from `fed` on and at most `limits.prefill_chunk` ids of it."""
         if not self._prefills:
             return None
         stream = self._prefills[0]
@@ -146,7 +147,7 @@ class Scheduler:
 
     def prefilled(self, stream: Stream, utterance: Utterance) -> None:
         """That has been done."""
-        utterance.fed = min(utterance.fed + self._limits.prefill, utterance.prefill)
+        utterance.fed = min(utterance.fed + self._limits.prefill_chunk, utterance.prefill)
         if utterance.fed == utterance.prefill and stream in self._prefills:
             self._prefills.remove(stream)
 
@@ -179,7 +180,7 @@ class Scheduler:
 
     # Sounding
 
-    def sounding(self, now: float, rate: float | None) -> list[tuple[Stream, Utterance, Block]]:
+    def sounding(self, now: float, rate: float | None) -> list[tuple[Stream, Utterance, Chunk]]:
         """The blocks that can be made now, the most urgent first: one of each job. Lets listeners begin.
 
         Those who may not yet are last, and come only where no listener is in need, whom they would slow down: what is
@@ -256,7 +257,7 @@ class Scheduler:
     def standing(self, stream: Stream) -> Standing:
         """What the policy needs to know of it."""
         block = stream.spoken[0].block if stream.spoken else None
-        tokens = block.ahead - block.start if block is not None else 0
+        tokens = block.lookahead_end - block.start if block is not None else 0
         return Standing(stream.job.stream, stream.since, stream.handle.dry_at, work(tokens), self._whole_turn)
 
     def left(self, stream: Stream) -> float:
@@ -265,21 +266,21 @@ class Scheduler:
 
     def _pieces(self, stream: Stream) -> Iterator[Piece]:
         """The blocks to come, the one that is being made included; as long as the texts are expected to be."""
-        blocks: list[Iterable[Block]] = []
+        blocks: list[Iterable[Chunk]] = []
         for utterance in stream.spoken:
             tokens = len(utterance.tokens)
             if not utterance.over:
                 tokens = max(tokens + 1, self._expectation.tokens(len(utterance.segment.ids)))
-            blocks += [[utterance.block] if utterance.block is not None else [], utterance.chunker.rest(tokens)]
+            blocks += [[utterance.block] if utterance.block is not None else [], utterance.chunker.remaining(tokens)]
         for segment in stream.todo:
-            blocks.append(Chunker(stream.ladder).rest(self._expectation.tokens(len(segment.ids))))
+            blocks.append(Chunker(stream.ladder).remaining(self._expectation.tokens(len(segment.ids))))
         for block in chain.from_iterable(blocks):
             seconds = (block.end - block.start) / TOKEN_RATE / stream.job.speed
             seconds += self._behind * (block.last - (block.start == 0))
-            yield Piece(max(0.0, seconds), work(block.ahead - block.start))
+            yield Piece(max(0.0, seconds), work(block.lookahead_end - block.start))
 
     def turn(
-        self, now: float, rate: float | None, sounding: list[tuple[Stream, Utterance, Block]]
+        self, now: float, rate: float | None, sounding: list[tuple[Stream, Utterance, Chunk]]
     ) -> Literal["draw", "sound"] | None:
         """What one thread that does both should do next: tokens for a listener without a block, or the first block."""
         drawing = [stream for stream in self.streams if stream.drawn is not None]

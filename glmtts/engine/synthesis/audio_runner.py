@@ -13,7 +13,7 @@ import torch
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import Wave
-from glmtts.engine.config import SoundLimits
+from glmtts.engine.config import AudioLimits
 from glmtts.engine.scheduling.active_job import Stream
 from glmtts.engine.synthesis.flow_chunks import FlowBlocks
 from glmtts.engine.synthesis.retries import Retries, as_ours
@@ -34,7 +34,7 @@ class Made(NamedTuple):
 class Sound:
     """One model's flow and vocoders. Several threads may use it, each for jobs of its own."""
 
-    def __init__(self, model: Model, limits: SoundLimits) -> None:
+    def __init__(self, model: Model, limits: AudioLimits) -> None:
         self._vocoders, self._limits = model.vocoders, limits
         self._blocks = FlowBlocks(model.flow, limits, model.device)
         self.memories = self._blocks.memories
@@ -55,7 +55,7 @@ class Sound:
             return "flow", batch, failed + self._retried(self._flow, batch)
         rate = wanted[0][0].job.sample_rate
         same = [i for i in wanted if self._blocks.speech(i).finished is not None and i[0].job.sample_rate == rate]
-        batch = same[: max(1, self._limits.frames // self._limits.piece)]
+        batch = same[: max(1, self._limits.max_batch_frames // self._limits.vocoder_frames)]
         return "vocoder", batch, failed + self._retried(self._vocode, batch)
 
     @torch.inference_mode()
@@ -97,7 +97,7 @@ class Sound:
         batch, longest = items[:1], self._blocks.row(items[0]).frames
         for item in items[1:]:
             padded = max(longest, self._blocks.row(item).frames)
-            if padded * (len(batch) + 1) > self._limits.frames:
+            if padded * (len(batch) + 1) > self._limits.max_batch_frames:
                 break
             batch, longest = [*batch, item], padded
         return batch
@@ -113,7 +113,7 @@ class Sound:
     def _vocode(self, batch: list[Item]) -> list[Made]:
         vocoder = self._vocoders[batch[0][0].job.sample_rate]
         speeches = [self._blocks.speech(item) for item in batch]
-        waves = sound_of(vocoder, speeches, self._limits.piece)
+        waves = sound_of(vocoder, speeches, self._limits.vocoder_frames)
         found = []
         for item, speech, wave in zip(batch, speeches, waves, strict=True):
             if whole := speech.voiced >= speakable(speech, vocoder):

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glmtts.dsp.audio import frames_for_tokens
-from glmtts.engine.config import SoundLimits
+from glmtts.engine.config import AudioLimits
 from glmtts.engine.scheduling.active_job import Stream, Utterance
 from glmtts.engine.synthesis.segment_audio import Item, Speech, frame_tokens, new_speech
 from glmtts.engine.synthesis.voice_prompt_cache import Conditioning, Key, VoiceMemories, condition, rehearse
@@ -33,10 +33,10 @@ from glmtts.models.rng import frame_noise
 class FlowBlocks:
     """One flow at work on many segments. Several threads may be, each on segments of its own; voices they share."""
 
-    def __init__(self, flow: Flow, limits: SoundLimits, device: torch.device) -> None:
+    def __init__(self, flow: Flow, limits: AudioLimits, device: torch.device) -> None:
         self._limits, self._device = limits, device
         self._rows = FlowBatcher(flow, device)
-        self.memories = VoiceMemories(limits.voices)
+        self.memories = VoiceMemories(limits.voice_cache_bytes)
         self._voices: WeakKeyDictionary[Stream, Conditioning] = WeakKeyDictionary()
         self._speeches: WeakKeyDictionary[Utterance, Speech] = WeakKeyDictionary()
         self._rehearsed: WeakValueDictionary[Key, FlowSequence] = WeakValueDictionary()
@@ -106,7 +106,7 @@ class FlowBlocks:
         if row is not speech.row:
             return
         speed = stream.job.speed
-        end, ahead = (frames_for_tokens(n, speed) for n in (block.end, block.ahead))
+        end, ahead = (frames_for_tokens(n, speed) for n in (block.end, block.lookahead_end))
         cut = row.frames - (ahead - end)
         speech.mel_tm = torch.cat([speech.mel_tm, row.x_tm[cut - (end - speech.made) : cut]])
         if row.cache is not None:
@@ -118,13 +118,13 @@ class FlowBlocks:
         with self._lock:
             if stream not in self._voices:
                 job = stream.job
-                most = self._limits.prompt if job.stream else None
+                most = self._limits.max_prompt_tokens if job.stream else None
                 self._voices[stream] = condition(job.voice, job.sample_rate, most, self._device)
             return self._voices[stream]
 
     @staticmethod
     def _window(stream: Stream) -> int:
-        return frames_for_tokens(stream.ladder.window, stream.job.speed)
+        return frames_for_tokens(stream.ladder.left_context, stream.job.speed)
 
     def _follow(self, item: Item, speech: Speech) -> FlowSequence:
         """A block after the voice's prompt and what was said."""
@@ -132,9 +132,9 @@ class FlowBlocks:
         voice, speed, device = self._voice(stream), stream.job.speed, self._device
         prompt = voice.frames
         begin, start, end, ahead = (
-            frames_for_tokens(n, speed) for n in (block.window, block.start, block.end, block.ahead)
+            frames_for_tokens(n, speed) for n in (block.context_start, block.start, block.end, block.lookahead_end)
         )
-        tokens_n = torch.tensor(utterance.tokens[: block.ahead], device=device)
+        tokens_n = torch.tensor(utterance.tokens[: block.lookahead_end], device=device)
         tokens_t = torch.cat([voice.tokens_t, tokens_n[frame_tokens(block, begin, ahead, speed, device)]])
         places = [torch.arange(prompt, device=device), torch.arange(prompt + begin, prompt + ahead, device=device)]
         bins = voice.mel_tm.shape[1]

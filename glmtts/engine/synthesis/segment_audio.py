@@ -12,12 +12,12 @@ from torch import Tensor
 
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
 from glmtts.engine.scheduling.active_job import Stream, Utterance
-from glmtts.engine.scheduling.chunking import Block
+from glmtts.engine.scheduling.chunking import Chunk
 from glmtts.models.flow.flow_batch import FlowSequence
 from glmtts.models.flow.flow_cache import NO_CONTEXT, LeftContext
 from glmtts.models.rng import stream_keys
 
-Item = tuple[Stream, Utterance, Block]
+Item = tuple[Stream, Utterance, Chunk]
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class Speech:
     """What the next block follows."""
     row: FlowSequence | None = None
     """The block that the flow is at."""
-    finished: Block | None = None
+    finished: Chunk | None = None
     """The block whose mel is there and not yet all sound."""
 
     @property
@@ -53,7 +53,7 @@ def new_speech(stream: Stream, utterance: Utterance, bins: int, device: torch.de
     return Speech(stream_keys(seed, index).to(device)[0], torch.zeros(0, bins, device=device), zeros)
 
 
-def frame_tokens(block: Block, begin: int, end: int, speed: float, device: torch.device) -> Tensor:
+def frame_tokens(block: Chunk, begin: int, end: int, speed: float, device: torch.device) -> Tensor:
     """Which token of the segment each of its frames [begin, end) speaks: int64 (end − begin,)."""
     frames = torch.arange(begin, end, device=device, dtype=torch.float64)
-    return (frames * speed / FRAMES_PER_TOKEN).long().clamp(max=block.ahead - 1)
+    return (frames * speed / FRAMES_PER_TOKEN).long().clamp(max=block.lookahead_end - 1)

@@ -1,1 +1,1 @@
-"""What reads a reference recording: the speaker encoder and the speech tokenizer."""
+"""The encoders of reference audio: the speaker encoder and the speech tokenizer."""

@@ -1,7 +1,7 @@
-"""CAM++: 16 kHz speech to a 192-dimensional vector of the speaker (model.md §3).
+"""CAM++ (Wang et al. 2023, arXiv:2303.00332): 16 kHz speech to a 192-dimensional speaker vector.
 
-A 2-D convolution head over the filter banks, then a densely connected TDNN whose layers are masked by their context.
-Knows nothing about recordings, and nothing about the files that its weights come from.
+A 2-D convolution head over the filter banks, then a densely connected TDNN with context-aware masking.
+Dimension names: b batch, c channels, f filter banks, t time in 10 ms frames, s samples.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ BOTTLENECK = 128
 BLOCKS = ((12, 1), (24, 2), (16, 2))
 """(layers, dilation) of the three dense blocks; all kernels are 3 wide."""
 SEGMENT = 100
-"""Frames (of 20 ms) whose mean is a layer's local context."""
+"""Frames of 20 ms that are averaged for a layer's local context."""
 
 
 class _ResBlock(nn.Module):
-    """Two 3 × 3 convolutions around a shortcut; `stride` thins the frequency axis only."""
+    """Two 3 × 3 convolutions and a shortcut; `stride` applies to the frequency axis only."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class _ResBlock(nn.Module):
 
 
 class _Head(nn.Module):
-    """Filter banks (b, f, t) as an image to (b, channels · f/8, t)."""
+    """Filter banks (b, f, t), as an image, to (b, channels · f/8, t)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _Head(nn.Module):
 
 
 class _Norm(nn.Module):
-    """Batch norm, and ReLU where the published weights have one."""
+    """Batch norm, then ReLU if the published layer has one."""
 
     def __init__(self, channels: int, *, affine: bool = True, relu: bool = True) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class _Norm(nn.Module):
 
 
 class _Unit(nn.Module):
-    """A convolution without bias, then the norm."""
+    """A convolution without bias, then `_Norm`."""
 
     def __init__(self, channels: int, out: int, kernel: int = 1, stride: int = 1, **norm: bool) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class _Unit(nn.Module):
 
 
 class _Transit(nn.Module):
-    """The norm, then a pointwise convolution that halves the channels."""
+    """`_Norm`, then a pointwise convolution that halves the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _Transit(nn.Module):
 
 
 class _ContextMask(nn.Module):
-    """A dilated convolution, each channel scaled by a gate that saw the whole signal and its own segment."""
+    """A dilated convolution whose channels are gated by the mean of the whole signal and of their segment."""
 
     def __init__(self, dilation: int) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class _ContextMask(nn.Module):
 
     def forward(self, x_bct: Tensor) -> Tensor:
         local = self.linear_local(x_bct)
-        # Gates are equal within a segment, so they are computed once per segment and repeated.
+        # Gates are constant within a segment: computed once per segment, then repeated.
         segments = F.avg_pool1d(x_bct, SEGMENT, SEGMENT, ceil_mode=True)
         context = x_bct.mean(-1, keepdim=True) + segments
         gate = torch.sigmoid(self.linear2(F.relu(self.linear1(context))))
@@ -133,7 +133,7 @@ class _DenseLayer(nn.Module):
 
 
 class _DenseBlock(nn.Module):
-    """Layers that each append `GROWTH` channels to everything before them."""
+    """Layers that each append `GROWTH` channels to their input."""
 
     def __init__(self, layers: int, channels: int, dilation: int) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class _Statistics(nn.Module):
 
 
 class CampPlus(nn.Module):
-    """The published CAM++ of 80 bins and 192 dimensions, under the names of its torch file."""
+    """The published CAM++ with 80 bins and 192 dimensions; attribute names are those of its torch file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,14 +172,14 @@ class CampPlus(nn.Module):
         self.xvector.add_module("dense", _Unit(2 * channels, EMBEDDING, affine=False, relu=False))
 
     def forward(self, fbank_btf: Tensor) -> Tensor:
-        """Speaker vectors (b, 192), not normalised, of filter banks (b, t, 80) less their mean over time; t ≥ 3."""
+        """Speaker vectors (b, 192), not normalised, of filter banks (b, t, 80) minus their mean over time; t ≥ 3."""
         out: Tensor = self.xvector(self.head(fbank_btf.transpose(1, 2))).squeeze(-1)
         return out
 
     @torch.no_grad()
     def embed(self, wave_s: Tensor) -> Tensor:
         """The speaker vector (192,) float32, on the CPU, of a 16 kHz waveform (s,) of at least 50 ms."""
-        assert not self.training, "batch norm would use the recording's own statistics"
+        assert not self.training, "batch norm would use the statistics of this audio"
         features = fbank(wave_s.to(self.head.conv1.weight))
         vector: Tensor = self((features - features.mean(0)).unsqueeze(0))[0]
         return vector.float().cpu()

@@ -1,6 +1,6 @@
-"""Whisper-VQ: 16 kHz speech to discrete speech tokens, 25 a second (model.md §2).
+"""Whisper-VQ (GLM-4-Voice, Zeng et al. 2024, arXiv:2412.02612): 16 kHz speech to discrete tokens, 25 per second.
 
-Knows nothing about recordings, checkpoints' files or the flow that turns tokens back into speech.
+Dimension names: b batch, c mel bins, d channels, t time in frames, n tokens, s samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONV_STRIDE = 2
 
 @dataclass(frozen=True)
 class WhisperVQConfig:
-    """What is read of the tokenizer's `config.json`; names are those of the file, which carries many more."""
+    """The keys used from the tokenizer's `config.json`, which has many more."""
 
     d_model: int
     encoder_attention_heads: int
@@ -42,7 +42,7 @@ class WhisperVQConfig:
 
     @classmethod
     def from_hf(cls, values: Mapping[str, Any]) -> WhisperVQConfig:
-        """Picks our keys out of a Hugging Face config; CheckpointError when one is missing or unsupported."""
+        """From a Hugging Face config; CheckpointError if a key is missing or its value is not supported."""
         known = {field.name for field in fields(cls)}
         try:
             return cls(**{key: value for key, value in values.items() if key in known})
@@ -51,42 +51,43 @@ class WhisperVQConfig:
 
     def __post_init__(self) -> None:
         if self.pooling_type not in ("avg", "max"):
-            raise CheckpointError(f"speech tokenizer config: pooling_type {self.pooling_type!r}; avg or max is wanted")
+            raise CheckpointError(
+                f"speech tokenizer config: pooling_type: expected avg or max, got {self.pooling_type!r}"
+            )
         if self.activation_function != "gelu":
             raise CheckpointError(
-                f"speech tokenizer config: activation_function {self.activation_function!r}; gelu is wanted"
+                f"speech tokenizer config: activation_function: expected gelu, got {self.activation_function!r}"
             )
         if self.d_model % self.encoder_attention_heads:
             raise CheckpointError(
-                f"speech tokenizer config: d_model {self.d_model}; "
-                f"a multiple of encoder_attention_heads {self.encoder_attention_heads} is wanted"
+                "speech tokenizer config: d_model: expected a multiple of encoder_attention_heads "
+                f"({self.encoder_attention_heads}), got {self.d_model}"
             )
         if self.pooling > 1 and not 1 <= self.pooling_position <= self.quantize_position:
             raise CheckpointError(
-                f"speech tokenizer config: pooling_position {self.pooling_position}; "
-                f"1 to quantize_position {self.quantize_position} is wanted"
+                "speech tokenizer config: pooling_position: expected 1 to quantize_position "
+                f"({self.quantize_position}), got {self.pooling_position}"
             )
-
         block = self.quantize_causal_block_size
         if block is not None and block < self.pooling:
             raise CheckpointError(
-                f"speech tokenizer config: quantize_causal_block_size {block}; at least "
-                f"pooling_kernel_size {self.pooling} is wanted"
+                "speech tokenizer config: quantize_causal_block_size: expected at least pooling_kernel_size "
+                f"({self.pooling}), got {block}"
             )
 
     @property
     def pooling(self) -> int:
-        """Conv frames per token; 1 when nothing is pooled."""
+        """Convolution frames per token; 1 without pooling."""
         return self.pooling_kernel_size or 1
 
     @property
     def causal(self) -> bool:
-        """Whether a frame attends only to itself and what came before it."""
+        """Whether a frame attends only to itself and earlier frames."""
         return self.encoder_causal_attention or self.quantize_causal_encoder
 
 
 class _CausalConv1d(nn.Conv1d):
-    """A convolution that pads on the left only, so that no output sees a later input."""
+    """A convolution padded on the left only, so that no output depends on a later input."""
 
     def forward(self, x_bct: Tensor) -> Tensor:
         return F.conv1d(F.pad(x_bct, (self.kernel_size[0] - 1, 0)), self.weight, self.bias, self.stride)
@@ -129,9 +130,9 @@ class _Layer(nn.Module):
 
 
 class WhisperVQ(nn.Module):
-    """Whisper's encoder up to the quantiser, under the published names (`encoder_weights` picks them out of a file).
+    """Whisper's encoder up to the quantiser, with the published names (`encoder_weights` selects them from a file).
 
-    `extractor` makes features of a waveform; by default Whisper's own with `num_mel_bins` bins.
+    `extractor` computes the features of a waveform; by default Whisper's own with `num_mel_bins` bins.
     """
 
     def __init__(self, config: WhisperVQConfig, extractor: WhisperFeatureExtractor | None = None) -> None:
@@ -140,8 +141,8 @@ class WhisperVQ(nn.Module):
         self.extractor = extractor or WhisperFeatureExtractor(feature_size=config.num_mel_bins)  # type: ignore[no-untyped-call]
         if self.extractor.feature_size != config.num_mel_bins:
             raise CheckpointError(
-                f"speech tokenizer: the preprocessor makes {self.extractor.feature_size} mel bins, "
-                f"the config wants {config.num_mel_bins}"
+                f"speech tokenizer: num_mel_bins: expected the preprocessor's {self.extractor.feature_size}, "
+                f"got {config.num_mel_bins}"
             )
         d = config.d_model
         conv, pad = (_CausalConv1d, 0) if config.encoder_causal_convolution else (nn.Conv1d, 1)
@@ -150,7 +151,7 @@ class WhisperVQ(nn.Module):
         self.embed_positions = nn.Embedding(config.max_source_positions, d)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.quantize_position))
         self.codebook = nn.Embedding(config.quantize_vocab_size, d)
-        # Read only behind the quantiser, where we never go; it stands in every checkpoint.
+        # Unused here, because it comes after the quantiser, but every checkpoint has it.
         self.embed_positions2 = nn.Embedding(-(-config.max_source_positions // config.pooling), d)
         self.embed_positions2.requires_grad_(False)
 
@@ -158,13 +159,13 @@ class WhisperVQ(nn.Module):
         """Continuous vectors (b, n, d) just before quantisation, differentiable.
 
         `features_bct` (b, mels, t): log-mel at 100 Hz, t a multiple of the stride 2 × pooling; `mask_bt` is 1 where
-        there is speech, from the left. n = t / stride. What lies behind the mask comes out as noise.
+        there is speech, from the left. n = t / stride. Frames beyond the mask come out as noise.
         """
         frames = features_bct.shape[-1] // CONV_STRIDE
         if features_bct.shape[-1] % CONV_STRIDE or frames > self.config.max_source_positions:
             raise ValueError(
-                f"speech tokenizer: {features_bct.shape[-1]} feature frames; an even number up to "
-                f"{CONV_STRIDE * self.config.max_source_positions} is wanted"
+                "speech tokenizer: feature frames: expected an even number up to "
+                f"{CONV_STRIDE * self.config.max_source_positions}, got {features_bct.shape[-1]}"
             )
         x = F.gelu(self.conv2(F.gelu(self.conv1(features_bct)))).transpose(1, 2)
         x = x + self.embed_positions.weight[:frames]
@@ -185,9 +186,9 @@ class WhisperVQ(nn.Module):
         return self.quantize(hidden), mask_bt[:, :: CONV_STRIDE * self.config.pooling].bool()
 
     def quantize(self, hidden_bnd: Tensor) -> Tensor:
-        """Ids (b, n) of the codebook rows at the least squared distance."""
+        """Ids (b, n) of the codebook rows at the smallest squared distance."""
         codes = self.codebook.weight
-        # |h|² is the same for every row of the codebook.
+        # Without |h|², which is the same for all rows of the codebook.
         return (codes.square().sum(-1) - 2 * hidden_bnd @ codes.T).argmin(-1)
 
     def features(self, wave_s: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,7 +196,7 @@ class WhisperVQ(nn.Module):
 
         Padded with silence to a whole number of tokens, not to 30 s.
         """
-        made = self.extractor(
+        features = self.extractor(
             wave_s.cpu().numpy(),
             sampling_rate=self.extractor.sampling_rate,
             padding="longest",
@@ -204,16 +205,16 @@ class WhisperVQ(nn.Module):
             return_tensors="pt",
         )
         weight = self.conv1.weight
-        return made["input_features"].to(weight), made["attention_mask"].to(weight.device)
+        return features["input_features"].to(weight), features["attention_mask"].to(weight.device)
 
     @torch.no_grad()
     def tokenize(self, wave_s: Tensor) -> Tensor:
-        """Token ids (n,) int64, on the CPU, of a 16 kHz waveform (s,) of any length, in pieces of 30 s."""
-        piece = min(
+        """Token ids (n,) int64, on the CPU, of a 16 kHz waveform (s,) of any length, in chunks of 30 s."""
+        chunk = min(
             self.extractor.n_samples, self.config.max_source_positions * CONV_STRIDE * self.extractor.hop_length
         )
         ids = []
-        for part in torch.split(wave_s, piece):
+        for part in torch.split(wave_s, chunk):
             tokens, mask = self.encode(*self.features(part))
             ids.append(tokens[mask])
         return torch.cat(ids).cpu()
@@ -225,8 +226,8 @@ class WhisperVQ(nn.Module):
         return pool(x_bdt, kernel).transpose(1, 2)
 
     def _visible(self, mask_bt: Tensor, block: int | None) -> Tensor:
-        """Which key (last axis) each query may see, (b, 1, t or 1, t): what the mask covers, and up to the end of the
-        query's own block of `block` frames; to the query itself when the encoder is causal."""
+        """Which keys (last axis) each query attends to, bool (b, 1, t or 1, t): those in the mask, up to the end of the
+        query's own block of `block` frames, or up to the query itself if the encoder is causal."""
         keys = mask_bt[:, None, None, :]
         position = torch.arange(mask_bt.shape[1], device=mask_bt.device)
         if self.config.causal:
@@ -238,19 +239,19 @@ _UNUSED = re.compile(r"ema_|layer_norm\.|layers\.(\d+)\.")
 
 
 def encoder_weights(state: Mapping[str, Tensor], config: WhisperVQConfig) -> dict[str, Tensor]:
-    """The part of a published checkpoint that `WhisperVQ` has a place for, under its names.
+    """The weights of a published checkpoint that `WhisperVQ` has, under its names.
 
-    Takes the names under `model.encoder.` (or all, if there are none), and leaves out what is known and unused:
-    the decoder, the codebook's moving averages, layers past the quantiser and the norm after them.
+    Takes the names under `model.encoder.` (or all, if there are none), and drops what is known to be unused: the
+    decoder, the codebook's moving averages, layers after the quantiser and the norm after them.
     """
     prefix = "model.encoder."
     if any(name.startswith(prefix) for name in state):
         state = {
             name.removeprefix(prefix): value for name, value in state.items() if not name.startswith("model.decoder.")
         }
-    return {name: value for name, value in state.items() if not _ignored(name, config)}
+    return {name: value for name, value in state.items() if not _is_unused(name, config)}
 
 
-def _ignored(name: str, config: WhisperVQConfig) -> bool:
+def _is_unused(name: str, config: WhisperVQConfig) -> bool:
     match = _UNUSED.match(name)
     return match is not None and (match[1] is None or int(match[1]) >= config.quantize_position)

@@ -1,7 +1,7 @@
-"""Drawing speech tokens for a batch of rows: prefill, step, and the rules by which a row ends.
+"""Autoregressive decoding of a batch: prefill, decode steps, and when a row ends.
 
-All state is tensors on the device and a step waits for nothing, so the host may run ahead of it. Knows nothing about
-requests, queues or clocks: a caller says which slot takes which row, and reads what each step drew.
+All state is tensors on the device and a step never synchronises, so the host may run ahead. The caller decides which
+slot decodes which request, and reads each step's tokens.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from glmtts.models.llm.sampling import NO_TOKEN, ras_sample
 from glmtts.models.rng import stream_keys, uniforms
 
 KV_ALIGNMENT = 16
-"""Attention looks at a multiple of this many positions: fewer shapes, and rows of a mask that stay aligned."""
+"""Attention reads a multiple of this many positions: fewer shapes, and aligned rows of the mask."""
 
 MIN_GRAPH_LENGTH = 256
-"""Where steps are recorded, it looks at this many, or twice, four times … as many: each shape is a recording."""
+"""With CUDA graphs, attention reads this many positions, or twice, four times … as many: each shape needs a graph."""
 
 IDLE, NAN_LOGITS = -1, -2
-"""What a step gives instead of a token: for a slot that draws nothing, and for a row whose scores are not numbers."""
+"""What a step returns instead of a token: for a slot that does not decode, and for a row whose logits are NaN."""
 
 
 @dataclass(frozen=True)
 class DecodeRequest:
-    """One segment to speak: its input ids (`prompt_layout`), bounds, and what its randomness is a function of.
+    """One segment to decode: its input ids (see `prompt_layout`), its length bounds, and the key of its randomness.
 
     `seed` and `segment` are integers in [0, 2^63).
     """
@@ -47,11 +47,11 @@ class DecodeRequest:
 
 @dataclass(frozen=True)
 class _State:
-    """Where each slot stands: int64 (slots,), but for recent (slots, window) and idle, bool."""
+    """The state of each slot: int64 (slots,); recent (slots, window); idle, bool (slots,)."""
 
     next_ids: Tensor
     positions: Tensor
-    drawn: Tensor
+    generated: Tensor
     minimum: Tensor
     maximum: Tensor
     keys: Tensor
@@ -59,18 +59,18 @@ class _State:
     idle: Tensor
 
     def of(self, rows: slice) -> _State:
-        """The same memory, of some slots only."""
+        """Views of some slots."""
         return _State(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 class Decoder:
-    """Draws for all slots of `cache` at once. Create it after the weights are loaded, moved and fused.
+    """Decodes in all slots of `cache`. Create it after the weights are loaded, moved and fused.
 
-    A step returns one token for each slot: 0 … `end` − 1 is speech, `end` says that the model has finished; or else
-    IDLE or NAN_LOGITS. A row that reaches its maximum becomes idle without `end`: that is finish reason `length`.
+    A step returns one token per slot: 0 … `end` − 1 is speech, `end` means the model has finished; otherwise IDLE or
+    NAN_LOGITS. A row that reaches its maximum becomes idle without `end`: finish reason `length`.
 
-    `fixed_shape`: every step has all slots and all positions in it, so that what a row gets cannot depend on how many
-    others there are or how far they have come. It costs the more, the emptier the cache is.
+    `fixed_shape`: each step computes all slots and all positions, so a row's result cannot depend on how many others
+    there are or how far they have come. The emptier the cache, the more that costs.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class Decoder:
     ) -> None:
         vocabulary = llama.lm_head.weight.shape[0]
         if special.largest >= vocabulary:
-            raise CheckpointError(f"special ids reach {special.largest}, but the model knows {vocabulary} ids only")
+            raise CheckpointError(f"special ids: expected ids below {vocabulary}, got {special.largest}")
         self.llama, self.special, self.generation, self.cache = llama, special, generation, cache
         self.end = special.speech_tokens
-        # Only these rows of the head can be drawn, so only they are computed. Views: no memory.
+        # Only these rows of the head can be sampled, so only they are computed. Views: no memory.
         self._speech_head = llama.lm_head.weight[special.ats : special.ate + 1]
         self._end_head = llama.lm_head.weight[special.eoa : special.eoa + 1]
         device, slots = cache.kv.device, cache.slots
@@ -95,13 +95,13 @@ class Decoder:
         def integers(value: int) -> Tensor:
             return torch.full((slots,), value, dtype=torch.int64, device=device)
 
-        # An idle slot feeds padding to its last position, which a row writes before it ever looks there: position 0
-        # may hold a prompt whose prefill is under way.
+        # An idle slot feeds padding to its last position, which a row writes before it reads it. Position 0 would not
+        # do: it may hold a prompt that is being prefilled.
         self._scratch_position = cache.length - 1
         self._state = _State(
             next_ids=integers(special.pad),
             positions=integers(self._scratch_position),
-            drawn=integers(0),
+            generated=integers(0),
             minimum=integers(0),
             maximum=integers(0),
             keys=integers(0),
@@ -110,28 +110,33 @@ class Decoder:
         )
         self._fixed_shape = fixed_shape
         self._cuda_graphs = CudaGraphCache(device)
-        # On the host: an upper bound of the position of each slot that is in use, so that nobody has to ask the device.
+        # On the host: an upper bound of the position of each slot in use, so that no step has to ask the device.
         self._max_position: dict[int, int] = {}
 
-    @torch.inference_mode()
-    def add(self, slot: int, row: DecodeRequest, *, chunk: int = 512) -> None:
-        """Cleans `slot`, prefills `row` into it in chunks of at most `chunk` ids, and makes it part of every step."""
-        self.reserve(slot, row)
-        for start in range(0, len(row.ids) - 1, chunk):
-            self.prefill(slot, row, start, chunk)
-        self.activate(slot, row)
+    @property
+    def uses_cuda_graphs(self) -> bool:
+        """Whether steps run from CUDA graphs, one per shape."""
+        return self._cuda_graphs.enabled
 
-    def reserve(self, slot: int, row: DecodeRequest) -> None:
+    @torch.inference_mode()
+    def add(self, slot: int, request: DecodeRequest, *, chunk: int = 512) -> None:
+        """Resets `slot`, prefills the request in chunks of at most `chunk` ids, and includes the slot in each step."""
+        self.reserve(slot, request)
+        for start in range(0, len(request.ids) - 1, chunk):
+            self.prefill(slot, request, start, chunk)
+        self.activate(slot, request)
+
+    def reserve(self, slot: int, request: DecodeRequest) -> None:
         """First part of `add`, for a caller that prefills between the steps of other rows."""
-        need = len(row.ids) + row.bounds.maximum
-        assert need <= self.cache.length, f"a row of {need} positions does not fit a slot of {self.cache.length}"
+        needed = len(request.ids) + request.bounds.maximum
+        assert needed <= self.cache.length, f"positions: expected at most {self.cache.length}, got {needed}"
         self.release(slot)
         self.cache.reset_slot(slot)
 
     @torch.inference_mode()
-    def prefill(self, slot: int, row: DecodeRequest, start: int, chunk: int) -> None:
-        """Feeds ids [start, start + chunk) of the row; the last id of all is left for the first step to feed."""
-        ids = row.ids[start : min(start + chunk, len(row.ids) - 1)]
+    def prefill(self, slot: int, request: DecodeRequest, start: int, chunk: int) -> None:
+        """Feeds ids [start, start + chunk) of the request; the first step feeds the last id."""
+        ids = request.ids[start : min(start + chunk, len(request.ids) - 1)]
         device = self._state.positions.device
         ids_bn = torch.tensor([ids], dtype=torch.int64, device=device)
         positions = torch.full((1,), start, dtype=torch.int64, device=device)
@@ -139,20 +144,20 @@ class Decoder:
         self.llama.forward_cached(ids_bn, positions, self.cache, length=length, rows=slice(slot, slot + 1))
 
     @torch.inference_mode()
-    def activate(self, slot: int, row: DecodeRequest) -> None:
-        """Last part of `add`: from the next step on, the slot draws."""
+    def activate(self, slot: int, request: DecodeRequest) -> None:
+        """Last part of `add`: the slot decodes from the next step on."""
         state = self._state
-        state.next_ids[slot] = row.ids[-1]
-        state.positions[slot] = self._max_position[slot] = len(row.ids) - 1
-        state.drawn[slot] = 0
-        state.minimum[slot], state.maximum[slot] = row.bounds.minimum, row.bounds.maximum
-        state.keys[slot] = stream_keys(torch.tensor([row.seed]), torch.tensor([row.segment]))[0]
+        state.next_ids[slot] = request.ids[-1]
+        state.positions[slot] = self._max_position[slot] = len(request.ids) - 1
+        state.generated[slot] = 0
+        state.minimum[slot], state.maximum[slot] = request.bounds.minimum, request.bounds.maximum
+        state.keys[slot] = stream_keys(torch.tensor([request.seed]), torch.tensor([request.segment]))[0]
         state.recent[slot] = NO_TOKEN
         state.idle[slot] = False
 
     @torch.inference_mode()
     def release(self, slot: int) -> None:
-        """Makes the slot idle, whether its row had ended or not."""
+        """Makes the slot idle, whether or not its row has ended."""
         state = self._state
         state.idle[slot] = True
         state.next_ids[slot], state.positions[slot] = self.special.pad, self._scratch_position
@@ -160,59 +165,52 @@ class Decoder:
 
     @torch.inference_mode()
     def logits(self, rows: slice | None = None) -> Tensor:
-        """Feeds each slot's next id; float32 (slots, end + 1) scores of the speech tokens and, last, the end.
+        """Feeds each slot's next id; float32 (slots, end + 1) logits of the speech tokens and, last, the end.
 
-        Feeding the same ids to the same positions again changes nothing, so this may be called before `step`.
+        Feeding the same ids to the same positions again changes nothing, so `step` may follow.
         """
         rows = self._rows(rows)
-        return self._scores(rows, self._attended_length(rows))
-
-    def _attended_length(self, rows: slice) -> int:
-        return self._padded_length(
-            1 + max((at for slot, at in self._max_position.items() if slot < rows.stop), default=0)
-        )
-
-    def _scores(self, rows: slice, length: int) -> Tensor:
-        state = self._state.of(rows)
-        hidden = self.llama.forward_cached(
-            state.next_ids[:, None], state.positions, self.cache, length=length, rows=rows
-        )[:, 0]
-        scores = torch.cat([F.linear(hidden, self._speech_head), F.linear(hidden, self._end_head)], dim=1).float()
-        scores[:, -1].masked_fill_(state.drawn < state.minimum, float("-inf"))
-        return scores
+        return self._logits(rows, self._attention_length(rows))
 
     @torch.inference_mode()
     def step(self, rows: slice | None = None) -> Tensor:
-        """Draws one token for each slot of `rows`, by default all: int64 (slots,), see the class. No device sync.
+        """Samples one token for each slot of `rows`, by default all: int64 (slots,), see the class. No device sync.
 
-        The others' state stays as it is; and all of it does when this raises, so it may be tried again.
+        The state of other slots stays as it is. If this raises, no state has changed and it may be called again.
         """
         rows = self._rows(rows)
-        length = self._attended_length(rows)
-        drawn = self._cuda_graphs((rows.start, rows.stop, length), lambda: self._draw(rows, length))
+        length = self._attention_length(rows)
+        tokens = self._cuda_graphs((rows.start, rows.stop, length), lambda: self._sample(rows, length))
         for slot in self._max_position.keys() & set(range(self.cache.slots)[rows]):
             self._max_position[slot] = min(self._max_position[slot] + 1, self._scratch_position)
-        return drawn
+        return tokens
 
-    def _draw(self, rows: slice, length: int) -> Tensor:
+    def _sample(self, rows: slice, length: int) -> Tensor:
         state = self._state.of(rows)
-        scores = self._scores(rows, length)
-        tokens = ras_sample(scores, state.recent, uniforms(state.keys, state.drawn), self.generation)
-        sane = scores[:, 0].isfinite()  # one NaN in a hidden state is a NaN in every score
-        drawn = torch.where(sane, tokens, NAN_LOGITS).masked_fill_(state.idle, IDLE)
-        speaks = sane & ~state.idle & (tokens != self.end)
+        logits = self._logits(rows, length)
+        tokens = ras_sample(logits, state.recent, uniforms(state.keys, state.generated), self.generation)
+        finite = logits[:, 0].isfinite()  # one NaN in a hidden state is a NaN in every logit
+        result = torch.where(finite, tokens, NAN_LOGITS).masked_fill_(state.idle, IDLE)
+        is_speech = finite & ~state.idle & (tokens != self.end)
         state.recent.copy_(torch.cat([state.recent[:, 1:], tokens[:, None]], dim=1))
         state.next_ids.copy_(tokens.clamp(max=self.end - 1) + self.special.ats)
-        state.drawn.add_(speaks)
-        state.idle.copy_(~speaks | (state.drawn >= state.maximum))
-        # A row that has ended stays where it is: it must not walk out of its slot while the host has not noticed.
+        state.generated.add_(is_speech)
+        state.idle.copy_(~is_speech | (state.generated >= state.maximum))
+        # A row that has ended keeps its position: it must not leave its slot before the host notices.
         state.positions.add_(~state.idle)
-        return drawn
+        return result
 
-    @property
-    def uses_cuda_graphs(self) -> bool:
-        """Whether steps are recorded, each shape of them on its own."""
-        return self._cuda_graphs.enabled
+    def _logits(self, rows: slice, length: int) -> Tensor:
+        state, cache = self._state.of(rows), self.cache
+        hidden = self.llama.forward_cached(state.next_ids[:, None], state.positions, cache, length=length, rows=rows)
+        parts = [F.linear(hidden[:, 0], self._speech_head), F.linear(hidden[:, 0], self._end_head)]
+        logits = torch.cat(parts, dim=1).float()
+        logits[:, -1].masked_fill_(state.generated < state.minimum, float("-inf"))
+        return logits
+
+    def _attention_length(self, rows: slice) -> int:
+        positions = (position for slot, position in self._max_position.items() if slot < rows.stop)
+        return self._padded_length(1 + max(positions, default=0))
 
     def _rows(self, rows: slice | None) -> slice:
         return rows if rows is not None else slice(0, self.cache.slots)
@@ -225,11 +223,11 @@ class Decoder:
         return min(-(-length // KV_ALIGNMENT) * KV_ALIGNMENT, self.cache.length)
 
 
-def generate_tokens(decoder: Decoder, row: DecodeRequest, slot: int = 0) -> Iterator[int]:
-    """Draws one row alone and yields its speech tokens, one device sync each; other slots should be idle."""
-    decoder.add(slot, row)
+def generate_tokens(decoder: Decoder, request: DecodeRequest, slot: int = 0) -> Iterator[int]:
+    """Decodes one request alone and yields its speech tokens, with a device sync each; other slots should be idle."""
+    decoder.add(slot, request)
     try:
-        for _ in range(row.bounds.maximum):
+        for _ in range(request.bounds.maximum):
             token = int(decoder.step()[slot])
             if token == decoder.end:
                 return

@@ -1,10 +1,8 @@
-"""The memory of the AR transformer: keys and values of many rows, each at a position of its own.
+"""The KV cache of the AR transformer: keys and values of many rows, each at its own position.
 
-Knows nothing about which request sits in which slot, nor how far a row has come: positions are arguments.
-
-What a read may touch is the whole prefix `[:length]` of every row asked for, also where a shorter row has written
-nothing yet; attention hides that part with a weight of exactly 0. Since 0 × NaN is NaN, what lies there must be
-finite: `reset_slot` cleans a slot before a new row moves in, so a row that went wrong cannot spoil the next one.
+A read covers the prefix `[:length]` of each row, including positions that a shorter row has not written yet; attention
+masks them with a weight of exactly 0. Since 0 × NaN is NaN, they must be finite: `reset_slot` zeroes a slot before it
+is reused, so a row that went wrong cannot affect the next one.
 """
 
 from __future__ import annotations
@@ -20,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def kv_heads(config: LlamaConfig) -> int:
-    """Key heads; a config without them has one for each query head."""
+    """Number of key heads; a config without it has one per query head."""
     return config.num_key_value_heads or config.num_attention_heads
 
 
 def head_dim(config: LlamaConfig) -> int:
-    """Channels of one head; a config that does not name them divides the hidden size."""
+    """Channels per head; a config without it divides the hidden size by the heads."""
     return config.head_dim or config.hidden_size // config.num_attention_heads
 
 
@@ -36,8 +34,8 @@ def _shape(config: LlamaConfig, slots: int, length: int) -> tuple[int, ...]:
 class KVCache:
     """Preallocated `kv` (slots, layers, 2 × kv_heads, length, head_dim): keys first, then values, of the same head.
 
-    One tensor instead of two, because one write per layer is one launch less. A slot is contiguous: cleaning it is
-    one memset. `length` is the number of positions of a slot.
+    One tensor instead of two saves a kernel launch per layer. A slot is contiguous, so resetting it is one memset.
+    `length` is the number of positions per slot.
     """
 
     def __init__(
@@ -55,25 +53,25 @@ class KVCache:
         self.length = length
         self.kv_heads = kv_heads(config)
         self.kv = torch.empty(_shape(config, slots, length), dtype=dtype, device=device)
-        self.kv.zero_()  # not torch.zeros, whose pages a CPU takes only when they are first written to
+        self.kv.zero_()  # not torch.zeros: a CPU would allocate its pages at the first write, while decoding
         self._slot_index = torch.arange(slots, device=device)[:, None]
 
     @staticmethod
     def bytes_for(config: LlamaConfig, slots: int, length: int, dtype: torch.dtype) -> int:
-        """Memory that such a cache takes."""
+        """Bytes that such a cache takes."""
         return math.prod(_shape(config, slots, length)) * dtype.itemsize
 
     def reset_slot(self, slot: int) -> None:
-        """Cleans `slot` for a new row: whatever the last one left there is gone."""
+        """Zeroes `slot` for a new row."""
         assert 0 <= slot < self.slots
         self.kv[slot].zero_()
 
     def fill_nan(self) -> None:
-        """Fills everything with NaN: for tests, in which a read of a slot that was never claimed shows."""
+        """Fills the cache with NaN: for tests, to expose reads of slots that were not reset."""
         self.kv.fill_(float("nan"))
 
     def write(self, layer: int, rows: slice, positions_bn: Tensor, kv_bnhd: Tensor) -> None:
-        """Stores keys and values (b, n, 2 × kv_heads, head_dim) of the rows `rows` at their own `positions_bn`."""
+        """Stores keys and values (b, n, 2 × kv_heads, head_dim) of `rows`, each at its own `positions_bn`."""
         self.kv[:, layer][self._slot_index[rows], :, positions_bn] = kv_bnhd
 
     def read(self, layer: int, rows: slice, length: int) -> tuple[Tensor, Tensor]:

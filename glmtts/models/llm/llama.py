@@ -1,8 +1,9 @@
-"""The AR transformer: Llama, for training over whole sequences and for decoding with a cache (model.md §1).
+"""The AR transformer: Llama (Touvron et al. 2023, arXiv:2302.13971), for training and for decoding with a cache.
 
-Written anew instead of taken from transformers because rows of one batch stand at different positions, and because
-at this size a step is launch overhead: one projection for q, k and v, one for gate and up, one cache write per layer.
-State-dict names are those of transformers' LlamaForCausalLM. Knows nothing about tokens' meaning, sampling or stopping.
+Not transformers' implementation, because rows of one batch are at different positions, and because launches dominate a
+step at this size: here one projection computes q, k and v, one gate and up, and a layer writes its cache once.
+State-dict names are those of transformers' LlamaForCausalLM.
+Dimension names: b batch, n positions, h heads, d channels.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 
 class LlamaOutput(NamedTuple):
-    """What a whole-sequence pass gives. `attention[layer]`: float32 (b, heads, n, n), rows sum to 1."""
+    """logits (b, n, vocabulary); hidden, their normed input (b, n, d); `attention[layer]`, float32 (b, h, n, n), whose
+    rows sum to 1."""
 
     logits: Tensor
     hidden: Tensor
@@ -31,9 +33,9 @@ class LlamaOutput(NamedTuple):
 
 
 class MergedLinear:
-    """Linears of one input as one matrix product. Their parameters become views of the one matrix, so the memory is
-    not doubled and the state dict keeps its names and shapes. In float32 on the CPU the matrix lies input channel by
-    input channel: products with few rows, as decoding has, read it a third faster so (in bfloat16 much slower)."""
+    """Linears of one input as one matrix product. Their parameters become views of the merged matrix, so memory does
+    not double and the state dict keeps its names and shapes. In float32 on the CPU the matrix is stored by input
+    channel: products with few rows, as in decoding, are a third faster that way (in bfloat16 they are much slower)."""
 
     def __init__(self, *layers: nn.Linear) -> None:
         weight = torch.cat([layer.weight.detach() for layer in layers])
@@ -73,7 +75,7 @@ class Attention(nn.Module):
         MergedLinear(self.o_proj)  # for the layout
 
     def qkv(self, x_bnd: Tensor, rotary: Rotary) -> Tensor:
-        """Queries, keys and values side by side: (b, n, heads + 2 × kv_heads, head_dim); the first two turned."""
+        """Queries, keys and values side by side: (b, n, heads + 2 × kv_heads, head_dim); the first two rotated."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
         qkv = self.fused(x_bnd) if self.fused is not None else torch.cat([part(x_bnd) for part in parts], dim=-1)
         qkv = qkv.view(*x_bnd.shape[:2], -1, self.head_dim)
@@ -81,17 +83,17 @@ class Attention(nn.Module):
         return qkv
 
     def forward(self, x_bnd: Tensor, rotary: Rotary, mask: Tensor | None, want_probs: bool) -> tuple[Tensor, Tensor]:
-        """Attends within the sequence itself. `mask` (b, 1, n, n) is true where seen; None means causal.
+        """Attends within the sequence. `mask` (b, 1, n, n) is true where attended to; None means causal.
 
-        Returns the output and, if wanted, the attention weights (b, heads, n, n), else an empty tensor.
+        Returns the output and, if `want_probs`, the attention weights (b, h, n, n), else an empty tensor.
         """
         sizes = [self.heads, self.kv_heads, self.kv_heads]
         q, k, v = torch.split(self.qkv(x_bnd, rotary).transpose(1, 2), sizes, dim=1)
         if want_probs:
             n = x_bnd.shape[1]
-            seen = torch.ones(n, n, dtype=torch.bool, device=x_bnd.device).tril() if mask is None else mask
+            visible = torch.ones(n, n, dtype=torch.bool, device=x_bnd.device).tril() if mask is None else mask
             k, v = (x.repeat_interleave(self.heads // self.kv_heads, dim=1) for x in (k, v))
-            scores = (q @ k.transpose(-1, -2) * self.head_dim**-0.5).masked_fill(~seen, float("-inf"))
+            scores = (q @ k.transpose(-1, -2) * self.head_dim**-0.5).masked_fill(~visible, float("-inf"))
             probs = scores.softmax(dim=-1, dtype=torch.float32)
             out = probs.to(v.dtype) @ v
         else:
@@ -100,12 +102,12 @@ class Attention(nn.Module):
         return self.o_proj(out.transpose(1, 2).flatten(2)), probs
 
     def forward_cached(self, x_bnd: Tensor, step: CachedStep, layer: int) -> Tensor:
-        """Attends to what the cache holds and to the new positions themselves, which it writes there first."""
+        """Writes the new positions to the cache, then attends to all of it."""
         b, n, _ = x_bnd.shape
         qkv = self.qkv(x_bnd, step.rotary)
         step.cache.write(layer, step.rows, step.positions, qkv[:, :, self.heads :])
         k, v = step.cache.read(layer, step.rows, step.length)
-        # The heads that share a key head stand as further queries of it: nothing is repeated.
+        # Heads that share a key head are further queries of it, so keys need not be repeated.
         q = qkv[:, :, : self.heads].transpose(1, 2).reshape(b, self.kv_heads, -1, self.head_dim)
         out = F.scaled_dot_product_attention(q, k, v, step.mask)
         out = out.reshape(b, self.heads, n, self.head_dim).transpose(1, 2).reshape(b, n, -1)
@@ -146,7 +148,7 @@ class DecoderLayer(nn.Module):
 
 
 class LlamaModel(nn.Module):
-    """Everything below the head: the part that checkpoints call `model`."""
+    """Everything below the head: `model` in checkpoints."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -155,12 +157,12 @@ class LlamaModel(nn.Module):
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def decoder_layers(self) -> list[DecoderLayer]:
-        """The layers, by their type."""
+        """The layers, with their type."""
         return cast("list[DecoderLayer]", list(self.layers))
 
 
 class CachedStep(NamedTuple):
-    """What the layers of one cached pass share. `mask` (b, 1, group × n, length) is added to the scores."""
+    """What all layers of a cached pass share. `mask` (b, 1, group × n, length) is added to the scores."""
 
     cache: KVCache
     rows: slice
@@ -171,7 +173,7 @@ class CachedStep(NamedTuple):
 
 
 class Llama(nn.Module):
-    """LlamaForCausalLM. `config` is transformers' LlamaConfig; CheckpointError if it asks for what we lack.
+    """LlamaForCausalLM. `config` is transformers' LlamaConfig; CheckpointError if it needs what is not implemented.
 
     Tied embeddings: `lm_head.weight` is the embedding itself, and both names are in the state dict.
     """
@@ -181,7 +183,7 @@ class Llama(nn.Module):
         self.config = config
         self._rotary = RotaryTable(head_dim(config), rope_theta(config))
         if config.hidden_act != "silu":
-            raise CheckpointError(f"llm/config.json: hidden_act is {config.hidden_act!r}, only 'silu' is supported")
+            raise CheckpointError(f"llm/config.json: hidden_act: expected 'silu', got {config.hidden_act!r}")
         self.model = LlamaModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
@@ -197,7 +199,7 @@ class Llama(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def fuse(self) -> None:
-        """For serving: merges q, k, v and gate, up. Call it last, after loading and moving; it freezes the weights."""
+        """For serving: merges q, k, v and gate, up. Call it after loading and moving; it freezes the weights."""
         for layer in self.model.decoder_layers():
             layer.self_attn.fuse()
             layer.mlp.fuse()
@@ -209,9 +211,9 @@ class Llama(nn.Module):
 
         Args:
             ids_bn: token ids (b, n).
-            valid_bn: bool (b, n), false at padding, which nobody else attends to; None when right padding is the
-                only padding and its outputs are ignored (the causal mask then suffices).
-            attention_of: layers whose attention weights are wanted (a guided-attention loss).
+            valid_bn: bool (b, n), false at padding, which no other position attends to; None if all padding is on the
+                right and its outputs are ignored (the causal mask then suffices).
+            attention_of: layers whose attention weights to return (for a guided-attention loss).
         """
         n = ids_bn.shape[1]
         x = self.model.embed_tokens(ids_bn)
@@ -219,7 +221,7 @@ class Llama(nn.Module):
         mask = None
         if valid_bn is not None:
             mask = torch.ones(n, n, dtype=torch.bool, device=x.device).tril() & valid_bn[:, None, None, :]
-            # A padded query sees at least itself: a row of nothing would be NaN, and so would its gradient.
+            # A padded query attends to itself: an empty row would be NaN, and so would its gradient.
             mask = mask | torch.eye(n, dtype=torch.bool, device=x.device)
         attention = {}
         for index, layer in enumerate(self.model.decoder_layers()):
@@ -234,18 +236,18 @@ class Llama(nn.Module):
     def forward_cached(
         self, ids_bn: Tensor, positions_b: Tensor, cache: KVCache, *, length: int, rows: slice | None = None
     ) -> Tensor:
-        """Prefill and decode alike: feeds n more ids to each row, which stands at its own position. No sync.
+        """Prefill and decode alike: feeds n more ids to each row, at the row's own position. No device sync.
 
         Args:
-            ids_bn: (b, n). A row with fewer new ids is padded on the right: what the padding writes is hidden
-                from every later query until it is overwritten.
+            ids_bn: (b, n). A row with fewer new ids is padded on the right: what the padding writes is masked from
+                all later queries until it is overwritten.
             positions_b: int64 (b,), the position of each row's first new id.
-            cache: rows `rows` of it (default the first b) are read and written.
-            length: host int, at least max(positions_b) + n of the rows that matter: how much of a slot is looked at.
+            cache: its rows `rows` (default the first b) are read and written.
+            length: host int, at least max(positions_b) + n over the rows that matter: positions of a slot to read.
 
-        Returns: normed hidden states (b, n, hidden), input of `lm_head`.
+        Returns: normed hidden states (b, n, hidden), the input of `lm_head`.
         """
-        assert length <= cache.length, f"{length} positions do not fit a slot of {cache.length}"
+        assert length <= cache.length, f"length: expected at most {cache.length} positions, got {length}"
         b, n = ids_bn.shape
         x = self.model.embed_tokens(ids_bn)
         positions = positions_b[:, None] + torch.arange(n, device=x.device)

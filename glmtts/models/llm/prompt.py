@@ -1,6 +1,6 @@
-"""What the AR model is given before it speaks: the order of ids, and how much it may then say (model.md §1).
+"""The AR model's prompt: the order of its ids, and bounds on what may follow.
 
-Pure Python on ids. Knows nothing about text, tensors or sampling.
+Pure Python on ids.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from glmtts.errors import CheckpointError
 
 @dataclass(frozen=True)
 class SpecialIds:
-    """Ids in the text tokenizer that carry a meaning for speech; CheckpointError when they cannot be right.
+    """Ids of the text tokenizer with a meaning for speech; CheckpointError if they contradict each other.
 
     `ats` and `ate` are the ids of the first and the last speech token (`<|audio_0|>`, `<|audio_32767|>`), `boa`
-    (`<|begin_of_audio|>`) opens the speech, `eoa` (`<|user|>`) ends it, `pad` is `<|endoftext|>`.
+    (`<|begin_of_audio|>`) begins the speech, `eoa` (`<|user|>`) ends it, `pad` is `<|endoftext|>`.
     """
 
     ats: int
@@ -28,29 +28,30 @@ class SpecialIds:
 
     def __post_init__(self) -> None:
         if not self.ats <= self.ate:
-            raise CheckpointError(f"speech ids run from {self.ats} to {self.ate}: the first must not be the greater")
+            raise CheckpointError(f"speech ids: expected ats <= ate, got {self.ats} and {self.ate}")
         for name in ("boa", "eoa", "pad"):
             if self.ats <= getattr(self, name) <= self.ate:
                 raise CheckpointError(
-                    f"special id {name} is {getattr(self, name)}, among the speech ids {self.ats}–{self.ate}"
+                    f"special ids: {name}: expected an id outside the speech ids {self.ats}–{self.ate}, "
+                    f"got {getattr(self, name)}"
                 )
 
     @property
     def speech_tokens(self) -> int:
-        """How many speech tokens there are; a token t has the id t + ats."""
+        """Number of speech tokens; token t has the id t + ats."""
         return self.ate - self.ats + 1
 
     @property
     def largest(self) -> int:
-        """The largest special id: the embedding must reach beyond it."""
+        """The largest special id: the embedding must have more rows."""
         return max(self.ate, self.boa, self.eoa, self.pad)
 
 
 @dataclass(frozen=True)
 class LengthBounds:
-    """A segment draws at least `minimum` and at most `maximum` speech tokens.
+    """A segment has at least `minimum` and at most `maximum` speech tokens.
 
-    One that drew `maximum` did not come to its end: finish reason `length`.
+    One with `maximum` was cut off: finish reason `length`.
     """
 
     minimum: int
@@ -63,12 +64,12 @@ def prompt_layout(
     """The input ids `[prompt_text, text, boa, prompt_speech + ats]`.
 
     Args:
-        prompt_text: ids of the reference's transcript (and of earlier segments, when history is on).
-        text: ids of the segment to speak. A speaker's fixed list (SFT checkpoints) goes in front of the result.
-        prompt_speech: speech tokens (0 … speech_tokens − 1) of the reference, and of earlier segments.
+        prompt_text: ids of the reference text and, with history, of earlier segments.
+        text: ids of the segment to speak.
+        prompt_speech: speech tokens (0 … speech_tokens − 1) of the reference audio and of earlier segments.
 
-    The reference shifts the speech tokens only if both prompts are there, and so do we. Without a transcript give no
-    speech prompt either: the model would read its tokens as text.
+    As in the published code, speech tokens are shifted only if both prompts are present. Without a reference text give
+    no speech prompt either: the model would read its tokens as text.
     """
     shift = special.ats if prompt_text and prompt_speech else 0
     return (*prompt_text, *text, special.boa, *(token + shift for token in prompt_speech))

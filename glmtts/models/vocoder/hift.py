@@ -1,8 +1,8 @@
-"""HiFT vocoder: log-mel to waveform (24 kHz in the official checkpoint).
+"""HiFT vocoder (HiFTNet, Li et al. 2023, arXiv:2309.09493): log-mel to waveform, 24 kHz if official.
 
 An f0 predictor, a harmonic-plus-noise source, and a generator that ends in an inverse STFT.
-Every method is differentiable, weight norm stays parametrised until `fold_weight_norm`.
-Knows nothing about files, tokens or streams: a caller that works in windows carries the source's phase himself.
+All methods are differentiable; weight norm stays parametrised until `fold_weight_norm`.
+Dimension names: b batch, c channels, t mel frames, s samples, n window samples, k frequency bins.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _F0_LAYERS = 5
 
 
 def hift_config_from_reference(values: Mapping[str, Any], *, where: str = "hift config") -> HiFTConfig:
-    """HiFTConfig from the reference's keyword arguments, whose `istft_params` is nested. Raises CheckpointError."""
+    """HiFTConfig from the published code's arguments, whose `istft_params` is nested. Raises CheckpointError."""
     flat = {key: value for key, value in values.items() if key != "istft_params"}
     flat.update({f"istft_{key}": value for key, value in values.get("istft_params", {}).items()})
     return from_mapping(HiFTConfig, flat, where=where)
@@ -84,24 +84,24 @@ class HiFT(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Waveform (b, t × hop) of the mel (b, c, t), part of an utterance, and the phases (b, t): see `Vocoder`.
 
-        Samples that lie `context_frames` inside the window, or at an end that is the utterance's own, are the whole's
-        (and phases that lie inside by the f0 predictor's receptive_field).
+        Samples at least `context_frames` inside the window, or at an end that is the utterance's own, equal those of
+        the whole utterance; phases do if they are inside by the f0 predictor's receptive field.
         """
         f0_bt = self.f0(mel_bct)
         start_phase = None
         if phase_b is not None:
             # Counted back from the last frame of the history: at the window's start the f0 lacks its context, and an
-            # error there would turn every later phase.
+            # error there would shift every later phase.
             last_b = torch.as_tensor(history, device=f0_bt.device).expand(len(phase_b)) - 1
             with torch.no_grad():
-                turned_bt = self.m_source.phase(f0_bt, torch.zeros_like(phase_b))
-                since_start = turned_bt.gather(1, last_b.clamp(min=0)[:, None])[:, 0]
+                relative_bt = self.m_source.phase(f0_bt, torch.zeros_like(phase_b))
+                since_start = relative_bt.gather(1, last_b.clamp(min=0)[:, None])[:, 0]
             start_phase = torch.where(last_b < 0, 0.0, phase_b - since_start)
         source_b1s, phase_bt = self.source(f0_bt, seeds_b, start_sample=start_frame * self.hop, start_phase=start_phase)
         return self.decode(mel_bct, source_b1s), phase_bt
 
     def f0(self, mel_bct: Tensor) -> Tensor:
-        """Fundamental frequency in Hz, ≥ 0, one a frame: (b, t)."""
+        """Fundamental frequency in Hz, ≥ 0, one per frame: (b, t)."""
         f0_bt: Tensor = self.f0_predictor(mel_bct)
         return f0_bt
 
@@ -113,12 +113,12 @@ class HiFT(nn.Module):
         start_sample: int | Tensor = 0,
         start_phase: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The excitation (b, 1, t × hop), and the carried state: the phase (b, t) at each frame's centre.
+        """The excitation (b, 1, t × hop), and the state to carry: the phase (b, t) at each frame's centre.
 
         The phase is the fundamental's, in turns, float64. A window from frame k of an utterance takes
-        `start_sample` = k × hop (an int, or int64 (b,)) and `start_phase` = the phase (b,) of frame k − 1, and gives
-        the whole's samples but for its last half frame: there the phase is held, as at an utterance's end, for it
-        would move towards a frame that the window has not seen. `start_sample` 0 is the start of an utterance.
+        `start_sample` = k × hop (an int, or int64 (b,)) and `start_phase` = the phase (b,) of frame k − 1, and yields
+        the whole utterance's samples except in its last half frame: there the phase is held, as at an utterance's end,
+        because it depends on the next frame. `start_sample` 0 is the start of an utterance.
         """
         batch = f0_bt.shape[0]
         start_sample_b = torch.as_tensor(start_sample, dtype=torch.int64, device=f0_bt.device).expand(batch)
@@ -135,12 +135,12 @@ class HiFT(nn.Module):
         for i, up in enumerate(self.ups):
             x = up(F.leaky_relu(x, self.config.lrelu_slope))
             if i == len(self.ups) - 1:
-                x = F.pad(x, (1, 0), mode="reflect")  # a centred STFT has one frame more than samples / hop
+                x = F.pad(x, (1, 0), mode="reflect")  # a centred STFT has one more frame than samples / hop
             x = x + self.source_resblocks[i](self.source_downs[i](source_stft))
             blocks = self.resblocks[i * kernels : (i + 1) * kernels]
             x = sum(block(x) for block in blocks) / kernels
-        log_magnitude, phase = self.conv_post(F.leaky_relu(x)).chunk(2, dim=1)  # slope 0.01 here, whatever the config
-        # Clipped before exp, not after: the same numbers, and no inf × 0 in the gradient.
+        log_magnitude, phase = self.conv_post(F.leaky_relu(x)).chunk(2, dim=1)  # slope 0.01 here, not the config's
+        # Clamped before exp, not after: the same values, without inf × 0 in the gradient.
         magnitude = torch.exp(log_magnitude.clamp(max=math.log(_MAX_MAGNITUDE)))
         wave_bs = self.stft.synthesise(magnitude, torch.sin(phase))
         if self.correction is not None:
@@ -149,7 +149,7 @@ class HiFT(nn.Module):
         return wave_bs.clamp(-self.config.audio_limit, self.config.audio_limit)
 
     def fold_weight_norm(self) -> HiFT:
-        """Replaces each parametrised weight by its value, for inference; idempotent. Returns self."""
+        """Replaces each parametrised weight with its value, for inference; idempotent. Returns self."""
         for module in self.modules():
             if is_parametrized(module, "weight"):
                 remove_parametrizations(module, "weight")
@@ -173,7 +173,7 @@ class F0Predictor(nn.Module):
 
 
 class Snake(nn.Module):
-    """x + sin²(αx) / α, with one α a channel (Ziyin et al. 2020, arXiv:2006.08195)."""
+    """x + sin²(αx) / α, with one α per channel (Ziyin et al. 2020, arXiv:2006.08195)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class Snake(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """For each dilation: Snake, dilated convolution, Snake, plain convolution, added to the input."""
+    """For each dilation: Snake, dilated convolution, Snake, undilated convolution, added to the input."""
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
@@ -203,7 +203,7 @@ class ResBlock(nn.Module):
 
 
 class STFT(nn.Module):
-    """Centred STFT with a periodic Hann window and its inverse, as convolutions: small transforms, no complex type."""
+    """Centred STFT with a periodic Hann window, and its inverse, as convolutions: fast for small n_fft, not complex."""
 
     analysis: Tensor
     synthesis: Tensor
@@ -226,7 +226,7 @@ class STFT(nn.Module):
             self.register_buffer(name, value.float(), persistent=False)
 
     def analyse(self, wave_b1s: Tensor) -> Tensor:
-        """Real, then imaginary parts (b, n_fft + 2, s / hop + 1) of the reflect-padded waveform (b, 1, s)."""
+        """Real, then imaginary parts (b, n_fft + 2, s / hop + 1) of the waveform (b, 1, s), padded by reflection."""
         half = self.n_fft // 2
         return F.conv1d(F.pad(wave_b1s, (half, half), mode="reflect"), self.analysis, stride=self.hop)
 
@@ -246,32 +246,33 @@ def _conv(channels: int, kernel: int, dilation: int) -> nn.Module:
 
 
 def _source_down(spectrum: int, channels: int, rate: int) -> nn.Conv1d:
-    """Strided convolution from the source STFT's frames to the frames of a stage, `rate` times fewer."""
+    """Strided convolution from the source STFT's frames to a stage's frames, `rate` times fewer."""
     if rate == 1:
         return nn.Conv1d(spectrum, channels, 1)
     return nn.Conv1d(spectrum, channels, 2 * rate, stride=rate, padding=rate // 2)
 
 
 def _check(c: HiFTConfig) -> None:
-    """Raises CheckpointError for lists that do not pair up (one entry a stage, or one a residual block), and for
-    corrections towards a mel that is not one of ours."""
+    """Raises CheckpointError for lists of unequal lengths (one entry per stage, or one per residual block), and for
+    corrections towards a mel that is not in MEL_BY_RATE."""
     for names in (
         ("upsample_rates", "upsample_kernel_sizes", "source_resblock_kernel_sizes", "source_resblock_dilation_sizes"),
         ("resblock_kernel_sizes", "resblock_dilation_sizes"),
     ):
         lengths = {name: len(getattr(c, name)) for name in names}
         if len(set(lengths.values())) > 1:
-            raise CheckpointError(f"hift config: lists of lengths {lengths}; they must be equally long")
+            raise CheckpointError(f"hift config: expected lists of equal lengths, got {lengths}")
     if c.mel_corrections:
-        made = c.sampling_rate, math.prod(c.upsample_rates) * c.istft_hop_len, c.in_channels
+        actual = c.sampling_rate, math.prod(c.upsample_rates) * c.istft_hop_len, c.in_channels
         known = [(mel.sample_rate, mel.hop, mel.n_mels) for mel in MEL_BY_RATE.values()]
-        if made not in known:
-            raise CheckpointError(f"hift config: mel_corrections of (rate, hop, mels) {made}; wanted one of {known}")
+        if actual not in known:
+            message = f"hift config: mel_corrections: expected (rate, hop, mels) to be one of {known}, got {actual}"
+            raise CheckpointError(message)
 
 
 def _context_frames(c: HiFTConfig) -> int:
-    """Frames on either side that a sample depends on: the half-widths of all kernels, summed from the output back."""
-    rate = math.prod(c.upsample_rates)  # rows a frame, at the stage at hand
+    """Frames on either side that a sample depends on: the half-widths of all kernels, summed from output to input."""
+    rate = math.prod(c.upsample_rates)  # of the current stage, per frame
     half_window = c.istft_n_fft / 2 / c.istft_hop_len / rate
     blocks = max(map(_receptive_field, c.resblock_kernel_sizes, c.resblock_dilation_sizes))
     receptive_field = half_window + 3 / rate

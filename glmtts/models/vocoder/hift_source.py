@@ -1,7 +1,8 @@
-"""The HiFT vocoder's excitation: f0, one a frame, to harmonics plus noise, at the sample rate.
+"""The HiFT vocoder's excitation: one f0 per frame to harmonics plus noise at the sample rate.
 
-Every sample is a pure function of (f0, seed, sample index, phase carried in), so a window of an utterance
-gives the samples that the whole utterance has there. Knows nothing about mels, the generator or files.
+Every sample is a pure function of (f0, seed, sample index, initial phase), so a window of an utterance yields the
+samples of the whole utterance there.
+Dimension names: b batch, t mel frames, s samples, h harmonics, j samples of a frame.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from glmtts.models.rng import sample_noise
 class HarmonicSource(nn.Module):
     """Harmonic-plus-noise source: `nb_harmonics` + 1 sinusoids and noise, merged by a linear layer and tanh.
 
-    The reference also draws random initial phases; they have no effect there (they are added to the one
-    sample that its down-sampling never reads), so there are none here.
+    The published code also samples random initial phases, without effect: it adds them to the one sample that its
+    down-sampling never reads. There are none here.
     """
 
     def __init__(self, config: HiFTConfig, hop: int) -> None:
@@ -34,8 +35,8 @@ class HarmonicSource(nn.Module):
         """Excitation (b, 1, samples) and phase (b, t): see `glmtts.models.vocoder.hift.HiFT.source`."""
         sines_bsh, noise_bs, phase_bt = self.excite(f0_bt, seeds_b, start_sample_b, start_phase_b)
         weight_1h = self.l_linear.weight
-        # Each harmonic has noise of its own, but independent normals weighted by w add up to one normal
-        # weighted by |w|: the same distribution for a ninth of the draws, which cost more than the sines.
+        # Each harmonic has its own noise, but independent normals weighted by w sum to one normal weighted by |w|: the
+        # same distribution for a ninth of the random numbers, which cost more than the sines.
         merged_bs = self.l_linear(sines_bsh.to(weight_1h.dtype))[:, :, 0] + weight_1h.norm() * noise_bs
         return torch.tanh(merged_bs)[:, None], phase_bt
 
@@ -45,7 +46,7 @@ class HarmonicSource(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The harmonics (b, samples, harmonics), one harmonic's noise (b, samples), both float32, and the phase (b, t).
 
-        No gradient, as in the reference: through an accumulated phase it means nothing; f0 is learnt from f0 targets.
+        No gradient, as in the published code: through a cumulative phase it is meaningless; f0 has its own targets.
         """
         c = self.config
         turns_bsh, phase_bt = self._turns(f0_bt, start_sample_b == 0, start_phase_b)
@@ -58,29 +59,29 @@ class HarmonicSource(nn.Module):
     def phase(self, f0_bt: Tensor, start_phase_b: Tensor) -> Tensor:
         """The fundamental's phase at each frame's centre (b, t), in turns in [0, 1); `start_phase_b`: a frame earlier.
 
-        float64, and modulo 1: a float32 sum loses the phase of the high harmonics within seconds.
+        float64 and modulo 1: a float32 sum loses the phase of high harmonics within seconds.
         """
-        turns_bt = self.hop * self._speed(f0_bt, 1)[:, :, 0].double()
+        turns_bt = self.hop * self._turns_per_sample(f0_bt, 1)[:, :, 0].double()
         return (start_phase_b[:, None] + torch.cumsum(turns_bt, 1)) % 1.0
 
-    def _speed(self, f0_bt: Tensor, harmonics: int) -> Tensor:
-        """Turns per sample (b, t, harmonics); what is above the sample rate is folded, as in the reference."""
+    def _turns_per_sample(self, f0_bt: Tensor, harmonics: int) -> Tensor:
+        """Turns per sample (b, t, harmonics); frequencies above the sample rate fold, as in the published code."""
         harmonics_h = torch.arange(1, harmonics + 1, device=f0_bt.device)
         return (f0_bt.float()[:, :, None] * harmonics_h / self.config.sampling_rate) % 1.0
 
     def _turns(self, f0_bt: Tensor, first_b: Tensor, start_phase_b: Tensor) -> tuple[Tensor, Tensor]:
         """Phase in turns, (b, samples, harmonics), and `phase` (b, t).
 
-        The phase is summed once a frame and is linear between the frames' centres, so sample j of frame k lies
-        d = j + 1/2 − hop/2 samples from the centre, and moves at frame k's speed if d < 0, else at frame k+1's.
+        The phase is summed once per frame and is linear between frame centres: sample j of frame k is
+        d = j + 1/2 − hop/2 samples from the centre, and its rate is that of frame k if d < 0, else of frame k + 1.
         """
-        speed_bth = self._speed(f0_bt, self.config.nb_harmonics + 1)
+        rate_bth = self._turns_per_sample(f0_bt, self.config.nb_harmonics + 1)
         phase_bt = self.phase(f0_bt, start_phase_b)
-        harmonics_h = torch.arange(1, speed_bth.shape[2] + 1, device=f0_bt.device)
+        harmonics_h = torch.arange(1, rate_bth.shape[2] + 1, device=f0_bt.device)
         centre_bth = (phase_bt[:, :, None] * harmonics_h % 1.0).float()
-        before_bth = speed_bth.clone()
-        before_bth[:, 0] *= ~first_b[:, None]  # nothing lies before the utterance: its phase is held
-        after_bth = torch.cat([speed_bth[:, 1:], torch.zeros_like(speed_bth[:, :1])], 1)
+        before_bth = rate_bth.clone()
+        before_bth[:, 0] *= ~first_b[:, None]  # nothing precedes the utterance: hold its phase
+        after_bth = torch.cat([rate_bth[:, 1:], torch.zeros_like(rate_bth[:, :1])], 1)
         distance_j1 = torch.arange(self.hop, device=f0_bt.device)[:, None] + 0.5 - self.hop / 2
         turns_btjh = (
             centre_bth[:, :, None]

@@ -1,7 +1,8 @@
-"""A waveform made nearer to the mel that it should have: the last step of a vocoder that is too small to hit it.
+"""Corrects a waveform towards its target mel: the last step of a vocoder too small to match the mel by itself.
 
-Each frame's spectrum keeps its phases and is scaled by how far its mel is from the wanted one, as a filter bank's bands
-are set. Differentiable; nothing is learnt. Knows nothing about how the waveform was made.
+Each frame's spectrum keeps its phases, and its magnitudes are scaled, band by band, by the difference between the
+target mel and the actual one. Differentiable, with no learnt parameters.
+Dimension names: b batch, m mel bins, t mel frames, s samples, f frequency bins, n window samples.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from glmtts.config import MelConfig
 from glmtts.dsp.features import log_bands, slaney_bank
 
-MAX_GAIN = 1.0  # nats a band may be raised or lowered by: with 2 as well understood, and not as pleasant
+MAX_GAIN = 1.0
+"""Nats by which a band may be raised or lowered. With 2, speech is as intelligible but sounds worse."""
 
 
 class MelCorrection(nn.Module):
@@ -27,7 +29,7 @@ class MelCorrection(nn.Module):
         super().__init__()
         self.n_fft, self.hop = config.n_fft, config.hop
         bank_mf = slaney_bank(config)
-        # A frequency's gain lies between those of the two bands that it is in; in none of them it is 1.
+        # A frequency's gain is between those of its two bands; outside all bands it is 1.
         peaked_mf = bank_mf / bank_mf.amax(1, keepdim=True)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
         self.register_buffer("bank", bank_mf.clone(), persistent=False)
@@ -35,21 +37,21 @@ class MelCorrection(nn.Module):
 
     @property
     def context_frames(self) -> int:
-        """Frames on either side that a sample depends on: half a window to a frame's middle, and half a window on."""
+        """Frames on either side that a sample depends on: half a window to the frame's centre, and half beyond."""
         return self.n_fft // self.hop
 
     def forward(self, wave_bs: Tensor, mel_bmt: Tensor) -> Tensor:
         frames, edge = mel_bmt.shape[2], (self.n_fft - self.hop) // 2
-        # As a mel is padded; a single frame is too short to be reflected.
+        # Padded like a mel; a single frame is too short for reflection.
         padded = F.pad(wave_bs[:, None], (edge, edge), "reflect" if wave_bs.shape[1] > edge else "constant")[:, 0]
         spectrum_bft = torch.stft(padded, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
-        missing_bmt = mel_bmt - log_bands(spectrum_bft, self.bank)
-        gain_bft = (self.spread.T @ missing_bmt.clamp(-MAX_GAIN, MAX_GAIN)).exp()
+        error_bmt = mel_bmt - log_bands(spectrum_bft, self.bank)
+        gain_bft = (self.spread.T @ error_bmt.clamp(-MAX_GAIN, MAX_GAIN)).exp()
         pieces_bnt = torch.fft.irfft(spectrum_bft * gain_bft, self.n_fft, dim=1) * self.window[:, None]
         summed = self._overlap(pieces_bnt, padded.shape[1])
         weight = self._overlap(self.window.square()[None, :, None].expand(1, -1, frames), padded.shape[1])
         return (summed / weight.clamp_min(1e-6))[:, edge : edge + wave_bs.shape[1]]
 
     def _overlap(self, pieces_bnt: Tensor, samples: int) -> Tensor:
-        """Windows (b, n_fft, t), each `hop` after the one before, added up: (b, samples)."""
+        """Overlap-add of windows (b, n_fft, t), one every `hop` samples: (b, samples)."""
         return F.fold(pieces_bnt, (1, samples), (1, self.n_fft), stride=(1, self.hop))[:, 0, 0]

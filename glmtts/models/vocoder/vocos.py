@@ -1,7 +1,6 @@
-"""The 32 kHz vocoder: a TorchScript generator behind the protocol that HiFT has.
+"""The 32 kHz vocoder (Vocos, Siuzdak 2023, arXiv:2306.00814): a TorchScript generator behind the `Vocoder` interface.
 
-A TorchScript file is code, so it is loaded only when its sha256 is the one that the caller expects.
-Knows nothing about where the file comes from, nor what is inside the generator.
+A TorchScript file is code, so it is loaded only if its sha256 is the expected one.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from glmtts.config import MEL_32K
 from glmtts.errors import CheckpointError
 
 MEL_OFFSET = -7.847762537473608
-"""Added to the log-mel: the generator was trained on mels of another scale."""
+"""Added to the log-mel: the generator was trained on mels of a different scale."""
 
 
 class Vocos(nn.Module):
     """Log-mel (b, c, t) to waveform (b, t × hop).
 
-    The generator maps (b, t, c) to (b, samples) or (b, 1, samples). It draws nothing and carries nothing:
-    seeds and phases are there for the protocol `glmtts.models.vocoder.interface.Vocoder`.
+    The generator maps (b, t, c) to (b, samples) or (b, 1, samples). It is deterministic and stateless: seeds and
+    phases are there for the interface `glmtts.models.vocoder.interface.Vocoder`.
     """
 
-    # A Vocos is local (eight ConvNeXt blocks of 7 frames), but what is in the file is the file's affair.
+    # Vocos is local (eight ConvNeXt blocks of 7 frames), but the file may contain anything.
     is_windowable = False
     context_frames = 32
 
@@ -40,7 +39,7 @@ class Vocos(nn.Module):
         self.hop = hop
 
     def forward(self, mel_bct: Tensor, seeds_b: Tensor) -> Tensor:
-        """A whole utterance. Raises CheckpointError when the generator's rate is not `hop` samples a frame."""
+        """A whole utterance. Raises CheckpointError if the generator's rate is not `hop` samples per frame."""
         return self.render_window(mel_bct, seeds_b)[0]
 
     def render_window(
@@ -52,18 +51,18 @@ class Vocos(nn.Module):
         history: int | Tensor = 0,
         phase_b: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Waveform (b, t × hop) of any frames of an utterance, and a phase (b, t) of zeros."""
+        """Waveform (b, t × hop) of some frames of an utterance, and phases (b, t) of zeros."""
         frames = mel_bct.shape[2]
         doubled_bct = mel_bct.repeat(1, 1, 2) if frames == 1 else mel_bct  # the generator needs two frames
         wave = self.generator(doubled_bct.transpose(1, 2) + MEL_OFFSET)
         wave_bs = wave[:, 0] if wave.ndim == 3 else wave
-        wanted = doubled_bct.shape[2] * self.hop
-        if abs(wave_bs.shape[-1] - wanted) >= self.hop:
+        expected = doubled_bct.shape[2] * self.hop
+        if abs(wave_bs.shape[-1] - expected) >= self.hop:
             raise CheckpointError(
-                f"32 kHz vocoder: {wave_bs.shape[-1]} samples for {doubled_bct.shape[2]} frames, "
-                f"expected {self.hop} samples a frame"
+                f"32 kHz vocoder: expected {self.hop} samples per frame, got {wave_bs.shape[-1]} samples for "
+                f"{doubled_bct.shape[2]} frames"
             )
-        # An inverse STFT may end up to one frame early or late: the protocol's length is exact.
+        # An inverse STFT may end up to one frame early or late; the interface's length is exact.
         wave_bs = F.pad(wave_bs, (0, frames * self.hop - wave_bs.shape[-1]))
         return wave_bs.clamp(-1.0, 1.0), mel_bct.new_zeros(mel_bct.shape[0], frames, dtype=torch.float64)
 
@@ -71,22 +70,24 @@ class Vocos(nn.Module):
 def load_vocos(path: Path, *, sha256: str | None, device: torch.device | str = "cpu") -> Vocos:
     """The vocoder in the TorchScript file `path`, whose sha256 (hexadecimal) must be `sha256`.
 
-    Raises CheckpointError when the file is missing, unpinned, another one than the pinned, or no TorchScript.
+    Raises CheckpointError if `sha256` is missing, or the file is missing, has another hash, or is not TorchScript.
     """
     if not sha256:
-        raise CheckpointError(f"{path} is TorchScript, which is code: it is loaded only with its expected sha256 given")
+        raise CheckpointError(
+            f"{path}: expected sha256 of this TorchScript file, got none; it is code, and is not loaded without"
+        )
     try:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from error
     actual = hashlib.sha256(data).hexdigest()
     if actual != sha256.lower():
-        raise CheckpointError(f"{path}: sha256 is {actual}, expected {sha256.lower()}; it was not loaded")
+        raise CheckpointError(f"{path}: expected sha256 {sha256.lower()}, got {actual}; the file was not loaded")
     try:
         with warnings.catch_warnings():
             # PyTorch advises against TorchScript; the official file is TorchScript.
             warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", category=Warning)
-            # The bytes that were hashed: the file may have changed since.
+            # The bytes that were hashed: the file may have changed since then.
             generator = torch.jit.load(io.BytesIO(data), map_location=device)  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise CheckpointError(f"{path}: not TorchScript: {error}") from error

@@ -1,4 +1,4 @@
-"""Lines of a batch: what becomes an item, and what spoils only itself."""
+"""The lines of a batch: valid items and errors."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def read(folder: Path, *lines: Any, defaults: SpeechOptions = DEFAULT_OPTIONS) -
     return list(read_items(file, defaults))
 
 
-def test_a_line_is_an_item(tmp_path: Path) -> None:
-    """Its options go before the defaults; it is named by its id, else by its line's number."""
+def test_valid_lines(tmp_path: Path) -> None:
+    """Its options override the defaults; its name is the id, else the line number."""
     (tmp_path / "me.wav").write_bytes(b"RIFF")
     items = read(
         tmp_path,
@@ -36,33 +36,32 @@ def test_a_line_is_an_item(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "complaint"),
+    ("line", "message"),
     [
         (b"{", "line 2"),
-        (b"[]", "want a JSON object"),
+        (b"[]", "expected a JSON object, got list"),
         (b"\xff\xfe", "line 2"),
-        ({"text": 5}, "text: want a text"),
-        ({"id": "x"}, "text: want a text"),
-        ({"id": "../../etc", "text": "a"}, "names a file"),
-        ({"id": ".hidden", "text": "a"}, "names a file"),
-        ({"id": "good", "text": "a"}, "came before"),
-        ({"text": "a", "colour": "red"}, "came colour; want .*voice"),
+        ({"text": 5}, "text: expected a string"),
+        ({"id": "x"}, "text: expected a string"),
+        ({"id": "../../etc", "text": "a"}, "id: expected 1 to 128"),
+        ({"id": ".hidden", "text": "a"}, "id: expected 1 to 128"),
+        ({"id": "good", "text": "a"}, "expected a unique id"),
+        ({"text": "a", "colour": "red"}, "keys: expected .*voice.*, got colour"),
         ({"text": "a", "format": "../x"}, "format"),
         ({"text": "a", "reference_audio": "nowhere.wav"}, "nowhere.wav"),
     ],
 )
-def test_a_bad_line_spoils_only_itself(tmp_path: Path, line: Any, complaint: str) -> None:
-    """It says what is wrong; its neighbours are items."""
+def test_an_invalid_line_does_not_affect_others(tmp_path: Path, line: Any, message: str) -> None:
     before, bad, after = read(tmp_path, {"id": "good", "text": "a"}, line, {"text": "b"})
     assert isinstance(before, Item)
     assert isinstance(after, Item)
     assert isinstance(bad, ItemError)
-    with pytest.raises(ItemError, match=complaint):
+    with pytest.raises(ItemError, match=message):
         raise bad
 
 
-def test_the_digest_changes_with_all_that_decides_the_sound(tmp_path: Path) -> None:
-    """Text, any option, the recording itself; not the name."""
+def test_the_digest_depends_on_the_audio(tmp_path: Path) -> None:
+    """It depends on the text, the options and the content of the reference audio, not on the name."""
     lines = [{"text": "a"}, {"text": "b"}, {"text": "a", "speed": 2}, {"text": "a", "reference_audio": "r"}]
     (tmp_path / "r").write_bytes(b"one")
     first = [item.digest for item in read(tmp_path, *lines) if isinstance(item, Item)]

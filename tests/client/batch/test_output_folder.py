@@ -1,4 +1,4 @@
-"""The output folder: at whatever moment a program dies there, an item is finished or has left nothing."""
+"""The output folder: whenever the program dies, an item is finished or has left nothing behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHANGED = Item("a", "Hello!", SpeechOptions(), "d2")
 
 
 class DiedError(BaseException):
-    """As by SIGKILL: nothing after it is done."""
+    """Stands for SIGKILL: no handler catches it."""
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -33,8 +33,8 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {"results.jsonl", ".lock"}
 
 
-def test_a_finished_item_is_known_as_such(tmp_path: Path) -> None:
-    """While it is the same item and its file is there."""
+def test_is_finished(tmp_path: Path) -> None:
+    """True for the same item while its file exists."""
     with OutputFolder(tmp_path / "new") as results:
         assert not results.is_finished(ITEM)
         results.save(ITEM, b"sound", {"seconds": 1.0})
@@ -49,8 +49,8 @@ def test_a_finished_item_is_known_as_such(tmp_path: Path) -> None:
     ]
 
 
-def test_a_failed_item_is_tried_again(tmp_path: Path) -> None:
-    """The last line about it counts."""
+def test_the_last_result_counts(tmp_path: Path) -> None:
+    """A failed item is made again."""
     with OutputFolder(tmp_path) as results:
         results.save(ITEM, b"sound", {})
         results.record_failure("a", "gone")
@@ -62,11 +62,11 @@ def test_a_failed_item_is_tried_again(tmp_path: Path) -> None:
         assert results.is_finished(ITEM)
 
 
-def test_death_while_the_file_is_written_leaves_nothing(tmp_path: Path) -> None:
-    """Not even beside an older version of the item, which stays."""
+def test_a_crash_before_the_result_is_written(tmp_path: Path) -> None:
+    """Leaves nothing; an older version of the item stays."""
     with OutputFolder(tmp_path) as results:
         results.save(ITEM, b"old", {})
-        with patch.object(OutputFolder, "_note", die), pytest.raises(DiedError):
+        with patch.object(OutputFolder, "_append", die), pytest.raises(DiedError):
             results.save(CHANGED, b"new", {})
     assert len(files(tmp_path)) == 2
     with OutputFolder(tmp_path) as results:
@@ -76,8 +76,8 @@ def test_death_while_the_file_is_written_leaves_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "a.wav").read_bytes() == b"old"
 
 
-def test_death_before_the_file_is_in_its_place_loses_nothing(tmp_path: Path) -> None:
-    """What was noted is completed at the next start, also over an older version."""
+def test_a_crash_before_the_rename(tmp_path: Path) -> None:
+    """The next start completes the rename, also over an older version."""
     with OutputFolder(tmp_path) as results:
         results.save(ITEM, b"old", {})
         with patch.object(Path, "replace", die), pytest.raises(DiedError):
@@ -89,8 +89,8 @@ def test_death_before_the_file_is_in_its_place_loses_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("cut", [1, 10])
-def test_a_torn_line_is_cut_off(tmp_path: Path, cut: int) -> None:
-    """Its item was not finished; what is noted after it is whole."""
+def test_a_torn_line_is_truncated(tmp_path: Path, cut: int) -> None:
+    """Its item is not finished; the next line is intact."""
     with OutputFolder(tmp_path) as results:
         results.save(Item("b", "", SpeechOptions(), "d"), b"sound", {})
         results.save(ITEM, b"sound", {})
@@ -104,7 +104,7 @@ def test_a_torn_line_is_cut_off(tmp_path: Path, cut: int) -> None:
 
 
 def test_two_batches_never_share_a_folder(tmp_path: Path) -> None:
-    """The second one is told so, and can go on when the first has ended."""
+    """The second one raises until the first has ended."""
     with OutputFolder(tmp_path), pytest.raises(BlockingIOError, match="another batch"), OutputFolder(tmp_path):
         pass
     with OutputFolder(tmp_path):

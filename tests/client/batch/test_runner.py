@@ -1,4 +1,4 @@
-"""Batches over real nodes, as the command that a user types: nodes die, the batch dies, and each item is made once."""
+"""The batch command over real nodes: nodes crash, the batch crashes, and each item is made once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COUNT = 30
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Items whose sound is decided: each has a seed."""
+    """Items with seeds, so that their audio is reproducible."""
     lines = [{"id": f"item-{n}", "text": f"This is the item with number {n}.", "seed": n} for n in range(COUNT)]
     file = tmp_path / "in.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)))
@@ -46,7 +46,7 @@ def command(agent: Agent, *arguments: str | Path) -> list[str]:
     ]
 
 
-def begin(agent: Agent, *arguments: str | Path) -> subprocess.Popen[str]:
+def start_batch(agent: Agent, *arguments: str | Path) -> subprocess.Popen[str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith(("GLMTTS_", "CONSUL_"))}
     own["PYTHONPATH"] = str(ROOT / "client")
     return subprocess.Popen(
@@ -59,90 +59,90 @@ def results(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def sums(folder: Path) -> dict[str, str]:
+def checksums(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.wav")}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What a node of its own makes of the items."""
+    """The checksums of the items, from a separate node."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with Server("fake:", voices=voices) as server, Cluster(urls=[server.url]) as cluster:
         for n in range(COUNT):
             audio = cluster.synthesize(f"This is the item with number {n}.", SpeechOptions(seed=n)).audio
             (folder / f"item-{n}.wav").write_bytes(audio)
-    return sums(folder)
+    return checksums(folder)
 
 
-def test_a_batch_survives_the_death_of_a_node(
+def test_a_node_crash(
     agent: Agent, cluster_nodes: list[Server], source: Path, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
-    """SIGKILL in mid-batch: nothing lost, nothing made twice, and each file is what it would have been."""
+    """SIGKILL in the middle of a batch: no item is lost or made twice, and each file is unchanged."""
     out = tmp_path / "out"
-    process = begin(agent, source, out, "--jobs", "6")
+    process = start_batch(agent, source, out, "--jobs", "6")
     eventually(lambda: len(results(out)) >= 6, within=60)
     kill(cluster_nodes[0])
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert f"{COUNT} made, 0 finished before, 0 failed" in errors
-    noted = results(out)
-    assert Counter(line["id"] for line in noted) == Counter(f"item-{n}" for n in range(COUNT))
-    assert all(line["error"] is None and line["audio_seconds"] > 2 and line["rtf"] > 0 for line in noted)
-    assert max(line["attempts"] for line in noted) > 1
-    assert len({line["node"] for line in noted}) == 3
-    assert sums(out) == undisturbed
+    assert f"{COUNT} done, 0 skipped, 0 failed" in errors
+    recorded = results(out)
+    assert Counter(line["id"] for line in recorded) == Counter(f"item-{n}" for n in range(COUNT))
+    assert all(line["error"] is None and line["audio_seconds"] > 2 and line["rtf"] > 0 for line in recorded)
+    assert max(line["attempts"] for line in recorded) > 1
+    assert len({line["node"] for line in recorded}) == 3
+    assert checksums(out) == undisturbed
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_batch_that_dies_goes_on_where_it_was(
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_batch_resumes(
     agent: Agent,
     cluster_nodes: list[Server],
     source: Path,
     tmp_path: Path,
     undisturbed: dict[str, str],
-    how: signal.Signals,
+    signal_number: signal.Signals,
 ) -> None:
-    """What was finished is not made again, what was not is; interrupted in order, it says so by its exit code."""
+    """Only unfinished items are made again; an interrupted batch has its own exit code."""
     out = tmp_path / "out"
-    process = begin(agent, source, out, "--jobs", "4")
+    process = start_batch(agent, source, out, "--jobs", "4")
     eventually(lambda: len(results(out)) >= 6, within=60)
-    process.send_signal(how)
+    process.send_signal(signal_number)
     process.communicate(timeout=60)
-    assert process.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL)
+    assert process.returncode == (130 if signal_number is signal.SIGINT else -signal.SIGKILL)
     before = len(results(out))
     assert 6 <= before < COUNT
-    again = begin(agent, source, out, "--jobs", "4", "--json")
-    printed, errors = again.communicate(timeout=120)
-    assert again.returncode == 0, errors
-    assert f"{COUNT - before} made, {before} finished before, 0 failed" in errors
+    second = start_batch(agent, source, out, "--jobs", "4", "--json")
+    printed, errors = second.communicate(timeout=120)
+    assert second.returncode == 0, errors
+    assert f"{COUNT - before} done, {before} skipped, 0 failed" in errors
     fresh = {line["id"]: line for line in results(out)[before:]}
     assert {line["id"]: line for line in map(json.loads, printed.splitlines())} == fresh
     assert Counter(line["id"] for line in results(out)) == Counter(f"item-{n}" for n in range(COUNT))
-    assert sums(out) == undisturbed
+    assert checksums(out) == undisturbed
     assert [file.name for file in out.iterdir() if file.suffix == ".part"] == []
 
 
-def test_what_fails_is_noted_and_the_rest_is_made(agent: Agent, cluster_nodes: list[Server], tmp_path: Path) -> None:
-    """Exit code 1 while any item fails; corrected and started again, only that one is made."""
+def test_failed_items(agent: Agent, cluster_nodes: list[Server], tmp_path: Path) -> None:
+    """The exit code is 1 if any item fails; after a correction only that item is made."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out"
     good = '{"id": "good", "text": "Hello."}\n'
     source.write_text(good + '{"id": "bad", "text": "🙂"}\nno json\n')
-    process = begin(agent, source, out)
+    process = start_batch(agent, source, out)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "bad: 400 invalid_text" in errors
-    assert "1 made, 0 finished before, 2 failed" in errors
-    noted = {line["id"]: line["error"] for line in results(out)}
-    assert set(noted) == {"good", "bad", "line-3"}
-    assert noted["good"] is None
+    assert "1 done, 0 skipped, 2 failed" in errors
+    recorded = {line["id"]: line["error"] for line in results(out)}
+    assert set(recorded) == {"good", "bad", "line-3"}
+    assert recorded["good"] is None
     source.write_text(good + '{"id": "bad", "text": "Not bad."}\n')
-    process = begin(agent, source, out)
-    assert "1 made, 1 finished before, 0 failed" in process.communicate(timeout=60)[1]
+    process = start_batch(agent, source, out)
+    assert "1 done, 1 skipped, 0 failed" in process.communicate(timeout=60)[1]
     assert process.returncode == 0
 
 
 def test_a_batch_waits_for_a_node(agent: Agent, start: Any, tmp_path: Path) -> None:
-    """Begun before there is one, it is done when there is."""
+    """It may start before the first node does."""
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "Hello."}\n')
     with Cluster(agent.address, cache_seconds=0.0) as cluster:
@@ -150,7 +150,7 @@ def test_a_batch_waits_for_a_node(agent: Agent, start: Any, tmp_path: Path) -> N
         started = []
 
         def first_item() -> Any:
-            # By now the batch is running.
+            # The batch is running now.
             yield from read_items(source)
             started.extend(start("fake:"))
 

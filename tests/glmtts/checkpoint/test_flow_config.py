@@ -46,7 +46,7 @@ def test_the_published_constructors_arguments_are_understood() -> None:
         (("loss_type: l2", "t_scheduler: linear"), "linear"),
         (("loss_type: l2", "use_mdt: true"), "use_mdt"),
         (("loss_type: l2", "vocab_size: !!python/object/apply:os.getcwd []"), "python"),
-        (("rate: 25", "rate: !ref <rate>"), "never end"),
+        (("rate: 25", "rate: !ref <rate>"), "got a cycle"),
         (("flow: !new:flow.flow.Flow", "flow: ["), "YAML"),
     ],
 )

@@ -51,9 +51,9 @@ def test_silence_is_the_floor() -> None:
 
 def test_too_few_samples_are_named() -> None:
     """A waveform too short for one frame is refused with both lengths."""
-    with pytest.raises(ValueError, match=r"720 samples: more than 720"):
+    with pytest.raises(ValueError, match="more than 720 samples, got 720"):
         log_mel(torch.zeros(1, 720), MEL_24K)
-    with pytest.raises(ValueError, match=r"399 samples: at least 400"):
+    with pytest.raises(ValueError, match="at least 400 samples, got 399"):
         fbank(torch.zeros(399))
 
 

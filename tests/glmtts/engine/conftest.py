@@ -11,7 +11,7 @@ import torch
 
 from glmtts.checkpoint.loader import Model, load
 from glmtts.config import HiFTConfig
-from glmtts.engine.config import Options
+from glmtts.engine.config import EngineOptions
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.models.vocoder.hift import HiFT
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
@@ -44,7 +44,7 @@ def make_engine(model: Model) -> Iterator[MakeEngine]:
     engines: list[BatchEngine] = []
 
     def make(of: Model = model, **options: object) -> BatchEngine:
-        engine = BatchEngine(of, Options(**options))  # type: ignore[arg-type]  # tests give each its own type
+        engine = BatchEngine(of, EngineOptions(**options))  # type: ignore[arg-type]  # tests give each its own type
         engine._steps.drawing._decoder.cache.fill_nan()  # whoever reads what no row has written gets NaN
         engines.append(engine)
         return engine

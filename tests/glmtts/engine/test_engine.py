@@ -14,10 +14,9 @@ from torch import Tensor
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
-from glmtts.engine.config import Options
+from glmtts.engine.config import EngineOptions, SchedulerLimits
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.engine.runtime.offline import SynthesisResult, synthesize
-from glmtts.engine.scheduling.active_job import Limits
 from glmtts.errors import (
     CancelledError,
     DeviceMemoryError,
@@ -69,7 +68,7 @@ def test_a_whole_job_is_what_offline_synthesis_says(
     """Without `stream` the samples are those of offline synthesis, over several segments with history."""
     text = "，".join("今天天气很好" for _ in range(8)) + "。"
     asked = job(model, text, stream=False, speed=speed)
-    engine = make_engine(threads=threads)
+    engine = make_engine(num_threads=threads)
     handle = engine.submit(asked)
     made = np.concatenate(list(handle.chunks()))
     alone = offline(model, text, asked)
@@ -85,7 +84,7 @@ def test_a_whole_job_is_what_offline_synthesis_says(
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_jobs_served_together_say_what_each_says_alone(make_engine: MakeEngine, model: Model, threads: int) -> None:
     """Eight jobs at once, of several texts, speeds and kinds, over four slots: those not streamed equal offline."""
-    engine = make_engine(slots=4, threads=threads)
+    engine = make_engine(max_num_seqs=4, num_threads=threads)
     asked = [
         job(model, TEXTS[i % 4], seed=i, speed=(1.0, 1.3)[i % 2], stream=i % 4 == 3, voice=made_up_voice(model, 10 + i))
         for i in range(8)
@@ -103,13 +102,13 @@ def test_listeners_of_one_new_voice_share_what_is_learnt_of_it(make_engine: Make
     """With two makers of sound and a voice that none of them knows, each stream is what it is alone."""
     asked = [job(model, text, seed=i) for i, text in enumerate(TEXTS)]
     alone = [wave_of(make_engine(), one) for one in asked]
-    engine = make_engine(threads=3)
+    engine = make_engine(num_threads=3)
     handles = [engine.submit(one) for one in asked]
     for handle, wave in zip(handles, alone, strict=True):
         np.testing.assert_allclose(np.concatenate(list(handle.chunks())), wave, atol=1e-4)
-    one_voice = make_engine(threads=2)
+    one_voice = make_engine(num_threads=2)
     list(one_voice.submit(asked[0]).chunks())
-    assert engine.stats().voice_bytes == one_voice.stats().voice_bytes > 0
+    assert engine.stats().voice_cache_bytes == one_voice.stats().voice_cache_bytes > 0
 
 
 def test_a_stream_begins_while_it_is_being_drawn(make_engine: MakeEngine, model: Model) -> None:
@@ -137,7 +136,7 @@ def test_a_stream_keeps_its_speed(make_engine: MakeEngine, model: Model, speed: 
 
 def test_a_cancelled_job_gives_its_slot_back(make_engine: MakeEngine, model: Model) -> None:
     """Running or in line, a cancelled job is gone, and the next one is served."""
-    engine = make_engine(slots=1)
+    engine = make_engine(max_num_seqs=1)
     running = engine.submit(long_job(model))
     next(running.chunks())
     queued, last = engine.submit(long_job(model)), engine.submit(job(model))
@@ -152,7 +151,7 @@ def test_a_cancelled_job_gives_its_slot_back(make_engine: MakeEngine, model: Mod
 
 def test_a_deadline_holds_in_line_and_no_longer(make_engine: MakeEngine, model: Model) -> None:
     """A job that is not taken up before its deadline fails; one that was taken up may finish after it."""
-    engine = make_engine(slots=1)
+    engine = make_engine(max_num_seqs=1)
     soon = time.monotonic() + 0.2
     first = engine.submit(long_job(model, stream=False, deadline=soon))
     late = engine.submit(job(model, deadline=soon))
@@ -163,7 +162,7 @@ def test_a_deadline_holds_in_line_and_no_longer(make_engine: MakeEngine, model: 
 
 def test_the_line_is_bounded(make_engine: MakeEngine, model: Model) -> None:
     """One more than may wait is refused, with a guess when to come again."""
-    engine = make_engine(slots=1, waiting=1)
+    engine = make_engine(max_num_seqs=1, max_queued=1)
     running = engine.submit(long_job(model))
     wait_until(lambda: engine.num_waiting() == 0, "the first job to run")
     waiting = engine.submit(job(model))
@@ -188,14 +187,14 @@ def test_what_cannot_be_done_is_refused_at_once(make_engine: MakeEngine, model: 
 
 def test_a_reader_who_does_not_read_is_held_and_then_cut(make_engine: MakeEngine, model: Model) -> None:
     """Past the bound nothing more is made for him; when he goes on he gets the rest, and if not he is cut."""
-    engine = make_engine(limits=Limits(unsent=0.5, patience=1000.0))
+    engine = make_engine(limits=SchedulerLimits(max_buffered_seconds=0.5, reader_timeout=1000.0))
     handle = engine.submit(long_job(model))
-    wait_until(lambda: engine.stats().held == 1, "the job to be held")
+    wait_until(lambda: engine.stats().backpressured_jobs == 1, "the job to be held")
     made = handle.report.audio_seconds
     assert made < 4.0
-    assert engine.stats().unsent_seconds == pytest.approx(made)
+    assert engine.stats().buffered_seconds == pytest.approx(made)
     assert sum(map(len, handle.chunks())) == 960 * handle.report.speech_tokens
-    impatient = make_engine(limits=Limits(unsent=0.5, patience=0.1))
+    impatient = make_engine(limits=SchedulerLimits(max_buffered_seconds=0.5, reader_timeout=0.1))
     lost = impatient.submit(long_job(model))
     wait_until(lambda: lost.ended, "the job to be cut")
     with pytest.raises(CancelledError):
@@ -204,7 +203,7 @@ def test_a_reader_who_does_not_read_is_held_and_then_cut(make_engine: MakeEngine
 
 def test_closing_ends_what_runs_and_refuses_the_rest(make_engine: MakeEngine, model: Model) -> None:
     """After `close` no job runs and none is taken; with grace a short one may finish first."""
-    engine = make_engine(slots=1)
+    engine = make_engine(max_num_seqs=1)
     handles = [engine.submit(long_job(model)) for _ in range(2)]
     engine.close()
     for handle in handles:
@@ -221,12 +220,12 @@ def test_closing_ends_what_runs_and_refuses_the_rest(make_engine: MakeEngine, mo
 def test_memory_that_is_not_there_is_refused_with_numbers(model: Model) -> None:
     """Slots that cannot fit are refused before anything is taken."""
     with pytest.raises(DeviceMemoryError, match=r"KV cache of 100000000 slots .*: \d+ MiB, but cpu has \d+"):
-        BatchEngine(model, Options(slots=100_000_000))
+        BatchEngine(model, EngineOptions(max_num_seqs=100_000_000))
 
 
 def test_tokens_do_not_depend_on_neighbours(make_engine: MakeEngine, model: Model) -> None:
     """With `deterministic`, a job draws the same tokens and makes the same sound alone and among 15 others."""
-    engine = make_engine(deterministic=True, slots=16)
+    engine = make_engine(deterministic=True, max_num_seqs=16)
     asked = job(model, "今天天气很好，我们走吧。", stream=False)
     before = engine.submit(asked)
     alone = np.concatenate(list(before.chunks()))
@@ -252,7 +251,7 @@ def test_a_long_prompt_does_not_hold_up_those_who_draw(
         return extend(ids, *args, **options)
 
     monkeypatch.setattr(model.llm, "forward_cached", noted)
-    engine = make_engine(limits=Limits(prefill=8))
+    engine = make_engine(limits=SchedulerLimits(prefill_chunk=8))
     with engine._line.changed:  # the second one's prompt is fed while the first draws
         first, second = engine.submit(long_job(model)), engine.submit(job(model, TEXTS[1], stream=False))
     for handle in (first, second):

@@ -24,7 +24,7 @@ from tests.helpers.server import recording, wait_until
 
 @pytest.fixture
 def engine() -> Iterator[FakeEngine]:
-    engine = FakeEngine(FakeOptions(waiting=2))
+    engine = FakeEngine(FakeOptions(max_queued=2))
     yield engine
     engine.close()
     assert not engine._thread.is_alive()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from glmtts.engine import load_engine
-from glmtts.engine.config import Options
+from glmtts.engine.config import EngineOptions
 from glmtts.engine.runtime import loading
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.errors import CheckpointError, EngineError
@@ -35,7 +35,7 @@ def test_a_loaded_engine_has_spoken_and_forgets_it(tiny: Path) -> None:
         stats = engine.stats()
         assert stats.step_rows.total > 0
         assert stats.pace is not None
-        assert (engine.num_running(), engine.num_waiting(), stats.slots_used, stats.unsent_seconds) == (0, 0, 0, 0.0)
+        assert (engine.num_running(), engine.num_waiting(), stats.slots_used, stats.buffered_seconds) == (0, 0, 0, 0.0)
     finally:
         engine.close()
 
@@ -47,7 +47,7 @@ def test_the_flow_is_in_the_format_that_the_cpu_is_fast_in(
     """bfloat16 where that pays, and never where equal tokens are promised."""
     monkeypatch.setattr(loading, "bfloat16_is_faster", lambda: pays)
     for deterministic, want in ((False, torch.bfloat16 if pays else torch.float32), (True, torch.float32)):
-        engine = load_engine(tiny, device="cpu", options=Options(slots=2, deterministic=deterministic))
+        engine = load_engine(tiny, device="cpu", options=EngineOptions(max_num_seqs=2, deterministic=deterministic))
         try:
             assert flow_dtype(engine) == want
             assert engine._model.dtype == torch.float32

@@ -8,15 +8,15 @@ from server.http.auth import ApiKeys
 
 
 def test_keys_are_lines_without_comments(tmp_path: Path) -> None:
-    """Blank lines and comments are no keys; an empty key never opens."""
+    """Blank lines and comments are not keys, and an empty key is never valid."""
     path = tmp_path / "keys"
-    path.write_text("# ours\nalpha\n\nbeta # the other\n")
+    path.write_text("# admin\nalpha\n\nbeta # the other\n")
     keys = ApiKeys(path)
-    assert [keys.allows(key) for key in ("alpha", "beta", "gamma", "", "# ours")] == [True, True, False, False, False]
+    assert [keys.allows(key) for key in ("alpha", "beta", "gamma", "", "# admin")] == [True, True, False, False, False]
 
 
-def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
-    """A key is taken away or added without a restart."""
+def test_a_changed_file_is_reloaded(tmp_path: Path) -> None:
+    """A key can be removed or added without a restart."""
     path = tmp_path / "keys"
     path.write_text("alpha\n")
     keys = ApiKeys(path)
@@ -25,8 +25,8 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert keys.allows("a-longer-key")
 
 
-def test_a_file_that_vanishes_leaves_the_last_keys(tmp_path: Path) -> None:
-    """A mistake in deployment neither opens the door nor locks out everyone; the file's return is noticed."""
+def test_a_deleted_file_leaves_the_last_keys_valid(tmp_path: Path) -> None:
+    """A mistake in deployment neither opens access nor blocks everyone; the restored file is loaded."""
     path = tmp_path / "keys"
     path.write_text("alpha\n")
     keys = ApiKeys(path)
@@ -37,7 +37,7 @@ def test_a_file_that_vanishes_leaves_the_last_keys(tmp_path: Path) -> None:
     assert not keys.allows("alpha")
 
 
-def test_no_file_at_the_start_is_an_error(tmp_path: Path) -> None:
-    """A server that was told to want keys does not start without them."""
+def test_a_missing_file_at_startup_is_an_error(tmp_path: Path) -> None:
+    """A server that is configured to need keys does not start without them."""
     with pytest.raises(FileNotFoundError):
         ApiKeys(tmp_path / "none")

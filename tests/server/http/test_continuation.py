@@ -1,4 +1,4 @@
-"""Going on where another node stopped: the token itself, and a chain of requests over real HTTP."""
+"""The continuation token itself, and chains of requests over real HTTP."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ CONTINUATIONS = st.builds(Continuation, st.integers(0, 2**31 - 1), st.lists(st.t
 
 
 @given(CONTINUATIONS)
-def test_a_token_brings_back_what_was_spoken(spoken: Continuation) -> None:
-    """Whatever the ids, they come back, in a text that fits into a header and into JSON."""
-    token = continuation.encode(spoken, INFO)
-    assert continuation.decode(token, INFO) == spoken
+def test_decode_inverts_encode(done: Continuation) -> None:
+    """For any ids, and the token fits into a header and into JSON."""
+    token = continuation.encode(done, INFO)
+    assert continuation.decode(token, INFO) == done
     assert set(token) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
 def test_a_second_of_speech_takes_about_fifty_bytes() -> None:
-    """25 tokens of 15 bits; a token says little beside them."""
-    spoken = Continuation(3, ((tuple(range(60000, 60100)), tuple(range(32000, 32750))),))
-    packed = len(continuation.encode(spoken, INFO)) * 3 // 4
+    """25 speech tokens of 15 bits, and little else."""
+    done = Continuation(3, ((tuple(range(60000, 60100)), tuple(range(32000, 32750))),))
+    packed = len(continuation.encode(done, INFO)) * 3 // 4
     assert packed < 50 * 30 + 3 * 100 + 40
 
 
 @pytest.mark.parametrize("other", [{"model_version": "ba9876543210"}, {"model": "nano"}])
 def test_a_token_of_another_checkpoint_is_refused(other: dict[str, Any]) -> None:
-    """The message says what this node speaks; where a checkpoint was loaded, and on what, does not matter."""
+    """The message names this node's model; the device and the number of streams may differ."""
     token = continuation.encode(Continuation(1, (((1, 2), (3,)),)), INFO)
     with pytest.raises(ApiError, match="another checkpoint") as caught:
         continuation.decode(token, replace(INFO, **other))
@@ -52,20 +52,20 @@ def test_a_token_of_another_checkpoint_is_refused(other: dict[str, Any]) -> None
 
 
 @given(CONTINUATIONS, st.data())
-def test_a_damaged_token_is_refused(spoken: Continuation, data: st.DataObject) -> None:
-    """Any other byte anywhere, or any byte less, and it is no token."""
-    token = continuation.encode(spoken, INFO)
+def test_a_damaged_token_is_refused(done: Continuation, data: st.DataObject) -> None:
+    """Changing any byte, or cutting the token at any byte, makes it invalid."""
+    token = continuation.encode(done, INFO)
     whole = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    place = data.draw(st.integers(0, len(whole) - 1))
-    bent = bytes([*whole[:place], whole[place] ^ data.draw(st.integers(1, 255)), *whole[place + 1 :]])
-    for damaged in (bent, whole[:place]):
+    index = data.draw(st.integers(0, len(whole) - 1))
+    changed = bytes([*whole[:index], whole[index] ^ data.draw(st.integers(1, 255)), *whole[index + 1 :]])
+    for damaged in (changed, whole[:index]):
         with pytest.raises(ApiError):
             continuation.decode(base64.urlsafe_b64encode(damaged).decode().rstrip("="), INFO)
 
 
 @given(st.binary(max_size=80))
 def test_a_forged_token_is_refused_or_read(body: bytes) -> None:
-    """Whoever knows the key can write any bytes, and gets lists of ids or a refusal, never a fault of ours."""
+    """Anyone can compute the key and sign any bytes: they decode to lists of ids or are refused, without a crash."""
     key, tag = continuation._key(INFO)
     mac = hmac.digest(key, body, "sha256")[: continuation.MAC_BYTES]
     token = base64.urlsafe_b64encode(continuation.FORMAT + tag + mac + body).decode().rstrip("=")
@@ -78,19 +78,19 @@ def say(server: Server, path: str = "/tts", **fields: Any) -> requests.Response:
 
 
 def segments(server: Server) -> list[str]:
-    found = requests.post(server.url + "/segments", json={"text": TEXT}, timeout=10).json()["segments"]
-    return [segment["text"] for segment in found]
+    listed = requests.post(server.url + "/segments", json={"text": TEXT}, timeout=10).json()["segments"]
+    return [segment["text"] for segment in listed]
 
 
 def token_of(server: Server, answer: requests.Response) -> str:
-    facts = requests.get(f"{server.url}/requests/{answer.headers['X-Request-Id']}", timeout=10).json()
-    return str(facts["continuation"])
+    record = requests.get(f"{server.url}/requests/{answer.headers['X-Request-Id']}", timeout=10).json()
+    return str(record["continuation"])
 
 
 @pytest.mark.parametrize("history", [True, False])
 @pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
 def test_a_chain_of_segments_sounds_as_the_whole(server: Server, path: str, history: bool) -> None:
-    """Segment by segment, each with the token of the one before, gives the samples of one request, and as many."""
+    """Segment by segment, each with the token of the one before: exactly the samples of a single request."""
     texts = segments(server)
     assert len(texts) == 3
     audio, token = b"", None
@@ -105,8 +105,8 @@ def test_a_chain_of_segments_sounds_as_the_whole(server: Server, path: str, hist
     assert token == token_of(server, whole)
 
 
-def test_what_was_spoken_before_is_heard(server: Server) -> None:
-    """Without its continuation, a segment sounds as the first of its chain: otherwise than it should."""
+def test_earlier_segments_change_the_audio(server: Server) -> None:
+    """Without its continuation, a segment gets the samples of a first one."""
     first, second, _ = segments(server)
     token = say(server, text=first).headers["X-Continuation"]
     assert say(server, text=second, continuation=token).content != say(server, text=second).content
@@ -114,27 +114,27 @@ def test_what_was_spoken_before_is_heard(server: Server) -> None:
     assert numbered not in (say(server, text=second).content, say(server, text=second, continuation=token).content)
 
 
-def test_a_segment_is_spoken_as_it_is(server: Server) -> None:
-    """`segmented` text is not cut again."""
+def test_a_segment_is_not_split_again(server: Server) -> None:
+    """`segmented` text is one segment, whatever its punctuation."""
     answer = say(server, text="One. Two.", segmented=True)
     assert requests.get(f"{server.url}/requests/{answer.headers['X-Request-Id']}", timeout=10).json()["segments"] == 1
     assert requests.post(server.url + "/tts", json={"text": "🙂", "segmented": True}, timeout=10).status_code == 400
 
 
 def test_a_bad_token_is_a_400(server: Server) -> None:
-    """No token, one of another checkpoint, and ids that the model has not: each names the field."""
+    """No token, one of another checkpoint, and ids that the model does not have: each names the field."""
     alien = continuation.encode(Continuation(1), INFO)
     fake = EngineInfo("fake", "fake-1", (), (), (), "cpu", 1)
     beyond = continuation.encode(Continuation(1, (((1,), (40000,)),)), fake)
-    for token, want in ((alien, "fake-1"), ("x", "unchanged"), ("a b", "unchanged"), (beyond, "32767"), ("", "token")):
+    for token, words in ((alien, "fake-1"), ("x", "unchanged"), ("a b", "unchanged"), (beyond, "32767"), ("", "token")):
         answer = say(server, continuation=token)
         assert answer.status_code == 400
         problem = answer.json()["error"]
         assert problem["field"] == "continuation"
-        assert want in problem["message"]
+        assert words in problem["message"]
 
 
 def test_a_token_is_in_no_log_line(server: Server) -> None:
-    """A text could be read back from it."""
+    """The text could be recovered from it."""
     token = say(server).headers["X-Continuation"]
     assert not [line for line in server.lines if token[:40] in line or "continuation" in line]

@@ -1,4 +1,4 @@
-"""Formats and resampling: what leaves in pieces is what leaves whole."""
+"""Formats and resampling: a streamed file has the samples of a whole one."""
 
 import io
 import shutil
@@ -33,7 +33,7 @@ def whole_file(fmt: Format, wave: Wave = SPEECH, size: int = 3001) -> bytes:
 
 @pytest.mark.parametrize("fmt", ["wav", "flac"])
 def test_a_whole_file_has_every_sample_and_its_length(fmt: Format) -> None:
-    """A finished file says how long it is and decodes to the 16-bit rounding of the waveform."""
+    """A finished file has its length and decodes to the waveform rounded to 16 bits."""
     data = whole_file(fmt)
     decoded, rate = soundfile.read(io.BytesIO(data), dtype="int16")
     assert rate == RATE
@@ -42,8 +42,8 @@ def test_a_whole_file_has_every_sample_and_its_length(fmt: Format) -> None:
 
 
 @pytest.mark.parametrize("fmt", ["wav", "pcm"])
-def test_pieces_join_to_the_whole(fmt: Format) -> None:
-    """The samples of a streamed file are those of the whole one; only a WAV's two length fields differ."""
+def test_a_streamed_file_has_the_samples_of_the_whole(fmt: Format) -> None:
+    """Only the two length fields of a WAV differ."""
     whole = whole_file(fmt)
     head = 44 if fmt == "wav" else 0
     assert streamed(fmt)[head:] == whole[head:]
@@ -52,14 +52,14 @@ def test_pieces_join_to_the_whole(fmt: Format) -> None:
 
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_audio_leaves_before_the_end(fmt: Format) -> None:
-    """A second of audio makes bytes at once, in every format."""
+    """A second of audio gives bytes at once, in every format."""
     assert len(make_encoder(fmt, RATE, RATE, streamed=True).encode(SPEECH[:RATE])) > 1000
 
 
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("fmt", ["wav", "pcm"])
 def test_an_encoder_resamples(fmt: Format, streamed: bool) -> None:
-    """Two seconds stay two seconds at another rate, to the last sample that the filter holds back."""
+    """Two seconds stay two seconds at another rate: no sample stays in the filter."""
     encoder = make_encoder(fmt, RATE, 16000, streamed=streamed)
     data = encoder.encode(SPEECH) + encoder.flush()
     assert encoder.seconds == 2
@@ -68,7 +68,7 @@ def test_an_encoder_resamples(fmt: Format, streamed: bool) -> None:
 
 
 def test_a_streamed_wav_is_read_by_soundfile_and_by_pythons_wave(tmp_path: Path) -> None:
-    """The header's largest length makes common readers read to the end of the file."""
+    """With the largest length in the header, common readers read to the end of the file."""
     path = str(tmp_path / "streamed.wav")
     Path(path).write_bytes(streamed("wav"))
     assert soundfile.read(path)[0].shape == SPEECH.shape
@@ -79,7 +79,7 @@ def test_a_streamed_wav_is_read_by_soundfile_and_by_pythons_wave(tmp_path: Path)
 
 @pytest.mark.parametrize("fmt", ["wav", "flac"])
 def test_a_streamed_file_is_read_by_ffmpeg_from_a_pipe(fmt: Format) -> None:
-    """ffmpeg reads a streamed file to its end; where there is none, the lengths in the header are checked instead."""
+    """ffmpeg reads a streamed file to its end; without ffmpeg, the lengths in the header are checked instead."""
     data = streamed(fmt)
     if shutil.which("ffmpeg") is None:
         assert fmt == "flac" or data[40:44] == UNKNOWN_SIZE.to_bytes(4, "little")
@@ -90,14 +90,14 @@ def test_a_streamed_file_is_read_by_ffmpeg_from_a_pipe(fmt: Format) -> None:
 
 
 def test_the_unknown_size_fits_its_fields() -> None:
-    """Data length and RIFF length both fit into 32 bits, and the data is whole samples."""
+    """The data size and the RIFF size both fit into 32 bits, and the data is whole samples."""
     assert UNKNOWN_SIZE % 2 == 0
     assert 2**32 - 3 <= UNKNOWN_SIZE + 36 + 2 <= 2**32
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 24000, 32000, 44100, 48000])
-def test_resampling_in_pieces_is_resampling_the_whole(rate: int) -> None:
-    """The resampler carries its state: no sample differs, and two seconds stay two seconds."""
+def test_resampling_in_chunks_is_resampling_the_whole(rate: int) -> None:
+    """The resampler keeps its state: no sample differs, and two seconds stay two seconds."""
     whole = Resampler(RATE, rate).feed(SPEECH, last=True)
     pieces = Resampler(RATE, rate)
     parts = [pieces.feed(SPEECH[start : start + 777]) for start in range(0, len(SPEECH), 777)]
@@ -107,12 +107,12 @@ def test_resampling_in_pieces_is_resampling_the_whole(rate: int) -> None:
 
 
 def test_loud_samples_are_clipped_not_wrapped() -> None:
-    """What lies outside [-1, 1] becomes full scale of its own sign."""
+    """Samples outside [-1, 1] become full scale with the same sign."""
     data = whole_file("pcm", np.array([1.5, -1.5], np.float32))
     assert np.frombuffer(data, "<i2").tolist() == [32767, -32767]
 
 
-@pytest.mark.parametrize(("wanted", "native"), [(8000, 24000), (24000, 24000), (32000, 32000), (48000, 32000)])
-def test_a_rate_is_made_from_the_least_native_rate_that_has_its_band(wanted: int, native: int) -> None:
-    """Below or at a native rate nothing of the band is lost; above all of them the highest serves."""
-    assert native_rate(wanted, (32000, 24000)) == native
+@pytest.mark.parametrize(("sample_rate", "native"), [(8000, 24000), (24000, 24000), (32000, 32000), (48000, 32000)])
+def test_a_rate_is_made_from_the_lowest_native_rate_that_has_its_band(sample_rate: int, native: int) -> None:
+    """Below or at a native rate no band is lost; above all of them the highest is used."""
+    assert native_rate(sample_rate, (32000, 24000)) == native

@@ -30,7 +30,7 @@ def server(home: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def url(server: Server) -> Iterator[str]:
-    """Where the voice bob is stored; he is gone after the test."""
+    """The URL of the voice bob, which is deleted after the test."""
     url = server.url + "/voices/bob"
     yield url
     requests.delete(url, timeout=10)
@@ -45,8 +45,8 @@ def error(answer: requests.Response) -> tuple[int, str, str | None]:
     return answer.status_code, body["code"], body["field"]
 
 
-def test_an_upload_becomes_a_voice_that_speaks(server: Server, url: str, home: Path) -> None:
-    """As a form, then a second style as JSON: stored as FLAC, listed, and spoken with at once."""
+def test_an_upload_becomes_a_usable_voice(server: Server, url: str, home: Path) -> None:
+    """As a form, then a second style as JSON: stored as FLAC, listed, and usable at once."""
     form = {"style": "calm", "reference_text": "Slowly."}
     audio = recording(2.0, rate=44100)
     made = requests.post(url, data=form, files={"reference_audio": ("a.wav", audio)}, timeout=30)
@@ -62,15 +62,15 @@ def test_an_upload_becomes_a_voice_that_speaks(server: Server, url: str, home: P
     assert rate == 44100
     assert abs(wave - original).max() < 1e-6
     for style in ("calm", "happy"):
-        asked = {**TEXT, "voice": "bob", "style": style}
-        assert requests.post(server.url + "/tts", json=asked, timeout=30).status_code == 200
+        body = {**TEXT, "voice": "bob", "style": style}
+        assert requests.post(server.url + "/tts", json=body, timeout=30).status_code == 200
     refused = requests.post(server.url + "/tts", json={**TEXT, "voice": "bob", "style": "sad"}, timeout=30)
     assert error(refused) == (400, "unsupported", "style")
     assert "calm, happy" in refused.json()["error"]["message"]
 
 
-def test_a_voice_and_one_style_are_removed(server: Server, url: str) -> None:
-    """`?style=` takes one; without it the whole voice goes, and is unknown from then on."""
+def test_a_voice_and_one_style_are_deleted(server: Server, url: str) -> None:
+    """`?style=` deletes one style; without it the whole voice is deleted, and unknown from then on."""
     for style in ("calm", "happy", "sad"):
         body = {"style": style, "reference_audio": encoded(recording())}
         assert requests.post(url, json=body, timeout=30).status_code == 201
@@ -79,8 +79,8 @@ def test_a_voice_and_one_style_are_removed(server: Server, url: str) -> None:
     assert error(requests.delete(url, params={"style": "calm"}, timeout=10)) == (404, "unknown_style", "style")
     assert requests.delete(url, timeout=10).status_code == 204
     assert error(requests.delete(url, timeout=10)) == (404, "unknown_voice", "voice")
-    asked = {**TEXT, "voice": "bob"}
-    assert error(requests.post(server.url + "/tts", json=asked, timeout=30))[0] == 404
+    body = {**TEXT, "voice": "bob"}
+    assert error(requests.post(server.url + "/tts", json=body, timeout=30))[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -100,18 +100,18 @@ def test_a_voice_and_one_style_are_removed(server: Server, url: str) -> None:
         ({"reference_audio": encoded(recording()), "text": "x"}, (400, "invalid_field", "text")),
     ],
 )
-def test_what_is_no_voice_is_refused_and_nothing_is_stored(
+def test_an_invalid_voice_is_refused_and_not_stored(
     url: str, home: Path, fields: dict[str, Any], expected: tuple[int, str, str]
 ) -> None:
-    """As in /tts: the same codes, and the same names of fields."""
+    """With the codes and the names of fields that /tts has."""
     answer = requests.post(url, json=fields, timeout=30)
     assert error(answer) == expected
     assert not (home / "bob").exists()
 
 
 @pytest.mark.parametrize("name", ["..%2Fx", "%2e%2e", "a.b", "-a", "a" * 65, "%00", "a%0a"])
-def test_a_name_that_is_no_name_is_refused(server: Server, home: Path, name: str) -> None:
-    """No path and no odd character gets as far as the disk, neither to write nor to remove."""
+def test_an_invalid_name_is_refused(server: Server, home: Path, name: str) -> None:
+    """No path or special character reaches the disk, neither to write nor to delete."""
     before = sorted(home.parent.rglob("*"))
     answer = requests.post(f"{server.url}/voices/{name}", json={"reference_audio": encoded(recording())}, timeout=30)
     assert answer.status_code in (400, 404, 405)
@@ -120,7 +120,7 @@ def test_a_name_that_is_no_name_is_refused(server: Server, home: Path, name: str
 
 
 def test_a_replaced_default_voice_is_the_default_at_once(server: Server, home: Path) -> None:
-    """The style that requests without a voice take is the new recording."""
+    """Requests without a voice use the new recording."""
     answer = requests.post(
         server.url + "/voices/default", json={"reference_audio": encoded(recording(4.0))}, timeout=30
     )
@@ -129,16 +129,16 @@ def test_a_replaced_default_voice_is_the_default_at_once(server: Server, home: P
     assert requests.post(server.url + "/tts", json=TEXT, timeout=30).status_code == 200
 
 
-def test_without_a_folder_voices_are_refused_clearly(tmp_path: Path) -> None:
-    """403 that names the setting; speaking with an uploaded recording works all the same, and the log warns."""
+def test_without_a_directory_voices_are_refused_clearly(tmp_path: Path) -> None:
+    """403 that names the setting; requests with reference audio still work, and the log has a warning."""
     with Server() as server:
         answer = requests.post(server.url + "/voices/bob", json={"reference_audio": encoded(recording())}, timeout=30)
         assert error(answer) == (403, "voices_read_only", None)
         assert "voices_dir" in answer.text
         voiceless = requests.post(server.url + "/tts", json=TEXT, timeout=30)
         assert error(voiceless) == (404, "unknown_voice", "voice")
-        assert "got none" in voiceless.text, "a caller who named no voice is not told that his is unknown"
+        assert "got none" in voiceless.text, "a client that named no voice is not told that its voice is unknown"
         assert "reference_audio" in voiceless.text
-        asked = {**TEXT, "reference_audio": encoded(recording())}
-        assert requests.post(server.url + "/tts", json=asked, timeout=30).status_code == 200
+        body = {**TEXT, "reference_audio": encoded(recording())}
+        assert requests.post(server.url + "/tts", json=body, timeout=30).status_code == 200
         assert any("default voice is not ready" in line for line in server.lines)

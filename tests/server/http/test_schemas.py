@@ -1,4 +1,4 @@
-"""Bodies to requests: what is taken, and what the refusal of the rest says."""
+"""Request bodies: which are valid, and what the error for an invalid one says."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ def parse(body: bytes) -> SpeechRequest:
 
 
 def test_only_the_text_is_required() -> None:
-    """Every other field has the default of the API's table."""
+    """Every other field has a default."""
     params = parse('{"text": "你好"}'.encode())
     assert (params.text, params.format, params.history, params.reference_text) == ("你好", "wav", True, "")
     assert (params.voice, params.seed, params.sample_rate, params.phoneme, params.timeout, params.speed) == (None,) * 6
@@ -52,8 +52,8 @@ def test_only_the_text_is_required() -> None:
         (b'{"text": "a", "colour": "x"}', "colour"),
     ],
 )
-def test_a_refusal_names_the_field_what_came_and_what_is_wanted(body: bytes, field: str) -> None:
-    """Wrong type, out of range, unknown: 400, with the field in the error and in its message."""
+def test_an_error_names_the_field_and_what_was_expected_and_given(body: bytes, field: str) -> None:
+    """Wrong type, out of range, unknown: 400 with the field, also in the message."""
     with pytest.raises(ApiError) as caught:
         parse(body)
     assert (caught.value.status, caught.value.field) == (400, field)
@@ -66,22 +66,22 @@ def test_a_refusal_names_the_field_what_came_and_what_is_wanted(body: bytes, fie
     [b"", b'{"tex', b"[]", b'"text"', b"nul", b"\xff\xfe", b'{"text": "\xc3\x28"}', b'{"text": "\\ud800"}',
      b'{"text": "a", "speed": NaN}', b"[" * 100_000, b'{"a":' * 100_000],
 )  # fmt: skip
-def test_what_is_no_json_object_is_malformed(body: bytes) -> None:
-    """Half a JSON, broken UTF-8, lone surrogates, NaN and endless nesting are all a plain 400."""
+def test_a_body_that_is_no_json_object_is_malformed(body: bytes) -> None:
+    """Incomplete JSON, broken UTF-8, lone surrogates, NaN and deep nesting are all a 400."""
     with pytest.raises(ApiError) as caught:
         parse(body)
     assert (caught.value.status, caught.value.code) == (400, "malformed_json")
 
 
-def test_a_refused_text_is_not_repeated() -> None:
-    """The message tells a long value's length only: texts do not belong into answers and logs."""
+def test_an_invalid_text_is_not_repeated() -> None:
+    """The message has only the length of a long value: texts must not get into responses and logs."""
     with pytest.raises(ApiError, match="40 characters") as caught:
         parse(b'{"text": "a", "voice": "%s"}' % (b"secret !" * 5))
     assert "secret" not in str(caught.value)
 
 
-def test_a_form_reads_numbers_and_switches_from_text() -> None:
-    """A multipart form can say all that JSON can."""
+def test_a_form_has_numbers_and_booleans_as_text() -> None:
+    """A multipart form can have every field that JSON can."""
     form = MultiDict({"text": "a", "speed": "1.5", "seed": "7", "history": "false", "sample_rate": "8000"})
     upload = MultiDict({"reference_audio": FileStorage(io.BytesIO(b"RIFF"))})
     params = validate(SpeechRequest, form_fields(form, upload), strict=False)
@@ -100,8 +100,8 @@ def test_a_form_reads_numbers_and_switches_from_text() -> None:
         ([("text", "a"), ("reference_audio", "eA==")], ["reference_audio"], "reference_audio"),
     ],
 )
-def test_a_form_is_refused_like_json(form: list[tuple[str, str]], files: list[str], field: str) -> None:
-    """Wrong, repeated and unknown parts of a form are named; text that was no UTF-8 is refused."""
+def test_an_invalid_form_is_refused_like_json(form: list[tuple[str, str]], files: list[str], field: str) -> None:
+    """Invalid, repeated and unknown fields are named; text that is not UTF-8 is refused."""
     uploads = MultiDict([(name, FileStorage(io.BytesIO(b"x"))) for name in files])
     with pytest.raises(ApiError) as caught:
         validate(SpeechRequest, form_fields(MultiDict(form), uploads), strict=False)
@@ -125,8 +125,8 @@ def test_reference_audio_is_base64_or_a_data_uri() -> None:
 @pytest.mark.parametrize(
     "value", ["http://example.org/a.wav", "file:///etc/passwd", "data:audio/wav,abc", "a", "é===", 5, ["eA=="]]
 )
-def test_addresses_and_broken_base64_are_refused(value: object) -> None:
-    """Nothing is fetched for a client; what is no base64 is a 400 on its field."""
+def test_urls_and_invalid_base64_are_refused(value: object) -> None:
+    """Nothing is fetched for a client; invalid base64 is a 400 for its field."""
     with pytest.raises(ApiError, match=r"reference_audio: expected .+, got .") as caught:
         parse_audio(value)
     assert (caught.value.status, caught.value.field) == (400, "reference_audio")

@@ -1,4 +1,4 @@
-"""The state of the model's device. The GPU's library is stood in for: where it is real there is a GPU."""
+"""The state of the model's device. NVML is faked: the real one needs a GPU."""
 
 import sys
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ class NVMLError(Exception):
 
 
 def library(*, mig: bool = False) -> SimpleNamespace:
-    """As much of pynvml as is used, with two GPUs: the second is full and busy."""
+    """The part of pynvml that the server uses, with two GPUs: the second is full and busy."""
 
     def rates(handle: str) -> SimpleNamespace:
         if mig:
@@ -30,43 +30,43 @@ def library(*, mig: bool = False) -> SimpleNamespace:
     )
 
 
-def test_on_a_cpu_it_is_this_process_and_this_host() -> None:
-    """Used is what the process holds, total what the host has."""
-    read = device.reader("cpu")
+def test_a_cpu_reports_the_process_and_the_host() -> None:
+    """Used is the memory of the process, total that of the host."""
+    read = device.make_reader("cpu")
     assert read is not None
     state = read()
-    assert 10**6 < state.used < state.total
-    assert state.busy is None
+    assert 10**6 < state.used_bytes < state.total_bytes
+    assert state.utilization is None
 
 
 @pytest.mark.parametrize(
-    ("name", "visible", "wanted"),
+    ("name", "visible", "expected"),
     [("cuda", None, "0"), ("cuda:1", "", "1"), ("cuda", "3,2", "3"), ("cuda:1", "GPU-a, GPU-b", "GPU-b")],
 )
-def test_cudas_number_is_not_the_librarys(name: str, visible: str | None, wanted: str) -> None:
-    """CUDA counts only what is visible to it."""
-    assert device.visible(name, visible) == wanted
+def test_cuda_indices_are_mapped_to_nvml(name: str, visible: str | None, expected: str) -> None:
+    """CUDA numbers only the visible devices."""
+    assert device.nvml_id(name, visible) == expected
 
 
 @pytest.mark.parametrize("visible", ["0,1", "GPU-a,GPU-b"])
-def test_a_gpu_tells_memory_and_load(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
-    """Found by index and by UUID."""
+def test_a_gpu_reports_memory_and_utilization(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    """By index and by UUID."""
     monkeypatch.setitem(sys.modules, "pynvml", library())
-    read = device.reader("cuda:1", {"CUDA_VISIBLE_DEVICES": visible})
+    read = device.make_reader("cuda:1", {"CUDA_VISIBLE_DEVICES": visible})
     assert read is not None
-    assert read() == device.DeviceState(used=80, total=80, busy=0.75)
+    assert read() == device.DeviceState(used_bytes=80, total_bytes=80, utilization=0.75)
 
 
-def test_a_slice_of_a_gpu_has_memory_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its rate of use is not known, and nothing is invented."""
+def test_a_mig_slice_reports_memory_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its utilization is unknown."""
     monkeypatch.setitem(sys.modules, "pynvml", library(mig=True))
-    read = device.reader("cuda", {})
+    read = device.make_reader("cuda", {})
     assert read is not None
-    assert read() == device.DeviceState(used=1, total=80, busy=None)
+    assert read() == device.DeviceState(used_bytes=1, total_bytes=80, utilization=None)
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:7", "mps"])
-def test_a_device_that_nobody_knows_has_no_state(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Without the library, with a number that is not visible, or of another kind: no metrics, and no failure."""
+def test_an_unknown_device_has_no_state(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Without NVML, with an index that is not visible, or of another kind: no metrics, and no error."""
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert device.reader(name, {"CUDA_VISIBLE_DEVICES": "0"}) is None
+    assert device.make_reader(name, {"CUDA_VISIBLE_DEVICES": "0"}) is None

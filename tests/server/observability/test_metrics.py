@@ -1,4 +1,4 @@
-"""The instruments, as Prometheus reads them: by scraping a running program."""
+"""The metrics, as Prometheus scrapes them from a running server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import requests
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.observability.metrics import FIRST_AUDIO
+from server.observability.metrics import TTFA_BUCKETS
 from tests.helpers.server import ROOT, Server, wait_until
 
 SERIES = {
@@ -63,18 +63,18 @@ SERIES = {
     "shared_config_failures": ("gauge", set()),
     "build_info": ("gauge", {"model", "model_version", "device"}),
 }
-"""Every series that the program promises: its type and its own labels. Dashboards and alerts build on these names."""
+"""All metrics of the server: type and labels. Dashboards and alerts depend on these names."""
 
 
 @pytest.fixture(scope="module")
 def slow(voices: Path) -> Iterator[Server]:
-    """Makes 0.2 s of audio in 0.3 s: every listener waits."""
-    with Server("fake:delay=0.3,waiting=3", voices=voices) as server:
+    """Makes 0.2 s of audio in 0.3 s, so that every stream has underruns."""
+    with Server("fake:delay=0.3,max_queued=3", voices=voices) as server:
         yield server
 
 
 def scraped(server: Server) -> dict[str, Metric]:
-    """The families of a scrape, by name without the prefix."""
+    """The metric families of a scrape, by name without the prefix."""
     text = requests.get(server.url + "/metrics", timeout=10).text
     return {family.name.removeprefix("glmtts_"): family for family in text_string_to_metric_families(text)}
 
@@ -84,7 +84,7 @@ def post(server: Server, text: str, path: str = "/tts/stream", **fields: object)
 
 
 def test_every_series_is_there_from_the_start(slow: Server) -> None:
-    """With its type and labels, before anything has been asked for; nothing else bears the prefix."""
+    """With type and labels, before the first request; no other metric has the prefix."""
     families = scraped(slow)
     own = {name: family for name, family in families.items() if not name.startswith(("process_", "python_"))}
     assert {name: family.type for name, family in own.items()} == {name: kind for name, (kind, _) in SERIES.items()}
@@ -94,8 +94,8 @@ def test_every_series_is_there_from_the_start(slow: Server) -> None:
     assert families["process_resident_memory_bytes"].samples[0].value > 0
 
 
-def test_promtool_finds_nothing_to_object_to(slow: Server) -> None:
-    """Names, units and help texts are as Prometheus wants them."""
+def test_promtool_accepts_the_metrics(slow: Server) -> None:
+    """Names, units and help texts follow Prometheus' conventions."""
     promtool = ROOT / ".tools" / "promtool"
     if not promtool.exists():
         pytest.skip("no promtool in .tools: scripts/get_prometheus.sh fetches it")
@@ -104,8 +104,8 @@ def test_promtool_finds_nothing_to_object_to(slow: Server) -> None:
     assert (checked.returncode, checked.stderr.decode()) == (0, "")
 
 
-def test_a_request_is_counted_in_all_its_measures(slow: Server) -> None:
-    """Once each; and the silence within it, for an engine slower than speech."""
+def test_a_request_is_counted_in_every_metric(slow: Server) -> None:
+    """Once per metric; with underruns, because the engine is slower than real time."""
     before = {name: slow.metric(f"glmtts_{name}") for name in ("audio_seconds_total", "characters_total")}
     post(slow, "abcdefghij").raise_for_status()  # five chunks
     wait_until(lambda: slow.metric("glmtts_underrun_seconds_count") == 1, "the count")
@@ -123,7 +123,7 @@ def test_a_request_is_counted_in_all_its_measures(slow: Server) -> None:
 
 
 def test_the_engines_steps_are_counted(slow: Server) -> None:
-    """How long each took and how many rows it had; how many slots are taken of how many."""
+    """Duration and batch size of each step; slots in use and in total."""
     steps = slow.metric("glmtts_decode_step_seconds_count")
     with requests.post(slow.url + "/tts/stream", json={"text": "a" * 10}, stream=True, timeout=60) as answer:
         assert slow.metric("glmtts_kv_slots_used") == slow.metric("glmtts_kv_slots") == 1
@@ -135,17 +135,17 @@ def test_the_engines_steps_are_counted(slow: Server) -> None:
     assert slow.metric("glmtts_decode_step_seconds_bucket", le="0.15") == 0
 
 
-def test_the_buckets_fit_speech(slow: Server) -> None:
-    """First audio is told apart from 50 ms to 10 s; no silence at all has a bucket of its own."""
+def test_the_buckets_resolve_what_matters(slow: Server) -> None:
+    """First audio is resolved from 50 ms to 10 s; no underrun has a bucket of its own."""
     families = scraped(slow)
     bounds = [sample.labels["le"] for sample in families["first_audio_seconds"].samples if "le" in sample.labels]
-    assert [float(bound) for bound in bounds[:-1]] == list(FIRST_AUDIO)
-    assert (FIRST_AUDIO[0], FIRST_AUDIO[-1]) == (0.05, 10.0)
+    assert [float(bound) for bound in bounds[:-1]] == list(TTFA_BUCKETS)
+    assert (TTFA_BUCKETS[0], TTFA_BUCKETS[-1]) == (0.05, 10.0)
     assert families["underrun_seconds"].samples[0].labels["le"] == "0.0"
 
 
-def test_what_runs_and_waits_is_seen_while_it_does(slow: Server) -> None:
-    """In flight, in line, owed, and the age of the engine's last step; all 0 again when idle."""
+def test_running_and_queued_requests_are_counted(slow: Server) -> None:
+    """In flight, queued, backlog, and the age of the engine's last step; all 0 again when idle."""
     threads = [threading.Thread(target=post, args=(slow, "a" * 20, "/tts")) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -163,8 +163,8 @@ def test_what_runs_and_waits_is_seen_while_it_does(slow: Server) -> None:
     ]
 
 
-def test_refusals_and_failures_are_counted_by_reason(slow: Server) -> None:
-    """Busy, late and failed ones, each under its name; bad requests under their status alone."""
+def test_rejections_and_failures_are_counted_by_reason(slow: Server) -> None:
+    """Busy, late and failed requests by reason; bad requests by status only."""
     with requests.post(slow.url + "/tts/stream", json={"text": "a" * 60}, stream=True, timeout=60):
         assert post(slow, "Hello.", timeout=0.05).status_code == 503
     assert post(slow, "FAULT-ENGINE.").status_code == 500
@@ -182,7 +182,7 @@ def test_refusals_and_failures_are_counted_by_reason(slow: Server) -> None:
 
 
 def test_labels_stay_bounded(slow: Server) -> None:
-    """No path, voice or text that a caller makes up becomes a series."""
+    """No path, voice or text of a client becomes a label."""
     for made_up in ("/wp-admin", "/voices/nobody-at-all", "/requests/none-such"):
         requests.get(slow.url + made_up, timeout=10)
     post(slow, "Hello.", voice="nobody-at-all")
@@ -193,8 +193,8 @@ def test_labels_stay_bounded(slow: Server) -> None:
     assert "wp-admin" not in text
 
 
-def test_the_cache_of_voices_is_counted(slow: Server) -> None:
-    """The default voice was made once, before the first request; from then on it is a hit, and has its bytes."""
+def test_the_voice_cache_is_counted(slow: Server) -> None:
+    """The default voice is prepared once, before the first request; from then on it is a hit."""
     hits = slow.metric("glmtts_voice_cache_requests_total", result="hit")
     post(slow, "a").raise_for_status()
     assert slow.metric("glmtts_voice_cache_requests_total", result="hit") == hits + 1
@@ -203,8 +203,8 @@ def test_the_cache_of_voices_is_counted(slow: Server) -> None:
     assert slow.metric("glmtts_voice_cache_bytes") > 1000
 
 
-def test_what_was_loaded_and_on_what_is_told(voices: Path) -> None:
-    """How long loading took, the device's memory, the build; discovery has one state, and a drain changes it."""
+def test_the_loaded_model_and_its_device_are_reported(voices: Path) -> None:
+    """Load time, device memory and build info; one discovery state; a drain makes the node not ready."""
     with Server("fake:load=0.5", voices=voices, env={"GLMTTS_PROPAGATION_DELAY": "5"}) as server:
         assert server.metric("glmtts_load_seconds") >= 0.5
         assert server.metric("glmtts_build_info", model="fake", model_version="fake-1", device="cpu") == 1

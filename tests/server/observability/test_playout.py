@@ -1,4 +1,4 @@
-"""The listener who plays what he gets as it comes."""
+"""Playout underruns of a listener who plays each chunk as it arrives."""
 
 from collections.abc import Iterator
 
@@ -16,15 +16,15 @@ chunks = st.lists(st.tuples(pauses, pauses, st.floats(0.01, 5)), min_size=1, max
 
 
 def times(steps: list[Chunk]) -> Iterator[Chunk]:
-    """When each chunk was asked for, when it came, how long it sounds; from the pause before, the wait, the length."""
+    """Request time, arrival time and duration of each chunk, from its pause, wait and duration."""
     now = 0.0
     for pause, wait, seconds in steps:
-        asked = now + pause
-        now = asked + wait
-        yield asked, now, seconds
+        request_time = now + pause
+        now = request_time + wait
+        yield request_time, now, seconds
 
 
-def heard(steps: list[Chunk]) -> float:
+def underrun(steps: list[Chunk]) -> float:
     meter = UnderrunMeter()
     for step in times(steps):
         meter.on_chunk(*step)
@@ -43,31 +43,31 @@ def heard(steps: list[Chunk]) -> float:
     ],
     ids=["the first wait", "just in time", "twice late", "late after a lead", "the reader's pause", "both"],
 )
-def test_what_a_listener_waits(steps: list[Chunk], waited: float) -> None:
-    """Silence after the first sound, and only that which the reader did not make himself."""
-    assert heard(steps) == pytest.approx(waited)
+def test_underruns_are_measured(steps: list[Chunk], waited: float) -> None:
+    """Silence after the first audio, without that of the reader's own pauses."""
+    assert underrun(steps) == pytest.approx(waited)
 
 
 @given(chunks)
-def test_a_prompt_reader_waits_as_long_as_the_worst_lateness(steps: list[Chunk]) -> None:
-    """For one who always takes at once it is the largest gap between a chunk's coming and the sound before it."""
+def test_without_pauses_the_underrun_is_the_largest_gap(steps: list[Chunk]) -> None:
+    """For a reader without pauses it is the largest gap between a chunk's arrival and the audio before it."""
     prompt = [(0.0, wait, seconds) for _, wait, seconds in steps]
-    came = [now for _, now, _ in times(prompt)]
+    arrivals = [now for _, now, _ in times(prompt)]
     sound = np.cumsum([0.0, *(seconds for _, _, seconds in prompt)])
-    worst = max(now - (came[0] + before) for now, before in zip(came, sound, strict=False))
-    assert heard(prompt) == pytest.approx(max(0.0, worst), abs=1e-9)
+    worst = max(now - (arrivals[0] + before) for now, before in zip(arrivals, sound, strict=False))
+    assert underrun(prompt) == pytest.approx(max(0.0, worst), abs=1e-9)
 
 
 @given(chunks)
-def test_nobody_waits_longer_than_the_maker_took(steps: list[Chunk]) -> None:
-    """A reader's own pauses never count."""
-    assert 0.0 <= heard(steps) <= sum(wait for _, wait, _ in steps[1:]) + 1e-9
+def test_the_underrun_is_at_most_the_wait_for_chunks(steps: list[Chunk]) -> None:
+    """The reader's own pauses never count."""
+    assert 0.0 <= underrun(steps) <= sum(wait for _, wait, _ in steps[1:]) + 1e-9
 
 
-def test_the_chunks_go_through_unchanged() -> None:
-    """And each is one that the listener got."""
+def test_chunks_pass_unchanged() -> None:
+    """And none is lost."""
     meter = UnderrunMeter()
     waves: list[Wave] = [np.full(24000, index, np.float32) for index in range(3)]
     through = list(measure_underruns(iter(waves), 24000, meter))
     assert all(one is other for one, other in zip(through, waves, strict=True))
-    assert meter.underrun_seconds == 0.0, "three seconds of sound came at once"
+    assert meter.underrun_seconds == 0.0, "three seconds of audio arrived at once"

@@ -1,4 +1,4 @@
-"""Traces, as a collector gets them from a running program."""
+"""Traces, as a collector receives them from a running server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def say(server: Server, request_id: str, text: str = "Tell nobody.", path: str =
     requests.post(server.url + path, json={"text": text, "seed": 1, "format": "pcm"}, headers=headers, timeout=60)
 
 
-def came(receiver: Receiver, request_id: str) -> dict[str, Span]:
+def received(receiver: Receiver, request_id: str) -> dict[str, Span]:
     wait_until(lambda: receiver.trace(request_id), "the trace to come")
     return receiver.trace(request_id)
 
@@ -58,11 +58,11 @@ def logged(server: Server, request_id: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
-def test_a_request_is_one_trace_with_a_span_a_stage(traced: Server, receiver: Receiver, path: str) -> None:
-    """It continues the caller's trace; the stages lie within the request, and their order is that of the work."""
+def test_a_request_is_one_trace_with_a_span_per_stage(traced: Server, receiver: Receiver, path: str) -> None:
+    """It continues the client's trace; the stages lie within the request, in the order of the work."""
     request_id = f"whole{path.replace('/', '-')}"
     say(traced, request_id, path=path, traceparent=f"00-{TRACE}-{CALLER}-01")
-    spans = came(receiver, request_id)
+    spans = received(receiver, request_id)
     root = spans.pop("")
     assert (root.name, root.trace, root.parent) == (f"POST {path}", TRACE, CALLER)
     assert set(spans) == {"text", "voice", "queue", "decode", "send"}
@@ -73,13 +73,13 @@ def test_a_request_is_one_trace_with_a_span_a_stage(traced: Server, receiver: Re
     assert logged(traced, request_id)["trace_id"] == TRACE
 
 
-def test_a_trace_says_what_the_log_line_says(traced: Server, receiver: Receiver) -> None:
-    """Which node, what was asked for and what came of it; never the text."""
+def test_a_trace_has_the_fields_of_the_log_line(traced: Server, receiver: Receiver) -> None:
+    """The node, the request and its outcome; never the text."""
     say(traced, "facts")
-    root = came(receiver, "facts")[""]
+    root = received(receiver, "facts")[""]
     assert root.resource["service.name"] == "glm-tts"
     assert root.resource["service.instance.id"] == f"glm-tts-here-{traced.port}"
-    wanted = {
+    expected = {
         "http.request.method": "POST",
         "http.route": "/tts/stream",
         "http.response.status_code": 200,
@@ -89,59 +89,59 @@ def test_a_trace_says_what_the_log_line_says(traced: Server, receiver: Receiver)
         "glmtts.audio_seconds": pytest.approx(1.2),
         "glmtts.finish_reason": "stop",
     }
-    assert wanted.items() <= root.attributes.items()
+    assert expected.items() <= root.attributes.items()
     assert "nobody" not in str(receiver.spans)
     assert not root.failed
 
 
-def test_without_a_caller_to_continue_a_trace_is_begun(traced: Server, receiver: Receiver) -> None:
-    """Its id is in the log line; a traceparent that is none is no reason to fail."""
+def test_without_a_traceparent_a_new_trace_starts(traced: Server, receiver: Receiver) -> None:
+    """Its id is in the log line; an invalid traceparent is ignored."""
     for request_id, headers in (("new", {}), ("broken", {"traceparent": f"00-{'0' * 32}-{CALLER}-01"})):
         say(traced, request_id, **headers)
-        root = came(receiver, request_id)[""]
+        root = received(receiver, request_id)[""]
         assert root.parent == ""
         assert logged(traced, request_id)["trace_id"] == root.trace != "0" * 32
 
 
-def test_the_caller_decides_whether_a_trace_is_kept(traced: Server, receiver: Receiver) -> None:
-    """What he does not sample is not sent; the log line has his id all the same."""
+def test_the_client_decides_about_sampling(traced: Server, receiver: Receiver) -> None:
+    """An unsampled trace is not exported; the log line has its id all the same."""
     say(traced, "unsampled", traceparent=f"00-{'12' * 16}-{CALLER}-00")
     say(traced, "after")
-    came(receiver, "after")
+    received(receiver, "after")
     assert not receiver.trace("unsampled")
     assert logged(traced, "unsampled")["trace_id"] == "12" * 16
 
 
 @pytest.mark.parametrize(("text", "status"), [("FAULT-ENGINE.", 500), ("A LATE FAULT-MEMORY, after a chunk.", 200)])
 def test_a_failure_is_marked(traced: Server, receiver: Receiver, text: str, status: int) -> None:
-    """Before the first byte and after it alike, with its code and nothing of the inside."""
+    """Before the first byte and after it, with its code and no internals."""
     try:
         say(traced, f"failed-{status}", text)
     except requests.exceptions.ChunkedEncodingError:
         assert status == 200
-    root = came(receiver, f"failed-{status}")[""]
+    root = received(receiver, f"failed-{status}")[""]
     assert root.failed
     assert root.attributes["error.type"] == ("internal" if status == 500 else "device_memory")
     assert "secret" not in str(root)
 
 
-def test_a_refusal_of_the_callers_own_fault_is_no_failure(traced: Server, receiver: Receiver) -> None:
-    """A 400 has its code and its trace, and nobody is called out of bed for it."""
+def test_a_client_error_is_not_a_failure(traced: Server, receiver: Receiver) -> None:
+    """A 400 has its code and its trace, and is not marked as a failure."""
     say(traced, "refused", text="")
-    root = came(receiver, "refused")[""]
+    root = received(receiver, "refused")[""]
     assert (root.attributes["http.response.status_code"], root.failed) == (400, False)
 
 
 def test_probes_leave_no_traces(traced: Server, receiver: Receiver) -> None:
-    """Thousands of them a day would bury the rest."""
+    """Thousands of them per day would hide the rest."""
     say(traced, "beside-probes")
-    came(receiver, "beside-probes")
+    received(receiver, "beside-probes")
     routes = {span.attributes.get("http.route") for span in receiver.spans}
-    assert not {"/health", "/ready", "/metrics"} & routes, "the fixture alone has asked for /ready many times"
+    assert not {"/health", "/ready", "/metrics"} & routes, "the fixture alone has requested /ready many times"
 
 
-def test_the_last_traces_get_out_and_the_standard_variables_do(voices: Path) -> None:
-    """A drain sends what is queued, long before the queue's own time; OpenTelemetry's variables configure all of it."""
+def test_a_drain_exports_the_last_traces_to_the_standard_endpoint(voices: Path) -> None:
+    """A drain exports queued spans, long before the queue's own interval; OpenTelemetry's variables configure it."""
     with running_receiver() as receiver:
         own = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
@@ -158,8 +158,8 @@ def test_the_last_traces_get_out_and_the_standard_variables_do(voices: Path) -> 
         assert root.resource["deployment.environment"] == "test"
 
 
-def test_a_dead_collector_costs_no_request_and_no_exit(voices: Path) -> None:
-    """Speech is served, the log says that traces are lost, and SIGTERM is obeyed in time."""
+def test_a_dead_collector_affects_neither_requests_nor_the_exit(voices: Path) -> None:
+    """Requests are served, the log reports lost traces, and SIGTERM works in time."""
     own = {"GLMTTS_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", **SOON}
     with Server(voices=voices, env=own) as server:
         answer = requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60)
@@ -171,7 +171,7 @@ def test_a_dead_collector_costs_no_request_and_no_exit(voices: Path) -> None:
 
 
 def test_without_an_endpoint_nothing_is_loaded() -> None:
-    """Not one module of OpenTelemetry, however much of it is installed."""
+    """No module of OpenTelemetry, even if it is installed."""
     code = (
         "import sys; import server.wsgi.app\n"
         "from server.observability import tracing; from server.settings import Settings\n"
@@ -183,30 +183,27 @@ def test_without_an_endpoint_nothing_is_loaded() -> None:
     assert ran.stdout.strip() == "[]"
 
 
-def test_a_missing_extra_is_said_and_survived(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An endpoint for all programs of a cluster may reach one that was installed without the extra."""
+def test_a_missing_extra_is_only_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """All servers of a cluster may get an endpoint, some without the extra installed."""
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     assert make_tracing(Settings(otlp_endpoint="http://127.0.0.1:4318"), {}) is None
     assert "extra otel" in caplog.text
 
 
 @pytest.mark.parametrize("off", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
-def test_the_standard_switches_are_obeyed(off: dict[str, str]) -> None:
-    """An endpoint that serves metrics or logs of others does not turn ours on."""
+def test_the_standard_switches_disable_tracing(off: dict[str, str]) -> None:
+    """An endpoint alone, set for other programs, does not enable tracing."""
     assert make_tracing(Settings(), {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", **off}) is None
 
 
 def test_every_stage_of_an_engine_is_a_span() -> None:
-    """Queue, prefill, decode, flow, vocoder as the engine books them: from the first begin to the last end, with what
-    of it was work; the time in between may have been another request's."""
+    """From the first start of a stage to its last end, with the busy time: between them other requests may run."""
     record = RequestRecord.from_headers(Headers(), "/tts/stream")
     record.status, record.report = 200, Report()
-    for stage, begin, end in [("prefill", 0.5, 0.6), ("decode", 0.6, 1.0), ("flow", 1.0, 1.5), ("vocoder", 1.5, 1.6),
+    for stage, start, end in [("prefill", 0.5, 0.6), ("decode", 0.6, 1.0), ("flow", 1.0, 1.5), ("vocoder", 1.5, 1.6),
                               ("decode", 1.2, 1.4), ("flow", 2.0, 2.5)]:  # fmt: skip
-        record.report.add_time(stage, record.started + begin, record.started + end)
-    record.total = 3.0
+        record.report.add_time(stage, record.started + start, record.started + end)
+    record.total_seconds = 3.0
     provider, kept = TracerProvider(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(kept))
     OtlpTracing(provider).trace(record, "POST")

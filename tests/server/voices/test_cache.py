@@ -13,7 +13,7 @@ from server.voices.cache import VoiceCache, nbytes
 
 @dataclass
 class Prepared:
-    """Stands for a Voice: something with an array in it."""
+    """Stands for a Voice: it has an array."""
 
     wave: np.ndarray[Any, Any]
 
@@ -30,7 +30,7 @@ class Maker:
 
 
 def test_the_same_recording_is_prepared_once() -> None:
-    """Content and transcript together are the key."""
+    """The key is the recording and the text."""
     maker = Maker()
     cache = VoiceCache(max_items=8, max_bytes=1000)
     assert cache.get(maker, b"a", "") is cache.get(maker, b"a", "")
@@ -39,8 +39,8 @@ def test_the_same_recording_is_prepared_once() -> None:
 
 
 @pytest.mark.parametrize(("items", "size"), [(2, 1000), (8, 200)])
-def test_the_least_recently_used_goes_first(items: int, size: int) -> None:
-    """Bounded by number and by bytes alike."""
+def test_the_least_recently_used_voice_is_evicted(items: int, size: int) -> None:
+    """Bounded by number and by bytes."""
     maker = Maker()
     cache = VoiceCache(max_items=items, max_bytes=size)
     for name in (b"a", b"b", b"a", b"c", b"a", b"b"):
@@ -49,7 +49,7 @@ def test_the_least_recently_used_goes_first(items: int, size: int) -> None:
 
 
 def test_the_pinned_voice_stays() -> None:
-    """No flood of others drives it out; it makes room when another is pinned in its place."""
+    """Other voices do not evict it, until another one is pinned in its place."""
     maker = Maker()
     cache = VoiceCache(max_items=2, max_bytes=1000)
     cache.get(maker, b"p", "", pin=True)
@@ -62,8 +62,8 @@ def test_the_pinned_voice_stays() -> None:
     assert maker.calls[4:] == [b"q", b"a", b"b", b"p"]
 
 
-def test_a_failure_is_not_remembered() -> None:
-    """Each try of a bad recording is told anew."""
+def test_failures_are_not_cached() -> None:
+    """Each attempt with a bad recording fails anew."""
     maker = Maker()
     cache = VoiceCache(max_items=8, max_bytes=1000)
     for _ in range(2):
@@ -72,8 +72,8 @@ def test_a_failure_is_not_remembered() -> None:
     assert maker.calls == [b"bad", b"bad"]
 
 
-def test_two_requests_at_once_share_one_preparation() -> None:
-    """The second waits for the first one's result instead of doing the work again."""
+def test_concurrent_requests_share_one_preparation() -> None:
+    """The second waits for the result of the first."""
     entered, go_on = threading.Event(), threading.Event()
     calls: list[bytes] = []
 

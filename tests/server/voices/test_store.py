@@ -12,29 +12,29 @@ from tests.helpers.server import store_voice
 
 
 def test_a_voice_is_found_by_name_and_style(tmp_path: Path) -> None:
-    """A style picks the recording and its transcript; without one the default style does."""
+    """A style selects the recording and its text; the default is the default style."""
     store_voice(tmp_path, "anna", {"neutral": "One.", "happy": "Two!"})
     voice = VoiceStore([tmp_path]).get("anna")
     assert voice.reference("happy") == ((tmp_path / "anna" / "happy.flac").read_bytes(), "Two!", "happy")
     assert voice.reference(None).style == "neutral"
 
 
-def test_an_explicit_style_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """The refusal names the styles that the voice has."""
+def test_an_explicit_style_must_exist(tmp_path: Path) -> None:
+    """The error lists the styles that the voice has."""
     store_voice(tmp_path, "anna", {"neutral": "One.", "happy": "Two!"})
     with pytest.raises(UnsupportedError, match="happy, neutral"):
         VoiceStore([tmp_path]).get("anna").reference("sad")
 
 
 def test_a_default_style_without_recording_falls_back_to_the_first(tmp_path: Path) -> None:
-    """A lost default recording does not silence the voice."""
+    """The voice still works without its default recording."""
     store_voice(tmp_path, "anna", {"neutral": "One.", "happy": "Two!"})
     (tmp_path / "anna" / "neutral.flac").unlink()
     assert VoiceStore([tmp_path]).get("anna").reference(None).style == "happy"
 
 
-def test_an_unknown_voice_is_a_404_that_names_those_there_are(tmp_path: Path) -> None:
-    """A damaged description counts as no voice."""
+def test_an_unknown_voice_is_a_404_that_lists_the_voices(tmp_path: Path) -> None:
+    """A voice with an invalid description does not exist."""
     store_voice(tmp_path, "anna", {"neutral": "One."})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "voice.json").write_text("{")
@@ -43,8 +43,8 @@ def test_an_unknown_voice_is_a_404_that_names_those_there_are(tmp_path: Path) ->
     assert caught.value.status == 404
 
 
-def test_a_preferred_style_gives_way(tmp_path: Path) -> None:
-    """What the configuration prefers is taken where the voice has it; else the voice's own default."""
+def test_a_preferred_style_is_optional(tmp_path: Path) -> None:
+    """The preferred style is used if the voice has it, else the voice's default style."""
     store_voice(tmp_path, "anna", {"neutral": "One.", "happy": "Two!"})
     store = VoiceStore([tmp_path])
     assert store.reference("anna", None, "happy").style == "happy"
@@ -54,22 +54,22 @@ def test_a_preferred_style_gives_way(tmp_path: Path) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> VoiceStore:
-    """A folder that takes voices before one that holds the fixed voice `anna`."""
+    """A writable folder, and behind it one with the read-only voice `anna`."""
     store_voice(tmp_path / "fixed", "anna", {"neutral": "One."})
     (tmp_path / "own").mkdir()
     return VoiceStore([tmp_path / "own", tmp_path / "fixed"], tmp_path / "own", limit=2)
 
 
 def refusal(store: VoiceStore, *arguments: str) -> tuple[int, str]:
-    """Status and code of a put or, with one or two arguments, of a removal."""
+    """Status and code of a failed put or, with one or two arguments, of a failed delete."""
     putting = len(arguments) > 2
     with pytest.raises(ApiError) as caught:
         store.put(*arguments, b"flac", "en") if putting else store.delete(*arguments)
     return caught.value.status, caught.value.code
 
 
-def test_styles_are_added_replaced_and_removed(store: VoiceStore, tmp_path: Path) -> None:
-    """The first style is the default; with the last one goes the voice, and nothing stays on disk."""
+def test_styles_are_added_replaced_and_deleted(store: VoiceStore, tmp_path: Path) -> None:
+    """The first style is the default; deleting the last one deletes the voice and all its files."""
     assert store.put("bob", "calm", "Slowly.", b"one", "en")
     assert store.put("bob", "happy", "Oh!", b"two", "en")
     assert not store.put("bob", "calm", "Slower.", b"three", "en")
@@ -89,8 +89,8 @@ def test_styles_are_added_replaced_and_removed(store: VoiceStore, tmp_path: Path
     assert refusal(store, "bob") == (404, "unknown_voice")
 
 
-def test_a_voice_is_removed_with_all_its_styles(store: VoiceStore, tmp_path: Path) -> None:
-    """Removing without a style takes everything; an unknown style is a 404 and takes nothing."""
+def test_a_voice_is_deleted_with_all_its_styles(store: VoiceStore, tmp_path: Path) -> None:
+    """Without a style everything is deleted; an unknown style is a 404 and deletes nothing."""
     store.put("bob", "calm", "Slowly.", b"one", "en")
     store.put("bob", "happy", "Oh!", b"two", "en")
     assert refusal(store, "bob", "sad") == (404, "unknown_style")
@@ -98,22 +98,22 @@ def test_a_voice_is_removed_with_all_its_styles(store: VoiceStore, tmp_path: Pat
     assert list((tmp_path / "own").iterdir()) == []
 
 
-def test_the_checkpoints_voices_stay(store: VoiceStore) -> None:
-    """They are neither changed nor removed; a voice of the operator's folder comes before one of the same name."""
+def test_the_checkpoints_voices_are_read_only(store: VoiceStore) -> None:
+    """They can be neither changed nor deleted."""
     assert refusal(store, "anna", "sad", "No.") == (403, "voice_read_only")
     assert refusal(store, "anna") == (403, "voice_read_only")
 
 
-def test_the_operators_voice_comes_before_the_checkpoints(store: VoiceStore, tmp_path: Path) -> None:
-    """Of two voices of one name that of the earlier folder counts; when it goes the other is there again."""
+def test_the_operators_voice_overrides_the_checkpoints(store: VoiceStore, tmp_path: Path) -> None:
+    """Of two voices with one name the earlier folder's wins; when that is deleted the other is there again."""
     store_voice(tmp_path / "own", "anna", {"happy": "Mine."})
     assert [voice.transcripts for voice in store.all()] == [{"happy": "Mine."}]
     store.delete("anna")
     assert store.reference("anna", None).text == "One."
 
 
-def test_without_a_folder_for_them_no_voices_are_taken(tmp_path: Path) -> None:
-    """The refusal names the setting that is missing."""
+def test_without_a_writable_folder_no_voices_are_stored(tmp_path: Path) -> None:
+    """The error names the missing setting."""
     store_voice(tmp_path, "anna", {"neutral": "One."})
     store = VoiceStore([tmp_path])
     assert refusal(store, "bob", "calm", "x") == (403, "voices_read_only")
@@ -121,7 +121,7 @@ def test_without_a_folder_for_them_no_voices_are_taken(tmp_path: Path) -> None:
 
 
 def test_voices_and_styles_are_bounded(store: VoiceStore) -> None:
-    """Neither many voices nor many styles of one fill the disk; replacing is always possible."""
+    """Neither the number of voices nor that of styles can fill the disk; replacing always works."""
     for name in ("one", "two"):
         store.put(name, "calm", "x", b"x", "en")
     assert refusal(store, "three", "calm", "x") == (409, "too_many_voices")
@@ -131,18 +131,18 @@ def test_voices_and_styles_are_bounded(store: VoiceStore) -> None:
     assert not store.put("one", "calm", "y", b"y", "en")
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    """A 507 with the system's reason, not a fault of ours."""
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    """A 507 with the reason of the system, not a 500."""
     (tmp_path / "own").write_text("no folder")
     store = VoiceStore([tmp_path / "own"], tmp_path / "own")
     assert refusal(store, "bob", "calm", "x") == (507, "storage")
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
-def test_a_crash_never_leaves_a_recording_with_anothers_transcript(
+def test_a_crash_never_leaves_a_recording_with_the_wrong_text(
     store: VoiceStore, monkeypatch: pytest.MonkeyPatch, stage: int
 ) -> None:
-    """Wherever the replacing of a style stops, what is found is the old style, none, or the new one."""
+    """Wherever the replacement of a style stops, readers find the old style, another one, or the new one."""
     store.put("bob", "calm", "Old.", b"old", "en")
     store.put("bob", "happy", "Oh!", b"oh", "en")
     real, writes = Path.replace, []
@@ -160,8 +160,8 @@ def test_a_crash_never_leaves_a_recording_with_anothers_transcript(
     assert not [path for path in store.get("bob").path.iterdir() if path.name.startswith(".")]
 
 
-def test_names_that_lead_elsewhere_find_nothing(store: VoiceStore, tmp_path: Path) -> None:
-    """A style or a name with a path in it is no voice, whoever wrote it."""
+def test_names_with_paths_find_nothing(store: VoiceStore, tmp_path: Path) -> None:
+    """A style or a name that contains a path is not a voice."""
     store_voice(tmp_path / "outside", "eve", {"neutral": "Secret."})
     described = {"language": "en", "transcripts": {"../../outside/eve/neutral": "x"}, "default_style": "x"}
     (tmp_path / "own" / "bob").mkdir()

@@ -1,4 +1,4 @@
-"""The parts as they are put together."""
+"""The application as it is constructed."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from server.wsgi.app import create_app, make_context
 from tests.helpers.server import recording, store_voice, wait_until
 
 
-class Counting(FakeEngine):
-    """Writes down the transcripts of the voices that it makes."""
+class RecordingEngine(FakeEngine):
+    """Records the texts of the voices that it makes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,9 +22,9 @@ class Counting(FakeEngine):
 
 
 def test_the_default_voice_is_made_before_the_node_is_ready_and_only_once(tmp_path: Path) -> None:
-    """Its first request does not pay for it, and no number of uploads drives it out of memory."""
+    """Its first request does not pay for it, and no number of uploads evicts it."""
     store_voice(tmp_path, "default", {"neutral": "This is me."})
-    engine = Counting()
+    engine = RecordingEngine()
     context = make_context(
         Settings(consul=False, voice_cache_items=2, propagation_delay=0, drain_timeout=0), lambda: engine, tmp_path
     )
@@ -40,21 +40,21 @@ def test_the_default_voice_is_made_before_the_node_is_ready_and_only_once(tmp_pa
     context.disconnects.close()
 
 
-def test_the_record_of_who_hangs_up_keeps_no_ids(tmp_path: Path) -> None:
-    """A thousand records are kept, and the numbers of what was spoken take fifty kilobytes each."""
+def test_the_record_of_a_disconnected_client_keeps_no_ids(tmp_path: Path) -> None:
+    """A thousand records are kept, and the ids of the finished segments would take fifty kilobytes each."""
     store_voice(tmp_path, "default", {"neutral": "This is me."})
     engine = FakeEngine(FakeOptions(delay=0.02))
     context = make_context(Settings(consul=False, propagation_delay=0, drain_timeout=0), lambda: engine, tmp_path)
     context.node.start()
     wait_until(lambda: context.node.not_ready_reason() is None, "the node to be ready")
-    asked = {"text": "One. Two. Three. Four.", "format": "pcm"}
-    answer = create_app(context).test_client().post("/tts/stream", json=asked, buffered=False)
+    body = {"text": "One. Two. Three. Four.", "format": "pcm"}
+    answer = create_app(context).test_client().post("/tts/stream", json=body, buffered=False)
     record = context.request_history.get(answer.headers["X-Request-Id"])
     assert record is not None
     assert record.report is not None
-    body = answer.iter_encoded()
+    chunks = answer.iter_encoded()
     while not record.report.history:
-        next(body)
+        next(chunks)
     answer.close()
     wait_until(lambda: engine.num_running() == 0, "the job to be over")
     assert record.report.finish_reason == "cancelled"

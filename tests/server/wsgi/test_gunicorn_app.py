@@ -1,4 +1,4 @@
-"""The program as a whole: starting, failing to start, leaving, being killed."""
+"""The server process: startup, failed startup, shutdown, and being killed."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from server.wsgi.gunicorn_app import KEEPALIVE
+from server.wsgi.gunicorn_app import KEEPALIVE_SECONDS
 from tests.helpers.server import ROOT, Server, wait_until
 
 SLOW = "fake:delay=0.05"
@@ -24,8 +24,8 @@ def started(server: Server) -> requests.Response:
     return requests.post(server.url + "/tts/stream", json={"text": "a" * 100, "format": "pcm"}, stream=True, timeout=60)
 
 
-def test_while_loading_only_health_says_yes(voices: Path) -> None:
-    """/health answers at once, /ready and speech say 503 until the model is there, and then the log says so."""
+def test_while_loading_only_health_is_ok(voices: Path) -> None:
+    """/health responds at once; /ready and speech return 503 until the model is loaded, and then the log says so."""
     server = Server("fake:load=2", voices=voices)
     try:
         wait_until(lambda: server.status("/health") == 200, "the first answer")
@@ -41,8 +41,8 @@ def test_while_loading_only_health_says_yes(voices: Path) -> None:
         assert server.stop() == 0
 
 
-def test_a_load_that_fails_ends_the_program() -> None:
-    """Non-zero, and without trying again and again."""
+def test_a_failed_load_ends_the_server() -> None:
+    """A non-zero exit status, and no second attempt."""
     server = Server("fake:fail")
     assert server.process.wait(60) != 0
     server.stop()
@@ -54,8 +54,8 @@ def test_a_load_that_fails_ends_the_program() -> None:
     ("name", "value"),
     [("API_KEYS_FILE", "/nonexistent/keys"), ("CONSUL_ADDR", "unix:///run/x"), ("ADVERTISE", "0.0.0.0")],
 )
-def test_a_setting_that_cannot_work_ends_the_program(name: str, value: str) -> None:
-    """One line says which and why; there is no traceback, and no second try."""
+def test_an_invalid_setting_ends_the_server(name: str, value: str) -> None:
+    """One line says which and why; no traceback, and no second attempt."""
     server = Server(env={f"GLMTTS_{name}": value, "GLMTTS_CONSUL": "on"})
     assert server.process.wait(60) != 0
     server.stop()
@@ -65,8 +65,8 @@ def test_a_setting_that_cannot_work_ends_the_program(name: str, value: str) -> N
     assert len([line for line in server.lines if "Booting worker" in line]) == 1
 
 
-def test_sigterm_serves_on_then_refuses_then_finishes_what_runs(voices: Path) -> None:
-    """From outside: not ready; new work served; new work refused; what runs is finished; exit 0."""
+def test_sigterm_serves_then_rejects_then_finishes(voices: Path) -> None:
+    """As clients see it: not ready, still serving, rejecting, running requests finish, exit status 0."""
     with Server(SLOW, voices=voices, env={"GLMTTS_PROPAGATION_DELAY": "2", "GLMTTS_DRAIN_TIMEOUT": "60"}) as server:
         os.kill(server.process.pid, signal.SIGTERM)
         wait_until(lambda: server.status("/ready") == 503, "/ready to say no")
@@ -86,15 +86,15 @@ def test_sigterm_serves_on_then_refuses_then_finishes_what_runs(voices: Path) ->
         assert server.process.wait(60) == 0
 
 
-def test_a_silent_connection_does_not_hold_up_the_exit(voices: Path) -> None:
-    """Somebody who has connected and says nothing is not waited for as long as the server would while it lives."""
+def test_an_idle_connection_does_not_delay_the_exit(voices: Path) -> None:
+    """The exit does not wait for an idle connection as long as the server would otherwise."""
     with Server(voices=voices) as server, socket.create_connection(("127.0.0.1", server.port)):
         os.kill(server.process.pid, signal.SIGTERM)
-        assert server.process.wait(KEEPALIVE - 3) == 0
+        assert server.process.wait(KEEPALIVE_SECONDS - 3) == 0
 
 
 def test_more_sigterms_change_nothing(voices: Path) -> None:
-    """To the program or to its worker: what runs is still finished."""
+    """To the master or to its worker: running requests still finish."""
     with Server(SLOW, voices=voices) as server, started(server) as stream:
         os.kill(server.process.pid, signal.SIGTERM)
         wait_until(lambda: server.log("Draining: rejecting new requests"), "the drain")
@@ -105,8 +105,8 @@ def test_more_sigterms_change_nothing(voices: Path) -> None:
         assert len(server.log("Draining: deregistering from Consul")) == 1
 
 
-def test_a_clock_that_is_set_does_not_end_a_drain(voices: Path, tmp_path: Path) -> None:
-    """A day ahead in the middle of it: what runs is finished all the same."""
+def test_setting_the_clock_does_not_end_a_drain(voices: Path, tmp_path: Path) -> None:
+    """Set to a day ahead during the drain: running requests finish all the same."""
     clock = tmp_path / "clock"
     clock.write_text("0")
     off = {"CHAOS_CLOCK": str(clock), "PYTHONPATH": str(ROOT / "scripts" / "faults" / "off")}
@@ -122,8 +122,8 @@ def test_a_clock_that_is_set_does_not_end_a_drain(voices: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT])
-def test_a_drain_can_be_cut_short(voices: Path, how: signal.Signals) -> None:
-    """SIGQUIT after SIGTERM does not wait for the delay, nor for what runs."""
+def test_a_drain_can_be_aborted(voices: Path, how: signal.Signals) -> None:
+    """SIGQUIT after SIGTERM waits neither for the delay nor for running requests."""
     slow_leaving = {"GLMTTS_PROPAGATION_DELAY": "500", "GLMTTS_DRAIN_TIMEOUT": "500"}
     with Server("fake:delay=0.5", voices=voices, env=slow_leaving) as server, started(server):
         os.kill(server.process.pid, signal.SIGTERM)
@@ -133,12 +133,12 @@ def test_a_drain_can_be_cut_short(voices: Path, how: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
-def test_the_graces_end_sends_who_waits_elsewhere(voices: Path, path: str) -> None:
-    """A request that has no audio yet is not told that it hung up: 503, to be tried on another node."""
-    told: list[requests.Response] = []
+def test_a_drain_that_times_out_rejects_waiting_requests(voices: Path, path: str) -> None:
+    """A request without audio yet gets 503, to be retried on another node, and does not count as disconnected."""
+    responses: list[requests.Response] = []
 
     def ask() -> None:
-        told.append(requests.post(server.url + path, json={"text": "HANG."}, timeout=60))
+        responses.append(requests.post(server.url + path, json={"text": "HANG."}, timeout=60))
 
     with Server(voices=voices, env={"GLMTTS_DRAIN_TIMEOUT": "1"}) as server:
         asking = threading.Thread(target=ask)
@@ -148,13 +148,13 @@ def test_the_graces_end_sends_who_waits_elsewhere(voices: Path, path: str) -> No
         asking.join(60)
         assert server.process.wait(60) == 0
         [line] = server.log("request")
-    assert (told[0].status_code, told[0].json()["error"]["code"]) == (503, "draining")
-    assert "Retry-After" in told[0].headers
+    assert (responses[0].status_code, responses[0].json()["error"]["code"]) == (503, "draining")
+    assert "Retry-After" in responses[0].headers
     assert (line["status"], line["error"]) == (503, "draining")
 
 
-def test_the_graces_end_cuts_a_stream_off(voices: Path) -> None:
-    """What outlasts the grace breaks off without a clean end, and the exit is still 0."""
+def test_a_drain_that_times_out_cuts_off_streams(voices: Path) -> None:
+    """A request that outlasts the drain is cut off without a clean end, and the exit status is still 0."""
     with (
         Server("fake:delay=0.5", voices=voices, env={"GLMTTS_DRAIN_TIMEOUT": "1"}) as server,
         started(server) as stream,
@@ -167,15 +167,15 @@ def test_the_graces_end_cuts_a_stream_off(voices: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT])
-def test_sigquit_leaves_at_once(voices: Path, how: signal.Signals) -> None:
-    """Neither the delay nor running streams hold it up."""
+def test_sigquit_exits_at_once(voices: Path, how: signal.Signals) -> None:
+    """Neither the delay nor running streams delay it."""
     slow_leaving = {"GLMTTS_PROPAGATION_DELAY": "500", "GLMTTS_DRAIN_TIMEOUT": "500"}
     with Server("fake:delay=0.5", voices=voices, env=slow_leaving) as server, started(server):
         assert server.stop(how) == 0
 
 
 def test_a_killed_worker_is_replaced(voices: Path) -> None:
-    """The successor loads and serves; the port was answered meanwhile by nobody else."""
+    """Its successor loads and serves; meanwhile nobody else has taken the port."""
     with Server(voices=voices) as server:
         first = server.worker()
         os.kill(first, signal.SIGKILL)
@@ -184,8 +184,8 @@ def test_a_killed_worker_is_replaced(voices: Path) -> None:
         assert requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60).status_code == 200
 
 
-def test_a_worker_does_not_outlive_the_program(voices: Path) -> None:
-    """When the master is killed the port becomes free."""
+def test_a_worker_does_not_outlive_the_master(voices: Path) -> None:
+    """If the master is killed the port becomes free."""
     with Server(voices=voices) as server:
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait(60)
@@ -203,7 +203,7 @@ def test_sighup_starts_no_second_worker(voices: Path) -> None:
 
 
 def test_every_line_of_the_log_is_json(voices: Path) -> None:
-    """From the first line to the last, in a run with requests and a refusal."""
+    """All lines, in a run with requests and an error."""
     with Server(voices=voices) as server:
         for text in ("Hello.", ""):
             requests.post(server.url + "/tts", json={"text": text}, timeout=60)
@@ -224,8 +224,8 @@ def run_app(*flags: str, **env: str) -> Any:
     )
 
 
-def test_print_settings_shows_what_is_in_force() -> None:
-    """Flags and environment together, and nothing is started."""
+def test_print_settings_shows_the_settings_in_force() -> None:
+    """From flags and environment together; nothing is started."""
     shown = run_app(
         "--print-settings", "--port", "8123", "--deterministic", GLMTTS_REGION="north", CONSUL_HTTP_TOKEN="hush"
     )
@@ -236,8 +236,8 @@ def test_print_settings_shows_what_is_in_force() -> None:
     assert "hush" not in shown.stdout + shown.stderr
 
 
-def test_a_wrong_setting_is_named_before_anything_starts() -> None:
-    """One line that says which, and a non-zero exit."""
+def test_an_invalid_setting_is_reported_before_the_start() -> None:
+    """One line that names it, and a non-zero exit status."""
     wrong = run_app("--port", "high")
     assert wrong.returncode != 0
     assert "port" in wrong.stderr
@@ -245,7 +245,7 @@ def test_a_wrong_setting_is_named_before_anything_starts() -> None:
 
 
 def test_the_master_process_loads_neither_flask_nor_torch() -> None:
-    """It forks workers for as long as it lives: it stays small."""
+    """It forks workers as long as it lives, so it must stay small."""
     code = "import app, sys; print([name for name in ('torch', 'flask', 'consul') if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"

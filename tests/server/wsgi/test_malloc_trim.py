@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the operating system."""
+"""Freed memory is returned to the operating system."""
 
 from __future__ import annotations
 
@@ -40,32 +40,32 @@ print(full - resident())
 
 
 @given(st.lists(st.tuples(st.integers(1, 200), st.integers(0, 200)), max_size=10))
-def test_memory_is_given_back_once_in_a_rest_and_seldom_in_long_work(stretches: list[tuple[int, int]]) -> None:
+def test_memory_is_trimmed_once_when_idle_and_seldom_during_work(periods: list[tuple[int, int]]) -> None:
     """After IDLE_SECONDS without work, once; before that only MAX_INTERVAL after the last trim."""
-    schedule, now, last, owed = TrimSchedule(0.0), 0.0, 0.0, False
-    for work, rest in stretches:
-        for quiet in (*[0] * work, *range(1, rest + 1)):
+    schedule, now, last, worked = TrimSchedule(0.0), 0.0, 0.0, False
+    for work, idle in periods:
+        for quiet in (*[0] * work, *range(1, idle + 1)):
             now += POLL_INTERVAL
-            owed = owed or not quiet
-            gave = schedule.poll(now, busy=not quiet)
-            assert gave == (owed and (quiet * POLL_INTERVAL >= IDLE_SECONDS or now - last >= MAX_INTERVAL))
-            if gave:
-                last, owed = now, not quiet
+            worked = worked or not quiet
+            trims = schedule.poll(now, busy=not quiet)
+            assert trims == (worked and (quiet * POLL_INTERVAL >= IDLE_SECONDS or now - last >= MAX_INTERVAL))
+            if trims:
+                last, worked = now, not quiet
 
 
 @glibc
-def test_what_lies_between_pieces_in_use_is_given_back() -> None:
-    """Of 200 MiB in small pieces, every fiftieth of which stays in use, most is gone once nothing is at work."""
+def test_memory_between_blocks_in_use_is_returned() -> None:
+    """Of 200 MiB in small blocks, every fiftieth of which stays in use, most is returned once there is no work."""
     done = subprocess.run([sys.executable, "-c", FRAGMENTS], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
 
 
 @glibc
-def test_the_server_gives_back_when_it_has_spoken(voices: Path) -> None:
+def test_the_server_trims_after_a_request(voices: Path) -> None:
     """The worker does so by itself, after its first request."""
     with Server("fake:delay=0.05", voices=voices, env={"GLMTTS_LOG_LEVEL": "debug"}) as server:
-        assert not server.log("Freed memory given back")
+        assert not server.log("Returned freed memory")
         answer = requests.post(server.url + "/tts", json={"text": "a" * 100}, timeout=60)
         assert answer.status_code == 200
-        wait_until(lambda: server.log("Freed memory given back"), "memory to be given back")
+        wait_until(lambda: server.log("Returned freed memory"), "memory to be returned")

@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
-from glmtts.engine.scheduling.active_job import Limits, Stream, Utterance
-from glmtts.engine.scheduling.chunking import Block, Ladder
+from glmtts.engine.config import ChunkSchedule, SchedulerLimits
+from glmtts.engine.scheduling.active_job import Stream, Utterance
+from glmtts.engine.scheduling.chunking import Chunk
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import Line
 from glmtts.engine.scheduling.priority import Expectation
@@ -55,8 +56,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             SLOTS,
             lambda job: History((1, 2), (3,), GENERATION),
             Expectation(0.1),
-            ladder=Ladder(sizes=(2, 3), ahead=1, window=2),
-            limits=Limits(prefill=5, unsent=0.3, patience=1e9),
+            ladder=ChunkSchedule(sizes=(2, 3), lookahead=1, left_context=2),
+            limits=SchedulerLimits(prefill_chunk=5, max_buffered_seconds=0.3, reader_timeout=1e9),
         )
         self.handles: list[JobHandle] = []
         self.reasons: dict[JobHandle, str] = {}
@@ -138,7 +139,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             whole = outcome == "whole"
             self.scheduler.made(stream, utterance, sound_of(utterance, done, end), self.now, whole=whole)
 
-    def make(self, stream: Stream, utterance: Utterance, block: Block) -> None:
+    def make(self, stream: Stream, utterance: Utterance, block: Chunk) -> None:
         """All the sound of a block."""
         wave = sound_of(utterance, len(self.said_of(stream, utterance)), block.end)
         self.scheduler.made(stream, utterance, wave, self.now, whole=True)

@@ -103,7 +103,7 @@ def test_a_row_that_cannot_be_drawn_fails_alone(
         return ids.shape[1] == 1 and rows.start <= 1 < rows.stop
 
     monkeypatch.setattr(model.llm, "forward_cached", breaking(model.llm.forward_cached, has_slot_1, error))
-    engine, asked = make_engine(slots=3), jobs(model)
+    engine, asked = make_engine(max_num_seqs=3), jobs(model)
     got = outcomes(engine, asked)
     assert engine.stats().failures == 1
     monkeypatch.undo()
@@ -112,7 +112,7 @@ def test_a_row_that_cannot_be_drawn_fails_alone(
 
 def test_a_row_without_numbers_fails_alone(make_engine: MakeEngine, model: Model) -> None:
     """When a slot's memory goes bad, its job ends and its neighbours do not notice."""
-    engine, asked = make_engine(slots=3), jobs(model)
+    engine, asked = make_engine(max_num_seqs=3), jobs(model)
     long = Job((Segment(0, "", (9,) * 200),), made_up_voice(model), 24000, seed=5, stream=False)
     bad = engine.submit(long)
     wait_until(lambda: engine.stats().step_rows.total > 0, "the job to be drawn")
@@ -158,7 +158,7 @@ def test_a_fault_of_the_engine_itself_ends_what_runs_and_not_the_engine(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the book-keeping raises, running jobs end with EngineError, and the next ones are served."""
-    engine, asked = make_engine(threads=1), jobs(model)
+    engine, asked = make_engine(num_threads=1), jobs(model)
     monkeypatch.setattr(engine._scheduler, "rows", breaking(engine._scheduler.rows, lambda: True, RuntimeError("bug")))
     assert {type(result) for result in outcomes(engine, asked)} == {EngineError}
     monkeypatch.undo()
@@ -171,7 +171,7 @@ def test_work_that_nobody_does_shows_as_age(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     """When every thread rests although a job could go on, the age of the last progress grows; it is 0 at the end."""
-    engine, asked = make_engine(threads=threads), jobs(model)[:1]
+    engine, asked = make_engine(num_threads=threads), jobs(model)[:1]
     monkeypatch.setattr(engine._scheduler, "next_prefill", lambda: None)
     handle = engine.submit(asked[0])
     wait_until(lambda: engine.stalled_seconds() > 0.5, "the age to grow")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
-from glmtts.engine.scheduling.chunking import Block
+from glmtts.engine.scheduling.chunking import Chunk
 from glmtts.engine.synthesis.segment_audio import Speech
 from glmtts.engine.synthesis.vocoder_batch import LENGTH_STEP
 from glmtts.engine.synthesis.vocoding import forget, sound_of, speakable
@@ -22,9 +22,9 @@ PIECE = 60
 def spoken(vocoder: HiFT, mel_tm: Tensor, *ends: int) -> Wave:
     """The sound of one segment whose mel comes in blocks that end at these tokens."""
     speech = Speech(torch.tensor(5), mel_tm[:0], torch.zeros((), dtype=torch.float64))
-    block, waves = Block(0, 0, 0, 0, False), []
+    block, waves = Chunk(0, 0, 0, 0, False), []
     for end in ends:
-        block = replace(block, start=block.end, end=end, ahead=end, last=end == ends[-1])
+        block = replace(block, start=block.end, end=end, lookahead_end=end, last=end == ends[-1])
         new_tm = mel_tm[block.start * FRAMES_PER_TOKEN : end * FRAMES_PER_TOKEN]
         speech.mel_tm, speech.finished = torch.cat([speech.mel_tm, new_tm]), block
         while speech.voiced < speakable(speech, vocoder):

@@ -99,7 +99,7 @@ def test_length_is_exact(extra: int) -> None:
 
 def test_other_rate_is_refused() -> None:
     """A generator of another hop is refused with what it gave and what was expected."""
-    with pytest.raises(CheckpointError, match="3200 samples for 4 frames, expected 640"):
+    with pytest.raises(CheckpointError, match="expected 640 samples per frame, got 3200 samples for 4 frames"):
         Vocos(Resized(HOP))(soft_mel(1, 4), torch.tensor([1]))
 
 
@@ -114,7 +114,7 @@ def test_other_file_is_refused(held_file: tuple[Path, str]) -> None:
     """A file other than the pinned one is refused; the message names both hashes."""
     path, sha256 = held_file
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(CheckpointError, match=f"sha256 is [0-9a-f]{{64}}, expected {sha256}"):
+    with pytest.raises(CheckpointError, match=f"expected sha256 {sha256}, got [0-9a-f]{{64}}"):
         load_vocos(path, sha256=sha256)
 
 

@@ -1,4 +1,4 @@
-"""A real agent, a port that answers /health, and registrations that have left by the end of a test."""
+"""A real agent, a port that responds to /health, and registrations that have left by the end of a test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OnChange = Callable[[str, str], None]
 
 
 class Healthy(BaseHTTPRequestHandler):
-    """Answers 200 to anything, as /health does."""
+    """Responds with 200 to any request."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -31,14 +31,14 @@ class Healthy(BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same rules, in less time."""
+    """Shorter intervals."""
     monkeypatch.setattr("server.discovery.registration.MAX_HEARTBEAT_INTERVAL", 0.4)
     monkeypatch.setattr("server.discovery.registration.BACKOFF_CAP", 0.5)
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A port that answers /health."""
+    """A port that responds to /health."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -55,7 +55,7 @@ def shared_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 @pytest.fixture
 def agent(shared_agent: Agent) -> Iterator[Agent]:
-    """An agent that holds no service of ours when the test begins."""
+    """An agent without services at the start of the test."""
     yield shared_agent
     for service_id in shared_agent.call("GET", "/v1/agent/services"):
         shared_agent.deregister(service_id)

@@ -13,8 +13,8 @@ from tests.helpers.consul import Agent, eventually
 from tests.helpers.registration import INFO, Join, own, progressing, settings
 
 
-def test_joins_at_start_and_never_before(agent: Agent, port: int, join: Join) -> None:
-    """Nothing is registered before start; after it the node is passing, with the metadata of what was loaded."""
+def test_registers_at_start_and_not_before(agent: Agent, port: int, join: Join) -> None:
+    """Nothing is registered before start; then the node is passing, with the metadata of the loaded engine."""
     registration = join(agent.address, port, region="eu")
     registration.deregister_stale()
     assert (registration.status(), agent.listed()) == ("waiting", {})
@@ -37,15 +37,15 @@ def test_joins_at_start_and_never_before(agent: Agent, port: int, join: Join) ->
     assert registration.counts["registrations"] == 1
 
 
-def test_on_a_loopback_agent_the_address_is_the_agents(agent: Agent, port: int, join: Join) -> None:
-    """With the agent on this host and nothing advertised, Address stays empty: callers fall back to the node's."""
+def test_with_a_local_agent_the_address_is_the_agents(agent: Agent, port: int, join: Join) -> None:
+    """With a local agent and no `advertise`, Address is empty: clients use the address of the agent."""
     join(agent.address, port, loopback_cluster=False).start(INFO, progressing)
     eventually(lambda: agent.passing() == {own(port)})
     assert agent.listed()[own(port)]["Service"]["Address"] == ""
 
 
-def test_leaving_is_at_once_final_and_repeatable(agent: Agent, port: int, join: Join) -> None:
-    """After deregister nothing of ours is there, and nothing brings it back."""
+def test_leaving_is_final_and_idempotent(agent: Agent, port: int, join: Join) -> None:
+    """After deregister nothing is left, and nothing brings it back."""
     registration = join(agent.address, port)
     registration.start(INFO, progressing)
     eventually(lambda: registration.status() == "registered")
@@ -57,8 +57,8 @@ def test_leaving_is_at_once_final_and_repeatable(agent: Agent, port: int, join: 
     assert "consul" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_leaving_before_start_forbids_it(agent: Agent, port: int, join: Join) -> None:
-    """SIGTERM while loading: the load that ends later does not register."""
+def test_leaving_before_start_prevents_it(agent: Agent, port: int, join: Join) -> None:
+    """SIGTERM while loading: the node does not register when the load ends."""
     registration = join(agent.address, port)
     assert registration.deregister()
     registration.start(INFO, progressing)
@@ -66,36 +66,38 @@ def test_leaving_before_start_forbids_it(agent: Agent, port: int, join: Join) ->
     assert agent.call("GET", "/v1/agent/services") == {}
 
 
-def test_an_agent_that_hangs_cannot_hold_the_exit(port: int, join: Join) -> None:
-    """An agent that takes the connection and never answers: deregister gives up after its time, and says so."""
+def test_an_agent_that_hangs_does_not_block_the_exit(port: int, join: Join) -> None:
+    """An agent that accepts the connection and never responds: deregister gives up after its timeout and says so."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         registration = join(f"127.0.0.1:{silent.getsockname()[1]}", port)
         registration.start(INFO, progressing)
         silent.accept()[0].close()
         held = silent.accept()[0]
-        registration._state.on("sent")  # as if the answer to a registration had been lost
+        registration._state.on("sent")  # as if the response to a registration had been lost
         assert registration.deregister(timeout=0.2) is False
         held.close()
 
 
-def test_a_switch_turns_discovery_off(agent: Agent, port: int, join: Join) -> None:
-    """Disabled: no thread, no registration, and leaving is done at once."""
+def test_a_setting_disables_the_registration(agent: Agent, port: int, join: Join) -> None:
+    """Disabled: no thread, no registration, nothing to deregister."""
     registration = join(agent.address, port, consul=False)
     registration.deregister_stale()
     registration.start(INFO, progressing)
     assert (registration.status(), registration.deregister()) == ("disabled", True)
 
 
-def test_impossible_addresses_fail_at_once(agent: Agent) -> None:
-    """A wildcard or loopback to be advertised is told to the operator, not to Consul."""
+def test_unreachable_addresses_fail_at_once(agent: Agent) -> None:
+    """A wildcard or loopback in `advertise` is an error, and is never registered."""
     with pytest.raises(ValueError, match=r"0\.0\.0\.0"):
         ConsulRegistration(settings(agent.address, advertise="0.0.0.0"))
     with pytest.raises(ValueError, match="loopback_cluster"):
         ConsulRegistration(settings(agent.address, advertise="127.0.0.1", loopback_cluster=False))
 
 
-def test_the_environment_does_not_mislead(agent: Agent, port: int, join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A set address wins over CONSUL_HTTP_ADDR, and no proxy stands between a node and its agent."""
+def test_settings_override_the_environment(
+    agent: Agent, port: int, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The setting overrides CONSUL_HTTP_ADDR, and proxies do not apply to the agent."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "http://[::1]:9/nonsense")

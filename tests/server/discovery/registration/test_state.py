@@ -1,4 +1,4 @@
-"""The registration's state machine, whatever happens and in whatever order."""
+"""The registration's state machine, for any order of events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def after(*events: Event, enabled: bool = True) -> RegistrationState:
 
 
 def test_every_state_is_reachable_and_has_its_properties() -> None:
-    """No row of the tables is dead, and every status is reported by some state."""
+    """All rows of the tables are reachable, and each status has a state."""
     assert set(STATES) == set(get_args(State))
     assert set(TRANSITIONS) == set(EVENTS)
     assert {properties.status for properties in STATES.values()} == set(get_args(Status))
@@ -39,7 +39,7 @@ def test_every_state_is_reachable_and_has_its_properties() -> None:
 
 @given(histories, ends)
 def test_leaving_is_final(history: list[Event], end: Event) -> None:
-    """No event brings a node back that has left."""
+    """No event brings back a node that has left."""
     state = after(*history, end)
     assert state.status == "left"
     assert state.may_exist == (end == "abandoned")
@@ -48,7 +48,7 @@ def test_leaving_is_final(history: list[Event], end: Event) -> None:
 
 @given(histories)
 def test_a_service_that_was_sent_may_exist_until_the_node_has_left(history: list[Event]) -> None:
-    """Even if the answer was lost: leaving has to look for it."""
+    """Even if the response was lost: leaving must look for it."""
     state = after(*history)
     if "sent" in history:
         assert state.may_exist
@@ -58,7 +58,7 @@ def test_a_service_that_was_sent_may_exist_until_the_node_has_left(history: list
 
 @given(histories)
 def test_registered_means_that_the_agent_has_accepted_it(history: list[Event]) -> None:
-    """A node counts as registered only after the answer to its last request, and then does not register again."""
+    """A node is registered only after the agent has accepted its last request, and then does not register again."""
     state = after(*history)
     if state.status in ("registered", "stalled"):
         assert not state.must_register
@@ -66,7 +66,7 @@ def test_registered_means_that_the_agent_has_accepted_it(history: list[Event]) -
         assert "accepted" in history[sent:]
 
 
-def test_a_catalogue_that_never_shows_the_service_is_not_asked_again() -> None:
+def test_a_service_that_was_never_shown_is_not_registered_again() -> None:
     """Registering again would delay the HTTP check; a service that was shown before is registered once more."""
     state = after("sent", "accepted", "hidden")
     assert not state.must_register
@@ -79,6 +79,6 @@ def test_a_catalogue_that_never_shows_the_service_is_not_asked_again() -> None:
 
 
 @given(histories)
-def test_without_consul_nothing_happens(history: list[Event]) -> None:
-    """Disabled is disabled."""
+def test_a_disabled_registration_stays_disabled(history: list[Event]) -> None:
+    """No event changes `disabled`."""
     assert after(*history, "left", enabled=False).name == "disabled"

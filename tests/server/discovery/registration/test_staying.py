@@ -1,4 +1,4 @@
-"""How a node stays: through a wedged engine, lost registrations and an absent Consul. Against a real agent."""
+"""How a node stays registered: with a stalled engine, lost registrations and an absent Consul. Against a real agent."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.helpers.consul import Agent, eventually
 from tests.helpers.registration import INFO, Join, own, progressing
 
 
-def test_a_wedged_engine_leaves_discovery_and_comes_back(agent: Agent, port: int, join: Join) -> None:
-    """Without progress the TTL check is critical though /health answers; with progress it passes again."""
+def test_a_stalled_engine_is_critical_until_it_recovers(agent: Agent, port: int, join: Join) -> None:
+    """Without progress the TTL check is critical although /health responds; with progress it passes again."""
     age = [0.0]
     registration = join(agent.address, port)
     registration.start(INFO, lambda: age[0])
@@ -27,8 +27,8 @@ def test_a_wedged_engine_leaves_discovery_and_comes_back(agent: Agent, port: int
     eventually(lambda: agent.passing() == {own(port)})
 
 
-def test_what_is_lost_is_made_again(agent: Agent, port: int, join: Join) -> None:
-    """A registration or a check that somebody removed is back within a beat, in the catalogue too."""
+def test_a_lost_registration_is_restored(agent: Agent, port: int, join: Join) -> None:
+    """A registration or check that somebody removed is back within a heartbeat, in the catalogue too."""
     registration = join(agent.address, port)
     registration.start(INFO, progressing)
     eventually(lambda: agent.passing() == {own(port)})
@@ -48,7 +48,7 @@ def test_what_is_lost_is_made_again(agent: Agent, port: int, join: Join) -> None
 def test_consul_comes_goes_and_comes_back(
     tmp_path: Path, port: int, join: Join, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Consul absent at start, gone, back with empty data, restarted at once: joined each time; one note a change."""
+    """Consul absent at start, gone, back without data, restarted: it joins each time, with one log line per change."""
     caplog.set_level(logging.INFO)
     states: list[str] = []
     agent = Agent(tmp_path)
@@ -60,30 +60,30 @@ def test_consul_comes_goes_and_comes_back(
     try:
         agent.start()
         eventually(lambda: agent.passing() == {own(port)})
-        # The note comes last, after the state and the line: who has seen it has all three.
+        # on_change comes last, after the status and the log line.
         eventually(lambda: states[-1] == "registered")
         agent.stop()
         eventually(lambda: states[-1] == "retrying")
         agent.start()
         eventually(lambda: agent.passing() == {own(port)})
         eventually(lambda: states[-1] == "registered")
-        # An agent that starts may answer before it has a leader: another trouble, another note of the same state.
+        # An agent that starts may respond before it has a leader: another kind of error with the same status.
         assert [state for state, _ in groupby(states)] == ["retrying", "registered"] * 2
         assert len([record for record in caplog.records if "Consul: registered" in record.message]) == 2
-        agent.restart()  # may fall between two beats
+        agent.restart()  # possibly between two heartbeats
         eventually(lambda: agent.passing() == {own(port)})
     finally:
         agent.stop()
 
 
-def test_a_surprise_does_not_end_the_membership(agent: Agent, port: int, join: Join) -> None:
-    """A fault in what we were given to call is logged and survived."""
+def test_an_unexpected_error_does_not_end_the_registration(agent: Agent, port: int, join: Join) -> None:
+    """An error in `stalled_seconds` is logged and survived."""
     ages: list[float] = []
 
     def age() -> float:
         ages.append(0.0)
         if len(ages) == 1:
-            raise RuntimeError("the engine's clock broke")
+            raise RuntimeError("the clock of the engine is broken")
         return 0.0
 
     registration = join(agent.address, port)
