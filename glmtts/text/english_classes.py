@@ -27,8 +27,8 @@ _BEFORE_VERB = _set("""to will would can could shall should may might must canno
     it'll i'd you'd he'd she'd we'd they'd helped help helps gonna ought dare""")
 _AUXILIARIES = _set("do does did will would can could should don't doesn't didn't won't can't")
 _BE = _set("""be am is are was were been being i'm you're we're they're he's she's it's that's isn't aren't wasn't
-    weren't seem seems seemed become became becomes feel feels felt look looks looked remain remains remained very so too
-    quite extremely completely perfectly how get got getting""")
+    weren't seem seems seemed become became becomes feel feels felt look looks looked remain remains remained very so
+    too quite extremely completely perfectly how get got getting""")
 _HAVE = _set("has have had having i've you've we've they've")
 _PREPOSITIONS = _set("""of in on at by with for from into about under during without after before between against over
     through per as than like since until within upon above below beyond despite among behind near via off toward""")
@@ -40,8 +40,8 @@ _ADJECTIVES = _set("""new old good bad big small great little best last next hig
     whole same own main major young early late poor rich real true clear easy hard open public world police school army
     government trade business personal""")
 _PLURALS = _set("people children men women police parents teachers you we they")
-_TAKES_NOUN = _set("""make makes made making take takes took taking give gives gave giving break breaks broke broken set
-    sets setting sign signs signed signing hold holds held keep keeps kept show shows showed see saw find found lose
+_TAKES_NOUN = _set("""make makes made making take takes took taking give gives gave giving break breaks broke broken
+    set sets setting sign signs signed signing hold holds held keep keeps kept show shows showed see saw find found lose
     lost got get gets need needs want wants buy bought sell sold use uses used pay paid hit won win wins cause caused""")
 _CAUSES = _set("let make makes made help helps helped watch watched see saw hear heard")
 _PLURAL_MODIFIERS = _set("sales sports news arms goods customs savings business series years months weeks days")

@@ -17,7 +17,8 @@ from glmtts.text.characters import is_hanzi, simplified
 
 # pypinyin gives these two interjections a syllable without a vowel; they sound like those on the right.
 _VOWELLESS = str.maketrans({"嗯": "恩", "呣": "母"})
-_VERBAL_NOUN = {"ad": "a", "an": "a", "vn": "v", "vd": "v", "nr": "h"}
+_TAGS = {"ad": "a", "an": "a", "vn": "v", "vd": "v", "nr": "h"}
+_MANY = 4
 
 
 def readings(text: str) -> list[str]:
@@ -56,14 +57,41 @@ def _reading(char: str, plain: str, windows: polyphones.Windows, index: int, def
 
 
 def _words(text: str) -> Iterator[tuple[str, str]]:
-    """Words and their tags: jieba's for Chinese runs, single characters with `.`, `m` or `e` for all else."""
-    for hanzi, group in groupby(text, key=is_hanzi):
-        run = "".join(group)
-        if hanzi:
+    """Words and their tags: jieba's for Chinese, single characters with `.`, `m`, `e` or `x` for all else."""
+    for segmentable, group in groupby(_repeats(text), key=lambda pair: pair[1] and is_hanzi(pair[0])):
+        run = "".join(char for char, _ in group)
+        if segmentable:
             for pair in _segmenter()(run):
-                yield pair.word, _VERBAL_NOUN.get(pair.flag[:2], pair.flag[:1])
+                yield pair.word, _TAGS.get(pair.flag[:2], pair.flag[:1])
         else:
-            yield from ((char, "m" if char.isdecimal() else "e" if char.isalpha() else ".") for char in run)
+            yield from ((char, _character_tag(char)) for char in run)
+
+
+def _repeats(text: str) -> Iterator[tuple[str, bool]]:
+    """The characters of a text, each with whether jieba may look at it.
+
+    jieba spends milliseconds on a character that its model lacks, and on each of one that is repeated; neither makes
+    words, so these stand alone.
+    """
+    known = _known_characters()
+    for char, group in groupby(text):
+        repeated = len(list(group))
+        yield from ((char, char in known and repeated < _MANY) for _ in range(repeated))
+
+
+def _character_tag(char: str) -> str:
+    if is_hanzi(char):
+        return "x"
+    return "m" if char.isdecimal() else "e" if char.isalpha() else "."
+
+
+@cache
+def _known_characters() -> frozenset[str]:
+    """The characters in jieba's model of unknown words."""
+    _segmenter()
+    from jieba.posseg import char_state_tab
+
+    return frozenset(char_state_tab.P)
 
 
 def _phrases(word: str) -> list[str]:
