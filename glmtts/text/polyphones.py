@@ -19,21 +19,18 @@ _MACRO = re.compile(r"\$([a-z]+)")
 
 
 class Rule(NamedTuple):
-    """A reading and its contexts. A strong rule overrides the dictionary's phrases, others yield to them.
+    """A reading and its contexts: pairs of patterns for characters and for tags. "" matches everywhere.
 
-    texts: the alternatives that look at characters alone, in one pattern; pairs: (characters, tags), both must match.
+    A strong rule overrides the dictionary's phrases, others yield to them.
     """
 
     reading: str
     strong: bool
-    texts: re.Pattern[str] | None
-    pairs: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]
+    contexts: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]
 
     def matches(self, text: str, tags: str) -> bool:
         """Whether this rule applies to a window of characters and one of tags, the polyphone being `_` in both."""
-        if self.texts is not None and self.texts.search(text):
-            return True
-        return any(chars.search(text) and classes.search(tags) for chars, classes in self.pairs)
+        return any(chars.search(text) and classes.search(tags) for chars, classes in self.contexts)
 
 
 class Windows:
@@ -109,11 +106,6 @@ def _rules(lines: str) -> Iterator[tuple[str, Rule]]:
 
 
 def _rule(spoken: str, contexts: list[str]) -> Rule:
-    texts = [context for context in contexts if "/" not in context]
-    pairs = [context.split("/") for context in contexts if "/" in context]
-    return Rule(
-        reading=spoken.removeprefix("!"),
-        strong=spoken.startswith("!"),
-        texts=re.compile("|".join(texts)) if texts else None,
-        pairs=tuple((re.compile(chars), re.compile(tags)) for chars, tags in pairs),
-    )
+    pairs = (context.partition("/") for context in contexts)
+    compiled = tuple((re.compile(chars), re.compile(tags)) for chars, _, tags in pairs)
+    return Rule(spoken.removeprefix("!"), spoken.startswith("!"), compiled)
