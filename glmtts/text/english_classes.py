@@ -41,8 +41,9 @@ _ADJECTIVES = _set("""new old good bad big small great little best last next hig
     government trade business personal""")
 _PLURALS = _set("people children men women police parents teachers you we they")
 _TAKES_NOUN = _set("""make makes made making take takes took taking give gives gave giving break breaks broke broken
-    set sets setting sign signs signed signing hold holds held keep keeps kept show shows showed see saw find found lose
-    lost got get gets need needs want wants buy bought sell sold use uses used pay paid hit won win wins cause caused""")
+    set sets setting sign signs signed signing hold holds held keep keeps kept show shows showed see saw
+    find found lose lost got get gets need needs want wants buy bought sell sold use uses used pay paid hit won win
+    wins cause caused""")
 _CAUSES = _set("let make makes made help helps helped watch watched see saw hear heard")
 _PLURAL_MODIFIERS = _set("sales sports news arms goods customs savings business series years months weeks days")
 _SIGNS = _set('. , ; : ! ? " ( ) - — …')

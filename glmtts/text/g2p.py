@@ -42,11 +42,13 @@ def syllables(hanzi: str) -> list[Syllable]:
 
 @cache
 def _names(spoken: str) -> Syllable:
-    """The phoneme names of a syllable in pinyin with a tone digit."""
+    """The phoneme names of a syllable in pinyin with a tone digit; empty for one without a vowel, such as hm."""
     from pypinyin.contrib.tone_convert import to_finals_tone3, to_initials
 
     initial = to_initials(spoken, strict=True)
     final = to_finals_tone3(spoken, strict=True, neutral_tone_with_five=True)
+    if not final:
+        return ()
     if final.startswith("i") and initial in _RETROFLEX:
         final = "ii" + final
     elif final.startswith("i") and initial in _DENTAL:

@@ -18,6 +18,7 @@ REACH = 8
 
 _CHARACTERS = 100
 _PIECE = re.compile(r"[a-z]+(?:['’][a-z]+)*|\d+|[^\sa-z\d]")
+_NAME = re.compile(r"\$[a-z]+")
 _SIBILANT = ("S", "Z", "SH", "ZH", "CH", "JH")
 _VOICELESS = ("P", "T", "K", "F", "TH")
 
@@ -53,11 +54,15 @@ def reading(text: str, start: int, end: int) -> str | None:
 @cache
 def _table() -> dict[str, list[tuple[str, list[Context]]]]:
     table: dict[str, list[tuple[str, list[Context]]]] = {}
+    names: dict[str, str] = {}
     for line in files("glmtts.text").joinpath("data", "heteronyms.tsv").read_text("utf-8").splitlines():
         if not line or line.startswith("#"):
             continue
         head, phones, *patterns = line.split("\t")
-        contexts = [_context(pattern) for pattern in patterns]
+        if head.startswith("$"):
+            names[head] = f"(?:{phones})"
+            continue
+        contexts = [_context(_NAME.sub(lambda match: names[match[0]], pattern)) for pattern in patterns]
         for word, spoken in _forms(head, phones):
             table.setdefault(word, []).append((spoken, contexts))
     return table
@@ -82,7 +87,7 @@ def _context(pattern: str) -> Context:
     if pattern.startswith("@"):
         wanted = pattern.removeprefix("@")
         return lambda found: word_class(found.left, found.word, found.right) == wanted
-    search = re.compile(pattern).search
+    search = re.compile(rf"(?<![\w'])(?:{pattern})").search
     return lambda found: search(found.window) is not None
 
 

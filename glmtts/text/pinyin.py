@@ -45,14 +45,13 @@ def readings(text: str) -> list[str]:
 
 def _reading(char: str, plain: str, windows: polyphones.Windows, index: int, default: str, in_phrase: bool) -> str:
     """The reading of `char`, `plain` in simplified form, at `index`. `default` is the dictionary's, "" for none."""
-    if not default:
-        return ""
-    spoken = polyphones.reading(plain, windows, index, in_phrase=in_phrase) or default
+    ruled = char if polyphones.has_rules(char) else plain
+    spoken = (default and polyphones.reading(ruled, windows, index, in_phrase=in_phrase)) or default
     if char == plain:
         return spoken
     # Of a traditional character only its own readings count: 髮 is fa4, though 发 has two, and 乾 never gan4.
     own = _own_readings(char)
-    fits = any(spoken == one or (spoken[-1] == "5" and spoken[:-1] == one[:-1]) for one in own)
+    fits = any(spoken == one or (spoken[-1:] == "5" and spoken[:-1] == one[:-1]) for one in own)
     return spoken if fits or not own else own[0]
 
 

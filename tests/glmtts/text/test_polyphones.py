@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from glmtts.text import pinyin, polyphones
 
@@ -56,6 +58,7 @@ def test_cases_have_several_senses() -> None:
         ("乾坤", ["qian2", "kun1"]),
         ("餅乾", ["bing3", "gan1"]),
         ("三隻貓", ["san1", "zhi1", "mao1"]),
+        ("儘管孇", ["jin3", "guan3", "shuang1"]),
         ("看著這裡", ["kan4", "zhe5", "zhe4", "li3"]),
         ("嗯,A1!\U00030000", ["en1", "", "", "", "", ""]),
     ],
@@ -77,3 +80,17 @@ def test_cost_is_linear() -> None:
     text, tags = windows.at(2500)
     assert len(text) == len(tags) == 2 * polyphones.REACH + 1
     assert text[polyphones.REACH] == tags[polyphones.REACH] == "_"
+
+
+@given(st.text(st.sampled_from("中国重慶得地着了长还,。 A1_\U00030000\u2e80\uf900\n"), max_size=30))
+def test_one_reading_a_character(text: str) -> None:
+    """Any text has as many readings as characters, and only Chinese characters have one."""
+    spoken = pinyin.readings(text)
+    assert len(spoken) == len(text)
+    assert all(char > "\u2e00" for char, one in zip(text, spoken, strict=True) if one)
+
+
+@pytest.mark.parametrize("text", ["中" * 5, "\u9fa5\u4e42\u9f98"])
+def test_what_makes_no_words_stands_alone(text: str) -> None:
+    """Repeated characters and those that jieba's model lacks are single words: it would spend seconds on many."""
+    assert [word for word, _ in pinyin._words(text)] == list(text)
