@@ -14,7 +14,7 @@ from typing import NamedTuple
 import soundfile
 
 import glmtts
-from scripts.evaluate import prompts_of
+from scripts.benchmarks.eval_cases import load_prompts
 
 
 class Sample(NamedTuple):
@@ -40,11 +40,10 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("docs/samples"))
     args = parser.parse_args()
     model = glmtts.load(args.checkpoint)
-    prompts = {p.name: p for p in [*prompts_of(args.prompts), *prompts_of(args.checkpoint / "voices")]}
+    prompts = {p.name: p for p in [*load_prompts(args.prompts), *load_prompts(args.checkpoint / "voices")]}
     args.to.mkdir(parents=True, exist_ok=True)
     for name, sample in SAMPLES.items():
-        prompt = prompts[sample.voice]
-        voice = model.voice_maker.make_voice(prompt.recording.read_bytes(), prompt.said)
+        voice = model.voice_maker.make_voice(*prompts[sample.voice].short())
         speech = glmtts.synthesize(model, sample.text, voice, seed=0)
         soundfile.write(args.to / f"{name}.flac", speech.wave, speech.sample_rate)
         print(f"{name}: {speech.report.audio_seconds:.1f} s")

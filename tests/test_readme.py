@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
+import pytest
 from flask import Flask
 
 import app
@@ -60,13 +61,25 @@ def test_the_scripts_and_modules_of_the_readme_exist() -> None:
     assert [name for name in modules if importlib.util.find_spec(name) is None] == []
 
 
-def test_the_extras_of_the_readme_exist() -> None:
-    """`.[NAME]` in an installation is an extra of pyproject.toml."""
-    extras = re.findall(r"'\.\[(\w+)\]'", README)
+def test_the_installation_makes_an_environment_of_its_own() -> None:
+    """Debian's and Ubuntu's Python refuses `pip install` outside one (PEP 668); serving needs no extras."""
+    install, *_ = [block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "pip install" in block]
+    environment, activation, installation, start = (shlex.split(part) for part in install.split("&&"))
+    assert environment == ["python3", "-m", "venv", ".venv"]
+    assert activation == [".", ".venv/bin/activate"]
+    assert installation == ["pip", "install", "-e", "."]
+    assert start[:2] == ["python", "app.py"]
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "scripts/test", "deploy/Dockerfile"])
+def test_extras_exist(file: str) -> None:
+    """`.[NAME,…]` in an installation names extras of pyproject.toml."""
+    lists = re.findall(r"(?:'\.\[|\bextras\+?=,?)([\w,-]+)", (ROOT / file).read_text(encoding="utf-8"))
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     declared = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
-    assert extras
-    assert set(extras) <= set(re.findall(r"^(\w+) = ", declared, re.MULTILINE))
+    assert {name for names in lists for name in names.split(",")} <= set(
+        re.findall(r"^([\w-]+) = ", declared, re.MULTILINE)
+    )
 
 
 def test_the_request_of_the_readme_is_one_that_the_server_knows() -> None:

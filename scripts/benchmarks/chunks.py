@@ -37,8 +37,8 @@ from glmtts.engine.runtime.offline import synthesize
 from glmtts.engine.scheduling.chunking import Chunker
 from glmtts.voice.voice import Voice
 from scripts.benchmarks import chunks_as_prompt
+from scripts.benchmarks.eval_cases import load_prompts
 from scripts.benchmarks.speech_metrics import Recogniser, error_rate
-from scripts.evaluate import prompts_of
 from scripts.nano.sentences import held_out
 
 SPAN = 120
@@ -159,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
 def measure(model: Model, voice: Voice, engine: BatchEngine, lang: str, args: argparse.Namespace) -> dict[str, Any]:
     """All figures of one language."""
     ways, rate = designs(model, engine, voice), engine.info.sample_rates[0]
-    texts = sorted(filter(None, held_out(lang)))[: args.sentences]
+    texts = sorted(held_out(lang))[: args.sentences]
     sentences = [
         synthesize_sentence(model, voice, text, seed, ways) for seed, text in enumerate(tqdm(texts, desc=lang))
     ]
@@ -183,9 +183,9 @@ def main() -> None:
     model = load(args.checkpoint, device="cpu")
     # The audio of a long text is read only at its end: the engine must not wait for the reader.
     engine = BatchEngine(model, EngineOptions(max_num_seqs=1, limits=SchedulerLimits(max_buffered_seconds=1e6)))
-    prompts = {prompt.name: prompt for prompt in prompts_of(args.checkpoint / "voices")}
+    prompts = {prompt.name: prompt for prompt in load_prompts(args.checkpoint / "voices")}
     prompt = prompts.get("default") or next(iter(prompts.values()))
-    voice = engine.make_voice(prompt.recording.read_bytes(), prompt.said)
+    voice = engine.make_voice(*prompt.short())
     figures = {lang: measure(model, voice, engine, lang, args) for lang in args.lang or engine.info.languages}
     engine.close()
     print(json.dumps(figures, indent=1))

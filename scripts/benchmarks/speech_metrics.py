@@ -48,6 +48,16 @@ def error_rate(references: list[str], hypotheses: list[str], lang: str) -> float
     return float(jiwer.wer([" ".join(ref) for ref in expected], [" ".join(hyp) or "∅" for hyp in actual]))
 
 
+def is_exact(reference: str, hypothesis: str, lang: str) -> bool:
+    """Whether both have the same words (en) or syllables (zh)."""
+    return words(reference, lang).split() == words(hypothesis, lang).split()
+
+
+def has_extra_words(reference: str, hypothesis: str, lang: str) -> bool:
+    """Whether the hypothesis has more words (en) or syllables (zh) than the reference."""
+    return len(words(hypothesis, lang).split()) > len(words(reference, lang).split())
+
+
 class Recogniser:
     """Whisper base on the CPU. `work` is the folder of its weights, which are downloaded if missing."""
 

@@ -2,7 +2,7 @@
 
     python -m scripts.nano.lexicon --work nano-work
 
-It has the words of the sentences, of WordNet and of the held-out sentences. A word of the corpus gets its most frequent
+It has the words of the sentences, of WordNet and of the held-out texts. A word of the corpus gets its most frequent
 pronunciation there (in a sentence "a" is ɐ); any other word the one that it has in isolation.
 """
 
@@ -58,7 +58,8 @@ def main() -> None:
     manifests = sorted((args.work / "corpus").glob("*.jsonl"))
     rows = [json.loads(line) for path in manifests for line in path.read_text(encoding="utf-8").splitlines()]
     known = spoken_in((row["text"], row["ph"]) for row in rows if row["lang"] == "en")
-    texts = " ".join([(args.work / "sentences_en.txt").read_text(encoding="utf-8"), *held_out("en")]).lower()
+    evaluated = [text for kind in ("words", "sentences", "paragraphs") for text in held_out("en", kind)]
+    texts = " ".join([(args.work / "sentences_en.txt").read_text(encoding="utf-8"), *evaluated]).lower()
     wanted = set(WORD.findall(texts)) | set(string.ascii_lowercase) | set(sorted(wordnet_words())[: args.limit])
     for word in tqdm(sorted(wanted - set(known)), desc="words", mininterval=5):
         known[word] = " ".join(teacher.phonemize(word))

@@ -56,9 +56,9 @@ def chinese_templates(count: int, rng: random.Random) -> Iterator[str]:
         yield re.sub(r"\{(\w+)\}", lambda match: rng.choice(slots[match.group(1)]), rng.choice(patterns))
 
 
-def held_out(language: str) -> set[str]:
-    """The sentences of the evaluation."""
-    return set((HERE / f"held_out_{language}.txt").read_text(encoding="utf-8").split("\n"))
+def held_out(language: str, kind: str = "sentences") -> set[str]:
+    """The evaluation's texts of a kind: words, sentences or paragraphs."""
+    return set((HERE / f"held_out_{kind}_{language}.txt").read_text(encoding="utf-8").splitlines())
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python -m scripts.nano.short_texts --work nano-work
 
 writes `short_en.txt` and `short_zh.txt`: replies.json first, then frequent words, numbers, times and short clauses in
-random order. Each ends in a full stop or a question mark. The evaluation's texts (`held_out_short.txt`) are excluded.
+random order. Each ends in a full stop or a question mark. The evaluation's texts (`held_out_*.txt`) are excluded.
 Needs wordnet-base.
 """
 
@@ -78,7 +78,9 @@ def texts(language: str, count: int, rng: random.Random) -> list[str]:
     counted, phrases = numbers(language, rng), clauses(language, rng)
     others = [*words, *(next(counted) for _ in range(count // 5)), *(next(phrases) for _ in range(count // 3))]
     rng.shuffle(others)
-    held_out = {bare_text(line) for line in (HERE / "held_out_short.txt").read_text(encoding="utf-8").splitlines()}
+    lists = ("held_out_short.txt", f"held_out_words_{language}.txt")
+    lines = [line for name in lists for line in (HERE / name).read_text(encoding="utf-8").splitlines()]
+    held_out = {bare_text(line) for line in lines}
     kept = dict.fromkeys(finish(text, language, rng) for text in [*replies, *others])
     return [text for text in kept if bare_text(text) not in held_out]
 

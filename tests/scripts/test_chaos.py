@@ -71,6 +71,7 @@ def cells(out: str) -> list[list[str]]:
     return [line.strip("| ").split(" | ") for line in out.splitlines()[2:]]
 
 
+@pytest.mark.load
 def test_nothing_is_lost_duplicated_or_broken(quick: tuple[str, Path]) -> None:
     """Under every fault of the quick mode, while the load goes on."""
     rows = cells(quick[0])
@@ -81,6 +82,7 @@ def test_nothing_is_lost_duplicated_or_broken(quick: tuple[str, Path]) -> None:
         assert streams >= 6
 
 
+@pytest.mark.load
 def test_a_node_that_is_down_gets_no_requests(quick: tuple[str, Path]) -> None:
     """Consul stops returning it, and then no request goes there; some are retried after a kill."""
     kill, term, stop = cells(quick[0])[1:4]
@@ -91,6 +93,7 @@ def test_a_node_that_is_down_gets_no_requests(quick: tuple[str, Path]) -> None:
     assert int(kill[4]) >= 1
 
 
+@pytest.mark.load
 def test_the_clocks_did_jump(quick: tuple[str, Path]) -> None:
     """One day ahead and then two days back, in the nodes' own logs."""
     for log in (quick[1] / "clock").glob("node-*.log"):
@@ -98,6 +101,7 @@ def test_the_clocks_did_jump(quick: tuple[str, Path]) -> None:
         assert len(days) >= 3
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(("fault", "how"), [("none", signal.SIGINT), ("stop", signal.SIGTERM)])
 def test_an_interrupted_run_leaves_no_processes(fault: str, how: signal.Signals, tmp_path: Path) -> None:
     """Neither under load, nor while a node is stopped."""

@@ -28,6 +28,7 @@ def run(voices: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.load
 def test_the_bench_measures_every_level_on_both_servers(tmp_path: Path) -> None:
     """A row for each level and server."""
     out = tmp_path / "bench.json"
@@ -78,6 +79,7 @@ def test_chunks_of_both_designs_are_compared_with_the_whole(tmp_path: Path) -> N
             assert cost["cpu_per_audio"] > 0
 
 
+@pytest.mark.load
 def test_health_is_probed_while_the_server_is_busy(tmp_path: Path) -> None:
     """With idle connections and running streams; the slowest probe is reported."""
     out = tmp_path / "health.json"
@@ -89,6 +91,7 @@ def test_health_is_probed_while_the_server_is_busy(tmp_path: Path) -> None:
     assert result["probes"] > 5
 
 
+@pytest.mark.load
 @pytest.mark.timeout(300)
 def test_the_soak_finds_no_leaks(tmp_path: Path) -> None:
     """Half a minute of bursts, disconnects and invalid requests leaves no request, thread, file or memory behind."""
