@@ -42,8 +42,8 @@ def loader(settings: setup.Settings) -> tuple[Callable[[], Engine], Path | None]
 
 # Imports torch only in the worker: the master process does without.
 def _load(path: Path, settings: setup.Settings) -> Engine:
-    from glmtts.engine import load_engine
     from glmtts.engine.config import EngineOptions
+    from glmtts.engine.runtime.loading import load_engine
 
     return load_engine(
         path,

@@ -1,6 +1,6 @@
-"""The model and its engine: text and a voice to speech. These are the names that a caller needs.
+"""GLM-TTS: text and a voice to speech. The public names of the model and its engine.
 
-Each is imported when it is first asked for: `import glmtts` costs nothing, and only what uses torch loads it.
+Each is imported at first use: `import glmtts` is cheap, and only what needs torch loads it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 _ERRORS = "glmtts.errors"
-_HOMES = {
+_MODULES = {
     "Wave": "glmtts.dsp.audio",
     "to_int16": "glmtts.dsp.audio",
     "Model": "glmtts.checkpoint.loader",
@@ -81,8 +81,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'glmtts' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES.get(name, _ERRORS)), name)
-    globals()[name] = value  # so that the next access is a plain one
+    value = getattr(import_module(_MODULES.get(name, _ERRORS)), name)
+    globals()[name] = value  # the next access skips this function
     return value
 
 

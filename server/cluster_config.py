@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from glmtts.errors import InputError
+from server import validation
 from server.settings import Settings
 
 Key = Literal["default_style", "g2p_replace", "limits"]
@@ -127,4 +128,4 @@ def _parse(model: type[Document], text: bytes | None) -> Document:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))[:100]
-        raise ValueError(f"{where + ': ' if where else ''}{first['msg']}") from None
+        raise ValueError(f"{where or 'document'}: expected {validation.expected(first)}") from None

@@ -15,6 +15,8 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from server import validation
+
 PREFIX = "GLMTTS_"
 REPLACEMENTS = Path(__file__).resolve().parents[1] / "G2P_replace_dict.jsonl"
 
@@ -237,8 +239,7 @@ def _problem(error: ErrorDetails) -> str:
     if not error["loc"]:
         return error["msg"].removeprefix("Value error, ")
     name = str(error["loc"][0]).upper().removeprefix(PREFIX)
-    expected = error["msg"].removeprefix("Input should be ").removeprefix("String should ")
-    return f"{name.lower()} ({PREFIX}{name}): expected {expected}, got {error['input']!r}"
+    return f"{name.lower()} ({PREFIX}{name}): expected {validation.expected(error)}, got {error['input']!r}"
 
 
 def describe(settings: Settings) -> str:

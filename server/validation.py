@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pydantic_core import ErrorDetails
 
+_MESSAGES = {
+    "missing": "a value",
+    "extra_forbidden": "no such field",
+    "json_invalid": "valid JSON",
+}
+"""By pydantic's error type: those whose message does not say what is expected."""
 _PREFIXES = {"Input should be ": "", "String should have ": "", "String should match ": "a match of "}
 
 
 def expected(error: ErrorDetails) -> str:
-    """What was expected, as the words that follow `expected`."""
-    message = error["msg"]
+    """What was expected: the words that follow `expected`."""
+    message = _MESSAGES.get(error["type"], error["msg"])
     for prefix, words in _PREFIXES.items():
         if message.startswith(prefix):
             return words + message.removeprefix(prefix)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Wave = NDArray[np.float32]
+EMPTY_WAVE: Wave = np.zeros(0, np.float32)
 
 TOKEN_RATE = 25
 FRAME_RATE = 50

@@ -1,1 +1,1 @@
-"""Compares this implementation with numbers computed by the published code."""
+"""Compares this implementation with results of the published code."""

@@ -1,8 +1,7 @@
 """Compares this implementation with golden cases: `python -m glmtts.parity DIR`.
 
-A case is NAME.json (what it is, how the model was configured) and NAME.safetensors (weights under `state.`, inputs,
-outputs); the beginning of NAME says of which kind it is. Sizes are read from the case. Prints one row a comparison
-and exits with 1 if one is over its limit. Knows nothing about how a case is computed: `glmtts.parity.cases` does.
+A case is NAME.json (its description and configuration) and NAME.safetensors (weights under `state.`, inputs and
+outputs); the beginning of NAME is its kind. Prints one row per comparison, and exits with 1 if one is over its limit.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ CAMPPLUS_DEFAULTS = ("checkpoints/nano/frontend/campplus.onnx", "checkpoints/nan
 
 
 def read_case(path: Path) -> Case:
-    """The case described by the JSON file `path`, with its tensors when it has any. Raises OSError or ValueError."""
+    """The case of the JSON file `path`, with its tensors if it has any. Raises OSError or ValueError."""
     info: Any = json.loads(path.read_text(encoding="utf-8"))
     packed = path.with_suffix(".safetensors")
     tensors = load_file(packed) if packed.exists() else {}
@@ -39,16 +38,16 @@ def read_case(path: Path) -> Case:
 
 
 def compare(case: Case, sources: Sources) -> Iterator[CaseResult]:
-    """The rows of one case. Of a case that is for information, no row is judged."""
+    """The results of one case. A case for information has no limits."""
     kind = max((kind for kind in KINDS if case.name.startswith(kind)), key=len, default=None)
     if kind is None:
-        raise ValueError(f"unknown kind of case; known are {', '.join(sorted(KINDS))}")
+        raise ValueError(f"case: expected a name that begins with one of {', '.join(sorted(KINDS))}, got {case.name}")
     for row in KINDS[kind](case, sources):
         yield replace(row, limit=None) if case.information else row
 
 
 def run(folder: Path, sources: Sources) -> list[CaseResult]:
-    """Compares every case in `folder`. A case that cannot be read or computed is a row that fails, and says why."""
+    """Compares all cases in `folder`. A case that cannot be read or computed is a failed result with the reason."""
     rows: list[CaseResult] = []
     for path in sorted(folder.glob("*.json")):
         case = None
@@ -63,11 +62,11 @@ def run(folder: Path, sources: Sources) -> list[CaseResult]:
 
 
 def table(rows: Iterable[CaseResult]) -> str:
-    """The rows as aligned text: case, difference, limit, verdict, note."""
+    """The results as aligned text: case, difference, limit, verdict, note."""
     cells = [("case", "max difference", "limit", "", "")]
     cells += [(row.case, _number(row.difference), _number(row.limit), row.verdict, row.note) for row in rows]
     widths = [max(_width(line[column]) for line in cells) for column in range(4)]
-    lines = ("  ".join(_padded(text, width) for text, width in zip(line, [*widths, 0], strict=True)) for line in cells)
+    lines = ("  ".join(_pad(text, width) for text, width in zip(line, [*widths, 0], strict=True)) for line in cells)
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -81,7 +80,7 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def _padded(text: str, width: int) -> str:
+def _pad(text: str, width: int) -> str:
     return text + " " * (width - _width(text))
 
 
@@ -93,19 +92,21 @@ def _campplus(option: Path | None) -> Path | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status: 0 all within limits, 1 one is over, 2 nothing to compare."""
+    """The command line; returns the exit status: 0 if all are within limits, 1 if not, 2 if there are no cases."""
     parser = argparse.ArgumentParser(prog="python -m glmtts.parity", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder of golden cases")
     parser.add_argument(
         "--campplus",
         type=Path,
-        help=f"weights of the speaker encoder (.onnx or .pt), which its cases do not carry; default "
+        help=f"weights of the speaker encoder (.onnx or .pt), which its cases do not contain; default "
         f"{CAMPPLUS_VARIABLE}, else {' or '.join(CAMPPLUS_DEFAULTS)}",
     )
-    parser.add_argument("--reference", type=Path, help="the reference's data files; default FOLDER/../data/reference")
+    parser.add_argument(
+        "--reference", type=Path, help="data files of the published code; default FOLDER/../data/reference"
+    )
     options = parser.parse_args(arguments)
     if not options.folder.is_dir():
-        parser.error(f"{options.folder} is no folder")
+        parser.error(f"folder: expected a folder, got {options.folder}")
     reference = options.reference or options.folder / ".." / "data" / "reference"
     with torch.inference_mode():
         rows = run(options.folder, Sources(_campplus(options.campplus), reference))

@@ -1,7 +1,6 @@
 """What each kind of golden case compares, and how far it may be off.
 
-A kind is known by the beginning of a case's name. Everything about sizes comes from the case itself.
-Knows nothing about folders, tables or exit codes: `glmtts.parity` does.
+A kind is the beginning of a case's name. All sizes come from the case itself.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ class Case:
 
     @property
     def information(self) -> bool:
-        """Whether the case is printed only, as its JSON says."""
+        """Whether the case is only printed, as its JSON says."""
         return isinstance(self.info, dict) and self.info.get("kind") == "information"
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One comparison. `difference` None: there is no number. `limit` None: printed, not judged; `word` says why."""
+    """One comparison. `difference` None: there is no number. `limit` None: printed only; `status` says why."""
 
     case: str
     difference: float | None
@@ -63,32 +62,32 @@ class CaseResult:
 
     @property
     def passed(self) -> bool:
-        """Not judged, or within the limit. NaN is not."""
+        """Without a limit, or within it. NaN is not."""
         return self.limit is None or (self.difference is not None and self.difference <= self.limit)
 
     @property
     def verdict(self) -> str:
-        """The word in the table."""
+        """The verdict in the table: `status` without a limit, else ok or OVER."""
         return self.status if self.limit is None else "ok" if self.passed else "OVER"
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Files that some kinds need besides the case: the speaker encoder's weights, the reference's data files."""
+    """Files that some kinds need in addition: the speaker encoder's weights, the published code's data files."""
 
     campplus: Path | None
     reference: Path
 
 
 def max_difference(ours: Tensor, golden: Tensor) -> float:
-    """The largest absolute difference; infinite when the shapes differ."""
+    """The largest absolute difference; infinite if the shapes differ."""
     if ours.shape != golden.shape:
         return float("inf")
     return float((ours.double() - golden.double()).abs().max()) if golden.numel() else 0.0
 
 
 def mismatches(ours: Tensor, golden: Tensor) -> float:
-    """How many ids differ; a difference in length counts for each id too many or missing."""
+    """The number of ids that differ; each missing or additional id counts."""
     shared = min(len(ours), len(golden))
     return float((ours[:shared] != golden[:shared]).sum() + abs(len(ours) - len(golden)))
 
@@ -150,7 +149,9 @@ def _speech_tokenizer(case: Case, _sources: Sources) -> Iterator[CaseResult]:
 
 def _campplus(case: Case, sources: Sources) -> Iterator[CaseResult]:
     if sources.campplus is None:
-        raise CheckpointError("no weights of the speaker encoder: give them by --campplus or GLMTTS_CAMPPLUS")
+        raise CheckpointError(
+            "campplus: expected weights of the speaker encoder by --campplus or GLMTTS_CAMPPLUS, got none"
+        )
     encoder = read_speaker_encoder(sources.campplus)
     for number in _numbered(case, "wav"):
         difference = fbank_difference(fbank(case.tensors[f"wav{number}"][0]), case.tensors[f"fbank{number}"])
@@ -164,10 +165,10 @@ def _campplus(case: Case, sources: Sources) -> Iterator[CaseResult]:
 
 
 def fbank_difference(features: Tensor, golden: Tensor) -> float:
-    """Worst difference of filter banks (t, 80), less the mean over time, beyond what float32 rounding explains.
+    """The largest difference of filter banks (t, 80), minus their mean over time, beyond float32 rounding.
 
-    An FFT rounds by some 1e-7 of the frame's loudest amplitude, differently on each processor; the logarithm of a bin
-    that is a million times weaker shows it.
+    An FFT rounds by about 1e-7 of the frame's loudest amplitude, differently on each processor, which shows in the
+    logarithm of a bin that is a million times weaker.
     """
     below_peak = features.amax(-1, keepdim=True) - features
     rounding = torch.finfo(torch.float32).eps * (below_peak / 2).exp()
@@ -193,17 +194,19 @@ def _llm_greedy(case: Case, _sources: Sources) -> Iterator[CaseResult]:
         ids = prompt_layout(prompt_text, text, prompt_speech, special)
         bounds = length_bounds(len(text), greedy)
         label = f"{case.name} {number}"
-        given = LengthBounds(expected["min_len"], expected["max_len"])
-        yield CaseResult(f"{label} bounds", float(bounds != given), 0.0, f"{bounds.minimum} to {bounds.maximum} tokens")
+        golden = LengthBounds(expected["min_len"], expected["max_len"])
+        yield CaseResult(
+            f"{label} bounds", float(bounds != golden), 0.0, f"{bounds.minimum} to {bounds.maximum} tokens"
+        )
         logits = llama(torch.tensor([ids])).logits[:, -1]
         yield CaseResult(
             f"{label} first logits", max_difference(logits, case.tensors[f"case{number}.first_logits"]), TOLERANCE
         )
         cache = KVCache(llama.config, 1, len(ids) + bounds.maximum)
-        drawn = list(generate_tokens(Decoder(llama, special, greedy, cache), DecodeRequest(ids, bounds, seed=0)))
-        ended = "maximum" if len(drawn) == bounds.maximum else "end token"
-        note = f"{len(drawn)} tokens, then the {ended}; the reference: {len(tokens)}, then the {expected['ended']}"
-        yield CaseResult(f"{label} tokens", mismatches(torch.tensor(drawn), torch.tensor(tokens)), 0.0, note)
+        generated = list(generate_tokens(Decoder(llama, special, greedy, cache), DecodeRequest(ids, bounds, seed=0)))
+        ended = "maximum" if len(generated) == bounds.maximum else "end token"
+        note = f"{len(generated)} tokens, then the {ended}; published: {len(tokens)}, then the {expected['ended']}"
+        yield CaseResult(f"{label} tokens", mismatches(torch.tensor(generated), torch.tensor(tokens)), 0.0, note)
 
 
 def _ras_sampling(case: Case, _sources: Sources) -> Iterator[CaseResult]:
@@ -222,14 +225,14 @@ def _ras_sampling(case: Case, _sources: Sources) -> Iterator[CaseResult]:
         )
         frequency = torch.bincount(ids, minlength=len(logits)).double() / ours
         golden = case.tensors[f"freq.{name}"].double()
-        # One draw is added to the variance: counts of rare ids are not normal, and 0 draws would have an error of 0.
+        # One sample is added to the variance: counts of rare ids are not normal, and no samples would mean no error.
         variance = (frequency * (1 - frequency) + 1 / draws) * (1 / draws + 1 / ours)
         errors = float(((frequency - golden).abs() / variance.sqrt()).max())
         yield CaseResult(f"{case.name} {name}", errors, STANDARD_ERRORS, f"standard errors; {ours} draws")
 
 
 def _streaming(case: Case, _sources: Sources) -> Iterator[CaseResult]:
-    """The reference's block-wise stream against our whole utterance: how far blocks bend its result."""
+    """The published code's chunk-wise stream against a whole utterance here: how much chunks change the result."""
     t = case.tensors
     model = Flow(FlowConfig(dit=_dit_config(case.state), speech_token_cfg=True)).eval()
     load_strict(model, case.state, where=case.name)
@@ -239,13 +242,13 @@ def _streaming(case: Case, _sources: Sources) -> Iterator[CaseResult]:
         case.name,
         max_difference(wave, t["wav"]),
         None,
-        "ours in one piece against the reference's stream, whose note says "
-        "that its first block and prefix are off by the prompt; speech_token_cfg is taken as true",
+        "a whole utterance against the published code's stream, whose first block and prefix are off by the prompt, as "
+        "its note says; speech_token_cfg is assumed to be true",
     )
 
 
 def _dit_config(state: dict[str, Tensor]) -> DiTConfig:
-    """The estimator's sizes from the shapes of its weights, for a case that does not tell them."""
+    """The estimator's sizes from the shapes of its weights, for a case without them."""
     shape = {name.removeprefix("estimator."): tuple(value.shape) for name, value in state.items()}
     mel_dim, trans_dim = shape["proj_out.weight"]
     vocabulary, text_emb_dim = shape["text_emb_layer.text_embed.weight"]
@@ -266,24 +269,24 @@ def _dit_config(state: dict[str, Tensor]) -> DiTConfig:
 
 
 def _text_frontend(case: Case, sources: Sources) -> Iterator[CaseResult]:
-    """One row for the lines that agree at every stage, one for each line that does not, with the first that differs."""
+    """One result for the lines equal at each stage, and one per other line, with the first stage that differs."""
     if not sources.reference.is_dir():
-        note = f"needs the published code's data files, which {sources.reference} is not: --reference FOLDER"
+        note = f"no data files of the published code in {sources.reference}: give them by --reference FOLDER"
         yield CaseResult(case.name, None, None, note, status="not compared")
         return
     lines: dict[int, tuple[str, str, str, str]] = {}
-    for place, found in enumerate(parity_lines(case.info, sources.reference)):
-        number = place // len(FIELDS) + 1
-        # What no mistake of the reference explains outweighs what one does.
-        if found[2] == DIFFERENT or (found[2] == INTENDED and number not in lines):
-            lines[number] = found
+    for index, line in enumerate(parity_lines(case.info, sources.reference)):
+        number = index // len(FIELDS) + 1
+        # An unexplained difference outweighs an explained one.
+        if line[2] == DIFFERENT or (line[2] == INTENDED and number not in lines):
+            lines[number] = line
     yield CaseResult(
         case.name, 0.0, 0.0, f"{len(case.info) - len(lines)} of {len(case.info)} lines are equal at every stage"
     )
     for number, (text, stage, status, reason) in sorted(lines.items()):
         label, shown = (
             f"{case.name} line {number}",
-            f"{reason or 'no known mistake of the reference'}; {stage} of {text!r}",
+            f"{reason or 'no known bug of the published code'}; {stage} of {text!r}",
         )
         yield CaseResult(label, 1.0, None if status == INTENDED else 0.0, shown, status=status)
 

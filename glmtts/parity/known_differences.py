@@ -1,7 +1,6 @@
-"""Where the reference's front end reads a text wrong and ours does not, and a line-by-line comparison with it.
+"""A line-by-line comparison with the published code's front end, and its known bugs.
 
-A difference is on purpose only if the text and the reference's reading of it show a known mistake. Knows nothing
-about who prints the comparison.
+A difference is intended only if the text and its published reading show a known bug.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ EQUAL, INTENDED, DIFFERENT = "equal", "differs on purpose", "differs"
 
 @dataclass(frozen=True)
 class ReferenceBug:
-    """A known mistake of the reference: patterns of the texts that it befalls and of what its reading then shows."""
+    """A known bug of the published code: a pattern of the texts that trigger it, and one of its reading of them."""
 
     text: str
     reading: str
@@ -64,21 +63,24 @@ REFERENCE_BUGS = (
     ReferenceBug(rf"^{_EN}[\s\S]*[，。！？；：、]", "", "full-width signs fall away and stick words together"),
     ReferenceBug(rf"^{_EN}[\s\S]*[^\W\d_a-zA-Z]", "", "the spaces beside accented letters fall away"),
     ReferenceBug(rf"^{_EN}[\s\S]*(?:\dm\b|\bNo\. ?\d|#\d|[=<>²³^½¼¾])", "", "a number with a sign or unit is misread"),
+    ReferenceBug(
+        rf"^{_EN}[\s\S]*\d{{3}}-\d{{4}}", "hundred|thousand", "a telephone number is read as a range of numbers"
+    ),
     ReferenceBug(r"\n\s*\d+\. |^\d+\. ", "", "the number of a list item is misread"),
     ReferenceBug(r"<\|[^|<>]*\|>", "", "phoneme tokens in the text are destroyed"),
 )
 
 
 def reason(text: str, reading: str) -> str | None:
-    """Why the reference's `reading` of `text` is wrong, or None when no mistake is known to befall it."""
-    found = (m.reason for m in REFERENCE_BUGS if re.search(m.text, text) and re.search(m.reading, reading))
-    return next(found, None)
+    """Why the published `reading` of `text` is wrong; None if no known bug explains it."""
+    reasons = (bug.reason for bug in REFERENCE_BUGS if re.search(bug.text, text) and re.search(bug.reading, reading))
+    return next(reasons, None)
 
 
 def parity_lines(golden_lines: Iterable[Mapping[str, Any]], data_dir: Path) -> Iterator[tuple[str, str, str, str]]:
-    """(text, field, status, reason) of every field of every golden line; the reason is "" unless it differs on purpose.
+    """(text, field, status, reason) of each field of each golden line; the reason is "" if no difference is intended.
 
-    `data_dir` holds the reference's `G2P_replace_dict.jsonl` and `G2P_able_1word.json`. Raises OSError or ValueError.
+    `data_dir` has the published `G2P_replace_dict.jsonl` and `G2P_able_1word.json`. Raises OSError or ValueError.
     """
     lines = (data_dir / "G2P_replace_dict.jsonl").read_text("utf-8").splitlines()
     replace = {key: value for line in lines if line.strip() for key, value in json.loads(line).items()}
@@ -92,14 +94,14 @@ def parity_lines(golden_lines: Iterable[Mapping[str, Any]], data_dir: Path) -> I
             if ours == line[field]:
                 yield text, field, EQUAL, ""
                 continue
-            why = reason(text, line["normalized"]) or _cut(line)
+            why = reason(text, line["normalized"]) or _split_elsewhere(line)
             if field == "phoneme" and not why:
                 why = _polyphones(g2p, again, line[field])
             yield text, field, INTENDED if why else DIFFERENT, why or ""
 
 
-def _cut(line: Mapping[str, Any]) -> str | None:
-    """The reference cuts a long sentence at its sixtieth unit, whatever the units weigh; ours at weight sixty."""
+def _split_elsewhere(line: Mapping[str, Any]) -> str | None:
+    """The published code splits a long sentence at its sixtieth unit, this one at weight sixty."""
     words = re.search(r"[a-z]", line["normalized"])
     hard = any(piece.rstrip()[-1:] not in PUNCTUATION for piece in line["segments"])
     return "a sentence with Latin words is cut by units, not by length" if words and hard else None

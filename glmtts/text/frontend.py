@@ -1,7 +1,4 @@
-"""Text to what the AR model reads: normalised, cut into segments, in phonemes where wanted, as ids.
-
-Knows nothing about speech: neither voices nor how a segment's ids become audio. No torch.
-"""
+"""The text front end: text to segments of ids, normalised, split and, in phoneme mode, converted to phonemes."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ MAX_IDS = 400
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a request that is spoken in one go. `index` counts from 0; `ids` are text ids (n,), n ≥ 1."""
+    """A part of a request that is synthesised as a whole. `index` counts from 0; `ids` are text ids (n,), n ≥ 1."""
 
     index: int
     text: str
@@ -30,15 +27,15 @@ class Segment:
 class Frontend:
     """Text to segments. Immutable, so one instance serves all threads.
 
-    replace, able and lexicon are those of `g2p.G2P`; phoneme_default says whether a text is read in phoneme mode
-    when the caller does not. `cut` cuts a normalised text into segments; none has more than `max_ids` ids.
+    replace, single_char_ok and lexicon: see `g2p.G2P`. phoneme_default: whether text is read in phoneme mode if the
+    caller does not say. max_ids: limit of the ids per segment. cut: splits a normalised text into segments.
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
         replace: Mapping[str, str] | None = None,
-        able: AbstractSet[str] | None = None,
+        single_char_ok: AbstractSet[str] | None = None,
         lexicon: Mapping[str, str] | None = None,
         phoneme_default: bool = False,
         *,
@@ -47,26 +44,26 @@ class Frontend:
     ) -> None:
         self._tokenizer = tokenizer
         self._replace = replace or {}
-        self._able, self._lexicon = able, lexicon
-        self._g2p = g2p.G2P(self._replace, able, lexicon, known=tokenizer.phonemes)
+        self._single_char_ok, self._lexicon = single_char_ok, lexicon
+        self._g2p = g2p.G2P(self._replace, single_char_ok, lexicon, known=tokenizer.phonemes)
         self._phoneme_default = phoneme_default
         self._max_ids = max_ids
         self._cut = cut
 
-    def replacing(self, words: Mapping[str, str]) -> Frontend:
-        """Another front end, in which `words` come before what is replaced here.
+    def with_replacements(self, words: Mapping[str, str]) -> Frontend:
+        """A new front end in which `words` come before the replacements of this one.
 
-        TextError (field "g2p_replace") for a word with a token in it, or a pronunciation that this model has not.
+        TextError (field "g2p_replace") for a word that contains a token, or a pronunciation this model does not have.
         """
         for word, spoken in words.items():
             unknown = [span[0] for span in SPECIAL_SPAN.finditer(spoken) if span[0] not in self._tokenizer.phonemes]
             if not word or unknown or SPECIAL_SPAN.search(word) or "\0" in word + spoken:
-                message = f"{word!r} to {spoken!r}: wanted text to phonemes <|…|> of this model, or to other text"
-                raise TextError(message, field="g2p_replace")
+                message = "g2p_replace: expected text mapped to phonemes <|…|> of this model or to other text, got "
+                raise TextError(f"{message}{word!r} mapped to {spoken!r}", field="g2p_replace")
         return Frontend(
             self._tokenizer,
             {**self._replace, **words},
-            self._able,
+            self._single_char_ok,
             self._lexicon,
             self._phoneme_default,
             max_ids=self._max_ids,
@@ -74,90 +71,85 @@ class Frontend:
         )
 
     def warm(self) -> None:
-        """Loads the grammars and dictionaries (about three seconds) before the first request needs them."""
+        """Loads the grammars and dictionaries, which takes about three seconds, before the first request needs them."""
         normalize.warm()
         g2p.warm()
 
     def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
-        """The pieces of `text` as they will be spoken, at least one.
+        """The segments of `text`, at least one.
 
-        `segmented`: `text` is that of one piece from an earlier call, which is spoken as it is: to normalise or cut it
-        again could change it. TextError (field "text") when nothing speakable is left, or the text has a special
-        token that is no phoneme of this model, a NUL, or half a surrogate pair.
+        `segmented`: `text` is one segment of an earlier call and is used as it is, because normalising or splitting it
+        again could change it. TextError (field "text") if nothing speakable is left, or the text has a special token
+        that is not a phoneme of this model, a NUL, or half a surrogate pair.
         """
-        checked = self._checked(text, "text")
+        cleaned = self._clean(text, "text")
         if segmented:
             return [self._segment(text, self._phoneme_default if phoneme is None else phoneme)]
-        whole = normalize.normalize(checked)
         result: list[Segment] = []
-        for piece in self._cut(whole):
-            for spoken, ids in self._fitted(piece, self._phoneme_default if phoneme is None else phoneme):
+        for part in self._cut(normalize.normalize(cleaned)):
+            for spoken, ids in self._fit(part, self._phoneme_default if phoneme is None else phoneme):
                 result.append(Segment(len(result), spoken, ids))
         if not result:
-            raise TextError(
-                "the text has nothing to speak; letters, digits or Chinese characters are wanted", field="text"
-            )
+            raise TextError("text: expected letters, digits or Chinese characters, got nothing to speak", field="text")
         return result
 
     def _segment(self, text: str, phoneme: bool) -> Segment:
         if not normalize.speakable(text):
-            raise TextError("the segment has nothing to speak", field="text")
+            raise TextError("text: expected a segment to speak, got nothing to speak", field="text")
         ids = self._ids(text, phoneme)
         if len(ids) > self._max_ids:
-            message = f"the segment has {len(ids)} ids; at most {self._max_ids} are wanted, as in those of this model"
-            raise TextError(message, field="text")
+            raise TextError(f"text: expected a segment of at most {self._max_ids} ids, got {len(ids)}", field="text")
         return Segment(0, text, ids)
 
-    def prompt_ids(self, transcript: str, *, phoneme: bool | None = None) -> tuple[int, ...]:
-        """Ids (n,) of a reference recording's transcript: normalised, plus one space; () for an empty transcript.
+    def prompt_ids(self, reference_text: str, *, phoneme: bool | None = None) -> tuple[int, ...]:
+        """Ids (n,) of a reference text, normalised, plus one space; () if there is nothing to speak.
 
-        TextError (field "reference_text") as for `segments`, but nothing speakable counts as empty.
+        TextError (field "reference_text") for the same characters and tokens as in `segments`.
         """
-        text = normalize.normalize(self._checked(transcript, "reference_text"))
+        text = normalize.normalize(self._clean(reference_text, "reference_text"))
         if not normalize.speakable(text):
             return ()
         return self._ids(text + " ", self._phoneme_default if phoneme is None else phoneme)
 
-    def _checked(self, text: str, field: str) -> str:
+    def _clean(self, text: str, field: str) -> str:
+        """`normalize.clean` of `text`; TextError for what no text may have."""
         if "\0" in text:
-            raise TextError(
-                f"the {field} has a NUL at character {text.index(chr(0))}; plain text is wanted", field=field
-            )
+            raise TextError(f"{field}: expected plain text, got a NUL at character {text.index(chr(0))}", field=field)
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            message = f"the {field} has half a surrogate pair at character {error.start}; valid Unicode is wanted"
+            message = f"{field}: expected valid Unicode, got half a surrogate pair at character {error.start}"
             raise TextError(message, field=field) from error
         text = normalize.clean(text)
         for span in SPECIAL_SPAN.finditer(text):
             if span[0] not in self._tokenizer.phonemes:
-                message = f"the {field} has {span[0]!r}; of the tokens <|…|> only this model's phonemes may stand in it"
+                message = f"{field}: expected no tokens <|…|> but this model's phonemes, got {span[0]!r}"
                 raise TextError(message, field=field)
         return text
 
     def _ids(self, text: str, phoneme: bool) -> tuple[int, ...]:
-        written = self._g2p(text) if phoneme else text
-        return tuple(self._tokenizer.encode(written, allow_special=self._tokenizer.phonemes))
+        converted = self._g2p(text) if phoneme else text
+        return tuple(self._tokenizer.encode(converted, allow_special=self._tokenizer.phonemes))
 
-    def _fitted(self, piece: str, phoneme: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """A piece normalised again, as it now ends a segment; halved until its ids fit."""
-        text = normalize.normalize(piece)
+    def _fit(self, part: str, phoneme: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Text and ids of a part, normalised again because its end is now a segment's; halved until its ids fit."""
+        text = normalize.normalize(part)
         if not normalize.speakable(text):
             return
         ids = self._ids(text, phoneme)
-        halves = _halves(piece)
+        halves = _halves(part)
         if len(ids) <= self._max_ids or halves is None:
             yield text, ids
             return
         for half in halves:
-            yield from self._fitted(half, phoneme)
+            yield from self._fit(half, phoneme)
 
 
-def _halves(piece: str) -> tuple[str, str] | None:
-    """A piece cut between two units near its middle, or inside its only unit; None when it cannot be cut."""
-    parts = units(piece)
-    if len(parts) == 1 and not SPECIAL_SPAN.search(piece):
-        parts = list(piece.strip())
+def _halves(part: str) -> tuple[str, str] | None:
+    """A part split between two units near its middle, or inside its only unit; None if it cannot be split."""
+    parts = units(part)
+    if len(parts) == 1 and not SPECIAL_SPAN.search(part):
+        parts = list(part.strip())
     if len(parts) < 2:
         return None
     middle = len(parts) // 2

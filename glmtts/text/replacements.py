@@ -1,4 +1,4 @@
-"""Reads the file of pronunciation overrides. Knows nothing about how they are applied: `glmtts.text.g2p` does."""
+"""Reads a file of pronunciations, which `glmtts.text.g2p` applies."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from glmtts.errors import CheckpointError
 
 
 def read_replacements(file: Path) -> dict[str, str]:
-    """Pronunciations from a JSONL file, a mapping a line: `{"弦": "<|X|><|IAN2|>"}`; later lines win.
+    """Pronunciations from a JSONL file with a mapping per line: `{"弦": "<|X|><|IAN2|>"}`. Later lines win.
 
-    Raises CheckpointError naming file and line.
+    Raises CheckpointError with file and line.
     """
     words: dict[str, str] = {}
     try:
@@ -26,6 +26,6 @@ def read_replacements(file: Path) -> dict[str, str]:
         except ValueError as error:
             raise CheckpointError(f"{file}:{number}: not JSON: {error}") from error
         if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
-            raise CheckpointError(f"{file}:{number}: wanted an object of text to pronunciation")
+            raise CheckpointError(f"{file}:{number}: expected an object of text to pronunciation, got another type")
         words.update(entry)
     return words

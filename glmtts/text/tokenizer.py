@@ -1,8 +1,7 @@
-"""Text to ids, as GLM-4's tokenizer does it: tiktoken ranks plus special tokens. No remote code.
+"""Text to ids, like GLM-4's tokenizer: tiktoken ranks plus special tokens. No remote code.
 
-A tokenizer folder holds `tokenizer.model` (a line: base64 of the bytes, a space, the rank) and
-`tokenizer_config.json`, whose `added_tokens_decoder` maps ids to special tokens. Knows nothing about what
-the ids mean to a model, and nothing about normalisation.
+A tokenizer folder has `tokenizer.model` (lines of base64 of the bytes, a space, the rank) and `tokenizer_config.json`,
+whose `added_tokens_decoder` maps ids to special tokens.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SPLIT_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How text falls apart before the byte pairs are merged (that of the cl100k family)."""
+"""How text is split before byte pairs are merged (that of the cl100k family)."""
 
 _AUDIO = re.compile(r"audio_\d+")
 _CONTROL = re.compile(r"[a-z]{3,}|[a-z]+(?:_[a-z0-9]+)+")
@@ -34,8 +33,8 @@ _CONTROL = re.compile(r"[a-z]{3,}|[a-z]+(?:_[a-z0-9]+)+")
 def is_phoneme(token: str) -> bool:
     """Whether a special token is a phoneme: `<|…|>` that is neither speech (`audio_N`) nor chat or control.
 
-    The controls of GLM's vocabularies are lower-case words (`<|user|>`, `<|begin_of_audio|>`) or stand in other
-    brackets (`[MASK]`, `<sop>`); phonemes are anything else, such as `<|ZH|>` or `<|IAN2|>`.
+    Control tokens of GLM's vocabularies are lower-case words (`<|user|>`, `<|begin_of_audio|>`) or in other brackets
+    (`[MASK]`, `<sop>`); anything else is a phoneme, such as `<|ZH|>` or `<|IAN2|>`.
     """
     span = SPECIAL_SPAN.fullmatch(token)
     if span is None or not span[1]:
@@ -46,16 +45,16 @@ def is_phoneme(token: str) -> bool:
 class Tokenizer:
     """Byte-pair encoding with special tokens. Immutable, so one instance serves all threads.
 
-    `ranks` maps byte strings to ids and must hold all 256 single bytes, so that any text can be written.
-    `specials` maps special tokens (`<|user|>`) to ids that no rank uses.
+    `ranks` maps byte strings to ids and has all 256 single bytes, so that any text can be encoded. `specials` maps
+    special tokens (`<|user|>`) to ids that no rank uses. CheckpointError if they are not so.
     """
 
     def __init__(self, ranks: Mapping[bytes, int], specials: Mapping[str, int]) -> None:
         _check(ranks, specials)
         self.specials: dict[str, int] = dict(specials)
         self.phonemes: frozenset[str] = frozenset(filter(is_phoneme, specials))
-        # tiktoken compiles its specials into one regular expression: 32,768 audio ids would only make that slow,
-        # and no text may spell them.
+        # tiktoken compiles special tokens into one regular expression, which 32,768 audio tokens would only slow down:
+        # they are never read from text.
         textual = {token: i for token, i in specials.items() if not _AUDIO.fullmatch(token[2:-2])}
         self._encoding = tiktoken.Encoding(
             "glm-tts", pat_str=SPLIT_PATTERN, mergeable_ranks=dict(ranks), special_tokens=textual
@@ -63,54 +62,58 @@ class Tokenizer:
 
     @classmethod
     def from_dir(cls, path: str | Path) -> Tokenizer:
-        """Reads a tokenizer folder. CheckpointError names the file and line that is missing or wrong."""
+        """Reads a tokenizer folder. CheckpointError with the file, and the line, that is missing or wrong."""
         folder = Path(path)
         ranks = _read_ranks(folder / "tokenizer.model")
         return cls(ranks, _read_specials(folder, first_id=max(ranks.values()) + 1))
 
     @property
     def size(self) -> int:
-        """One more than the highest id: the rows that an embedding needs at least."""
+        """One more than the highest id: the least number of rows of an embedding."""
         return max(self._encoding.max_token_value, *self.specials.values(), 0) + 1
 
     def special_id(self, name: str) -> int:
-        """The id of a special token, given whole: `special_id("<|user|>")`. CheckpointError when there is none."""
+        """The id of a special token such as `<|user|>`. CheckpointError if there is none."""
         try:
             return self.specials[name]
         except KeyError:
-            raise CheckpointError(f"the tokenizer has no special token {name!r}") from None
+            raise CheckpointError(f"tokenizer: expected a special token {name!r}, got none") from None
 
     def encode(self, text: str, *, allow_special: AbstractSet[str] = frozenset()) -> list[int]:
-        """Ids of `text` (n,). Only the special tokens in `allow_special` count as such; others are spelt out.
+        """Ids of `text` (n,). Special tokens outside `allow_special`, and all `<|audio_N|>`, are encoded as plain text.
 
-        Speech tokens (`<|audio_N|>`) are never read from text. TextError for text that UTF-8 cannot carry.
+        TextError (field "text") for text that is not valid Unicode.
         """
         allowed = allow_special & self._encoding.special_tokens_set
         try:
             text.encode()  # tiktoken would silently replace lone surrogates
         except UnicodeEncodeError as error:
-            raise TextError(f"the text is not valid Unicode at character {error.start}", field="text") from error
+            raise TextError(
+                f"text: expected valid Unicode, got half a surrogate pair at character {error.start}", field="text"
+            ) from error
         return self._encoding.encode(text, allowed_special=allowed, disallowed_special=())
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; bytes that are no UTF-8 show as U+FFFD. For messages and tests."""
+        """The text of ids; bytes that are not UTF-8 become U+FFFD. For messages and tests."""
         return self._encoding.decode(list(ids))
 
 
 def byte_ranks() -> dict[bytes, int]:
-    """The smallest vocabulary that can write any text: the 256 single bytes, nothing merged."""
+    """The smallest vocabulary that can encode any text: the 256 single bytes, without merges."""
     return {bytes([value]): value for value in range(256)}
 
 
 def write(path: str | Path, ranks: Mapping[bytes, int], specials: Sequence[str]) -> Tokenizer:
-    """Writes a tokenizer folder in the official layout; the specials' ids follow the ranks in order.
+    """Writes a tokenizer folder in the official layout; the ids of special tokens follow the ranks, in order.
 
-    Gives back what `Tokenizer.from_dir` will read. ValueError for a rank or special that occurs twice.
+    Returns what `Tokenizer.from_dir` will read. ValueError for a special token that occurs twice.
     """
     first = max(ranks.values()) + 1
     ids = {token: first + i for i, token in enumerate(specials)}
     if len(ids) != len(specials):
-        raise ValueError(f"special tokens occur twice: {sorted({t for t in specials if specials.count(t) > 1})}")
+        raise ValueError(
+            f"special tokens: expected each once, got twice {sorted({t for t in specials if specials.count(t) > 1})}"
+        )
     tokenizer = Tokenizer(ranks, ids)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,13 +132,13 @@ def _rank(item: tuple[bytes, int]) -> int:
 def _check(ranks: Mapping[bytes, int], specials: Mapping[str, int]) -> None:
     missing = [value for value in range(256) if bytes([value]) not in ranks]
     if missing:
-        raise CheckpointError(f"the ranks lack the single bytes {missing[:8]}; all 256 are needed")
+        raise CheckpointError(f"ranks: expected all 256 single bytes, got none for {missing[:8]}")
     taken = set(ranks.values())
     if len(taken) != len(ranks):
-        raise CheckpointError("two byte strings share a rank; every rank must be used once")
+        raise CheckpointError("ranks: expected each rank once, got one for two byte strings")
     clash = sorted(token for token, i in specials.items() if i in taken)
     if clash or len(set(specials.values())) != len(specials):
-        raise CheckpointError(f"special tokens must have ids of their own; these sit on ranks or each other: {clash}")
+        raise CheckpointError(f"special tokens: expected ids of their own, got ids of ranks or of each other: {clash}")
 
 
 def _read_ranks(file: Path) -> dict[bytes, int]:
@@ -143,7 +146,7 @@ def _read_ranks(file: Path) -> dict[bytes, int]:
     try:
         lines = file.read_bytes().splitlines()
     except OSError as error:
-        raise CheckpointError(f"{file}: {error.strerror or error}; a tiktoken rank file is wanted") from error
+        raise CheckpointError(f"{file}: expected a tiktoken rank file, got {error.strerror or error}") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -151,14 +154,14 @@ def _read_ranks(file: Path) -> dict[bytes, int]:
             piece, rank = line.split()
             ranks[base64.b64decode(piece, validate=True)] = int(rank)
         except (ValueError, binascii.Error) as error:
-            raise CheckpointError(f"{file}:{number}: {line[:60]!r} is not 'base64 rank'") from error
+            raise CheckpointError(f"{file}:{number}: expected 'base64 rank', got {line[:60]!r}") from error
     if not ranks:
-        raise CheckpointError(f"{file}: empty; a tiktoken rank file is wanted")
+        raise CheckpointError(f"{file}: expected a tiktoken rank file, got an empty one")
     return ranks
 
 
 def _read_specials(folder: Path, *, first_id: int) -> dict[str, int]:
-    """Special tokens by `added_tokens_decoder`, else the named ones in order after the ranks."""
+    """Special tokens from `added_tokens_decoder`, else the named ones, in order after the ranks."""
     config = _read_json(folder / "tokenizer_config.json")
     decoder = config.get("added_tokens_decoder")
     if decoder:
@@ -166,7 +169,9 @@ def _read_specials(folder: Path, *, first_id: int) -> dict[str, int]:
             return {_content(entry): int(i) for i, entry in decoder.items()}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             where = folder / "tokenizer_config.json"
-            raise CheckpointError(f"{where}: added_tokens_decoder must map ids to tokens: {error!r}") from error
+            raise CheckpointError(
+                f"{where}: added_tokens_decoder: expected ids mapped to tokens, got {error!r}"
+            ) from error
     names = config.get("additional_special_tokens")
     if not names and (folder / "special_tokens_map.json").exists():
         names = _read_json(folder / "special_tokens_map.json").get("additional_special_tokens")
@@ -185,5 +190,5 @@ def _read_json(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"{file}: not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise CheckpointError(f"{file}: a JSON object is wanted, this is a {type(value).__name__}")
+        raise CheckpointError(f"{file}: expected a JSON object, got {type(value).__name__}")
     return value

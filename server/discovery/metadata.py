@@ -9,11 +9,10 @@ import logging
 import re
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # the id is needed before anything heavy is imported
-    from glmtts.engine.api import EngineInfo
-    from server.settings import Settings
+from glmtts.engine.api import EngineInfo
+from server.settings import Settings
 
 log = logging.getLogger(__name__)
 

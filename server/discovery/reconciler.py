@@ -8,15 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from glmtts.engine.api import EngineInfo
 from server.discovery import metadata
 from server.discovery.consul import AgentClient, AgentService, CatalogService, ConsulError
 from server.discovery.registration_state import RegistrationState
 from server.settings import Settings
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, and stale services are removed before that is loaded
-    from glmtts.engine.api import EngineInfo
 
 log = logging.getLogger(__name__)
 

@@ -11,15 +11,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
+from glmtts.engine.api import EngineInfo
 from server.discovery.consul import ConsulError
 from server.discovery.reconciler import ConflictError, Reconciler
 from server.discovery.registration_state import Status
 from server.settings import Settings
-
-if TYPE_CHECKING:  # glmtts.engine imports torch, and deregister_stale runs before that is loaded
-    from glmtts.engine.api import EngineInfo
 
 log = logging.getLogger(__name__)
 

@@ -59,7 +59,7 @@ STATES: dict[State, Properties] = {
     "unregistered": Properties("retrying", may_exist=False, must_register=True),
     # Another node has this service id.
     "conflict": Properties("conflict", may_exist=True, must_register=True),
-    # The agent holds an outdated service, none, or an unknown one: a request to register had no answer.
+    # The agent holds an outdated service, none, or an unknown one: a request to register had no response.
     "unsynced": Properties("retrying", may_exist=True, must_register=True),
     # The agent holds the service, and the catalogue has not shown it yet.
     "accepted": Properties("retrying", may_exist=True, must_register=False),
@@ -86,7 +86,7 @@ TRANSITIONS: dict[Event, dict[State, State]] = {
     # The agent has lost the service or a check, or the ACL token has changed: the agent goes on syncing a service with
     # the token that registered it.
     "outdated": dict.fromkeys(_ACCEPTED, "unsynced"),
-    # A request to register is about to be sent: the agent may hold the service even if the answer is lost.
+    # A request to register is about to be sent: the agent may hold the service even if the response is lost.
     "sent": dict.fromkeys(_STARTED, "unsynced"),
     # The agent has taken the registration.
     "accepted": {"unsynced": "accepted"},

@@ -108,8 +108,8 @@ class VoiceStore:
     def put(self, name: str, style: str, reference_text: str, flac: bytes, language: str) -> bool:
         """Adds or replaces a style of a voice, and creates the voice if it is new. True if the style is new.
 
-        `name` and `style` match VOICE_NAME. The first style becomes the default. Readers, and whoever opens the folder
-        after a crash, never see a recording with the text of another.
+        `name` and `style` match VOICE_NAME. The first style becomes the default. No reader ever sees a recording with
+        the text of another, not even after a crash.
         """
         assert _NAME.fullmatch(name)
         assert _NAME.fullmatch(style)

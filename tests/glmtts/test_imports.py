@@ -1,67 +1,172 @@
-"""The direction of imports, read from the source with `ast`: app.py → server → glmtts; client/ stands alone."""
+"""Which package may import which, read from the source with `ast`."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SOURCES = {"glmtts": ROOT, "server": ROOT, "glmtts_client": ROOT / "client"}
+"""Top-level packages, and the folder that each is in."""
 
-# Threads, files, clocks and what draws random numbers behind one's back.
+LEAVES = {"glmtts", "glmtts.dsp"}
+MODELS = {"glmtts.models", "glmtts.models.llm", "glmtts.models.flow", "glmtts.models.vocoder", "glmtts.models.encoders"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    # The roots of glmtts, glmtts.engine and server hold leaves: errors, configurations and interfaces.
+    "glmtts": set(),
+    "glmtts.dsp": {"glmtts"},
+    "glmtts.text": {"glmtts"},
+    "glmtts.models": set(),
+    "glmtts.models.llm": {"glmtts", "glmtts.models"},
+    "glmtts.models.flow": {"glmtts", "glmtts.models"},
+    "glmtts.models.vocoder": {*LEAVES, "glmtts.models"},
+    "glmtts.models.encoders": {*LEAVES, "glmtts.models"},
+    "glmtts.voice": {*LEAVES, "glmtts.models.encoders"},
+    "glmtts.checkpoint": {*LEAVES, *MODELS, "glmtts.text", "glmtts.voice"},
+    "glmtts.engine": {*LEAVES, "glmtts.text", "glmtts.models.llm", "glmtts.voice"},
+    "glmtts.engine.scheduling": {*LEAVES, "glmtts.text", "glmtts.models.llm", "glmtts.engine"},
+    "glmtts.engine.synthesis": {
+        *LEAVES, *MODELS, "glmtts.text", "glmtts.voice", "glmtts.checkpoint",
+        "glmtts.engine", "glmtts.engine.scheduling",
+    },
+    "glmtts.engine.runtime": {
+        *LEAVES, *MODELS, "glmtts.text", "glmtts.voice", "glmtts.checkpoint",
+        "glmtts.engine", "glmtts.engine.scheduling", "glmtts.engine.synthesis",
+    },
+    "glmtts.parity": {*LEAVES, *MODELS, "glmtts.text", "glmtts.checkpoint"},
+    "server": {"glmtts", "glmtts.engine"},
+    "server.discovery": {"glmtts", "glmtts.engine", "server"},
+    "server.voices": {"glmtts", "glmtts.voice", "server"},
+    "server.observability": {*LEAVES, "glmtts.engine", "server", "server.discovery", "server.voices"},
+    "server.http": {
+        *LEAVES, "glmtts.text", "glmtts.models.llm", "glmtts.voice", "glmtts.engine",
+        "server", "server.discovery", "server.voices", "server.observability",
+    },
+    "server.wsgi": {
+        "glmtts", "glmtts.engine",
+        "server", "server.discovery", "server.voices", "server.observability", "server.http",
+    },
+    "glmtts_client": set(),
+    "glmtts_client.batch": {"glmtts_client"},
+    "glmtts_client.cli": {"glmtts_client", "glmtts_client.batch"},
+}  # fmt: skip
+"""A package's modules may import each other and modules of these packages, all of which come before it here."""
+
+EXEMPT = {
+    "glmtts": "the public names of the package, each imported at its first use",
+    "glmtts_client.__main__": "the entry point of `python -m glmtts_client`",
+}
+"""Modules that no rule applies to, and why."""
+
 MACHINERY = frozenset(
     {"asyncio", "concurrent", "datetime", "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random"}
     | {"sched", "selectors", "shutil", "signal", "socket", "subprocess", "tempfile", "threading", "time"}
 )
+"""Threads, files, clocks and hidden random numbers."""
 
-# The hash of a TorchScript vocoder must be that of the very bytes that are loaded, so its loader reads the file.
-EXEMPT = frozenset({"vocos.py: io", "vocos.py: pathlib"})
-
-FORBIDDEN = {
-    "glmtts": frozenset(
-        {"server", "glmtts_client", "app", "flask", "werkzeug", "gunicorn", "consul", "prometheus_client"}
-    ),
-    "glmtts/text": frozenset({"torch", "torchaudio", "transformers"}),
-    "glmtts/models": MACHINERY,
-    "server": frozenset({"torch", "torchaudio", "transformers", "glmtts_client", "app"}),
-    "client": frozenset({"torch", "flask", "glmtts", "server", "app"}),
+LIBRARIES_FORBIDDEN = {
+    "glmtts": frozenset({"app", "scripts", "flask", "werkzeug", "gunicorn", "consul", "prometheus_client"}),
+    "glmtts.text": frozenset({"torch", "torchaudio", "transformers"}),
+    "glmtts.models": MACHINERY,
+    "glmtts.engine.scheduling": frozenset({"torch", "torchaudio", "transformers"}),
+    "server": frozenset({"app", "scripts", "torch", "torchaudio", "transformers"}),
+    "glmtts_client": frozenset({"app", "scripts", "torch", "flask"}),
 }
+"""Top-level names that a package and its subpackages must not import."""
+
+FILE_READERS = frozenset({"glmtts.models.vocoder.vocos: io", "glmtts.models.vocoder.vocos: pathlib"})
+"""The loader of a TorchScript vocoder reads the file: its hash must be that of the very bytes that are loaded."""
 
 
-def imported(path: Path) -> set[str]:
-    """The dotted names that a file imports anywhere in it, functions and type-checking blocks included."""
+@cache
+def modules() -> dict[str, Path]:
+    """All modules by their dotted names; a package's is that of its `__init__`."""
+    found = {}
+    for package, folder in SOURCES.items():
+        for path in sorted((folder / package).rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def package_of(module: str) -> str:
+    return module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
+
+
+def imported_names(path: Path) -> set[str]:
+    """Dotted names that a file imports anywhere in it, also in functions and under TYPE_CHECKING."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add("." * node.level + (node.module or ""))
+            module = "." * node.level + (node.module or "")
+            names |= {f"{module}.{alias.name}" for alias in node.names}
     return names
 
 
-def breaches(files: list[Path], forbidden: frozenset[str]) -> list[str]:
-    """Each import of a forbidden package or of one of its modules, as `file: name`."""
-    return [
-        f"{path.name}: {name}" for path in files for name in sorted(imported(path)) if name.split(".")[0] in forbidden
+def imported_modules(module: str) -> set[str]:
+    """Modules of these packages that a module imports; `from package import name` may name either."""
+    names = imported_names(modules()[module])
+    imported = {name if name in modules() else name.rpartition(".")[0] for name in names}
+    return {name for name in imported if name in modules()} - {module}
+
+
+def forbidden_imports(path: Path, forbidden: frozenset[str]) -> list[str]:
+    return sorted({top for name in imported_names(path) if (top := name.split(".")[0]) in forbidden})
+
+
+def test_the_table_has_every_package_in_order() -> None:
+    """Each package is in the table, and imports only packages before it: none can import a higher one."""
+    assert {package_of(module) for module in modules()} == set(MAY_IMPORT)
+    order = list(MAY_IMPORT)
+    for package, allowed in MAY_IMPORT.items():
+        assert all(order.index(other) < order.index(package) for other in allowed), package
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    allowed = MAY_IMPORT[package] | {package}
+    breaches = [
+        f"{module} imports {other}"
+        for module in modules()
+        if package_of(module) == package and module not in EXEMPT
+        for other in sorted(imported_modules(module))
+        if package_of(other) not in allowed
     ]
+    assert breaches == []
 
 
-@pytest.mark.parametrize("folder", FORBIDDEN)
-def test_imports_point_inward(folder: str) -> None:
-    """No file of a layer imports what that layer must not know."""
-    files = sorted((ROOT / folder).rglob("*.py"))
-    assert files
-    assert set(breaches(files, FORBIDDEN[folder])) <= EXEMPT
+def test_no_modules_import_each_other() -> None:
+    """There is no cycle of imports, not even of annotations; `prepare` raises CycleError with the modules."""
+    graph = {module: imported_modules(module) for module in modules() if module not in EXEMPT}
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("package", LIBRARIES_FORBIDDEN)
+def test_a_package_imports_no_forbidden_library(package: str) -> None:
+    breaches = {
+        f"{module}: {name}"
+        for module, path in modules().items()
+        if f"{module}.".startswith(f"{package}.")
+        for name in forbidden_imports(path, LIBRARIES_FORBIDDEN[package])
+    }
+    assert breaches <= FILE_READERS
 
 
 def test_no_relative_imports() -> None:
-    """Imports inside the packages are absolute, so that the check above sees all of them."""
-    files = [path for folder in ("glmtts", "server", "client") for path in (ROOT / folder).rglob("*.py")]
-    assert files
-    assert [str(path) for path in files if any(name.startswith(".") for name in imported(path))] == []
+    """Imports are absolute, so that the checks here see all of them."""
+    relative = [
+        module for module, path in modules().items() if any(name.startswith(".") for name in imported_names(path))
+    ]
+    assert relative == []
 
 
 def test_models_open_no_files() -> None:
@@ -75,30 +180,28 @@ def test_models_open_no_files() -> None:
     assert calls == []
 
 
-def test_the_check_sees_a_breach(tmp_path: Path) -> None:
-    """The check above finds a forbidden import, also one inside a function."""
+def test_the_checks_find_a_breach(tmp_path: Path) -> None:
+    """A forbidden import is found, also inside a function, and a similar name is not."""
     source = tmp_path / "layer.py"
     source.write_text("def late():\n    from flask.json import dumps\n    import torchlike\n", encoding="utf-8")
-    assert breaches([source], frozenset({"flask", "torch"})) == ["layer.py: flask.json"]
+    assert forbidden_imports(source, frozenset({"flask", "torch"})) == ["flask"]
+    assert "glmtts.errors" in imported_modules("glmtts.config")
 
 
-LIGHT = [
-    "glmtts",
-    "glmtts.config",
-    "glmtts.dsp.audio",
-    "glmtts.engine.api",
-    "glmtts.engine.config",
-    "glmtts.engine.runtime.fake",
-    "glmtts.engine.scheduling.scheduler",
-    "glmtts.engine.stats",
-    "glmtts.errors",
-    "glmtts.models.llm.history",
-    "glmtts.text.frontend",
-]
-
-
-@pytest.mark.parametrize("module", LIGHT)
-def test_light_modules_do_not_load_torch(module: str) -> None:
-    """Errors, configurations, the text front end, the engine's interface and its scheduling load without torch."""
-    check = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["glmtts", "glmtts.errors", "glmtts.config", "glmtts.dsp.audio", "glmtts.text.frontend"],
+        ["glmtts.voice.reference_audio", "glmtts.voice.digest", "glmtts.models.llm.history"],
+        sorted(
+            f"glmtts.engine.scheduling.{path.stem}" for path in (ROOT / "glmtts/engine/scheduling").glob("[a-z]*.py")
+        ),
+        ["glmtts.engine.api", "glmtts.engine.config", "glmtts.engine.stats", "glmtts.engine.runtime.fake"],
+        ["server.wsgi.app", "server.wsgi.gunicorn_app"],
+    ],
+    ids=["leaves", "voice and history", "scheduling", "the engine's interface and the fake engine", "server"],
+)
+def test_torch_is_not_loaded(names: list[str]) -> None:
+    """Importing these modules does not load torch, not even indirectly."""
+    check = f"import sys, {', '.join(names)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0

@@ -1,7 +1,7 @@
 """Writes a checkpoint in the official layout with tiny random weights: it generates noise, through every stage.
 
-Knows nothing about loading. What the published files carry beyond what is used (a decoder, moving averages, layers past
-the quantiser) is there too, so that a loader which chokes on it, or which swallows anything, shows.
+It also has the unused parts of the published files (a decoder, moving averages, layers after the quantiser), so that
+tests notice a loader that fails on them or accepts anything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A cluster on one machine, by scripts/cluster.py: as a user starts it, looks at it and ends it."""
+"""scripts/cluster.py: starting a cluster on one machine, looking at it and stopping it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
 
 def alive(pid: int) -> bool:
-    """Whether it runs: one that nobody has fetched yet does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
 
-def test_up_makes_nodes_that_speak_and_status_shows_them(cluster: LocalCluster) -> None:
-    """Each in its region, all handed out by discovery, with their processes."""
+@pytest.mark.load
+def test_up_starts_nodes_that_serve_and_status_shows_them(cluster: LocalCluster) -> None:
+    """Each in its region, all passing in Consul, with their process ids."""
     wait_until(lambda: cluster.run("status").stdout.count("passing") == 2, "both nodes to pass")
     lines = cluster.run("status").stdout.splitlines()
     assert [("north" in line, "south" in line) for line in lines[:2]] in ([(1, 0), (0, 1)], [(0, 1), (1, 0)])
@@ -41,12 +42,13 @@ def test_up_makes_nodes_that_speak_and_status_shows_them(cluster: LocalCluster) 
     for port, pid in cluster.nodes.items():
         assert any(f"127.0.0.1:{port}" in line and f"process {pid}" in line for line in lines)
         assert requests.get(f"http://127.0.0.1:{port}/info", timeout=10).json()["model"] == "fake"
-        spoken = requests.post(f"http://127.0.0.1:{port}/tts", json={"text": "Hello."}, timeout=60)
-        assert (spoken.status_code, spoken.content[:4]) == (200, b"RIFF")
+        response = requests.post(f"http://127.0.0.1:{port}/tts", json={"text": "Hello."}, timeout=60)
+        assert (response.status_code, response.content[:4]) == (200, b"RIFF")
 
 
-def test_a_second_one_is_refused(cluster: LocalCluster, tmp_path: Path) -> None:
-    """In the same folder because one runs, in another because a port is held; both say what to do."""
+@pytest.mark.load
+def test_a_second_cluster_is_rejected(cluster: LocalCluster, tmp_path: Path) -> None:
+    """In the same folder because it is running, in another one because a port is in use; both say what to do."""
     same = cluster.run("up")
     assert same.returncode != 0
     assert "down stops it" in same.stderr
@@ -57,8 +59,9 @@ def test_a_second_one_is_refused(cluster: LocalCluster, tmp_path: Path) -> None:
     assert "Traceback" not in same.stderr + other.stderr
 
 
-def test_a_killed_node_is_said_and_the_others_stay(cluster: LocalCluster) -> None:
-    """Discovery stops handing it out; the command stays in the foreground."""
+@pytest.mark.load
+def test_a_killed_node_is_reported_and_the_others_stay(cluster: LocalCluster) -> None:
+    """Consul stops returning it; the command stays in the foreground."""
     killed, left = cluster.nodes.items()
     os.killpg(killed[1], signal.SIGKILL)
     wait_until(lambda: f"node-{killed[0]} ended with -9" in (cluster.state / "up.out").read_text(), "the message")
@@ -67,8 +70,9 @@ def test_a_killed_node_is_said_and_the_others_stay(cluster: LocalCluster) -> Non
     assert cluster.process.poll() is None
 
 
-def test_down_ends_everything(cluster: LocalCluster) -> None:
-    """Nodes drain, and no process, port or state is left; a second one finds nothing to do."""
+@pytest.mark.load
+def test_down_stops_everything(cluster: LocalCluster) -> None:
+    """Nodes drain, and no process or state is left; a second `down` has nothing to do."""
     pids = [*cluster.nodes.values(), cluster.read_state()["pid"]]
     assert cluster.run("down").stdout == "cluster: stopped\n"
     wait_until(lambda: not any(map(alive, pids)), "the processes to end")
@@ -79,8 +83,9 @@ def test_down_ends_everything(cluster: LocalCluster) -> None:
     assert "not running" in cluster.run("status").stderr
 
 
+@pytest.mark.load
 def test_a_killed_command_leaves_no_process_behind(tmp_path: Path) -> None:
-    """kill -9 of the foreground: Consul and the nodes end by themselves."""
+    """After SIGKILL of the foreground command, Consul and the nodes end by themselves."""
     with local_cluster(tmp_path, "--nodes", "1", "--no-prometheus") as cluster:
         [(port, pid)] = cluster.nodes.items()
         consul = cluster.read_state()["consul"]
@@ -98,8 +103,9 @@ def answers(port: int) -> bool:
     return True
 
 
-def test_a_node_that_does_not_start_is_told(tmp_path: Path) -> None:
-    """With its log; everything else is taken down again."""
+@pytest.mark.load
+def test_a_node_that_does_not_start_is_reported(tmp_path: Path) -> None:
+    """With its log; everything else is stopped again."""
     failed = script(
         tmp_path, "up", "--nodes", "1", "--checkpoint", "fake:fail", "--no-prometheus",
         "--port", str(free_port()), "--consul-port", "0", "--prometheus-port", "0",
@@ -111,8 +117,8 @@ def test_a_node_that_does_not_start_is_told(tmp_path: Path) -> None:
     assert not (tmp_path / "state.json").exists()
 
 
-def test_the_commands_of_the_manuals_are_ones() -> None:
-    """README and operations.md name flags that there are."""
+def test_the_commands_of_the_manuals_parse() -> None:
+    """Those of README.md and docs/operations.md."""
     text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/operations.md"))
     commands = re.findall(r"scripts/cluster\.py ([^`\n]+)", text)
     assert len(commands) >= 3
@@ -121,7 +127,7 @@ def test_the_commands_of_the_manuals_are_ones() -> None:
 
 
 def test_prometheus_is_configured_as_in_production() -> None:
-    """The same jobs, labels and rule file; other intervals, another agent."""
+    """With the same jobs, labels and rule files; the intervals and the agent differ."""
     config = prometheus_config(1234, "2s")
     assert config["global"]["scrape_interval"] == "2s"
     assert [Path(name).name for name in config["rule_files"]] == ["rules.yml"]

@@ -76,8 +76,8 @@ def test_a_request_overrides_the_documents(tmp_path: Path) -> None:
     store_voice(tmp_path, "anna", {"neutral": "one", "calm": "two", "happy": "three"})
     config = ClusterConfig(BUILT_IN)
 
-    def style(asked: str | None) -> str:
-        return VoiceStore([tmp_path]).reference("anna", asked, config.style.emotion).style
+    def style(requested: str | None) -> str:
+        return VoiceStore([tmp_path]).reference("anna", requested, config.style.emotion).style
 
     assert style(None) == "neutral"
     put(config, "default_style", {"emotion": "calm"})

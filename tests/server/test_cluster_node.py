@@ -176,7 +176,7 @@ def test_a_node_registers_again_at_an_agent_without_data(start: Start, tmp_path:
     agent = Agent(tmp_path)
     server = start(CONSUL_HTTP_ADDR=agent.address)
     server.wait_ready()
-    assert say(server, "Nobody knows me.").status_code == 200
+    assert say(server, "Not registered yet.").status_code == 200
     try:
         agent.start()
         joined(agent, server)
@@ -208,10 +208,10 @@ def test_a_running_node_applies_the_shared_configuration(agent: Agent, start: St
     """Style, limits and pronunciations apply to the next request; an invalid document only shows in log and metrics."""
 
     def put(key: str, document: Any) -> None:
-        agent.call("PUT", f"/v1/kv/ours/{key}", document)
+        agent.call("PUT", f"/v1/kv/team/{key}", document)
 
     put("limits", {"max_text_chars": 20, "max_concurrent_requests": 100000})
-    server = start(GLMTTS_KV_PREFIX="ours", GLMTTS_DEFAULT_SPEED="0.5")
+    server = start(GLMTTS_KV_PREFIX="team", GLMTTS_DEFAULT_SPEED="0.5")
     server.wait_ready()
     assert error_message(server, "a" * 21) == "text: expected at most 20 characters, got 21 characters"
     assert seconds(server, "Ten of us.") == pytest.approx(2.0)  # 0.1 s a character, at the settings' 0.5
@@ -226,8 +226,8 @@ def test_a_running_node_applies_the_shared_configuration(agent: Agent, start: St
     assert seconds(server, "Ten.") == pytest.approx(0.2)
     info = requests.get(server.url + "/info", timeout=10).json()
     assert (info["limits"]["max_text_chars"], info["default_style"]) == (20, {"emotion": None, "speed": 2.0})
-    agent.call("DELETE", "/v1/kv/ours/limits")
+    agent.call("DELETE", "/v1/kv/team/limits")
     eventually(lambda: error_message(server, "a" * 21) == "")
     assert server.metric("glmtts_shared_config_failures") == 0
-    assert server.log("shared configuration: ours/limits applied")[0]["max_text_chars"] == 20
-    assert len(server.log("shared configuration: ours/limits deleted")) == 1
+    assert server.log("shared configuration: team/limits applied")[0]["max_text_chars"] == 20
+    assert len(server.log("shared configuration: team/limits deleted")) == 1

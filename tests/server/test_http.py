@@ -90,7 +90,12 @@ def test_the_record_of_a_request_is_kept(server: Server) -> None:
     assert known["via_consul"] is True
     assert known["trace_id"] == "ab" * 16
     assert known["first_audio_seconds"] <= known["total_seconds"]
-    [line] = [line for line in server.log("request") if line["request_id"] == "mine-1"]
+
+    def log_lines() -> list[dict[str, Any]]:
+        return [line for line in server.log("request") if line["request_id"] == "mine-1"]
+
+    wait_until(log_lines, "the log line")
+    [line] = log_lines()
     assert {**known, **line} == {**line, **known}
     assert "Hello" not in str(line)
     assert server.metric("glmtts_requests_total", route="/tts/stream", via_consul="true") >= 1

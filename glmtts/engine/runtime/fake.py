@@ -1,7 +1,7 @@
-"""A small real engine for tests: it speaks tones of known length, one job at a time, and fails when asked to.
+"""A small engine for tests: it synthesises tones of known length, one job at a time, and fails on request.
 
-Everything around the model is as in the true one: a bounded line, a thread, chunks, deadlines, cancelling, a report.
-`python app.py --checkpoint fake:` serves it. Knows nothing about models; it needs no checkpoint.
+Everything around the model is as in the real engine: a bounded queue, a thread, chunks, deadlines, cancelling, reports.
+`python app.py --checkpoint fake:` serves it. It needs no checkpoint and does not load torch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -19,14 +19,14 @@ from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import TOKEN_RATE, Wave
 from glmtts.engine.api import EngineInfo, Job
 from glmtts.engine.scheduling.job_handle import JobHandle
-from glmtts.engine.scheduling.job_queue import Line
+from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, EngineStats, Histogram, ProgressClock
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
 from glmtts.models.llm.history import History, Prompt, check_history
 from glmtts.text.frontend import Segment
 from glmtts.voice.reference_audio import load_reference_audio
 
-if TYPE_CHECKING:  # it imports torch, which a fake starts faster without
+if TYPE_CHECKING:  # loads torch, without which a fake starts faster
     from glmtts.voice.voice import Voice
 
 SECONDS_PER_CHARACTER = 0.1
@@ -34,90 +34,94 @@ CHUNK_SECONDS = 0.2
 RATES = (24000, 32000)
 LOUDNESS = 0.3
 SPEECH_TOKENS, VOCABULARY = 32768, 0x110000
-NO_SLOT = 2**31
+UNLIMITED_POSITIONS = 2**31
 _PHONEMES = re.compile(r"(<\|[A-Z]+[0-9]?\|>)+")
 FAULTS: dict[str, Callable[[], Exception]] = {
     "FAULT-MEMORY": lambda: DeviceMemoryError("the device's memory did not suffice"),
     "FAULT-ENGINE": lambda: EngineError("a secret of the engine's inside"),
 }
-"""A segment with such a word fails: at once, or after its first chunk if the text also has LATE. HANG never ends."""
+"""A segment with one of these words fails at once, or after its first chunk if its text also has LATE. A segment with
+HANG never ends."""
 
 
 @dataclass(frozen=True)
 class FakeOptions:
-    """load: seconds until it is loaded; delay: seconds before each chunk; max_queued: jobs that may wait; fail: no
-    load.
-    version: of the model; drift: another device, which draws other tokens, and by this fraction more of them.
-    """
+    """Options of a fake engine, as in `fake:load=2,fail`."""
 
     load: float = 0.0
+    """Seconds that loading takes."""
     delay: float = 0.0
+    """Seconds before each chunk."""
     max_queued: int = 8
+    """Jobs that may wait."""
     fail: bool = False
+    """Whether loading fails."""
     version: str = "fake-1"
+    """Version of the model."""
     drift: float = 0.0
+    """Above 0, samples other tokens, and by this fraction more of them, as another device might."""
 
     @staticmethod
     def parse(text: str) -> FakeOptions:
-        """From `name=value,...`; a bare name means 1. ValueError for what is no option."""
-        given = dict(item.partition("=")[::2] for item in text.split(",") if item)
+        """Parses `name=value,...`; a bare name means 1. Raises ValueError for an unknown name."""
+        values = dict(item.partition("=")[::2] for item in text.split(",") if item)
         kinds: dict[str, Callable[[str], object]] = {
             "load": float, "delay": float, "max_queued": int, "fail": lambda value: value != "0",
             "version": str, "drift": float,
         }  # fmt: skip
-        if unknown := given.keys() - {option.name for option in fields(FakeOptions)}:
-            raise ValueError(f"fake engine: came {', '.join(sorted(unknown))}; want {', '.join(kinds)}")
-        return FakeOptions(**{name: kinds[name](value or "1") for name, value in given.items()})  # type: ignore[arg-type]
+        if unknown := values.keys() - kinds.keys():
+            raise ValueError(f"fake engine: expected {', '.join(kinds)}, got {', '.join(sorted(unknown))}")
+        return FakeOptions(**{name: kinds[name](value or "1") for name, value in values.items()})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
 class FakeVoice:
-    """A recording (samples,) and what is said in it. Only an engine looks into a Voice, and this one does not."""
+    """A reference recording (samples,) and its text. The fake engine does not look into it."""
 
     wave: Wave
-    transcript: str
+    reference_text: str
 
     @property
     def prompted(self) -> bool:
         """As a Voice's."""
-        return bool(self.transcript)
+        return bool(self.reference_text)
 
 
 class FakeEngine:
-    """See the module. The public names are those of `glmtts.engine.api.Engine`."""
+    """See `glmtts.engine.api.Engine`."""
 
     def __init__(self, options: FakeOptions = FakeOptions()) -> None:
         self.info = EngineInfo("fake", options.version, ("zh", "en"), RATES, ("emotion", "streaming"), "cpu", 1)
         self._options = options
         self._replacements: dict[str, str] = {}
-        self._line = Line(options.max_queued)
-        self._clock = ProgressClock()
-        self._steps = Histogram(SECONDS_BOUNDS)
+        self._queue = JobQueue(options.max_queued)
+        self._progress = ProgressClock()
+        self._step_seconds = Histogram(SECONDS_BOUNDS)
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name="fake-engine", daemon=True)
         self._thread.start()
 
     @staticmethod
     def load(options: FakeOptions) -> FakeEngine:
-        """Takes as long as the options say, or fails with CheckpointError."""
+        """Takes as long as the options say; raises CheckpointError if they say so."""
         time.sleep(options.load)
         if options.fail:
             raise CheckpointError("the fake engine was told to fail")
         return FakeEngine(options)
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
-        if unspeakable := [spoken for spoken in words.values() if not _PHONEMES.fullmatch(spoken)]:
-            raise TextError(f"came {unspeakable[0]!r}; want phonemes <|…|>", field="g2p_replace")
+        if invalid := [value for value in words.values() if not _PHONEMES.fullmatch(value)]:
+            raise TextError(f"g2p_replace: expected phonemes <|…|>, got {invalid[0]!r}", field="g2p_replace")
         self._replacements = dict(words)
 
     def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
         for word, phonemes in self._replacements.items():
             text = text.replace(word, phonemes)
-        pieces = [text] if segmented else [piece.strip() for piece in re.split(r"(?<=[。!?.!?\n])", text)]
-        spoken = [piece for piece in pieces if any(letter.isalnum() for letter in piece)]
-        if not spoken:
-            raise TextError("the text has nothing to speak", field="text")
-        return [Segment(index, piece, tuple(map(ord, piece))) for index, piece in enumerate(spoken)]
+        parts = [text] if segmented else [part.strip() for part in re.split(r"(?<=[。!?.!?\n])", text)]
+        speakable = [part for part in parts if any(letter.isalnum() for letter in part)]
+        if not speakable:
+            raise TextError("text: expected something to speak, got none", field="text")
+        return [Segment(index, part, tuple(map(ord, part))) for index, part in enumerate(speakable)]
 
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
         wave, _ = load_reference_audio(reference_audio)
@@ -125,35 +129,35 @@ class FakeEngine:
 
     def submit(self, job: Job) -> JobHandle:
         check_history(job.history, vocabulary=VOCABULARY, speech_tokens=SPEECH_TOKENS)
-        return self._line.submit(job, _seconds(job))
+        return self._queue.submit(job, _expected_seconds(job))
 
     def stalled_seconds(self) -> float:
-        return self._clock.stalled_seconds()
+        return self._progress.stalled_seconds()
 
     def backlog_seconds(self) -> float:
-        return self._line.owed()
+        return self._queue.backlog_seconds()
 
     def num_waiting(self) -> int:
-        return self._line.waiting()
+        return self._queue.num_waiting()
 
     def num_running(self) -> int:
-        return self._line.running()
+        return self._queue.num_running()
 
     def stats(self) -> EngineStats:
-        seconds = self._steps.snapshot()
-        rows = Histogram(ROWS_BOUNDS).snapshot()
-        one = replace(rows, counts=(sum(seconds.counts), *rows.counts[1:]), total=float(sum(seconds.counts)))
+        seconds = self._step_seconds.snapshot()
+        steps, rows = sum(seconds.counts), Histogram(ROWS_BOUNDS).snapshot()
+        one_row_each = replace(rows, counts=(steps, *rows.counts[1:]), total=float(steps))
         return EngineStats(
             step_seconds=seconds,
-            step_rows=one,
-            flow_rows=one,
-            slots_used=self._line.running(),
+            step_rows=one_row_each,
+            flow_rows=one_row_each,
+            slots_used=self._queue.num_running(),
             slots_total=1,
             reserved_bytes=0,
             voice_cache_bytes=0,
             voice_cache_hits=0,
             voice_cache_misses=0,
-            buffered_seconds=self._line.unsent(),
+            buffered_seconds=self._queue.buffered_seconds(),
             backpressured_jobs=0,
             realtime_ratio=None,
             retries=0,
@@ -161,72 +165,80 @@ class FakeEngine:
         )
 
     def close(self, grace: float = 0.0) -> None:
-        self._line.close(grace)
+        self._queue.close(grace)
         self._thread.join()
 
     def _run(self) -> None:
-        while not (self._line.closed and self._line.empty()):
-            seen = self._line.version
-            handle = self._line.take()
+        while not (self._queue.closed and self._queue.is_empty()):
+            version = self._queue.version
+            handle = self._queue.pop()
             if handle is None:
-                self._line.sleep(seen)
+                self._queue.sleep(version)
                 continue
-            self._clock.tick()
+            self._progress.tick()
             if handle.start():
                 handle.report.add_time("queue", handle.submitted, time.monotonic())
-                self._speak(handle)
-            self._clock.idle()
-            self._line.leave(handle)
+                self._synthesize(handle)
+            self._progress.idle()
+            self._queue.finish(handle)
 
-    def _speak(self, handle: JobHandle) -> None:
-        chain = History((), (), GenerationConfig(), enabled=handle.job.use_history, max_positions=NO_SLOT)
-        for text, speech in handle.job.history:
-            chain.add(text, speech)
-        for segment in handle.job.segments:
+    def _synthesize(self, handle: JobHandle) -> None:
+        job, report = handle.job, handle.report
+        history = History((), (), GenerationConfig(), enabled=job.use_history, max_positions=UNLIMITED_POSITIONS)
+        for text_ids, speech_tokens in job.history:
+            history.add(text_ids, speech_tokens)
+        for segment in job.segments:
             fault = next((make for word, make in FAULTS.items() if word in segment.text), None)
             if fault is not None and "LATE" not in segment.text:
                 return self._fail(handle, fault())
-            tokens, chunks = tone(handle.job, segment, chain.prompt(segment.ids), self._options.drift)
-            chain.add(segment.ids, tokens)
+            tokens, chunks = tone(job, segment, history.prompt(segment.ids), self._options.drift)
+            history.add(segment.ids, tokens)
             for chunk in chunks:
-                began = time.monotonic()
-                if handle.wait(None if "HANG" in segment.text else self._options.delay):
+                if not self._push(handle, chunk, hang="HANG" in segment.text):
                     return None
-                self._clock.tick()
-                handle.report.add_time("decode", began, time.monotonic())
-                self._steps.observe(time.monotonic() - began)
-                handle.put(chunk)
                 if fault is not None:
                     return self._fail(handle, fault())
-            handle.report.segments_done += 1
-            handle.report.text_ids += len(segment.ids)
-            handle.report.speech_tokens += len(tokens)
-            handle.report.history = chain.segments
-        return handle.end()
+            report.segments_done += 1
+            report.text_ids += len(segment.ids)
+            report.speech_tokens += len(tokens)
+            report.history = history.segments
+        return handle.finish()
+
+    def _push(self, handle: JobHandle, chunk: Wave, *, hang: bool) -> bool:
+        """Pushes a chunk after the delay; False when the job has ended."""
+        start = time.monotonic()
+        if handle.wait(None if hang else self._options.delay):
+            return False
+        self._progress.tick()
+        end = time.monotonic()
+        handle.report.add_time("decode", start, end)
+        self._step_seconds.observe(end - start)
+        handle.push(chunk)
+        return True
 
     def _fail(self, handle: JobHandle, error: Exception) -> None:
         self._failures += 1
-        handle.end(error)
+        handle.finish(error)
 
 
 def tone(job: Job, segment: Segment, prompt: Prompt, drift: float) -> tuple[tuple[int, ...], Iterator[Wave]]:
-    """A segment's speech tokens and its chunks: a pitch for each character, silence for what is no letter or digit.
+    """A segment's speech tokens and chunks: a tone for each letter or digit, and silence for other characters.
 
-    All is a function of seed, index, text and what was spoken before; the length in samples is exact.
+    All is a function of seed, index, text and history; the length in samples is exact.
     """
-    numbers = np.random.default_rng(
+    rng = np.random.default_rng(
         [job.seed, segment.index, len(prompt.text), *segment.ids, *prompt.speech, round(1e6 * drift)]
     )
     seconds = SECONDS_PER_CHARACTER * len(segment.text) * (1 + drift)
-    tokens = tuple(map(int, numbers.integers(SPEECH_TOKENS, size=max(1, round(seconds * TOKEN_RATE)))))
+    tokens = tuple(map(int, rng.integers(SPEECH_TOKENS, size=max(1, round(seconds * TOKEN_RATE)))))
     samples = round(seconds / job.speed * job.sample_rate)
     character = np.arange(samples) * len(segment.text) // max(samples, 1)
-    pitch = numbers.uniform(150.0, 550.0, len(segment.text))[character]
+    pitch = rng.uniform(150.0, 550.0, len(segment.text))[character]
     loudness = np.array([LOUDNESS * letter.isalnum() for letter in segment.text])[character]
     wave = (loudness * np.sin(2 * np.pi * np.cumsum(pitch) / job.sample_rate)).astype(np.float32)
     size = round(CHUNK_SECONDS * job.sample_rate)
     return tokens, (wave[start : start + size] for start in range(0, samples, size))
 
 
-def _seconds(job: Job) -> float:
+def _expected_seconds(job: Job) -> float:
     return sum(SECONDS_PER_CHARACTER * len(segment.text) / job.speed for segment in job.segments)

@@ -1,4 +1,4 @@
-"""A checkpoint's files to an engine that is warm. Knows nothing about what is then asked of it."""
+"""Loads a checkpoint into an engine and warms it up."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from glmtts.text.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
 
-WARM_PROMPT, WARM_IDS = 50, 20
-"""Speech tokens of the prompt and text ids that are spoken before the first caller comes."""
+WARM_UP_PROMPT_TOKENS, WARM_UP_TEXT_IDS = 50, 20
+"""Length of the prompt and of the text that are synthesised before the first request."""
 
 
 def load_engine(
@@ -28,16 +28,16 @@ def load_engine(
     vocos_sha256: str | None = None,
     options: EngineOptions = DEFAULT_OPTIONS,
 ) -> BatchEngine:
-    """Loads the checkpoint in `path` and its dictionaries, and speaks once so that the first caller need not wait.
+    """Loads the checkpoint in `path` and its dictionaries, and synthesises once, so that the first request is fast.
 
     Args:
         replacements: file of pronunciation overrides, see `glmtts.text.replacements.read_replacements`.
         vocos_sha256: hash that the 32 kHz vocoder's file must have; without it that vocoder is left out.
-        options: with `deterministic` all is in float32. Else the flow's matrices are in bfloat16 where a CPU is faster
-            so, and a GPU's AR model is.
+        options: with `deterministic` everything runs in float32. Otherwise the flow's matrices are bfloat16 on CPUs
+            that are faster with it, and the AR model is bfloat16 on a GPU.
 
-    CheckpointError as `glmtts.checkpoint.loader.load`, or when `replacements` cannot be read; DeviceMemoryError
-    when the engine's memory does not fit.
+    Raises CheckpointError as `glmtts.checkpoint.loader.load` does and when `replacements` can't be read, and
+    DeviceMemoryError when the engine does not fit into memory.
     """
     replace_words = read_replacements(replacements) if replacements is not None else {}
     dtype = torch.float32 if options.deterministic else None
@@ -55,16 +55,16 @@ def load_engine(
 
 
 def warm_up(engine: BatchEngine, model: Model) -> None:
-    """Speaks something once at each rate: kernels are chosen, and memory pools filled."""
+    """Synthesises once at each sample rate, so that kernels are selected and memory pools filled."""
     for rate, mel in model.voice_maker.mels.items():
         voice = Voice(
             speaker=torch.ones(model.flow.config.spk_embed_dim),
-            prompt_tokens=torch.zeros(WARM_PROMPT, dtype=torch.int64),
-            prompt_mels={rate: torch.zeros(WARM_PROMPT * FRAMES_PER_TOKEN, mel.n_mels)},
+            prompt_tokens=torch.zeros(WARM_UP_PROMPT_TOKENS, dtype=torch.int64),
+            prompt_mels={rate: torch.zeros(WARM_UP_PROMPT_TOKENS * FRAMES_PER_TOKEN, mel.n_mels)},
             prompt_text=(model.special.pad,),
             reference_text="",
             digest="",
         )
-        segment = Segment(0, "", (model.special.pad,) * WARM_IDS)
+        segment = Segment(0, "", (model.special.pad,) * WARM_UP_TEXT_IDS)
         for _ in engine.submit(Job((segment,), voice, rate, seed=0)).chunks():
             pass

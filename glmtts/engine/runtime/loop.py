@@ -1,9 +1,7 @@
-"""What the threads of an engine do: steps of drawing and of making sound, each of which takes along whoever needs it.
+"""The engine's loop: decode steps and audio steps, each for as many jobs as can share it.
 
-`_draw` gives every row its next token, `_make` takes blocks one solver step or one vocoder window further. They run at
-the same time: one thread draws, and one (with a CUDA stream of its own) or more make sound; or else one thread does
-what is most urgent. What a step is for decides the scheduler, what it computes the runners `drawing` and `sound`.
-Knows nothing about callers, texts or memory.
+One thread decodes, and one or more others make audio (on a GPU in CUDA streams of their own); or a single thread does
+whatever is the most urgent. The scheduler decides what a step is for, the runners compute it.
 """
 
 from __future__ import annotations
@@ -14,183 +12,200 @@ import torch
 
 from glmtts.checkpoint.loader import Model
 from glmtts.engine.config import AudioLimits, EngineOptions
-from glmtts.engine.runtime.threads import Loop
-from glmtts.engine.scheduling.active_job import Stream, Utterance
-from glmtts.engine.scheduling.job_queue import Line
+from glmtts.engine.runtime.threads import WorkerSpec
+from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask, DecodeTask
+from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.scheduling.priority import work
 from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, Histogram, Throughput
-from glmtts.engine.synthesis.audio_runner import Sound
-from glmtts.engine.synthesis.decode_runner import Drawing
-from glmtts.engine.synthesis.retries import as_ours
-from glmtts.engine.synthesis.segment_audio import Item
+from glmtts.engine.synthesis.audio_runner import AudioRunner, ChunkResult
+from glmtts.engine.synthesis.decode_runner import DecodeRunner
+from glmtts.engine.synthesis.retries import to_engine_error
 from glmtts.models.llm.decoder import DecodeRequest
 from glmtts.models.llm.prompt import prompt_layout
 
-Drawn = tuple[Stream, Utterance]
 
-
-class Steps:
-    """The steps of one engine, and what is counted of them. `threads`: one alone does all in turn, of more one draws.
-
-    Whatever is shared with other threads is touched under the line's lock only.
-    """
+class EngineLoop:
+    """The steps of one engine, and their statistics. Uses the scheduler under the queue's lock only."""
 
     def __init__(
-        self, model: Model, options: EngineOptions, sound: AudioLimits, line: Line, scheduler: Scheduler, threads: int
+        self,
+        model: Model,
+        options: EngineOptions,
+        audio_limits: AudioLimits,
+        num_threads: int,
+        queue: JobQueue,
+        scheduler: Scheduler,
     ) -> None:
-        self._model, self._line, self._scheduler, self._threads = model, line, scheduler, threads
-        self._makers = max(1, threads - 1)
-        self._prefill_ids = options.limits.prefill_chunk
-        self._taken: set[Stream] = set()
-        self.drawing: Drawing[Drawn] = Drawing(model, options.max_num_seqs, fixed_shape=options.deterministic)
-        self.sound = Sound(model, sound)
-        self.pace = Throughput({"all": 1} if threads == 1 else {"decode": 1, "audio": self._makers})
-        self.seconds, self.rows = Histogram(SECONDS_BOUNDS), Histogram(ROWS_BOUNDS)
+        self._special, self._queue, self._scheduler = model.special, queue, scheduler
+        self._prefill_chunk = options.limits.prefill_chunk
+        self._num_threads, self._audio_workers = num_threads, max(1, num_threads - 1)
+        self.decode: DecodeRunner[DecodeTask] = DecodeRunner(
+            model, options.max_num_seqs, fixed_shape=options.deterministic
+        )
+        self.audio = AudioRunner(model, audio_limits)
+        decode, audio = ("all", "all") if num_threads == 1 else ("decode", "audio")
+        self._thread_group = {"prefill": decode, "decode": decode, "flow": audio, "vocoder": audio}
+        self.throughput = Throughput({decode: 1, audio: self._audio_workers})
+        self.step_seconds, self.step_rows = Histogram(SECONDS_BOUNDS), Histogram(ROWS_BOUNDS)
         self.flow_rows = Histogram(ROWS_BOUNDS)
-        decode, audio = ("all", "all") if threads == 1 else ("decode", "audio")
-        self._groups = {"prefill": decode, "decode": decode, "flow": audio, "vocoder": audio}
-        """By stage, the threads that do it."""
         self.failures = 0
 
-    def loops(self) -> list[Loop]:
-        """A loop for each thread."""
+    def workers(self) -> list[WorkerSpec]:
+        """The threads that run this loop."""
         cores = torch.get_num_threads()
-        if self._threads == 1:
-            return [Loop("engine", self._in_turn, cores)]
-        # A step of the AR model is too small to be shared out. More threads than cores is well for those of the engine,
-        # which wait for each other at no barrier; within a step it is not.
-        share = max(1, (cores - 1) // self._makers)
-        makers = [Loop(f"sound {i}", self._make, share, own_stream=True) for i in range(self._makers)]
-        return [Loop("draw", self._draw, 1), *makers]
+        if self._num_threads == 1:
+            return [WorkerSpec("engine", self._run_single_threaded, cores)]
+        # A decode step is too small to be parallel itself. Workers may outnumber the cores, as they wait for each other
+        # at no barrier; the threads within a step must not.
+        share = max(1, (cores - 1) // self._audio_workers)
+        audio = [WorkerSpec(f"audio {i}", self._audio_step, share, own_stream=True) for i in range(self._audio_workers)]
+        return [WorkerSpec("decode", self._decode_step, 1), *audio]
 
     def fail_all(self, error: Exception) -> None:
-        """Ends every job that has a slot."""
-        with self._line.changed:
-            for stream in self._scheduler.streams:
-                self._fail(stream, error)
+        """Ends every active job with an error."""
+        with self._queue.changed:
+            for job in self._scheduler.jobs:
+                self._fail(job, error)
 
-    def _fail(self, stream: Stream, error: Exception) -> None:
-        with self._line.changed:
-            self.failures += 1
-            self._scheduler.fail(stream, as_ours(error))
+    def _run_single_threaded(self) -> bool:
+        with self._queue.changed:
+            self._sweep_and_admit()
+            now, rate = time.monotonic(), self._worker_throughput()
+            action = self._scheduler.next_action(now, rate, self._scheduler.schedule_audio(now, rate))
+        return self._audio_step() if action == "audio" else self._decode_step()
 
-    def _in_turn(self) -> bool:
-        with self._line.changed:
-            self._keep_house()
-            turn = self._scheduler.turn(time.monotonic(), self._rate(), self._due())
-        return self._make() if turn == "sound" else self._draw()
+    def _fail(self, job: ActiveJob, error: Exception) -> None:
+        self.failures += 1
+        self._scheduler.fail(job, to_engine_error(error))
 
-    def _keep_house(self) -> None:
-        """Lets jobs go and come. Only the thread that draws does so: it alone knows that no step is under way."""
+    def _record_time(self, stage: str, jobs: list[ActiveJob], start: float) -> None:
+        """Books the time since `start` to a stage, shared equally by the jobs."""
+        end = time.monotonic()
+        self.throughput.add_busy(self._thread_group[stage], end - start)
+        for job in jobs:
+            job.handle.report.add_time(stage, start, end, 1 / len(jobs))
+
+    # Decoding
+
+    def _sweep_and_admit(self) -> None:
+        """Releases and admits jobs. Only the decoding thread may: it knows that no decode step is under way."""
         now = time.monotonic()
         self._scheduler.sweep(now)
         self._scheduler.admit(now)
-        for slot in self._scheduler.freed:
-            self.drawing.release(slot)
-        self._scheduler.freed.clear()
+        for slot in self._scheduler.pop_released_slots():
+            self.decode.release(slot)
 
-    def _book(self, name: str, streams: list[Stream], began: float) -> None:
-        ended = time.monotonic()
-        self.pace.add_busy(self._groups[name], ended - began)
-        for stream in streams:
-            stream.handle.report.add_time(name, began, ended, 1 / len(streams))
+    def _decode_step(self) -> bool:
+        """A chunk of one prompt, and a token for every row; False if there is neither."""
+        with self._queue.changed:
+            self._sweep_and_admit()
+            prefill = self._scheduler.next_prefill()
+        if prefill is not None:
+            self._prefill(prefill)
+        with self._queue.changed:
+            tasks = self._scheduler.decode_tasks()  # a row whose prompt is now complete decodes in this very step
+        if tasks or self.decode.has_pending_readback:
+            self._decode(tasks)
+        return prefill is not None or bool(tasks)
 
-    # Drawing
-
-    def _draw(self) -> bool:
-        """Some ids of one prompt, and a token for every row. False when there is neither."""
-        with self._line.changed:
-            self._keep_house()
-            piece = self._scheduler.next_prefill()
-        if piece is not None:
-            self._prefill(*piece)
-        with self._line.changed:
-            rows = self._scheduler.rows()  # after the prefill: a row that it has completed draws in this step
-        if rows or self.drawing.unread:
-            self._step(rows)
-        return piece is not None or bool(rows)
-
-    def _prefill(self, stream: Stream, utterance: Utterance) -> None:
-        began = time.monotonic()
-        prompt, job = utterance.prompt, stream.job
-        ids = prompt_layout(prompt.text, utterance.segment.ids, prompt.speech, self._model.special)
-        row = DecodeRequest(ids, prompt.bounds, job.seed, utterance.segment.index)
+    def _prefill(self, task: DecodeTask) -> None:
+        start = time.monotonic()
+        job, segment = task
+        ids = prompt_layout(segment.prompt.text, segment.segment.ids, segment.prompt.speech, self._special)
+        request = DecodeRequest(ids, segment.prompt.bounds, job.spec.seed, segment.segment.index)
         try:
-            self.drawing.prefill(stream.slot, row, utterance.fed, self._prefill_ids)
+            self.decode.prefill(job.slot, request, segment.num_prefilled, self._prefill_chunk)
         except Exception as error:
-            self._fail(stream, error)
+            with self._queue.changed:
+                self._fail(job, error)
             return
-        with self._line.changed:
-            self._scheduler.prefilled(stream, utterance)
-        self._book("prefill", [stream], began)
+        with self._queue.changed:
+            self._scheduler.on_prefill(task)
+        self._record_time("prefill", [job], start)
 
-    def _step(self, rows: dict[int, Drawn]) -> None:
-        began = time.monotonic()
-        drawn = self.drawing.step(rows)
-        with self._line.changed:
-            for (stream, utterance), token in drawn:
-                if isinstance(token, Exception):
-                    self._fail(stream, token)
+    def _decode(self, tasks: dict[int, DecodeTask]) -> None:
+        start = time.monotonic()
+        results = self.decode.step(tasks)
+        with self._queue.changed:
+            for task, result in results:
+                if isinstance(result, Exception):
+                    self._fail(task.job, result)
                 else:
-                    self._scheduler.drew(stream, utterance, token)
-            self._line.notify()
-        if rows:
-            self.seconds.observe(time.monotonic() - began)
-            self.rows.observe(len(rows))
-            self._book("decode", [stream for stream, _ in rows.values()], began)
+                    self._scheduler.on_token(task, result)
+            self._queue.notify()
+        if tasks:
+            self.step_seconds.observe(time.monotonic() - start)
+            self.step_rows.observe(len(tasks))
+            self._record_time("decode", [task.job for task in tasks.values()], start)
 
-    # Sounding
+    # Audio
 
-    def _rate(self) -> float | None:
-        """The work that one maker does in a second."""
-        return self.pace.work_rate and self.pace.work_rate / self._makers
+    def _worker_throughput(self) -> float | None:
+        """The work that one audio worker does per second."""
+        rate = self.throughput.work_rate
+        return rate and rate / self._audio_workers
 
-    def _due(self) -> list[Item]:
-        return self._scheduler.sounding(time.monotonic(), self._rate())
-
-    def _make(self) -> bool:
-        """A step for jobs that no other maker is at: of several makers each takes one, a single one all that it can."""
-        with self._line.changed:
-            free = [item for item in self._due() if item[0] not in self._taken]
-            mine = free if self._makers == 1 else free[:1]
-            self._taken.update(stream for stream, *_ in mine)
-            if mine:
-                self._scheduler.turned_to(mine[0][0], time.monotonic())
-        try:
-            return self._sound(mine)
-        finally:
-            with self._line.changed:
-                self._taken.difference_update(stream for stream, *_ in mine)
-                if mine and self._makers > 1:
-                    self._line.notify()
-
-    def _sound(self, items: list[Item]) -> bool:
-        """One step for the most urgent block and those that it can take along. False when there is none."""
-        began = time.monotonic()
-        if not items:
-            return self._rehearse(began)
-        name, batch, made = self.sound.step(items)
-        if name == "flow" and batch:
-            self.flow_rows.observe(len(batch))
-        self._book(name, [stream for stream, *_ in batch], began)
-        with self._line.changed:
-            for (stream, utterance, block), wave, whole, error in made:
-                if error is not None:
-                    self._fail(stream, error)
-                else:
-                    self._scheduler.made(stream, utterance, wave, time.monotonic(), whole=whole)
-                    done = work(block.lookahead_end - block.start) if whole else 0.0
-                    self.pace.add_output(len(wave) / stream.job.sample_rate, done)
-            if made:
-                self._line.notify()
+    def _audio_step(self) -> bool:
+        """A step of the flow or the vocoder for the most urgent chunks; False if there is nothing to do."""
+        with self._queue.changed:
+            tasks = self._claim_chunks()
+        if not tasks:
+            return self._prefill_voice()
+        # A step reports errors of its tasks. If it raises, `fail_all` ends the claimed jobs with the others.
+        start = time.monotonic()
+        step = self.audio.step(tasks)
+        if step.batch:
+            self._record_time(step.stage, [task.job for task in step.batch], start)
+            if step.stage == "flow":
+                self.flow_rows.observe(len(step.batch))
+        with self._queue.changed:
+            for task in tasks:
+                task.job.claimed = False
+            for result in step.results:
+                self._take_audio(result)
+            if step.results or self._audio_workers > 1:
+                self._queue.notify()
         return True
 
-    def _rehearse(self, began: float) -> bool:
-        """While there is nothing to make sound of: gets to know the voice of a job that is being drawn."""
-        with self._line.changed:
-            streams = self._scheduler.streams
-        stream = self.sound.rehearse(streams)
-        if stream is not None:
-            self._book("flow", [stream], began)
-        return stream is not None
+    def _claim_chunks(self) -> list[ChunkTask]:
+        """Claims jobs that no other audio worker works on: one if there are several workers, otherwise all."""
+        now = time.monotonic()
+        tasks = [t for t in self._scheduler.schedule_audio(now, self._worker_throughput()) if not t.job.claimed]
+        if self._audio_workers > 1:
+            tasks = tasks[:1]
+        for task in tasks:
+            task.job.claimed = True
+        if tasks:
+            self._scheduler.on_audio_step(tasks[0], now)
+        return tasks
+
+    def _take_audio(self, result: ChunkResult) -> None:
+        task, wave, chunk_done, error = result
+        if error is not None:
+            self._fail(task.job, error)
+            return
+        self._scheduler.on_audio(task, wave, time.monotonic(), chunk_done=chunk_done)
+        done = work(task.chunk.lookahead_end - task.chunk.start) if chunk_done else 0.0
+        self.throughput.add_output(len(wave) / task.job.spec.sample_rate, done)
+
+    def _prefill_voice(self) -> bool:
+        """While there is no chunk to make: a step for the voice of a job that is still being decoded."""
+        with self._queue.changed:
+            jobs = [job for job in self._scheduler.jobs if not job.claimed and self.audio.needs_prefill(job)]
+        return any(self._prefill_voice_of(job) for job in jobs)
+
+    def _prefill_voice_of(self, job: ActiveJob) -> bool:
+        with self._queue.changed:
+            if job.claimed:
+                return False
+            job.claimed = True
+        start = time.monotonic()
+        stepped = self.audio.prefill_voice(job)
+        with self._queue.changed:
+            job.claimed = False
+            if self._audio_workers > 1:
+                self._queue.notify()
+        if stepped:
+            self._record_time("flow", [job], start)
+        return stepped

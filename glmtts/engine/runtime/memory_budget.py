@@ -1,6 +1,6 @@
-"""The memory that an engine may come to hold: known before the first job, and refused when it is not there.
+"""The memory that an engine may take: computed before the first job, and refused if the device does not have it.
 
-Beyond this there are only the passing intermediate results of a step. Knows nothing about jobs.
+Not counted are the temporary results of a step.
 """
 
 from __future__ import annotations
@@ -25,43 +25,45 @@ _CGROUP = Path("/sys/fs/cgroup")
 _MIB = 2**20
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """What can still be taken; None where that cannot be told."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    known = [value for value in (_available(), _group_left()) if value is not None]
-    return min(known, default=None)
+def check_memory(model: Model, options: EngineOptions, audio_limits: AudioLimits) -> int:
+    """Bytes that the engine may take, weights included. Raises DeviceMemoryError, with the numbers, if they don't fit.
 
-
-def reserve(model: Model, options: EngineOptions, sound: AudioLimits) -> int:
-    """Bytes that the engine may hold, weights included. DeviceMemoryError, with the numbers, when they don't fit."""
-    window = frames_for_tokens(options.chunk_schedule.left_context) * frame_bytes(model.flow)
-    wanted = {
+    Call it before any of this is allocated.
+    """
+    context = frames_for_tokens(options.chunk_schedule.left_context) * frame_bytes(model.flow)
+    sizes = {
         f"KV cache of {options.max_num_seqs} slots × {model.max_positions} positions": KVCache.bytes_for(
             model.llm.config, options.max_num_seqs, model.max_positions, model.dtype
         ),
-        # What was said is kept once, and a second time while the next block's is added.
-        f"flow memory of {options.max_num_seqs} streams": 2 * window * options.max_num_seqs,
-        "flow memory of voices": sound.voice_cache_bytes,
+        # The context exists twice while the next chunk's is added.
+        f"flow cache of {options.max_num_seqs} jobs": 2 * context * options.max_num_seqs,
+        "voice prompt cache": audio_limits.voice_cache_bytes,
     }
-    total, weights = sum(wanted.values()), weight_bytes(model)
-    parts = ", ".join(f"{what} {size / _MIB:.0f} MiB" for what, size in wanted.items())
+    total, weights = sum(sizes.values()), weight_bytes(model)
+    parts = ", ".join(f"{name} {size / _MIB:.0f} MiB" for name, size in sizes.items())
     free = free_bytes(model.device)
     if free is not None and total > free:
-        raise DeviceMemoryError(f"{parts}: {total / _MIB:.0f} MiB, but {model.device} has {free / _MIB:.0f} MiB left")
+        raise DeviceMemoryError(f"{parts}: {total / _MIB:.0f} MiB, but {model.device} has {free / _MIB:.0f} MiB free")
     log.info("Memory on %s: weights %.0f MiB, %s", model.device, weights / _MIB, parts)
     return total + weights
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of the device, or on a CPU of this machine or container; None if unknown."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return min((size for size in (_meminfo_free(), _cgroup_free()) if size is not None), default=None)
+
+
 def weight_bytes(model: Model) -> int:
-    """Memory of the device that the model's weights take."""
+    """Device memory that the model's weights take; shared tensors count once."""
     modules: list[torch.nn.Module] = [model.llm, model.flow, model.speech_tokenizer, model.speaker_encoder]
     modules += [vocoder for vocoder in model.vocoders.values() if isinstance(vocoder, torch.nn.Module)]
     tensors = {t.data_ptr(): t for module in modules for t in (*module.parameters(), *module.buffers())}
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def _available() -> int | None:
+def _meminfo_free() -> int | None:
     try:
         found = re.search(r"^MemAvailable:\s+(\d+) kB", _MEMINFO.read_text(encoding="ascii"), re.MULTILINE)
     except OSError:
@@ -69,7 +71,7 @@ def _available() -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def _group_left() -> int | None:
+def _cgroup_free() -> int | None:
     """Of this container, where it has a limit (cgroup v2)."""
     try:
         limit, used = ((_CGROUP / f"memory.{name}").read_text(encoding="ascii").strip() for name in ("max", "current"))

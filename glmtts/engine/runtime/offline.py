@@ -1,8 +1,8 @@
-"""Text and a voice to a waveform, one utterance at a time: the reference that the engine is tested against.
+"""Text and a voice to a waveform, one segment at a time: the reference that the engine is tested against.
 
-Read it from top to bottom. No threads, no streaming, no batch; every stage runs on the whole of its input.
-Randomness is a function of (seed, segment, step) in the AR model, of (seed, segment, frame) in the flow and of
-(seed, segment, sample) in the vocoder, so the same call gives the same waveform.
+Read it from top to bottom. No threads, no streaming, no batching: each stage runs on its whole input. Randomness is a
+function of (seed, segment, step) in the AR model, (seed, segment, frame) in the flow and (seed, segment, sample) in the
+vocoder, so the same call gives the same waveform.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
-from glmtts.dsp.audio import Wave, frames_for_tokens
+from glmtts.dsp.audio import EMPTY_WAVE, Wave, frames_for_tokens
 from glmtts.engine.api import Report
 from glmtts.errors import InputError, UnsupportedError
 from glmtts.models.llm.decoder import Decoder, DecodeRequest, generate_tokens
@@ -28,15 +28,15 @@ from glmtts.models.rng import frame_noise, stream_keys
 from glmtts.text.frontend import Segment
 from glmtts.voice.voice import Voice
 
-SLOWEST, FASTEST = 0.5, 2.0
+MIN_SPEED, MAX_SPEED = 0.5, 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class SynthesisResult:
-    """What `synthesize` gives back: the waveform (samples,) float32 in [-1, 1], its rate in Hz, and how it came about.
+    """The waveform (samples,) float32 in [-1, 1], its rate in Hz, and how it was made.
 
-    `segments` are the text as it was spoken, `tokens` the speech tokens of each. The report's finish reason is
-    `length` when any segment reached its maximum without saying that it had finished.
+    `segments` are the text after the front end, `tokens` the speech tokens of each. The report's finish reason is
+    `length` if any segment reached its maximum number of tokens.
     """
 
     wave: Wave
@@ -58,56 +58,57 @@ def synthesize(
     use_history: bool = True,
     phoneme: bool | None = None,
 ) -> SynthesisResult:
-    """Speaks `text` in `voice`.
+    """Synthesises `text` in `voice`.
 
     Args:
-        sample_rate: one of the model's own rates in Hz; None is its lowest.
+        sample_rate: one of the model's output rates in Hz; None is the lowest.
         seed: 0 … 2⁶³ − 1.
-        speed: 0.5 (half as fast) to 2.0, by stretching the tokens over more or fewer mel frames.
-        use_history: whether segments are prompted with the earlier ones.
+        speed: 0.5 (half as fast) to 2.0, by repeating the tokens over more or fewer mel frames.
+        use_history: whether earlier segments prompt later ones.
         phoneme: phoneme mode; None is the checkpoint's default.
 
-    Raises TextError when the text cannot be spoken, UnsupportedError for a rate that the model or the voice lacks.
+    Raises TextError if the text cannot be spoken, UnsupportedError for a rate that the model or the voice does not
+    have, InputError for a speed or seed out of range.
     """
     rate = model.sample_rates[0] if sample_rate is None else sample_rate
     validate_request(model, voice, rate, seed, speed)
-    spoken = _Result(report=Report(finish_reason="stop"))
+    result = _Result(report=Report(finish_reason="stop"))
 
-    with _timed(spoken.report, "text"):
+    with _timed(result.report, "text"):
         segments = model.frontend.segments(text, phoneme=phoneme)
     prompt_tokens = voice.prompt_tokens.tolist()
-    chain = History(
+    history = History(
         voice.prompt_text, prompt_tokens, model.generation, enabled=use_history, max_positions=model.max_positions
     )
     cache = KVCache(model.llm.config, 1, model.max_positions, dtype=model.dtype, device=model.device)
     decoder = Decoder(model.llm, model.special, model.generation, cache)
 
     for segment in segments:
-        # Text ids to speech tokens, prompted by the voice and what has been said so far.
-        with _timed(spoken.report, "ar"):
-            prompt = chain.prompt(segment.ids)
+        # Text ids to speech tokens, prompted by the voice and the earlier segments.
+        with _timed(result.report, "ar"):
+            prompt = history.prompt(segment.ids)
             ids = prompt_layout(prompt.text, segment.ids, prompt.speech, model.special)
             tokens = tuple(generate_tokens(decoder, DecodeRequest(ids, prompt.bounds, seed, segment.index)))
-        chain.add(segment.ids, tokens)
+        history.add(segment.ids, tokens)
         if len(tokens) == prompt.bounds.maximum:
-            spoken.report.finish_reason = "length"
+            result.report.finish_reason = "length"
 
-        # SynthesisResult tokens to mel to waveform, prompted by the voice alone. No tokens, no sound.
+        # Speech tokens to mel to waveform, prompted by the voice alone. No tokens, no audio.
         if tokens:
             key = stream_keys(torch.tensor([seed]), torch.tensor([segment.index])).to(model.device)
-            with _timed(spoken.report, "flow"):
+            with _timed(result.report, "flow"):
                 mel = tokens_to_mel(model, tokens, voice, rate, key, frames_for_tokens(len(tokens), speed))
-            with _timed(spoken.report, "vocoder"):
-                spoken.waves.append(model.vocoders[rate](mel, key)[0].cpu().numpy())
-        spoken.add(segment, tokens)
+            with _timed(result.report, "vocoder"):
+                result.waves.append(model.vocoders[rate](mel, key)[0].cpu().numpy())
+        result.add(segment, tokens)
 
-    return spoken.speech(segments, rate)
+    return result.finish(segments, rate)
 
 
 def tokens_to_mel(model: Model, tokens: tuple[int, ...], voice: Voice, rate: int, key_b: Tensor, frames: int) -> Tensor:
-    """Mel (1, 80, frames) of speech tokens after the voice's own; `key_b` int64 (1,) decides the noise.
+    """Mel (1, 80, frames) of speech tokens after the voice's own; `key_b` int64 (1,) is the key of the noise.
 
-    New frames are numbered from 0 and the prompt's downwards from −1, so a frame's noise does not depend on the voice.
+    New frames are numbered from 0 and the prompt's down from −1, so a frame's noise does not depend on the voice.
     """
     prompt_mel = voice.prompt_mels[rate][None].to(model.device)
     prompt_frames, bins = prompt_mel.shape[1:]
@@ -123,19 +124,19 @@ def tokens_to_mel(model: Model, tokens: tuple[int, ...], voice: Voice, rate: int
 
 
 def validate_request(model: Model, voice: Voice, rate: int, seed: int, speed: float) -> None:
-    """UnsupportedError or InputError for what the model or the voice cannot do."""
+    """Raises UnsupportedError for a rate that model or voice does not have, InputError for a wrong speed or seed."""
     if rate not in model.vocoders or rate not in voice.prompt_mels:
         rates = sorted(set(model.vocoders) & set(voice.prompt_mels))
-        raise UnsupportedError(f"sample rate {rate} Hz; this model and voice have {rates}", field="sample_rate")
-    if not SLOWEST <= speed <= FASTEST:
-        raise InputError(f"speed {speed}; {SLOWEST} to {FASTEST} is wanted", field="speed")
+        raise UnsupportedError(f"sample_rate: expected one of {rates}, got {rate}", field="sample_rate")
+    if not MIN_SPEED <= speed <= MAX_SPEED:
+        raise InputError(f"speed: expected {MIN_SPEED} to {MAX_SPEED}, got {speed}", field="speed")
     if not 0 <= seed < 2**63:
-        raise InputError(f"seed {seed}; 0 to 2^63 - 1 is wanted", field="seed")
+        raise InputError(f"seed: expected 0 to 2^63 - 1, got {seed}", field="seed")
 
 
 @dataclass
 class _Result:
-    """What has been made so far."""
+    """The result so far."""
 
     report: Report
     waves: list[Wave] = field(default_factory=list)
@@ -147,15 +148,15 @@ class _Result:
         self.report.speech_tokens += len(tokens)
         self.report.segments_done += 1
 
-    def speech(self, segments: list[Segment], rate: int) -> SynthesisResult:
-        wave = np.concatenate([np.zeros(0, np.float32), *self.waves])
+    def finish(self, segments: list[Segment], rate: int) -> SynthesisResult:
+        wave = np.concatenate([EMPTY_WAVE, *self.waves])
         self.report.audio_seconds = len(wave) / rate
         return SynthesisResult(wave, rate, self.report, tuple(segments), tuple(self.tokens))
 
 
 @contextmanager
 def _timed(report: Report, stage: str) -> Iterator[None]:
-    """Adds the time that the block takes to the stage's. On a GPU a stage may end in the next one's time."""
+    """Adds the time of a `with` block to the stage's. On a GPU, part of a stage may count as the next one's time."""
     start = time.perf_counter()
     yield
     report.stage_seconds[stage] = report.stage_seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -1,7 +1,4 @@
-"""The threads of an engine: each makes steps while there is work, and sleeps when there is none.
-
-Knows nothing about what a step is.
-"""
+"""An engine's worker threads: each makes steps while there is work, and sleeps while there is none."""
 
 from __future__ import annotations
 
@@ -13,81 +10,89 @@ from dataclasses import dataclass
 
 import torch
 
-from glmtts.engine.scheduling.job_queue import Line
+from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.stats import ProgressClock
 
 log = logging.getLogger(__name__)
 
-POLL = 0.05
-"""Seconds between looks while jobs run that wait for nothing but time: for a reader, or for their turn to speak."""
+POLL_SECONDS = 0.05
+"""Sleep between checks while jobs run that wait for time alone: for their reader, or until they may start."""
 
 
 @dataclass(frozen=True)
-class Loop:
-    """step: does what there is to do, False when that is nothing. cores: of a CPU, for the step's arithmetic.
-    own_stream: whether it shall have a CUDA stream of its own."""
+class WorkerSpec:
+    """One worker thread."""
 
     name: str
     step: Callable[[], bool]
-    cores: int
+    """Does what there is to do; False if that is nothing."""
+    num_threads: int
+    """CPU threads for the arithmetic of a step."""
     own_stream: bool = False
+    """Whether it has a CUDA stream of its own."""
 
 
-class Loops:
-    """Runs from the start until the line is closed and empty. `failed` is told of an exception that a step raised,
-    `waits` tells whether there is work that could be done."""
+class WorkerThreads:
+    """Runs the workers until the queue is closed and empty.
+
+    Args:
+        on_error: called with an exception that a step raised, which no single job is to blame for.
+        has_work: whether any job could make progress now.
+    """
 
     def __init__(
         self,
-        line: Line,
+        queue: JobQueue,
         device: torch.device,
-        failed: Callable[[Exception], None],
-        waits: Callable[[], bool],
-        *loops: Loop,
+        on_error: Callable[[Exception], None],
+        has_work: Callable[[], bool],
+        *workers: WorkerSpec,
     ) -> None:
-        self._line, self._device, self._failed, self._waits = line, device, failed, waits
-        self._work = ProgressClock()
-        """Of all threads together: it beats at each step in which something was done, and rests when nothing waits."""
-        self._pulses = [ProgressClock() for _ in loops]
+        self._queue, self._device, self._on_error, self._has_work = queue, device, on_error, has_work
+        self._progress = ProgressClock()
+        """Ticks with every step of any worker in which something was done; stops when there is no work."""
+        self._steps = [ProgressClock() for _ in workers]
+        """One per worker; ticks when a step begins."""
         self._threads = [
             threading.Thread(target=self._run, args=pair, name=pair[0].name, daemon=True)
-            for pair in zip(loops, self._pulses, strict=True)
+            for pair in zip(workers, self._steps, strict=True)
         ]
         for thread in self._threads:
             thread.start()
 
-    def age(self) -> float:
-        """Seconds since the thread that has been at a step for longest began it, or since something was last done
-        where work waits; 0.0 when all rest and nothing waits."""
-        return max(pulse.stalled_seconds() for pulse in (self._work, *self._pulses))
+    def stalled_seconds(self) -> float:
+        """How long the longest step under way has run, or how long work has waited without any step; 0.0 when idle."""
+        return max(clock.stalled_seconds() for clock in (self._progress, *self._steps))
 
     def join(self) -> None:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, loop: Loop, pulse: ProgressClock) -> None:
-        torch.set_num_threads(loop.cores)  # for this thread
-        with _stream(self._device, loop.own_stream):
-            while not (self._line.closed and self._line.empty()):
-                seen = self._line.version
-                pulse.tick()
-                try:
-                    busy = loop.step()
-                except Exception as error:  # a fault of ours that no job is to blame for
-                    log.exception("A step of the engine failed")
-                    self._failed(error)
-                    busy = True
-                if busy:
-                    self._work.tick()
+    def _run(self, worker: WorkerSpec, clock: ProgressClock) -> None:
+        torch.set_num_threads(worker.num_threads)  # of this thread only
+        with _cuda_stream(self._device, worker.own_stream):
+            while not (self._queue.closed and self._queue.is_empty()):
+                version = self._queue.version
+                clock.tick()
+                if self._step(worker):
+                    self._progress.tick()
                 else:
-                    pulse.idle()
-                    self._work.resume() if self._waits() else self._work.idle()
-                    self._line.sleep(seen, POLL if self._line.running() else None)
-        pulse.idle()
-        self._work.idle()
+                    clock.idle()
+                    self._progress.resume() if self._has_work() else self._progress.idle()
+                    self._queue.sleep(version, POLL_SECONDS if self._queue.num_running() else None)
+        clock.idle()
+        self._progress.idle()
+
+    def _step(self, worker: WorkerSpec) -> bool:
+        try:
+            return worker.step()
+        except Exception as error:
+            log.exception("A step of the engine failed")
+            self._on_error(error)
+            return True
 
 
-def _stream(device: torch.device, own: bool) -> AbstractContextManager[object]:
+def _cuda_stream(device: torch.device, own: bool) -> AbstractContextManager[object]:
     if not own or device.type != "cuda":
         return nullcontext()
     stream: AbstractContextManager[object] = torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]

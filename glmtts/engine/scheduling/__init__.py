@@ -1,1 +1,1 @@
-"""Which job runs next, in which chunks: policy and book-keeping, without torch."""
+"""Which job runs next, and in which chunks: policy and book-keeping, without torch."""

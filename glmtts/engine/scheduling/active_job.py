@@ -1,12 +1,10 @@
-"""A job that has a slot, and its segments on their way from ids to sound: state, and how it is bounded.
-
-Knows nothing about tensors, models, threads, or why anything changes: `scheduler` does.
-"""
+"""A job that holds a slot, and its segments on their way from ids to audio. The scheduler decides what changes."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
@@ -18,62 +16,125 @@ from glmtts.text.frontend import Segment
 
 
 @dataclass(eq=False)
-class Utterance:
-    """One segment on its way from ids to sound."""
+class SegmentState:
+    """One segment: first its prompt is fed, then its tokens are decoded, and chunk by chunk they become audio."""
 
     segment: Segment
     prompt: Prompt
     chunker: Chunker
-    fed: int = 0
-    """Ids of its prompt that are in the slot."""
+    num_prefilled: int = 0
+    """Ids of its prompt that are in the KV cache."""
     tokens: list[int] = field(default_factory=list)
-    over: bool = False
-    """Whether all its tokens have been drawn."""
-    block: Chunk | None = None
-    """What is to be made sound of next."""
-    sounded: int = 0
-    """Tokens that have become sound."""
-    after: tuple[SpokenSegment, ...] = ()
-    """What is remembered once it has been said."""
+    """Speech tokens decoded so far."""
+    eos: bool = False
+    """Whether these are all."""
+    chunk: Chunk | None = None
+    """The chunk that is being made, or the next one if it can be made."""
+    history_after: tuple[SpokenSegment, ...] = ()
+    """The job's history once this segment has been spoken."""
+    audio: Any = None
+    """The audio runner's state of the segment (`SegmentAudio`, whose module loads torch). Only who has claimed the job
+    uses it."""
 
     @property
-    def prefill(self) -> int:
-        """Ids that must be fed before the first step: all but the last, which the step itself feeds."""
+    def prefill_length(self) -> int:
+        """Ids to feed before the first decode step: all but the last, which that step feeds itself."""
         return len(self.prompt.text) + len(self.segment.ids) + len(self.prompt.speech)
 
-    def look(self) -> Chunk | None:
-        """The block that is to be made now, if there is one."""
-        self.block = self.block or self.chunker.next_chunk(len(self.tokens), self.over)
-        return self.block
+    @property
+    def prefilled(self) -> bool:
+        return self.num_prefilled == self.prefill_length
+
+    def current_chunk(self) -> Chunk | None:
+        """The chunk to make now, if its tokens exist."""
+        self.chunk = self.chunk or self.chunker.next_chunk(len(self.tokens), self.eos)
+        return self.chunk
 
 
 @dataclass(eq=False)
-class Stream:
-    """A job that has a slot."""
+class ActiveJob:
+    """A job that holds a slot of the KV cache."""
 
     handle: JobHandle
     slot: int
     history: History
-    ladder: ChunkSchedule
-    since: float
-    """When it was taken up or let begin, or its last sound was made."""
-    todo: deque[Segment]
-    drawn: Utterance | None = None
-    """The segment whose tokens are being drawn."""
-    spoken: deque[Utterance] = field(default_factory=deque)
-    """Segments that have not wholly become sound, the one that sounds first."""
-    speaking: bool = False
-    """Whether it may sound."""
-    due: float | None = None
-    """When its first block became due."""
-    kept: list[Wave] = field(default_factory=list)
-    """Sound that was made before it might be heard."""
+    chunk_schedule: ChunkSchedule
+    waiting_since: float
+    """When it was admitted, became audible or last got audio; on `time.monotonic`'s clock."""
+    pending: deque[Segment]
+    """Segments that have not been started."""
+    decoding: SegmentState | None = None
+    """The segment whose prompt is fed or whose tokens are decoded."""
+    unfinished: deque[SegmentState] = field(default_factory=deque)
+    """Started segments that have not wholly become audio; the first of them is the one that is being made audible."""
+    audible: bool = False
+    """Whether its audio goes to the reader. A streamed job's first audio waits until that can be kept up."""
+    first_ready_at: float | None = None
+    """When its first chunk could be made."""
+    prebuffered: list[Wave] = field(default_factory=list)
+    """Audio made before the job became audible."""
+    claimed: bool = False
+    """Whether an audio worker is working on it."""
+    voice_prompt: Any = None
+    """The audio runner's state of the voice (`VoicePrompt`). Only who has claimed the job uses it."""
 
     @property
-    def job(self) -> Job:
+    def spec(self) -> Job:
+        """What was submitted."""
         return self.handle.job
 
     @property
-    def lead(self) -> float:
-        """Seconds of sound that are kept."""
-        return sum(map(len, self.kept)) / self.job.sample_rate
+    def prebuffered_seconds(self) -> float:
+        return sum(map(len, self.prebuffered)) / self.spec.sample_rate
+
+    @property
+    def buffered_seconds(self) -> float:
+        """Seconds of audio that its reader has not taken."""
+        return self.handle.buffered_seconds + self.prebuffered_seconds
+
+    def current_chunk(self) -> Chunk | None:
+        """The chunk to make now, if its tokens exist."""
+        return self.unfinished[0].current_chunk() if self.unfinished else None
+
+    def make_audible(self) -> bool:
+        """Passes on the audio made so far and all that follows; False when the job has ended."""
+        self.audible = self.handle.start()
+        for wave in self.prebuffered:
+            self.handle.push(wave)
+        self.prebuffered.clear()
+        return self.audible
+
+    def push(self, wave: Wave) -> None:
+        """Gives audio to the reader, or keeps it until the job is audible."""
+        if not len(wave):
+            return
+        if self.audible:
+            self.handle.push(wave)
+        else:
+            self.prebuffered.append(wave)
+
+    def finish_segment(self, segment: SegmentState) -> None:
+        """Books a segment that has wholly become audio. Call it before its last audio is pushed."""
+        report = self.handle.report
+        report.text_ids += len(segment.segment.ids)
+        report.speech_tokens += len(segment.tokens)
+        report.segments_done += 1
+        # A segment without tokens changes no history, and the audio of those before it may not have been made yet.
+        if segment.tokens and not self.handle.ended:
+            report.history = segment.history_after
+        self.unfinished.remove(segment)
+
+
+class DecodeTask(NamedTuple):
+    """A segment whose prompt is to be fed or whose next token is to be decoded."""
+
+    job: ActiveJob
+    segment: SegmentState
+
+
+class ChunkTask(NamedTuple):
+    """A chunk of speech tokens that is to become audio."""
+
+    job: ActiveJob
+    segment: SegmentState
+    chunk: Chunk

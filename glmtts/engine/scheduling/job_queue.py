@@ -1,7 +1,6 @@
-"""The jobs of an engine: those in line, first come, first served, and those that it has taken up.
+"""An engine's jobs: those that are queued, first in first out, and those that are running.
 
-Every engine has one, whatever it does with the jobs. Thread-safe; an engine's own state may be kept under the same
-lock, `changed`. Knows nothing about models, and not why a job is taken up or ends.
+Thread-safe. An engine may keep its own state under the same lock, `changed`.
 """
 
 from __future__ import annotations
@@ -16,47 +15,50 @@ from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.errors import EngineError, QueueFullError
 
 
-class Line:
-    """`places`: how many may wait. `changed` is notified whenever something has happened; `version` counts that, so
-    that a thread which looks first and sleeps then misses nothing.
+class JobQueue:
+    """Holds at most `capacity` queued jobs.
+
+    `changed` is notified whenever something has happened, and `version` counts that: a thread that reads `version`,
+    looks around and then sleeps misses nothing.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, capacity: int) -> None:
         self.changed = Condition()
         self.closed = False
         self.version = 0
-        self._places = places
+        self._capacity = capacity
         self._waiting: deque[JobHandle] = deque()
         self._running: list[JobHandle] = []
-        self._known: WeakSet[JobHandle] = WeakSet()
+        self._handles: WeakSet[JobHandle] = WeakSet()
+        """All whose reader may still have audio to take, ended or not."""
 
     def notify(self) -> None:
-        """Wakes everybody who sleeps in `sleep` or waits for `changed`."""
+        """Wakes every thread that sleeps in `sleep` or waits for `changed`."""
         with self.changed:
             self.version += 1
             self.changed.notify_all()
 
-    def sleep(self, seen: int, seconds: float | None = None) -> None:
-        """Until something has happened since `version` was `seen`."""
+    def sleep(self, version: int, seconds: float | None = None) -> None:
+        """Sleeps until something has happened since `version` was read, at most for `seconds`."""
         with self.changed:
-            self.changed.wait_for(lambda: self.version != seen, seconds)
+            self.changed.wait_for(lambda: self.version != version, seconds)
 
-    def submit(self, job: Job, expected: float, retry_after: float = 2.0) -> JobHandle:
-        """Puts the job in line. QueueFullError when there is no place, EngineError once closed."""
+    def submit(self, job: Job, expected_seconds: float, retry_after: float = 2.0) -> JobHandle:
+        """Queues the job. Raises QueueFullError when the queue is full, and EngineError once it is closed."""
         with self.changed:
             if self.closed:
                 raise EngineError("the engine is closed")
             self._drop_ended()
-            if len(self._waiting) >= self._places:
-                raise QueueFullError(f"{len(self._waiting)} requests are waiting", retry_after=retry_after)
-            handle = JobHandle(job, expected, self.notify)
+            if len(self._waiting) >= self._capacity:
+                raise QueueFullError(f"{len(self._waiting)} requests are queued", retry_after=retry_after)
+            handle = JobHandle(job, expected_seconds, self.notify)
             self._waiting.append(handle)
-            self._known.add(handle)
+            self._handles.add(handle)
             self.notify()
             return handle
 
-    def take(self) -> JobHandle | None:
-        """The job that has waited longest and has not ended in line; it is running from now on."""
+    def pop(self) -> JobHandle | None:
+        """Moves the job that has waited longest, and has not ended, to the running ones; None when there is none."""
         with self.changed:
             self._drop_ended()
             if not self._waiting:
@@ -64,48 +66,48 @@ class Line:
             self._running.append(self._waiting.popleft())
             return self._running[-1]
 
-    def leave(self, handle: JobHandle) -> None:
-        """A job that was taken is done with."""
+    def finish(self, handle: JobHandle) -> None:
+        """Removes a running job."""
         with self.changed:
             self._running.remove(handle)
             self.notify()
 
-    def waiting(self) -> int:
-        """Jobs in line."""
+    def num_waiting(self) -> int:
+        """Queued jobs."""
         with self.changed:
             self._drop_ended()
             return len(self._waiting)
 
-    def running(self) -> int:
-        """Jobs that were taken and have not left."""
+    def num_running(self) -> int:
+        """Jobs that were popped and not finished."""
         with self.changed:
             return len(self._running)
 
-    def unsent(self) -> float:
-        """Seconds of sound that were made and that their readers have not taken, be the jobs done or not."""
+    def buffered_seconds(self) -> float:
+        """Seconds of audio that readers have not taken, of running and of ended jobs."""
         with self.changed:
-            return sum(handle.unsent for handle in self._known)
+            return sum(handle.buffered_seconds for handle in self._handles)
 
-    def owed(self, left: Callable[[JobHandle], float] | None = None) -> float:
-        """Seconds of sound that all jobs will still want made; `left` tells how much of a running one."""
+    def backlog_seconds(self, remaining: Callable[[JobHandle], float] | None = None) -> float:
+        """Seconds of audio still to be made for all jobs; `remaining` tells how much of a running one."""
         with self.changed:
             running = [handle for handle in self._running if not handle.ended]
-            waiting = sum(handle.expected for handle in self._waiting if not handle.ended)
-        left = left or (lambda handle: max(0.0, handle.expected - handle.report.audio_seconds))
-        return waiting + sum(map(left, running))
+            waiting = sum(handle.expected_seconds for handle in self._waiting if not handle.ended)
+        remaining = remaining or (lambda handle: max(0.0, handle.expected_seconds - handle.report.audio_seconds))
+        return waiting + sum(map(remaining, running))
 
     def close(self, grace: float = 0.0) -> None:
-        """Takes no more jobs, lets those there are finish for `grace` seconds and cancels the rest."""
+        """Refuses new jobs, lets the others finish for `grace` seconds and cancels the rest."""
         with self.changed:
             self.closed = True
             self.notify()
-            self.changed.wait_for(self.empty, grace)
-            left = [*self._waiting, *self._running]
-        for handle in left:
+            self.changed.wait_for(self.is_empty, grace)
+            rest = [*self._waiting, *self._running]
+        for handle in rest:
             handle.cancel()
 
-    def empty(self) -> bool:
-        """Whether no job is in line or running."""
+    def is_empty(self) -> bool:
+        """Whether no job is queued or running."""
         with self.changed:
             self._drop_ended()
             return not self._waiting and not self._running

@@ -1,8 +1,7 @@
-"""Who goes first, and who may begin to speak: policy on clocks, never on what is said.
+"""Which job's chunk is the most urgent, and whether a listener may start: pure functions of clocks and work.
 
-A listener hears sound as fast as time goes by. So whoever would run dry first goes first, and nobody begins who would
-make somebody run dry. Knows nothing about slots, tensors or threads. Times in seconds, on `time.monotonic`'s clock;
-work in tokens of sound made, see `work`.
+A listener hears audio in real time. So the job whose listener runs dry first goes first, and no listener starts who
+would make any of them run dry. Times are seconds on `time.monotonic`'s clock; work is in tokens, see `work`.
 """
 
 from __future__ import annotations
@@ -13,128 +12,118 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 from itertools import islice
 
-FIRST = 0.5
-"""A listener's first sound is due so long after his job was let in."""
-WHOLE = 3.0
-"""Sound that nobody listens to as it comes is due so long after the job's last."""
-SLACK = 0.5
-"""A listener's block that must be begun within so long is before all that can wait."""
-TURN = 1.0
-"""Of the overdue jobs that nobody listens to one gets a step so often, in seconds, whoever is in need: listeners who
-come and come would else keep them waiting for ever. A step is short, so this is a small part of what there is."""
-HEADROOM = 0.7
-"""Share of the engine's speed that listeners may need together."""
-HORIZON = 16
-"""Blocks of a job that are looked at in advance: by then they are as large as they get."""
-BLOCK = 20
-"""What a block costs beside its tokens, in tokens: context, and that small steps are inefficient."""
+FIRST_AUDIO_TARGET = 0.5
+"""Seconds from a listener's admission to the first audio."""
+WHOLE_JOB_TARGET = 3.0
+"""Seconds between two chunks of a job that is not streamed."""
+URGENT_WITHIN = 0.5
+"""A listener's chunk that must be begun within so many seconds goes before everything that can wait."""
+WHOLE_JOB_INTERVAL = 1.0
+"""One of the overdue jobs that are not streamed gets a step so often, in seconds, however urgent the listeners are:
+otherwise new listeners could starve them. A step is short, so this is a small part of the engine's time."""
+MAX_UTILISATION = 0.7
+"""Share of the engine's speed that all listeners together may need."""
+LOOKAHEAD_CHUNKS = 16
+"""Chunks per job that are simulated before a listener starts: by then they have reached their full size."""
+CHUNK_OVERHEAD = 20
+"""Cost of a chunk beyond its tokens, in tokens: its context, and the lower efficiency of small steps."""
 
 
-def work(tokens: int) -> float:
-    """Of a block of so many tokens."""
-    return tokens + BLOCK
+def work(num_tokens: int) -> float:
+    """Work for a chunk of `num_tokens` tokens, lookahead included."""
+    return num_tokens + CHUNK_OVERHEAD
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A block to come: seconds of sound, and work."""
+class ChunkEstimate:
+    """A chunk to come."""
 
-    sound: float
+    audio_seconds: float
     work: float
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What the policy looks at of a job. `since`: when it was let in or last got sound; `dry_at`: when its listener
-    has heard all he has, None before his first sound; `work`: of its next block; `turn`: when a step was last made for
-    any of the jobs that nobody listens to."""
+class JobPriority:
+    """What the urgency of a job depends on."""
 
-    listens: bool
-    since: float
-    dry_at: float | None
+    streamed: bool
+    waiting_since: float
+    """When it was admitted or last got audio."""
+    playout_end: float | None
+    """When its listener will have heard everything; None before the first audio."""
     work: float
-    turn: float = -math.inf
+    """Work for its next chunk."""
+    last_whole_job_step: float = -math.inf
+    """When a step was last made for any job that is not streamed."""
 
     @property
     def due(self) -> float:
-        """When its next sound is due."""
-        if not self.listens:
-            return self.since + WHOLE
-        return self.since + FIRST if self.dry_at is None else self.dry_at
+        """When its next audio is due."""
+        if not self.streamed:
+            return self.waiting_since + WHOLE_JOB_TARGET
+        return self.waiting_since + FIRST_AUDIO_TARGET if self.playout_end is None else self.playout_end
 
 
-def urgency(job: Standing, rate: float | None, now: float) -> tuple[bool, float]:
-    """Sorts the most urgent first: those that cannot wait, then all others, by what is due.
+def urgency(job: JobPriority, rate: float | None, now: float) -> tuple[bool, float]:
+    """A sort key, the most urgent first: whether the job can wait, then when its audio is due.
 
-    A listener cannot wait whose next block must be begun soon, nor can a whole job that is overdue when none has had a
-    turn of late. As a listener's due goes on with what he gets, a whole job's stays, so its turn comes in any case.
-    rate: work that one maker of sound does in a second, None if that is not yet known.
+    A streamed job can't wait when its next chunk must be begun soon. A whole job can't when it is overdue and no whole
+    job has had a step of late; while a listener's due time moves on with every chunk, a whole job's stays, so its turn
+    comes in any case. `rate` is the work that one audio worker does per second, None if unknown.
     """
-    if job.listens:
+    if job.streamed:
         begin = job.due - (job.work / rate if rate else 0.0)
-        return begin >= now + SLACK, job.due
-    return now < max(job.due, job.turn + TURN), job.due
+        return begin >= now + URGENT_WITHIN, job.due
+    return now < max(job.due, job.last_whole_job_step + WHOLE_JOB_INTERVAL), job.due
 
 
-def may_begin(
-    newcomer: Iterable[Piece],
-    speaking: Iterable[tuple[float, Iterable[Piece]]],
+def may_start(
+    newcomer: Iterable[ChunkEstimate],
+    listeners: Iterable[tuple[float, Iterable[ChunkEstimate]]],
     rate: float | None,
     now: float,
     *,
-    lead: float = 0.0,
-    makers: int = 1,
+    prebuffered_seconds: float = 0.0,
+    audio_workers: int = 1,
 ) -> bool:
-    """Whether a listener may get his first sound without anybody, him included, running dry later on.
+    """Whether a new listener may get the first audio without anyone, the newcomer included, running dry later.
 
-    It is tried in advance, block by block, the most urgent first: `newcomer` are his after the `lead` seconds of sound
-    that have been made already, `speaking` when each of the others runs dry and what he is to hear. There are `makers`,
-    each at work on one block at a time, as fast as `rate` says; a listener's blocks are made one after the other.
-    Where nobody else speaks he may in any case.
+    Simulates the coming chunks in order of urgency:
+
+        worker 0  |A1    |B1 |A2       | …      a chunk takes work / (rate × MAX_UTILISATION) seconds;
+        worker 1  |new1    |B2    | …           one job's chunks are made one after the other;
+                  now                           each must be done before its listener's playout ends.
+
+    Args:
+        newcomer: the newcomer's chunks after the `prebuffered_seconds` of audio that exist.
+        listeners: for each of the others, when their playout ends and the chunks they are to get.
+        rate: work that one audio worker does per second; None if unknown, and then anyone may start.
+        audio_workers: how many chunks are made at the same time, each of another job.
     """
-    others = [(dry_at, islice(pieces, HORIZON)) for dry_at, pieces in speaking]
+    others = [(playout_end, islice(chunks, LOOKAHEAD_CHUNKS)) for playout_end, chunks in listeners]
     if not others or rate is None:
         return True
-    rate *= HEADROOM
-    # When each runs dry, who it is, and what comes next. The newcomer cannot run dry before he has begun.
-    heap: list[tuple[float, int, Iterator[Piece]]] = [
-        (dry_at, index, pieces) for index, (dry_at, pieces) in enumerate(others, start=1)
+    rate *= MAX_UTILISATION
+    # Playout end, job, chunks to come. Job 0 is the newcomer, who can't run dry before the first audio.
+    heap: list[tuple[float, int, Iterator[ChunkEstimate]]] = [
+        (playout_end, index, chunks) for index, (playout_end, chunks) in enumerate(others, start=1)
     ]
-    heap.append((now + (lead or FIRST), 0, islice(newcomer, HORIZON)))
+    heap.append((now + (prebuffered_seconds or FIRST_AUDIO_TARGET), 0, islice(newcomer, LOOKAHEAD_CHUNKS)))
     heapify(heap)
-    free, ready = [now] * makers, [now] * len(heap)
-    begun = lead > 0
+    worker_free, job_free = [now] * audio_workers, [now] * len(heap)
+    started = prebuffered_seconds > 0
     while heap:
-        dry_at, index, pieces = heap[0]
-        piece = next(pieces, None)
-        if piece is None:
+        playout_end, index, chunks = heap[0]
+        chunk = next(chunks, None)
+        if chunk is None:
             heappop(heap)
             continue
-        made = max(free[0], ready[index]) + piece.work / rate
-        heapreplace(free, made)
-        ready[index] = made
-        first = index == 0 and not begun
-        if made > dry_at and not first:
+        done = max(worker_free[0], job_free[index]) + chunk.work / rate
+        heapreplace(worker_free, done)
+        job_free[index] = done
+        first = index == 0 and not started
+        if done > playout_end and not first:
             return False
-        begun = begun or index == 0
-        heapreplace(heap, ((made if first else dry_at) + piece.sound, index, pieces))
+        started = started or index == 0
+        heapreplace(heap, ((done if first else playout_end) + chunk.audio_seconds, index, chunks))
     return True
-
-
-class Expectation:
-    """How long a text will be: speech tokens a text id, learnt from what was spoken."""
-
-    MEMORY = 0.02
-
-    def __init__(self, tokens_per_id: float) -> None:
-        self._ratio = tokens_per_id
-        self._learnt = 0
-
-    def learn(self, ids: int, tokens: int) -> None:
-        """So many text ids became so many tokens."""
-        self._learnt += 1
-        self._ratio += max(self.MEMORY, 1 / self._learnt) * (tokens / ids - self._ratio)
-
-    def tokens(self, ids: int) -> int:
-        """At least one."""
-        return max(1, round(ids * self._ratio))

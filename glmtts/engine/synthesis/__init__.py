@@ -1,1 +1,1 @@
-"""What a scheduled step computes: decode steps, flow chunks, vocoder windows."""
+"""What a scheduled step computes: decode steps, flow steps, vocoder windows."""

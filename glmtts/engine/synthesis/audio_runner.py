@@ -1,123 +1,126 @@
-"""Blocks of tokens to sound for several jobs at once: the flow, then the vocoder, each in batches.
+"""Audio steps: chunks of several jobs through the flow, then through the vocoder, each in batches.
 
-What fails in a batch is tried again row by row, once. Knows nothing about slots, readers or deadlines: it works on the
-first of the blocks that it is given, and takes along those that it can.
+A step works on the most urgent task, and takes along those that fit into its batch. A batch that fails is retried task
+by task, once, so that a task that can't be done fails alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
 from glmtts.checkpoint.loader import Model
-from glmtts.dsp.audio import Wave
+from glmtts.dsp.audio import EMPTY_WAVE, Wave
 from glmtts.engine.config import AudioLimits
-from glmtts.engine.scheduling.active_job import Stream
-from glmtts.engine.synthesis.flow_chunks import FlowBlocks
-from glmtts.engine.synthesis.retries import Retries, as_ours
-from glmtts.engine.synthesis.segment_audio import Item
-from glmtts.engine.synthesis.vocoding import NOTHING, forget, sound_of, speakable
-from glmtts.models.flow.flow_batch import FlowSequence
+from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask
+from glmtts.engine.synthesis.flow_chunks import FlowChunks, segment_audio
+from glmtts.engine.synthesis.retries import RetryCounter, to_engine_error
+from glmtts.engine.synthesis.segment_audio import render_next
 
 
-class Made(NamedTuple):
-    """What came of a step for one block: sound, the last of it or not; or why there is none."""
+class ChunkResult(NamedTuple):
+    """New audio of a chunk, or why there will be none. A chunk that is still in the flow has no result."""
 
-    item: Item
+    task: ChunkTask
     wave: Wave
-    whole: bool
+    chunk_done: bool
     error: Exception | None = None
 
 
-class Sound:
-    """One model's flow and vocoders. Several threads may use it, each for jobs of its own."""
+class AudioStep(NamedTuple):
+    """What a step did: its stage, the tasks in its batch, and the results, also of tasks that failed before it."""
+
+    stage: Literal["flow", "vocoder"]
+    batch: list[ChunkTask]
+    results: list[ChunkResult]
+
+
+class AudioRunner:
+    """One model's flow and vocoders. Several threads may use it, each for the jobs that it has claimed."""
 
     def __init__(self, model: Model, limits: AudioLimits) -> None:
         self._vocoders, self._limits = model.vocoders, limits
-        self._blocks = FlowBlocks(model.flow, limits, model.device)
-        self.memories = self._blocks.memories
-        self.retries = Retries("A batch of blocks")
+        self._flow = FlowChunks(model.flow, model.vocoders, limits, model.device)
+        self.voice_prompts = self._flow.voice_prompts
+        self.retries = RetryCounter("A batch of chunks")
 
     @torch.inference_mode()
-    def step(self, items: Sequence[Item]) -> tuple[str, list[Item], list[Made]]:
-        """One step of the flow or of the vocoder, for the first block and for those that it can take along.
+    def step(self, tasks: Sequence[ChunkTask]) -> AudioStep:
+        """One step of the flow or of the vocoder, for the first task and those that can join it. One task per job."""
+        failed = [result for task in tasks for result in self._run_alone(self._prepare, task)]
+        failed_jobs = {result.task.job for result in failed}
+        prepared = [task for task in tasks if task.job not in failed_jobs]
+        in_flow = [task for task in prepared if segment_audio(task).ready_chunk is None]
+        if in_flow[:1] == prepared[:1]:
+            batch = self._flow_batch(in_flow)
+            return AudioStep("flow", batch, failed + self._run_or_retry_each(self._run_flow, batch))
+        batch = self._vocoder_batch([task for task in prepared if segment_audio(task).ready_chunk is not None])
+        return AudioStep("vocoder", batch, failed + self._run_or_retry_each(self._run_vocoder, batch))
 
-        Returns which of the two it was, for which blocks, and what has come of it.
-        """
-        failed = [made for item in items for made in self._attempt(self._prepare, item)]
-        wanted = [item for item in items if all(item is not made.item for made in failed)]
-        if not wanted:
-            return "flow", [], failed
-        if self._blocks.speech(wanted[0]).finished is None:
-            batch = self._together([item for item in wanted if self._blocks.speech(item).finished is None])
-            return "flow", batch, failed + self._retried(self._flow, batch)
-        rate = wanted[0][0].job.sample_rate
-        same = [i for i in wanted if self._blocks.speech(i).finished is not None and i[0].job.sample_rate == rate]
-        batch = same[: max(1, self._limits.max_batch_frames // self._limits.vocoder_frames)]
-        return "vocoder", batch, failed + self._retried(self._vocode, batch)
+    def needs_prefill(self, job: ActiveJob) -> bool:
+        """Whether `prefill_voice` may have something to do for the job."""
+        return self._flow.needs_prefill(job)
 
     @torch.inference_mode()
-    def rehearse(self, streams: Sequence[Stream]) -> Stream | None:
-        """When there is no block to make: one step with the first voice that is not yet known, and whose it is."""
-        for stream in streams:
-            row = self._blocks.rehearsal(stream) if stream.job.stream else None
-            if row is not None and not self._blocks.taken(row):
-                try:
-                    self._blocks.advance([row])
-                except Exception as error:  # it is tried again for the first block, and is then an end of the job
-                    self.retries.note(1, error)
-                    return None
-                return stream
-        return None
-
-    def _retried(self, work: Callable[[list[Item]], list[Made]], batch: list[Item]) -> list[Made]:
+    def prefill_voice(self, job: ActiveJob) -> bool:
+        """One flow step for a job's voice, ahead of its first chunk; False when there was nothing to do."""
         try:
-            return work(batch)
+            return self._flow.prefill_voice(job)
+        except Exception as error:  # the first chunk will try again, and end the job if it fails
+            self.retries.record(1, error)
+            return False
+
+    def _run_or_retry_each(
+        self, run: Callable[[list[ChunkTask]], list[ChunkResult]], batch: list[ChunkTask]
+    ) -> list[ChunkResult]:
+        if not batch:
+            return []
+        try:
+            return run(batch)
         except Exception as error:
-            self.retries.note(len(batch), error)
-        return [made for item in batch for made in self._attempt(lambda one: work([one]), item)]
+            self.retries.record(len(batch), error)
+        return [result for task in batch for result in self._run_alone(run, task)]
 
     @staticmethod
-    def _attempt(work: Callable[[Item], list[Made]], item: Item) -> list[Made]:
+    def _run_alone(run: Callable[[list[ChunkTask]], list[ChunkResult]], task: ChunkTask) -> list[ChunkResult]:
         try:
-            return work(item)
+            return run([task])
         except Exception as error:
-            return [Made(item, NOTHING, True, as_ours(error))]
+            return [ChunkResult(task, EMPTY_WAVE, True, to_engine_error(error))]
 
-    def _prepare(self, item: Item) -> list[Made]:
-        """Sees to it that the block is on its way."""
-        if self._blocks.speech(item).finished is None:
-            self._blocks.row(item)
+    def _prepare(self, tasks: list[ChunkTask]) -> list[ChunkResult]:
+        for task in tasks:
+            self._flow.prepare(task)
         return []
 
-    def _together(self, items: list[Item]) -> list[Item]:
-        """The first, and of the next those that fit into a padded batch with it."""
-        batch, longest = items[:1], self._blocks.row(items[0]).frames
-        for item in items[1:]:
-            padded = max(longest, self._blocks.row(item).frames)
-            if padded * (len(batch) + 1) > self._limits.max_batch_frames:
+    def _flow_batch(self, tasks: Sequence[ChunkTask]) -> list[ChunkTask]:
+        """The first task, and those after it that fit into a padded batch with it."""
+        batch: list[ChunkTask] = []
+        longest = 0
+        for task in tasks:
+            padded = max(longest, self._flow.sequence(task).frames)
+            if batch and padded * (len(batch) + 1) > self._limits.max_batch_frames:
                 break
-            batch, longest = [*batch, item], padded
+            batch, longest = [*batch, task], padded
         return batch
 
-    def _flow(self, batch: list[Item]) -> list[Made]:
-        rows = [self._blocks.row(item) for item in batch]
-        distinct: dict[int, FlowSequence] = {id(row): row for row in rows}  # jobs of one voice share its prompt
-        self._blocks.advance(list(distinct.values()))
-        for item, row in zip(batch, rows, strict=True):
-            self._blocks.conclude(item, row)
+    def _vocoder_batch(self, tasks: Sequence[ChunkTask]) -> list[ChunkTask]:
+        """The first task, and those after it of the same sample rate."""
+        rate = tasks[0].job.spec.sample_rate
+        same_rate = [task for task in tasks if task.job.spec.sample_rate == rate]
+        return same_rate[: max(1, self._limits.max_batch_frames // self._limits.vocoder_frames)]
+
+    def _run_flow(self, batch: list[ChunkTask]) -> list[ChunkResult]:
+        self._flow.step(batch)
         return []
 
-    def _vocode(self, batch: list[Item]) -> list[Made]:
-        vocoder = self._vocoders[batch[0][0].job.sample_rate]
-        speeches = [self._blocks.speech(item) for item in batch]
-        waves = sound_of(vocoder, speeches, self._limits.vocoder_frames)
-        found = []
-        for item, speech, wave in zip(batch, speeches, waves, strict=True):
-            if whole := speech.voiced >= speakable(speech, vocoder):
-                speech.finished = None
-                forget(speech, vocoder)
-            found.append(Made(item, wave, whole))
-        return found
+    def _run_vocoder(self, batch: list[ChunkTask]) -> list[ChunkResult]:
+        vocoder = self._vocoders[batch[0].job.spec.sample_rate]
+        audios = [segment_audio(task) for task in batch]
+        waves = render_next(vocoder, audios, self._limits.vocoder_frames)
+        return [
+            ChunkResult(task, EMPTY_WAVE if wave is None else wave, audio.finish_chunk_if_rendered())
+            for task, audio, wave in zip(batch, audios, waves, strict=True)
+        ]

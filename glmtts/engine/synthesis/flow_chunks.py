@@ -1,158 +1,201 @@
-"""Blocks of tokens to mel: what the flow is given for a block, and what is kept of it for the next one.
+"""Chunks of speech tokens to mel: what the flow is given for a chunk, and what is kept of it for the next one.
 
-A block follows what was said: the frames of the voice's prompt and the last ones before it are not made again but
-remembered, as the solver went through them. So a block costs the same wherever it stands, and little more than its own
-frames. A job that nobody listens to as it comes is made segment by segment, prompt and all, as
-`glmtts.engine.runtime.offline` does.
-Knows nothing about slots, deadlines, waveforms. Dimension names: t time in mel frames, m mel bins, n tokens.
+A streamed chunk attends to the cached keys and values of the voice's prompt and of the last frames before it. So it
+costs the same wherever it stands, and little more than its own frames. A job that is not streamed is made segment by
+segment together with the prompt, as in `glmtts.engine.runtime.offline`.
+Dimension names: t time in mel frames, m mel bins, n tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from threading import Lock, RLock
-from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glmtts.dsp.audio import frames_for_tokens
+from glmtts.dsp.audio import FRAMES_PER_TOKEN, frames_for_tokens
 from glmtts.engine.config import AudioLimits
-from glmtts.engine.scheduling.active_job import Stream, Utterance
-from glmtts.engine.synthesis.segment_audio import Item, Speech, frame_tokens, new_speech
-from glmtts.engine.synthesis.voice_prompt_cache import Conditioning, Key, VoiceMemories, condition, rehearse
+from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask
+from glmtts.engine.scheduling.chunking import Chunk
+from glmtts.engine.synthesis.segment_audio import SegmentAudio
+from glmtts.engine.synthesis.voice_prompt_cache import (
+    VoicePrompt,
+    VoicePromptCache,
+    make_voice_prompt,
+    prefill_sequence,
+)
 from glmtts.models.flow.flow import Flow
 from glmtts.models.flow.flow_batch import FlowBatcher, FlowSequence
 from glmtts.models.flow.flow_cache import LeftContext
 from glmtts.models.flow.text_embedding import repeat_to_frames
-from glmtts.models.rng import frame_noise
+from glmtts.models.rng import frame_noise, stream_keys
+from glmtts.models.vocoder.interface import Vocoder
 
 
-class FlowBlocks:
-    """One flow at work on many segments. Several threads may be, each on segments of its own; voices they share."""
+class FlowChunks:
+    """Makes mel with one flow. Several threads may use it, each for the jobs that it has claimed."""
 
-    def __init__(self, flow: Flow, limits: AudioLimits, device: torch.device) -> None:
-        self._limits, self._device = limits, device
-        self._rows = FlowBatcher(flow, device)
-        self.memories = VoiceMemories(limits.voice_cache_bytes)
-        self._voices: WeakKeyDictionary[Stream, Conditioning] = WeakKeyDictionary()
-        self._speeches: WeakKeyDictionary[Utterance, Speech] = WeakKeyDictionary()
-        self._rehearsed: WeakValueDictionary[Key, FlowSequence] = WeakValueDictionary()
-        self._lock = RLock()
-        self._taken: WeakKeyDictionary[FlowSequence, Lock] = WeakKeyDictionary()
+    def __init__(self, flow: Flow, vocoders: Mapping[int, Vocoder], limits: AudioLimits, device: torch.device) -> None:
+        self._vocoders, self._limits, self._device = vocoders, limits, device
+        self._batcher = FlowBatcher(flow, device)
+        self.voice_prompts = VoicePromptCache(limits.voice_cache_bytes)
 
-    def speech(self, item: Item) -> Speech:
-        """The state of the segment that the block is of."""
-        stream, utterance, _ = item
-        with self._lock:
-            if utterance not in self._speeches:
-                bins = self._voice(stream).mel_tm.shape[1]
-                self._speeches[utterance] = new_speech(stream, utterance, bins, self._device)
-            return self._speeches[utterance]
+    def prepare(self, task: ChunkTask) -> None:
+        """Sees to it that the task has a sequence in the flow: its voice's prefill, then the chunk. If the chunk's mel
+        is ready it needs none."""
+        prompt, audio = self._prepare_prompt(task.job), self._prepare_audio(task)
+        if prompt.prefill is None and audio.sequence is None and audio.ready_chunk is None:
+            make = self._chunk_sequence if task.job.spec.stream else self._segment_sequence
+            audio.sequence = make(task, prompt, audio)
 
-    def row(self, item: Item) -> FlowSequence:
-        """What the flow takes a step with for this block: the voice's prompt while it is not known, then the block."""
-        stream, speech = item[0], self.speech(item)
-        if stream.job.stream and (prompt := self.rehearsal(stream)) is not None:
-            return prompt
-        if speech.row is None:
-            speech.row = self._follow(item, speech) if stream.job.stream else self._whole(item, speech)
-        return speech.row
+    def sequence(self, task: ChunkTask) -> FlowSequence:
+        """What the flow takes the next step with for a prepared task whose mel is not ready."""
+        prefill, sequence = voice_prompt(task.job).prefill, segment_audio(task).sequence
+        if prefill is not None:
+            return prefill.sequence
+        assert sequence is not None
+        return sequence
 
-    def rehearsal(self, stream: Stream) -> FlowSequence | None:
-        """The row that speaks the prompt of a listener's voice; None when that is remembered, or there is nothing."""
-        with self._lock:
-            return self._rehearsal(self._voice(stream))
-
-    def _rehearsal(self, voice: Conditioning) -> FlowSequence | None:
-        if voice.memory is not None or voice.frames == 0:
-            return None
-        if voice.row is None:
-            voice.memory = self.memories.get(voice.key)
-            voice.row = self._rehearsed.get(voice.key)
-        if voice.memory is None and voice.row is None:
-            voice.row = self._rehearsed[voice.key] = rehearse(voice, self._rows)
-        if voice.row is not None and self._rows.is_done(voice.row):
-            voice.memory, voice.row = voice.row.cache, None
-            if voice.memory is not None:
-                self.memories.put(voice.key, voice.memory)
-        return voice.row
-
-    def advance(self, rows: Sequence[FlowSequence]) -> None:
-        """One solver step for each row that is not done; when it raises, no row has moved.
-
-        Who shares a row with another thread waits for it: jobs of one voice that is not yet known do.
-        """
-        with self._lock:
-            taken = [self._taken.setdefault(row, Lock()) for row in sorted(rows, key=id)]
+    def step(self, tasks: Sequence[ChunkTask]) -> None:
+        """One solver step for prepared tasks, then collects what is done. If the step raises, nothing has changed."""
+        sequences = {id(sequence): sequence for sequence in map(self.sequence, tasks)}  # one voice, one prefill
+        prefills = {id(p): p for p in (voice_prompt(task.job).prefill for task in tasks) if p is not None}
         with ExitStack() as locks:
-            for lock in taken:  # always in the same order, so that nobody waits in a circle
-                locks.enter_context(lock)
-            self._rows.step(rows)
+            for _, prefill in sorted(prefills.items()):  # always in the same order, so that threads can't deadlock
+                locks.enter_context(prefill.lock)
+            self._batcher.step(list(sequences.values()))
+        for task in tasks:
+            self._collect(task)
 
-    def taken(self, row: FlowSequence) -> bool:
-        """Whether another thread is taking a step with the row."""
-        lock = self._taken.get(row)
-        return lock is not None and lock.locked()
+    def needs_prefill(self, job: ActiveJob) -> bool:
+        """Whether `prefill_voice` may have something to do for the job."""
+        return job.spec.stream and (job.voice_prompt is None or voice_prompt(job).prefill is not None)
 
-    def conclude(self, item: Item, row: FlowSequence) -> None:
-        """Takes the mel and the memory of a block that is done; for one that is not, or a prompt, does nothing."""
-        if not self._rows.is_done(row):
+    def prefill_voice(self, job: ActiveJob) -> bool:
+        """One solver step for the voice of a streamed job; False when it needs none, or another thread takes it."""
+        prompt = self._prepare_prompt(job)
+        if prompt.prefill is None or not prompt.prefill.lock.acquire(blocking=False):
+            return False
+        try:
+            self._batcher.step([prompt.prefill.sequence])
+        finally:
+            prompt.prefill.lock.release()
+        self._collect_prefill(prompt)
+        return True
+
+    def _collect(self, task: ChunkTask) -> None:
+        """Takes over what the task's step has finished, if anything."""
+        job, _, chunk = task
+        prompt, audio = voice_prompt(job), segment_audio(task)
+        if prompt.prefill is not None:
+            self._collect_prefill(prompt)
             return
-        stream, _, block = item
-        speech = self.speech(item)
-        if row is not speech.row:
+        sequence = self.sequence(task)
+        if not self._batcher.is_done(sequence):
             return
-        speed = stream.job.speed
-        end, ahead = (frames_for_tokens(n, speed) for n in (block.end, block.lookahead_end))
-        cut = row.frames - (ahead - end)
-        speech.mel_tm = torch.cat([speech.mel_tm, row.x_tm[cut - (end - speech.made) : cut]])
-        if row.cache is not None:
-            start = frames_for_tokens(block.start, speed)
-            speech.before = row.context.extended(row.cache, end - start, self._window(stream))
-        speech.row, speech.finished = None, block
+        start, end, lookahead_end = (frames_for_tokens(n, job.spec.speed) for n in _token_bounds(chunk)[1:])
+        cut = sequence.frames - (lookahead_end - end)
+        if sequence.cache is not None:
+            audio.left_context = sequence.context.extended(sequence.cache, end - start, _context_frames(job))
+        audio.add_mel(sequence.x_tm[cut - (end - audio.mel_frames) : cut], chunk)
 
-    def _voice(self, stream: Stream) -> Conditioning:
-        with self._lock:
-            if stream not in self._voices:
-                job = stream.job
-                most = self._limits.max_prompt_tokens if job.stream else None
-                self._voices[stream] = condition(job.voice, job.sample_rate, most, self._device)
-            return self._voices[stream]
+    # Voice prompts
 
-    @staticmethod
-    def _window(stream: Stream) -> int:
-        return frames_for_tokens(stream.ladder.left_context, stream.job.speed)
+    def _prepare_prompt(self, job: ActiveJob) -> VoicePrompt:
+        if job.voice_prompt is None:
+            job.voice_prompt = self._new_prompt(job)
+        prompt = voice_prompt(job)
+        self._collect_prefill(prompt)  # another job of the voice may have finished it
+        return prompt
 
-    def _follow(self, item: Item, speech: Speech) -> FlowSequence:
-        """A block after the voice's prompt and what was said."""
-        stream, utterance, block = item
-        voice, speed, device = self._voice(stream), stream.job.speed, self._device
-        prompt = voice.frames
-        begin, start, end, ahead = (
-            frames_for_tokens(n, speed) for n in (block.context_start, block.start, block.end, block.lookahead_end)
+    def _new_prompt(self, job: ActiveJob) -> VoicePrompt:
+        spec = job.spec
+        max_tokens = self._limits.max_prompt_tokens if spec.stream else None
+        prompt = make_voice_prompt(spec.voice, spec.sample_rate, max_tokens, self._device)
+        if spec.stream and prompt.frames:
+            prompt.kv = self.voice_prompts.get(prompt.key)
+            if prompt.kv is None:
+                prompt.prefill = self.voice_prompts.shared_prefill(
+                    prompt.key, lambda: prefill_sequence(prompt, self._batcher)
+                )
+        return prompt
+
+    def _collect_prefill(self, prompt: VoicePrompt) -> None:
+        if prompt.prefill is None or not self._batcher.is_done(prompt.prefill.sequence):
+            return
+        prompt.kv, prompt.prefill = prompt.prefill.sequence.cache, None
+        assert prompt.kv is not None
+        self.voice_prompts.put(prompt.key, prompt.kv)
+
+    # Sequences
+
+    def _prepare_audio(self, task: ChunkTask) -> SegmentAudio:
+        job, segment, _ = task
+        if segment.audio is None:
+            seed, index = torch.tensor([job.spec.seed]), torch.tensor([segment.segment.index])
+            key = stream_keys(seed, index).to(self._device)[0]
+            bins = voice_prompt(job).mel_tm.shape[1]
+            segment.audio = SegmentAudio(key, bins, self._vocoders[job.spec.sample_rate])
+        return segment_audio(task)
+
+    def _chunk_sequence(self, task: ChunkTask, prompt: VoicePrompt, audio: SegmentAudio) -> FlowSequence:
+        """A chunk after the voice's prompt and the chunks before it."""
+        job, segment, chunk = task
+        speed, device = job.spec.speed, self._device
+        context_start, start, end, lookahead_end = (frames_for_tokens(n, speed) for n in _token_bounds(chunk))
+        tokens_n = torch.tensor(segment.tokens[: chunk.lookahead_end], device=device)
+        tokens_t = tokens_n[token_indices(chunk, context_start, lookahead_end, speed, device)]
+        frames, bins = prompt.mel_tm.shape
+        positions = [
+            torch.arange(frames, device=device),
+            torch.arange(frames + context_start, frames + lookahead_end, device=device),
+        ]
+        cached = range(0) if chunk.last else range(max(0, end - start - _context_frames(job)), end - start)
+        return self._batcher.new_sequence(
+            torch.cat([prompt.tokens_t, tokens_t]),
+            torch.zeros(lookahead_end - start, bins, device=device),
+            prompt.speaker_d,
+            frame_noise(audio.key[None], start, lookahead_end - start, bins)[0],
+            context=audio.left_context if audio.left_context.frames else LeftContext(prompt.kv, None, frames),
+            positions_t=torch.cat(positions),
+            cache_frames=cached,
         )
-        tokens_n = torch.tensor(utterance.tokens[: block.lookahead_end], device=device)
-        tokens_t = torch.cat([voice.tokens_t, tokens_n[frame_tokens(block, begin, ahead, speed, device)]])
-        places = [torch.arange(prompt, device=device), torch.arange(prompt + begin, prompt + ahead, device=device)]
-        bins = voice.mel_tm.shape[1]
-        return self._rows.new_sequence(
-            tokens_t,
-            torch.zeros(ahead - start, bins, device=device),
-            voice.speaker_d,
-            frame_noise(speech.key[None], start, ahead - start, bins)[0],
-            context=speech.before if speech.before.frames else LeftContext(voice.memory, None, prompt),
-            positions_t=torch.cat(places),
-            cache_frames=range(0) if block.last else range(max(0, end - start - self._window(stream)), end - start),
-        )
 
-    def _whole(self, item: Item, speech: Speech) -> FlowSequence:
-        """A segment as one piece, with the prompt in it: see `glmtts.engine.runtime.offline.tokens_to_mel`."""
-        stream, utterance, _ = item
-        voice, frames = self._voice(stream), frames_for_tokens(len(utterance.tokens), stream.job.speed)
-        tokens_n: Tensor = torch.tensor(utterance.tokens, device=self._device)
-        noise_tm = frame_noise(speech.key[None], -voice.frames, voice.frames + frames, voice.mel_tm.shape[1])[0]
-        tokens_t = torch.cat([voice.tokens_t, repeat_to_frames(tokens_n[None], frames)[0]])
-        return self._rows.new_sequence(tokens_t, F.pad(voice.mel_tm, (0, 0, 0, frames)), voice.speaker_d, noise_tm)
+    def _segment_sequence(self, task: ChunkTask, prompt: VoicePrompt, audio: SegmentAudio) -> FlowSequence:
+        """A whole segment with the prompt before it: see `glmtts.engine.runtime.offline.tokens_to_mel`."""
+        tokens = task.segment.tokens
+        frames = frames_for_tokens(len(tokens), task.job.spec.speed)
+        tokens_n: Tensor = torch.tensor(tokens, device=self._device)
+        bins = prompt.mel_tm.shape[1]
+        noise_tm = frame_noise(audio.key[None], -prompt.frames, prompt.frames + frames, bins)[0]
+        tokens_t = torch.cat([prompt.tokens_t, repeat_to_frames(tokens_n[None], frames)[0]])
+        return self._batcher.new_sequence(tokens_t, F.pad(prompt.mel_tm, (0, 0, 0, frames)), prompt.speaker_d, noise_tm)
+
+
+def voice_prompt(job: ActiveJob) -> VoicePrompt:
+    """The voice prompt of a job that has been prepared."""
+    prompt: VoicePrompt = job.voice_prompt
+    return prompt
+
+
+def segment_audio(task: ChunkTask) -> SegmentAudio:
+    """The audio state of a segment that has been prepared."""
+    audio: SegmentAudio = task.segment.audio
+    return audio
+
+
+def token_indices(chunk: Chunk, begin: int, end: int, speed: float, device: torch.device) -> Tensor:
+    """For each of the segment's frames [begin, end) the index of its token: int64 (end − begin,)."""
+    frames = torch.arange(begin, end, device=device, dtype=torch.float64)
+    return (frames * speed / FRAMES_PER_TOKEN).long().clamp(max=chunk.lookahead_end - 1)
+
+
+def _token_bounds(chunk: Chunk) -> tuple[int, int, int, int]:
+    return chunk.context_start, chunk.start, chunk.end, chunk.lookahead_end
+
+
+def _context_frames(job: ActiveJob) -> int:
+    """Frames before a chunk that it attends to."""
+    return frames_for_tokens(job.chunk_schedule.left_context, job.spec.speed)

@@ -1,4 +1,4 @@
-"""What goes wrong on a device: as errors of ours, and how often. Knows nothing about what was being done."""
+"""Failures on a device: as errors of this package, and counted."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 _CPU_OUT_OF_MEMORY = "can't allocate memory"
 
 
-def as_ours(error: Exception) -> GlmTtsError:
-    """The error that the caller of a job shall get."""
+def to_engine_error(error: Exception) -> GlmTtsError:
+    """The error that the job's reader gets."""
     if isinstance(error, GlmTtsError):
         return error
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or _CPU_OUT_OF_MEMORY in str(error):
@@ -23,14 +23,14 @@ def as_ours(error: Exception) -> GlmTtsError:
     return EngineError(f"{type(error).__name__}: {error}")
 
 
-class Retries:
-    """Counts batches that failed and are tried again row by row. A batch that always fails does not fill the log."""
+class RetryCounter:
+    """Counts batches that failed and are retried row by row. Logs powers of two only, as a batch may always fail."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self.count = 0
 
-    def note(self, rows: int, error: Exception) -> None:
+    def record(self, rows: int, error: Exception) -> None:
         self.count += 1
         if self.count & (self.count - 1) == 0:
-            log.warning("%s of %d failed, each is tried alone (%d so far): %s", self._what, rows, self.count, error)
+            log.warning("%s of %d failed, retrying each alone (%d so far): %s", self._what, rows, self.count, error)

@@ -65,7 +65,7 @@ class DiTInputs:
 
 
 class DiTOutput(NamedTuple):
-    """velocity_btm: in the dtype of the noisy mel, 0 in padding. kv: what later frames need, if asked for."""
+    """velocity_btm: in the dtype of the noisy mel, 0 in padding. kv: with `use_cache`, what later frames need."""
 
     velocity_btm: Tensor
     kv: StepKV | None

@@ -45,7 +45,7 @@ def make_engine(model: Model) -> Iterator[MakeEngine]:
 
     def make(of: Model = model, **options: object) -> BatchEngine:
         engine = BatchEngine(of, EngineOptions(**options))  # type: ignore[arg-type]  # tests give each its own type
-        engine._steps.drawing._decoder.cache.fill_nan()  # whoever reads what no row has written gets NaN
+        engine._loop.decode._decoder.cache.fill_nan()  # whoever reads what no row has written gets NaN
         engines.append(engine)
         return engine
 
@@ -53,5 +53,5 @@ def make_engine(model: Model) -> Iterator[MakeEngine]:
     for engine in engines:
         engine.close()
         assert engine.stats().slots_used == 0
-        assert len(engine._scheduler._free) == engine.info.max_streams
+        assert len(engine._scheduler._slots._free) == engine.info.max_streams
     assert set(threading.enumerate()) <= before

@@ -135,7 +135,7 @@ def test_a_stream_keeps_its_speed(make_engine: MakeEngine, model: Model, speed: 
 
 
 def test_a_cancelled_job_gives_its_slot_back(make_engine: MakeEngine, model: Model) -> None:
-    """Running or in line, a cancelled job is gone, and the next one is served."""
+    """Running or in the queue, a cancelled job is gone, and the next one is served."""
     engine = make_engine(max_num_seqs=1)
     running = engine.submit(long_job(model))
     next(running.chunks())
@@ -149,7 +149,7 @@ def test_a_cancelled_job_gives_its_slot_back(make_engine: MakeEngine, model: Mod
     assert list(last.chunks())
 
 
-def test_a_deadline_holds_in_line_and_no_longer(make_engine: MakeEngine, model: Model) -> None:
+def test_a_deadline_holds_in_the_queue_and_no_longer(make_engine: MakeEngine, model: Model) -> None:
     """A job that is not taken up before its deadline fails; one that was taken up may finish after it."""
     engine = make_engine(max_num_seqs=1)
     soon = time.monotonic() + 0.2
@@ -160,7 +160,7 @@ def test_a_deadline_holds_in_line_and_no_longer(make_engine: MakeEngine, model: 
     assert list(first.chunks())
 
 
-def test_the_line_is_bounded(make_engine: MakeEngine, model: Model) -> None:
+def test_the_queue_is_bounded(make_engine: MakeEngine, model: Model) -> None:
     """One more than may wait is refused, with a guess when to come again."""
     engine = make_engine(max_num_seqs=1, max_queued=1)
     running = engine.submit(long_job(model))
@@ -189,7 +189,7 @@ def test_a_reader_who_does_not_read_is_held_and_then_cut(make_engine: MakeEngine
     """Past the bound nothing more is made for him; when he goes on he gets the rest, and if not he is cut."""
     engine = make_engine(limits=SchedulerLimits(max_buffered_seconds=0.5, reader_timeout=1000.0))
     handle = engine.submit(long_job(model))
-    wait_until(lambda: engine.stats().backpressured_jobs == 1, "the job to be held")
+    wait_until(lambda: engine.stats().backpressured_jobs == 1, "the job to be paused")
     made = handle.report.audio_seconds
     assert made < 4.0
     assert engine.stats().buffered_seconds == pytest.approx(made)
@@ -229,7 +229,7 @@ def test_tokens_do_not_depend_on_neighbours(make_engine: MakeEngine, model: Mode
     asked = job(model, "今天天气很好，我们走吧。", stream=False)
     before = engine.submit(asked)
     alone = np.concatenate(list(before.chunks()))
-    with engine._line.changed:  # all at once
+    with engine._queue.changed:  # all at once
         others = [engine.submit(job(model, TEXTS[i % 4] * (1 + i % 3), seed=100 + i, stream=False)) for i in range(15)]
         between = engine.submit(asked)
     among = np.concatenate(list(between.chunks()))
@@ -252,7 +252,7 @@ def test_a_long_prompt_does_not_hold_up_those_who_draw(
 
     monkeypatch.setattr(model.llm, "forward_cached", noted)
     engine = make_engine(limits=SchedulerLimits(prefill_chunk=8))
-    with engine._line.changed:  # the second one's prompt is fed while the first draws
+    with engine._queue.changed:  # the second one's prompt is fed while the first draws
         first, second = engine.submit(long_job(model)), engine.submit(job(model, TEXTS[1], stream=False))
     for handle in (first, second):
         assert list(handle.chunks())

@@ -94,7 +94,7 @@ def test_faults_come_when_asked_for_and_the_next_job_works(
     assert list(engine.submit(job(engine, "Hello.")).chunks())
 
 
-def test_the_line_is_bounded_and_deadlines_hold_in_it(engine: FakeEngine) -> None:
+def test_the_queue_is_bounded_and_deadlines_hold_in_it(engine: FakeEngine) -> None:
     """Past the last place QueueFullError; a job that waits too long QueueTimeoutError; owed audio is told."""
     hanging = engine.submit(job(engine, "HANG."))
     wait_until(lambda: engine.num_waiting() == 0, "the first job to run")

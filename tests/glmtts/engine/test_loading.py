@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from glmtts.engine import load_engine
 from glmtts.engine.config import EngineOptions
 from glmtts.engine.runtime import loading
 from glmtts.engine.runtime.engine import BatchEngine
+from glmtts.engine.runtime.loading import load_engine
 from glmtts.errors import CheckpointError, EngineError
 from glmtts.models.flow.dit_layers import DiTBlock
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
@@ -34,7 +34,7 @@ def test_a_loaded_engine_has_spoken_and_forgets_it(tiny: Path) -> None:
     try:
         stats = engine.stats()
         assert stats.step_rows.total > 0
-        assert stats.pace is not None
+        assert stats.realtime_ratio is not None
         assert (engine.num_running(), engine.num_waiting(), stats.slots_used, stats.buffered_seconds) == (0, 0, 0, 0.0)
     finally:
         engine.close()

@@ -37,6 +37,11 @@ def test_no_excuse_without_mistake() -> None:
         ("好~走", "好。走。", "tilde"),
         ("第100次", "第幺零零次。", "ordinal"),
         ("￥128.50", "一元二十八点五零。", "money"),
+        (
+            "Call 555-1234.",
+            "call five hundred and fifty five to one thousand two hundred and thirty four.",
+            "telephone",
+        ),
     ],
 )
 def test_reasons(text: str, reading: str, word: str) -> None:

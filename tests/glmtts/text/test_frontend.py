@@ -120,7 +120,7 @@ def test_light_import() -> None:
 def test_replacements_come_first_and_are_checked(tokenizer: Tokenizer) -> None:
     """New pronunciations come before the old ones and leave the front end that they were given to as it was."""
     old = Frontend(tokenizer, {"你": "<|N|>", "好": "<|H|>"}, frozenset("你好"))
-    new = old.replacing({"好": "<|AO3|>"})
+    new = old.with_replacements({"好": "<|AO3|>"})
     assert old.segments("你好", phoneme=True)[0].ids == tuple(
         tokenizer.encode("<|N|><|H|>。", allow_special=tokenizer.phonemes)
     )
@@ -128,8 +128,8 @@ def test_replacements_come_first_and_are_checked(tokenizer: Tokenizer) -> None:
         tokenizer.encode("<|N|><|AO3|>。", allow_special=tokenizer.phonemes)
     )
     for words in ({"好": "<|user|>"}, {"<|N|>": "好"}, {"": "<|N|>"}, {"好": "a\0"}):
-        with pytest.raises(TextError, match="wanted") as caught:
-            old.replacing(words)
+        with pytest.raises(TextError, match="expected text mapped to") as caught:
+            old.with_replacements(words)
         assert caught.value.field == "g2p_replace"
 
 

@@ -168,7 +168,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tls_with_a_client_certificate(tmp_path: Path, certificates: Path) -> None:
-    """An agent that requires certificates gets ours, and is not trusted without its CA."""
+    """An agent that requires certificates gets the client's, and is not trusted without its CA."""
     https = free_ports(1)[0]
     files: dict[str, Any] = {
         "ca_file": str(certificates / "consul-agent-ca.pem"),
@@ -176,17 +176,17 @@ def test_tls_with_a_client_certificate(tmp_path: Path, certificates: Path) -> No
         "key_file": str(certificates / "dc1-server-consul-0-key.pem"),
         "verify_incoming_https": True,
     }
-    ours: dict[str, Any] = {
+    options: dict[str, Any] = {
         "consul_addr": f"https://127.0.0.1:{https}",
         "consul_cert": certificates / "dc1-client-consul-0.pem",
         "consul_key": certificates / "dc1-client-consul-0-key.pem",
     }
     with running_agent(tmp_path, ports={"https": https}, **files):
-        trusted = AgentClient(Settings(**ours, consul_ca=certificates / "consul-agent-ca.pem"))
+        trusted = AgentClient(Settings(**options, consul_ca=certificates / "consul-agent-ca.pem"))
         assert trusted.get_service("nobody") is None
         for client in (
-            AgentClient(Settings(**ours)),
-            AgentClient(Settings(consul_addr=ours["consul_addr"], consul_ca=certificates / "consul-agent-ca.pem")),
+            AgentClient(Settings(**options)),
+            AgentClient(Settings(consul_addr=options["consul_addr"], consul_ca=certificates / "consul-agent-ca.pem")),
         ):
             with pytest.raises(ConsulError) as caught:
                 client.get_service("nobody")

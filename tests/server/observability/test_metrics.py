@@ -149,7 +149,7 @@ def test_running_and_queued_requests_are_counted(slow: Server) -> None:
     threads = [threading.Thread(target=post, args=(slow, "a" * 20, "/tts")) for _ in range(2)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: slow.metric("glmtts_queued") == 1, "one in line")
+    wait_until(lambda: slow.metric("glmtts_queued") == 1, "one queued")
     assert slow.metric("glmtts_in_flight") == 2
     assert slow.metric("glmtts_backlog_seconds") > 2
     wait_until(lambda: slow.metric("glmtts_engine_step_age_seconds") > 0, "a step that takes time")

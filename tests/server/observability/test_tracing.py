@@ -25,7 +25,7 @@ from server.settings import Settings
 from tests.helpers.otlp import Receiver, Span, running_receiver
 from tests.helpers.server import ROOT, Server, free_port, wait_until
 
-TRACE, CALLER = "ab" * 16, "cd" * 8
+TRACE, CLIENT_SPAN = "ab" * 16, "cd" * 8
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
 
 
@@ -61,10 +61,10 @@ def logged(server: Server, request_id: str) -> dict[str, object]:
 def test_a_request_is_one_trace_with_a_span_per_stage(traced: Server, receiver: Receiver, path: str) -> None:
     """It continues the client's trace; the stages lie within the request, in the order of the work."""
     request_id = f"whole{path.replace('/', '-')}"
-    say(traced, request_id, path=path, traceparent=f"00-{TRACE}-{CALLER}-01")
+    say(traced, request_id, path=path, traceparent=f"00-{TRACE}-{CLIENT_SPAN}-01")
     spans = received(receiver, request_id)
     root = spans.pop("")
-    assert (root.name, root.trace, root.parent) == (f"POST {path}", TRACE, CALLER)
+    assert (root.name, root.trace, root.parent) == (f"POST {path}", TRACE, CLIENT_SPAN)
     assert set(spans) == {"text", "voice", "queue", "decode", "send"}
     assert all(root.start - 10**6 <= span.start <= span.end <= root.end + 10**6 for span in spans.values())
     assert spans["text"].end <= spans["voice"].start <= spans["queue"].start <= spans["decode"].start
@@ -96,7 +96,7 @@ def test_a_trace_has_the_fields_of_the_log_line(traced: Server, receiver: Receiv
 
 def test_without_a_traceparent_a_new_trace_starts(traced: Server, receiver: Receiver) -> None:
     """Its id is in the log line; an invalid traceparent is ignored."""
-    for request_id, headers in (("new", {}), ("broken", {"traceparent": f"00-{'0' * 32}-{CALLER}-01"})):
+    for request_id, headers in (("new", {}), ("broken", {"traceparent": f"00-{'0' * 32}-{CLIENT_SPAN}-01"})):
         say(traced, request_id, **headers)
         root = received(receiver, request_id)[""]
         assert root.parent == ""
@@ -105,7 +105,7 @@ def test_without_a_traceparent_a_new_trace_starts(traced: Server, receiver: Rece
 
 def test_the_client_decides_about_sampling(traced: Server, receiver: Receiver) -> None:
     """An unsampled trace is not exported; the log line has its id all the same."""
-    say(traced, "unsampled", traceparent=f"00-{'12' * 16}-{CALLER}-00")
+    say(traced, "unsampled", traceparent=f"00-{'12' * 16}-{CLIENT_SPAN}-00")
     say(traced, "after")
     received(receiver, "after")
     assert not receiver.trace("unsampled")

@@ -209,11 +209,11 @@ def test_every_line_of_the_log_is_json(voices: Path) -> None:
             requests.post(server.url + "/tts", json={"text": text}, timeout=60)
     lines = server.log("request")
     assert [line["status"] for line in lines] == [200, 400]
-    wanted = (
+    expected = (
         "time level request_id via_consul route status characters segments voice prompted queue_seconds "
         "first_audio_seconds total_seconds audio_seconds rtf finish_reason"
     )
-    assert set(wanted.split()) <= set(lines[0])
+    assert set(expected.split()) <= set(lines[0])
     assert lines[1]["error"] == "invalid_field"
 
 

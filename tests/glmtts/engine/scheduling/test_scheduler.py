@@ -16,11 +16,10 @@ from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
 from glmtts.engine.config import ChunkSchedule, SchedulerLimits
-from glmtts.engine.scheduling.active_job import Stream, Utterance
-from glmtts.engine.scheduling.chunking import Chunk
+from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask, DecodeTask, SegmentState
 from glmtts.engine.scheduling.job_handle import JobHandle
-from glmtts.engine.scheduling.job_queue import Line
-from glmtts.engine.scheduling.priority import Expectation
+from glmtts.engine.scheduling.job_queue import JobQueue
+from glmtts.engine.scheduling.length_estimator import LengthEstimator
 from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.errors import CancelledError, EngineError, QueueFullError, QueueTimeoutError
 from glmtts.models.llm.history import History
@@ -39,9 +38,9 @@ JOBS = st.builds(
 )
 
 
-def sound_of(utterance: Utterance, start: int, end: int) -> Wave:
+def sound_of(segment: SegmentState, start: int, end: int) -> Wave:
     """A sample a token, which tells the segment and the place."""
-    return np.arange(start, end, dtype=np.float32) + 1000 * utterance.segment.index
+    return np.arange(start, end, dtype=np.float32) + 1000 * segment.segment.index
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -50,13 +49,13 @@ class SchedulerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.line = Line(PLACES)
+        self.queue = JobQueue(PLACES)
         self.scheduler = Scheduler(
-            self.line,
+            self.queue,
             SLOTS,
             lambda job: History((1, 2), (3,), GENERATION),
-            Expectation(0.1),
-            ladder=ChunkSchedule(sizes=(2, 3), lookahead=1, left_context=2),
+            LengthEstimator(0.1),
+            chunk_schedule=ChunkSchedule(sizes=(2, 3), lookahead=1, left_context=2),
             limits=SchedulerLimits(prefill_chunk=5, max_buffered_seconds=0.3, reader_timeout=1e9),
         )
         self.handles: list[JobHandle] = []
@@ -72,9 +71,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         segments = tuple(Segment(i, "", (5,) * size) for i, size in enumerate(sizes))
         asked = Job(segments, cast("Voice", None), RATE, seed=0, speed=speed, stream=stream)
         try:
-            handle = self.line.submit(asked, 1.0)
+            handle = self.queue.submit(asked, 1.0)
         except QueueFullError:
-            assert self.line.waiting() == PLACES
+            assert self.queue.num_waiting() == PLACES
             return
         self.handles.append(handle)
         self.said[handle] = []
@@ -92,7 +91,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.take(data.draw(st.sampled_from(self.handles)))
 
     def take(self, handle: JobHandle) -> None:
-        if handle.unsent > 0 or handle.ended:
+        if handle.buffered_seconds > 0 or handle.ended:
             try:
                 self.said[handle] += next(handle.chunks(), np.zeros(0, np.float32)).tolist()
             except FAILURES:
@@ -109,60 +108,60 @@ class SchedulerMachine(RuleBasedStateMachine):
         scheduler = self.scheduler
         scheduler.sweep(self.now)
         scheduler.admit(self.now)
-        assert not any(stream.handle.ended for stream in scheduler.streams), "within one step its slot is free"
-        scheduler.freed.clear()
-        if (piece := scheduler.next_prefill()) is not None:
-            scheduler.prefilled(*piece)
-        for slot, (stream, utterance) in scheduler.rows().items():
-            assert stream.slot == slot
-            self.draw_one(stream, utterance, outcome())
+        assert not any(job.handle.ended for job in scheduler.jobs), "within one step its slot is free"
+        scheduler.pop_released_slots()
+        if (prefill := scheduler.next_prefill()) is not None:
+            scheduler.on_prefill(prefill)
+        for slot, task in scheduler.decode_tasks().items():
+            assert task.job.slot == slot
+            self.decode(task, outcome())
 
-    def draw_one(self, stream: Stream, utterance: Utterance, outcome: str) -> None:
+    def decode(self, task: DecodeTask, outcome: str) -> None:
         if outcome == "fault":
-            self.scheduler.fail(stream, EngineError("a fault"))
+            self.scheduler.fail(task.job, EngineError("a fault"))
         elif outcome != "nothing":
-            self.scheduler.drew(stream, utterance, 7 if outcome == "token" else None)
+            self.scheduler.on_token(task, 7 if outcome == "token" else None)
 
-    @rule(pace=st.sampled_from([None, 0.5, 4.0]), data=st.data())
-    def sound(self, pace: float | None, data: st.DataObject) -> None:
-        items = self.scheduler.sounding(self.now, pace)
-        assert not any(stream.handle in self.cancelled for stream, *_ in items), "no block is made for who has gone"
-        if items:
-            self.scheduler.turned_to(items[0][0], self.now)
-        for stream, utterance, block in items[: data.draw(st.integers(1, SLOTS))]:
+    @rule(rate=st.sampled_from([None, 0.5, 4.0]), data=st.data())
+    def sound(self, rate: float | None, data: st.DataObject) -> None:
+        tasks = self.scheduler.schedule_audio(self.now, rate)
+        assert not any(task.job.handle in self.cancelled for task in tasks), "no chunk is made for who has gone"
+        if tasks:
+            self.scheduler.on_audio_step(tasks[0], self.now)
+        for task in tasks[: data.draw(st.integers(1, SLOTS))]:
             outcome = data.draw(st.sampled_from(["whole", "whole", "part", "fault"]))
             if outcome == "fault":
-                self.scheduler.fail(stream, EngineError("a fault"))
+                self.scheduler.fail(task.job, EngineError("a fault"))
                 continue
-            done = len(self.said_of(stream, utterance))
-            end = block.end if outcome == "whole" else data.draw(st.integers(done, block.end))
-            whole = outcome == "whole"
-            self.scheduler.made(stream, utterance, sound_of(utterance, done, end), self.now, whole=whole)
+            done = len(self.said_of(task.job, task.segment))
+            end = task.chunk.end if outcome == "whole" else data.draw(st.integers(done, task.chunk.end))
+            wave = sound_of(task.segment, done, end)
+            self.scheduler.on_audio(task, wave, self.now, chunk_done=outcome == "whole")
 
-    def make(self, stream: Stream, utterance: Utterance, block: Chunk) -> None:
-        """All the sound of a block."""
-        wave = sound_of(utterance, len(self.said_of(stream, utterance)), block.end)
-        self.scheduler.made(stream, utterance, wave, self.now, whole=True)
+    def make(self, task: ChunkTask) -> None:
+        """All the sound of a chunk."""
+        wave = sound_of(task.segment, len(self.said_of(task.job, task.segment)), task.chunk.end)
+        self.scheduler.on_audio(task, wave, self.now, chunk_done=True)
 
-    def said_of(self, stream: Stream, utterance: Utterance) -> list[float]:
+    def said_of(self, job: ActiveJob, segment: SegmentState) -> list[float]:
         """Samples of the segment so far, read or not."""
-        waiting = [sample for wave in stream.handle._ready for sample in wave.tolist()]
-        return [x for x in self.said[stream.handle] + waiting if x // 1000 == utterance.segment.index]
+        waiting = [sample for wave in job.handle._ready for sample in wave.tolist()]
+        return [x for x in self.said[job.handle] + waiting if x // 1000 == segment.segment.index]
 
     # What holds always
 
     @invariant()
     def slots_are_conserved(self) -> None:
         """A slot is free or belongs to one job."""
-        used = [stream.slot for stream in self.scheduler.streams]
-        assert sorted(used + self.scheduler._free) == list(range(SLOTS))
-        assert self.line.running() == len(used)
+        used = [job.slot for job in self.scheduler.jobs]
+        assert sorted(used + self.scheduler._slots._free) == list(range(SLOTS))
+        assert self.queue.num_running() == len(used)
 
     @invariant()
     def a_job_ends_once(self) -> None:
         """Its finish reason never changes, and a job that has not ended is in line or has a slot."""
-        running = {stream.handle for stream in self.scheduler.streams}
-        waiting = set(self.line._waiting)
+        running = {job.handle for job in self.scheduler.jobs}
+        waiting = set(self.queue._waiting)
         for handle in self.handles:
             reason = handle.report.finish_reason
             assert (reason is not None) == handle.ended
@@ -182,18 +181,18 @@ class SchedulerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """When rows end and readers read, everything comes to its end, and a whole job has said every token."""
         for _ in range(4000):
-            if all(handle.ended for handle in self.handles) and not self.scheduler.streams:
+            if all(handle.ended for handle in self.handles) and not self.scheduler.jobs:
                 break
             for handle in self.handles:
                 self.take(handle)
             self.step(lambda: "end")
-            for item in self.scheduler.sounding(self.now, None):
-                self.make(*item)
-        assert self.scheduler._free == list(range(SLOTS))[::-1]
-        assert self.line.empty()
+            for task in self.scheduler.schedule_audio(self.now, None):
+                self.make(task)
+        assert self.scheduler._slots._free == list(range(SLOTS))[::-1]
+        assert self.queue.is_empty()
         for handle in self.handles:
             assert handle.ended
-            while handle.unsent > 0:
+            while handle.buffered_seconds > 0:
                 self.take(handle)
             if handle.report.finish_reason in ("stop", "length") and handle not in self.cancelled:
                 assert handle.report.segments_done == len(handle.job.segments)
@@ -211,16 +210,16 @@ def test_a_whole_job_ends_beside_listeners_who_are_always_in_need() -> None:
     machine.submit(([100], True, 1.0))
     machine.submit(([3], False, 1.0))
     listener, whole = machine.handles
-    while len(machine.scheduler.rows()) < 2:
+    while len(machine.scheduler.decode_tasks()) < 2:
         machine.step(lambda: "token")
     for _ in range(80):
-        for _ in range(4):  # a block's tokens, so that the listener always has one that is due
+        for _ in range(4):  # a chunk's tokens, so that the listener always has one that is due
             machine.step(lambda: "token")
-        items = machine.scheduler.sounding(machine.now, 0.5)
-        if items and not whole.ended:
-            machine.scheduler.turned_to(items[0][0], machine.now)
+        tasks = machine.scheduler.schedule_audio(machine.now, 0.5)
+        if tasks and not whole.ended:
+            machine.scheduler.on_audio_step(tasks[0], machine.now)
             machine.now += 0.5  # a token of sound is heard in 0.02 s
-            machine.make(*items[0])
+            machine.make(tasks[0])
         machine.take(listener)
     assert whole.ended
     assert not listener.ended
@@ -231,13 +230,13 @@ def test_who_does_not_read_keeps_nobody_from_beginning() -> None:
     machine = SchedulerMachine()
     machine.now = time.monotonic()
     machine.submit(([100], True, 1.0))
-    while not any(map(machine.scheduler.held, machine.scheduler.streams)):
+    while not any(map(machine.scheduler.is_backpressured, machine.scheduler.jobs)):
         machine.step(lambda: "token")
-        for item in machine.scheduler.sounding(machine.now, None):
-            machine.make(*item)
+        for task in machine.scheduler.schedule_audio(machine.now, None):
+            machine.make(task)
     machine.submit(([3], True, 1.0))
     machine.now += 60.0
     for _ in range(20):
         machine.step(lambda: "token")
-    machine.scheduler.sounding(machine.now, 0.5)
-    assert [stream.speaking for stream in machine.scheduler.streams] == [True, True]
+    machine.scheduler.schedule_audio(machine.now, 0.5)
+    assert [job.audible for job in machine.scheduler.jobs] == [True, True]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glmtts.checkpoint.loader import Model
-from glmtts.engine.synthesis.decode_runner import Drawing
+from glmtts.engine.synthesis.decode_runner import DecodeRunner
 from glmtts.errors import EngineError
 from glmtts.models.llm.decoder import DecodeRequest
 from glmtts.models.llm.prompt import LengthBounds
@@ -18,78 +18,80 @@ def row(seed: int, ids: int = 30, maximum: int = 100) -> DecodeRequest:
     return DecodeRequest(tuple(5 + (seed + i) % 7 for i in range(ids)), LengthBounds(min(50, maximum), maximum), seed)
 
 
-def drawn(drawing: Drawing[str], rows: dict[int, str], steps: int = STEPS) -> dict[str, list[int | Exception | None]]:
-    """What each row draws in so many steps; what is still unread after them is read."""
+def decoded(
+    runner: DecodeRunner[str], rows: dict[int, str], steps: int = STEPS
+) -> dict[str, list[int | Exception | None]]:
+    """What each row decodes in so many steps; what is then still pending is read."""
     found: dict[str, list[int | Exception | None]] = {name: [] for name in rows.values()}
     for step in range(steps + 1):
-        for name, token in drawing.step(rows if step < steps else {}):
+        for name, token in runner.step(rows if step < steps else {}):
             found[name].append(token)
-    assert not drawing.unread
+    assert not runner.has_pending_readback
     return found
 
 
-def fill(drawing: Drawing[str], slot: int, of: DecodeRequest, slices: int) -> None:
+def fill(runner: DecodeRunner[str], slot: int, of: DecodeRequest, slices: int) -> None:
     for start in range(0, len(of.ids) - 1, slices):
-        drawing.prefill(slot, of, start, slices)
+        runner.prefill(slot, of, start, slices)
 
 
 @pytest.mark.parametrize("slices", [1, 7, 29])
 def test_a_prompt_may_be_fed_in_slices(model: Model, slices: int) -> None:
-    """Whatever the size of the slices, and while another row draws in between, the tokens are the same."""
-    whole: Drawing[str] = Drawing(model, 2)
+    """Whatever the size of the slices, and while another row decodes in between, the tokens are the same."""
+    whole: DecodeRunner[str] = DecodeRunner(model, 2)
     fill(whole, 0, row(1), 1000)
-    expected = drawn(whole, {0: "a"})["a"]
-    sliced: Drawing[str] = Drawing(model, 2)
+    expected = decoded(whole, {0: "a"})["a"]
+    sliced: DecodeRunner[str] = DecodeRunner(model, 2)
     fill(sliced, 0, row(2), 1000)
     for start in range(0, 29, slices):
         sliced.prefill(1, row(1), start, slices)
         if start + slices < 29:
             sliced.step({0: "other"})
-    assert drawn(sliced, {1: "a"})["a"] == expected
+    assert decoded(sliced, {1: "a"})["a"] == expected
 
 
 def test_tokens_may_be_read_one_step_later(model: Model) -> None:
     """So a device need not wait for its host: the first step gives nothing, each later one what the one before drew."""
-    now, late = (Drawing[str](model, 2, late=late) for late in (False, True))
-    for drawing in (now, late):
-        fill(drawing, 0, row(1), 1000)
-        fill(drawing, 1, row(2), 1000)
+    now, late = (DecodeRunner[str](model, 2, async_readback=late) for late in (False, True))
+    for runner in (now, late):
+        fill(runner, 0, row(1), 1000)
+        fill(runner, 1, row(2), 1000)
     assert late.step({0: "a", 1: "b"}) == []
-    assert late.unread
+    assert late.has_pending_readback
     first = dict(late.step({}))
     assert first == dict(now.step({0: "a", 1: "b"}))
-    assert drawn(late, {0: "a", 1: "b"}) == drawn(now, {0: "a", 1: "b"})
+    assert decoded(late, {0: "a", 1: "b"}) == decoded(now, {0: "a", 1: "b"})
 
 
-def test_a_row_that_has_its_maximum_draws_no_more(model: Model) -> None:
-    """After as many tokens as it may draw a slot is silent, and its neighbour goes on."""
-    drawing: Drawing[str] = Drawing(model, 2)
-    fill(drawing, 0, row(1, maximum=3), 1000)
-    fill(drawing, 1, row(2), 1000)
-    found = drawn(drawing, {0: "short", 1: "long"})
+def test_a_row_that_has_its_maximum_decodes_no_more(model: Model) -> None:
+    """After as many tokens as it may have a slot is silent, and its neighbour goes on."""
+    runner: DecodeRunner[str] = DecodeRunner(model, 2)
+    fill(runner, 0, row(1, maximum=3), 1000)
+    fill(runner, 1, row(2), 1000)
+    found = decoded(runner, {0: "short", 1: "long"})
     assert (len(found["short"]), len(found["long"])) == (3, STEPS)
 
 
 def test_a_slot_that_was_given_back_serves_the_next_row(model: Model) -> None:
-    """A released slot draws nothing; a new row in it draws what it draws in a fresh one."""
-    fresh: Drawing[str] = Drawing(model, 1)
+    """A released slot decodes nothing; a new row in it decodes what it does in a fresh one."""
+    fresh: DecodeRunner[str] = DecodeRunner(model, 1)
     fill(fresh, 0, row(3), 1000)
-    expected = drawn(fresh, {0: "a"})
-    used: Drawing[str] = Drawing(model, 1)
+    expected = decoded(fresh, {0: "a"})
+    used: DecodeRunner[str] = DecodeRunner(model, 1)
     fill(used, 0, row(4), 1000)
     used.step({0: "before"})
     used.release(0)
     assert used.step({0: "before"}) == []
     fill(used, 0, row(3), 1000)
-    assert drawn(used, {0: "a"}) == expected
+    assert decoded(used, {0: "a"}) == expected
 
 
 def test_scores_that_are_not_numbers_are_an_error_of_that_row(model: Model) -> None:
-    """The neighbour draws its token in the same step."""
-    drawing: Drawing[str] = Drawing(model, 2)
-    fill(drawing, 0, row(1), 1000)
-    fill(drawing, 1, row(2), 1000)
-    drawing._decoder.cache.kv[0].fill_(float("nan"))
-    found = dict(drawing.step({0: "bad", 1: "good"}))
+    """The neighbour gets its token in the same step."""
+    runner: DecodeRunner[str] = DecodeRunner(model, 2)
+    fill(runner, 0, row(1), 1000)
+    fill(runner, 1, row(2), 1000)
+    runner._decoder.cache.kv[0].fill_(float("nan"))
+    found = dict(runner.step({0: "bad", 1: "good"}))
     assert isinstance(found["bad"], EngineError)
     assert isinstance(found["good"], int)

@@ -39,7 +39,7 @@ def outcome(handle: JobHandle) -> np.ndarray[Any, np.dtype[np.float32]] | GlmTts
 
 
 def outcomes(engine: BatchEngine, asked: list[Job]) -> list[Any]:
-    with engine._line.changed:  # all at once: else a slot that was lost to the first may be the third one's
+    with engine._queue.changed:  # all at once: else a slot that was lost to the first may be the third one's
         handles = [engine.submit(job) for job in asked]
     return [outcome(handle) for handle in handles]
 
@@ -94,7 +94,7 @@ def test_a_batch_that_fails_goes_on_row_by_row(
         (RuntimeError("a secret"), EngineError),
     ],
 )
-def test_a_row_that_cannot_be_drawn_fails_alone(
+def test_a_row_that_cannot_be_decoded_fails_alone(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[GlmTtsError]
 ) -> None:
     """A decode step that fails with a row of slot 1 in it ends that job, by an error of ours."""
@@ -115,8 +115,8 @@ def test_a_row_without_numbers_fails_alone(make_engine: MakeEngine, model: Model
     engine, asked = make_engine(max_num_seqs=3), jobs(model)
     long = Job((Segment(0, "", (9,) * 200),), made_up_voice(model), 24000, seed=5, stream=False)
     bad = engine.submit(long)
-    wait_until(lambda: engine.stats().step_rows.total > 0, "the job to be drawn")
-    engine._steps.drawing._decoder.cache.kv[0].fill_(float("nan"))
+    wait_until(lambda: engine.stats().step_rows.total > 0, "the job to be decoded")
+    engine._loop.decode._decoder.cache.kv[0].fill_(float("nan"))
     got = outcomes(engine, asked)
     with pytest.raises(EngineError, match="not numbers"):
         list(bad.chunks())
@@ -159,7 +159,9 @@ def test_a_fault_of_the_engine_itself_ends_what_runs_and_not_the_engine(
 ) -> None:
     """When the book-keeping raises, running jobs end with EngineError, and the next ones are served."""
     engine, asked = make_engine(num_threads=1), jobs(model)
-    monkeypatch.setattr(engine._scheduler, "rows", breaking(engine._scheduler.rows, lambda: True, RuntimeError("bug")))
+    monkeypatch.setattr(
+        engine._scheduler, "decode_tasks", breaking(engine._scheduler.decode_tasks, lambda: True, RuntimeError("bug"))
+    )
     assert {type(result) for result in outcomes(engine, asked)} == {EngineError}
     monkeypatch.undo()
     check(model, asked, outcomes(engine, asked), {})

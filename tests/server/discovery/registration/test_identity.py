@@ -53,8 +53,8 @@ def test_a_node_in_conflict_leaves_the_other_alone(agent: Agent, port: int, join
 
 def test_the_id_of_a_node_at_another_agent_is_a_conflict(agent: Agent, port: int, join: Join) -> None:
     """An id is unique in the cluster; but a dead agent would never remove its services."""
-    theirs = {"ID": own(port), "Service": "glm-tts", "Port": port}
-    elsewhere = {"Node": "elsewhere", "Address": "10.9.9.9", "Service": theirs}
+    service = {"ID": own(port), "Service": "glm-tts", "Port": port}
+    elsewhere = {"Node": "elsewhere", "Address": "10.9.9.9", "Service": service}
     agent.call("PUT", "/v1/catalog/register", elsewhere)
     registration = join(agent.address, port)
     registration.start(INFO, progressing)

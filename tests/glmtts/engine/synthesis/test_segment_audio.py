@@ -11,25 +11,22 @@ from torch import Tensor
 
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
 from glmtts.engine.scheduling.chunking import Chunk
-from glmtts.engine.synthesis.segment_audio import Speech
-from glmtts.engine.synthesis.vocoder_batch import LENGTH_STEP
-from glmtts.engine.synthesis.vocoding import forget, sound_of, speakable
+from glmtts.engine.synthesis.segment_audio import SegmentAudio, render_next
+from glmtts.engine.synthesis.vocoder_batch import LENGTH_BUCKET
 from glmtts.models.vocoder.hift import HiFT
 
-PIECE = 60
+MAX_FRAMES = 60
 
 
-def spoken(vocoder: HiFT, mel_tm: Tensor, *ends: int) -> Wave:
-    """The sound of one segment whose mel comes in blocks that end at these tokens."""
-    speech = Speech(torch.tensor(5), mel_tm[:0], torch.zeros((), dtype=torch.float64))
-    block, waves = Chunk(0, 0, 0, 0, False), []
+def rendered(vocoder: HiFT, mel_tm: Tensor, *ends: int) -> Wave:
+    """The audio of one segment whose mel arrives in chunks that end at these tokens."""
+    audio = SegmentAudio(torch.tensor(5), mel_tm.shape[1], vocoder)
+    chunk, waves = Chunk(0, 0, 0, 0, False), []
     for end in ends:
-        block = replace(block, start=block.end, end=end, lookahead_end=end, last=end == ends[-1])
-        new_tm = mel_tm[block.start * FRAMES_PER_TOKEN : end * FRAMES_PER_TOKEN]
-        speech.mel_tm, speech.finished = torch.cat([speech.mel_tm, new_tm]), block
-        while speech.voiced < speakable(speech, vocoder):
-            waves += sound_of(vocoder, [speech], PIECE)
-        forget(speech, vocoder)
+        chunk = replace(chunk, start=chunk.end, end=end, lookahead_end=end, last=end == ends[-1])
+        audio.add_mel(mel_tm[chunk.start * FRAMES_PER_TOKEN : end * FRAMES_PER_TOKEN], chunk)
+        while not audio.finish_chunk_if_rendered():
+            waves += [wave for wave in render_next(vocoder, [audio], MAX_FRAMES) if wave is not None]
     return np.concatenate(waves)
 
 
@@ -38,7 +35,7 @@ def spoken(vocoder: HiFT, mel_tm: Tensor, *ends: int) -> Wave:
 def test_a_segment_of_nearly_any_length_is_made_in_few_lengths(
     vocoder: HiFT, tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one block or in several: windows have multiples of LENGTH_STEP frames, and join to the whole.
+    """In one chunk or in several: windows have multiples of LENGTH_BUCKET frames, and join to the whole.
 
     Only a segment that is shorter than two reaches of the vocoder cannot be padded. Each length is compiled and kept by
     CPU libraries: of every length there may be, that is memory that grows for long.
@@ -53,5 +50,5 @@ def test_a_segment_of_nearly_any_length_is_made_in_few_lengths(
     whole = vocoder(mel_tm.T[None], torch.tensor([5]))[0].numpy()
     lengths.clear()
     for ends in ((tokens,), (8, tokens), (8, (8 + tokens) // 2, tokens)):
-        np.testing.assert_allclose(spoken(vocoder, mel_tm, *ends), whole, rtol=0, atol=1e-5)
-    assert {length % LENGTH_STEP for length in lengths} == {0}
+        np.testing.assert_allclose(rendered(vocoder, mel_tm, *ends), whole, rtol=0, atol=1e-5)
+    assert {length % LENGTH_BUCKET for length in lengths} == {0}
