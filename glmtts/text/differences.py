@@ -1,7 +1,6 @@
 """Where the reference's front end reads a text wrong and ours does not, and a line-by-line comparison with it.
 
-A difference is on purpose only if the text and the reference's reading of it show a known mistake. Knows nothing
-about who prints the comparison.
+A difference is on purpose only if the text and the reference's reading of it show a known mistake.
 """
 
 from __future__ import annotations
@@ -61,6 +60,37 @@ MISTAKES = (
     Mistake(rf"^{_EN}[\s\S]*(?:\dm\b|\bNo\. ?\d|#\d|[=<>²³^½¼¾])", "", "a number with a sign or unit is misread"),
     Mistake(r"\n\s*\d+\. |^\d+\. ", "", "the number of a list item is misread"),
     Mistake(r"<\|[^|<>]*\|>", "", "phoneme tokens in the text are destroyed"),
+    # English
+    Mistake(rf"^{_EN}[\s\S]*\d{{3}}[-. ]\d{{4}}", "", "a telephone number is not read digit by digit"),
+    Mistake(rf"^{_EN}[\s\S]*[$€£][\d,]*\.\d\d(?!\d)", "point", "cents are read as a decimal fraction"),
+    Mistake(rf"^{_EN}[\s\S]*(?i:[ap]\.m\.)", "[ap]m", "a.m. and p.m. are read as words"),
+    Mistake(rf"^{_EN}[\s\S]*(?:[A-Z]\.){{2}}", "", "initials are read as a word"),
+    Mistake(
+        rf"^{_EN}[\s\S]*\b(?i:st|ave|blvd|rd|prof|vs|etc|approx|vol|pp?|e\.g|i\.e|jan|feb|mar|apr|aug|sept?|oct|nov|dec)\.",
+        "",
+        "an abbreviation is left as written",
+    ),
+    Mistake(rf"^{_EN}[\s\S]*\b[IVXLC]{{2,}}\b", "[ivxlc]{2}", "a Roman numeral is read as letters"),
+    Mistake(rf"^{_EN}[\s\S]*(?:\d['′]\d|\d[\"″])", "", "feet, inches, minutes and seconds lose their signs"),
+    Mistake(rf"^{_EN}[\s\S]*\d:\d\d:\d\d", "", "a duration is read as a time of day"),
+    Mistake(rf"^{_EN}[\s\S]*(?<![\d,])1,\d{{3}}(?!\d)", "thousand", "one thousand loses its one"),
+    Mistake(rf"^{_EN}[\s\S]*(?<!\d)\d+(?:\.\d+){{2,}}", "", "a version or IP address is read as numbers"),
+    Mistake(rf"^{_EN}[\s\S]*(?:[\w.]+@\w|www\.|://|[A-Z]:\\)", "", "the signs of an address are not read"),
+    # Chinese
+    Mistake(rf"^{_ZH}[\s\S]*(?<!\d)\d{{1,2}}:\d\d:\d\d", "点", "a duration is read as a time of day"),
+    Mistake(
+        rf"^{_ZH}[\s\S]*(?<!\d)\d\d年", "十[一二三四五六七八九]?年", "a year of two digits is read as a span of time"
+    ),
+    Mistake(rf"^{_ZH}[\s\S]*\d[.·]\d", "", "a day named by its figures is read as a decimal fraction"),
+    Mistake(
+        rf"^{_ZH}[\s\S]*\d(?:[kKwWMB]|[A-Za-zμΩ°]+)(?![a-z])", "", "a unit or scale behind a number is left as letters"
+    ),
+    Mistake(rf"^{_ZH}[\s\S]*约\s*\d+/\d", "分之约", "the word before a fraction is drawn into it"),
+    Mistake(rf"^{_ZH}[\s\S]*[①-⓿Ⅰ-ⅿ½¼¾⅓⅔㍱-㏟\uff00-\uffef]", "", "a compatibility character is not read"),
+    Mistake(rf"^{_ZH}[\s\S]*[IVX]{{2,}}", "[ivx]{2}", "a Roman numeral is read as letters"),
+    Mistake(rf"^{_ZH}[\s\S]*\d(?:st|nd|rd|th)", "", "an English ordinal is read as a number with a unit"),
+    Mistake(rf"^{_ZH}[\s\S]*[A-Za-z]+ [\s\S]*\d", "", "the numbers in an English sentence are read in Chinese"),
+    Mistake(rf"^{_ZH}[\s\S]*\w'\w", "", "an apostrophe inside a word is lost"),
 )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmtts.text.english import number_words
+from glmtts.text.en.numbers import number_words
 from glmtts.text.normalize import normalize, speakable
 
 
@@ -71,7 +71,7 @@ def test_chinese_numbers(text: str, spoken: str) -> None:
 @pytest.mark.parametrize(
     ("text", "spoken"),
     [
-        ("5元/斤", "每斤五元。"),
+        ("5元/斤", "五元每斤。"),
         ("和/或", "和，或。"),
         ("TCP/IP协议", "tcp ip协议。"),
         ("元/平方米", "元每平方米。"),
@@ -119,7 +119,7 @@ def test_chinese_signs(text: str, spoken: str) -> None:
 def test_english(text: str, spoken: str | None) -> None:
     """English numbers are words, and no sign that falls away joins its neighbours."""
     expected = (
-        "one thousand two hundred and thirty four point five six dollars, one thousand five hundred dollars "
+        "one thousand two hundred and thirty four dollars and fifty six cents, one thousand five hundred dollars "
         "and one thousand nine hundred and ninety nine."
     )
     assert normalize(text) == (spoken or expected)

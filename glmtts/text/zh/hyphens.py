@@ -1,0 +1,85 @@
+"""Hyphens and range signs in Chinese: minus, range, score, subtraction, or nothing."""
+
+from __future__ import annotations
+
+import re
+
+from glmtts.text.characters import HANZI
+from glmtts.text.rules import Rule, rule
+from glmtts.text.zh.numbers import NUMBER, cardinal
+
+DASH = r"[-–—~～]"
+_DEGREE = r"(?:℃|°\s*C|℉|°\s*F|摄氏|华氏)"
+_WEEKDAY = "(?:周|星期|礼拜)[一二三四五六日天]"
+# A hyphen between these and a number is a minus; after any other character it belongs to a name (歼-20).
+_BEFORE_MINUS = "温是为到至约达于在低高降升跌涨和与或从等得率比乘除加减负率值即了有、"
+_NOT_AFTER = rf"(?<![\dA-Za-z{HANZI})）\]】%℃])|(?<=[{_BEFORE_MINUS}])"
+_BELOW_ZERO = rf"(?=\s*{NUMBER}\s*(?:(?:{DASH}|到|至)\s*-?{NUMBER}\s*)?{_DEGREE})"
+_COLD_REACH = 40
+
+_POINTS = r"\d{1,3}\s*[-–—:：]\s*\d{1,3}"
+_SCORE = re.compile(
+    rf"((?:比分|局分|总分|大比分)[^\d，。,.；！？\n]{{0,8}}|(?<=[以]))({_POINTS}(?:\s*[，、,/ ]\s*{_POINTS}){{0,8}})(?![\d.%:])"
+)
+_OUTCOME = (
+    "战胜|击败|获胜|取胜|险胜|大胜|完胜|小胜|力克|淘汰|逆转|横扫|零封|绝杀|赢|胜|领先|落后|战平|打平|逼平|握手言和|告负|落败|不敌|负于|惜败|"
+    "惜负|输|负|拿下|告捷|领先|暂时领先|结束|收场"
+)
+
+
+def _score(match: re.Match[str]) -> str:
+    """All scores of a list of sets, as in 比分21-19，18-21."""
+    spoken = re.sub(r"(\d+)\s*[-–—:：]\s*(\d+)", lambda m: f"{cardinal(m[1])}比{cardinal(m[2])}", match[2])
+    return match[1] + spoken
+
+
+def _versus(match: re.Match[str]) -> str:
+    return f"{cardinal(match[1])}比{cardinal(match[2])}"
+
+
+def _if_cold(match: re.Match[str]) -> str:
+    nearby = match.string[max(match.start() - _COLD_REACH, 0) : match.end() + _COLD_REACH]
+    return "零下" if re.search(r"温|冷|冻", nearby) else match[0]
+
+
+def _range(match: re.Match[str]) -> str:
+    """Between numbers a dash is 到 if it leads upward, or to a negative; downward a hyphen subtracts."""
+    sign = match[0].strip()[-1]
+    upward = float(match[1]) < float(match[4]) or match[3] or sign in "~～"
+    return match[1] + match[2] + ("到" if upward else "减")
+
+
+SCORES: tuple[Rule, ...] = (
+    Rule(_SCORE, _score),
+    rule(
+        rf"(?<![\d.:-])(\d{{1,3}})\s*[-–—:：]\s*(\d{{1,3}})(?=\s*(?:{_OUTCOME}))(?!\s*(?:结束|收场)(?=.)(?<=\d))",
+        _versus,
+    ),
+    rule(r"(?<=[队方赢胜负平了])\s*(\d{1,3})\s*[-–—]\s*(\d{1,3})(?![\d.%]|\s*[个名人天年月次分名位岁万千元])", _versus),
+    # After one score with 比, the others of its list are scores too.
+    rule(
+        r"(?<=比[零一二三四五六七八九十])[，、,]\s*(\d{1,3})\s*[-–—:：]\s*(\d{1,3})(?![\d.%:-])",
+        lambda m: f"，{_versus(m)}",
+    ),
+)
+
+NEGATIVES: tuple[Rule, ...] = (
+    rule(rf"({NUMBER})\s*-\s*({NUMBER})(?=\s*=)", r"\1减\2"),
+    rule(rf"(零下|负)\s*[-−](?={NUMBER})", r"\1"),
+    rule("−", "-"),
+    # A minus sign is 零下 before a temperature, else 负.
+    rule(rf"(?<![\dA-Za-z)）%℃°])-{_BELOW_ZERO}", "零下"),
+    rule(rf"(?<![\dA-Za-z)）\]】])-(?={NUMBER}度)", _if_cold),
+    rule(rf"(?<=[\d℃C])(\s{{0,9}}(?:[~～–—]|到|至)\s{{0,9}})-{_BELOW_ZERO}", r"\1零下"),
+    rule(rf"(?<=[\d%])(\s{{0,9}}(?:[~～–—]|到|至)\s{{0,9}})-(?={NUMBER})", r"\1负"),
+    # After a hanzi that names things the hyphen is silent, unless a unit shows that this is a quantity.
+    rule(rf"(?<![\dA-Za-z)）\]】%℃°])-(?={NUMBER}\s*(?:%|元|万|亿|摄氏|华氏|°|℃))", "负"),
+    rule(rf"(?:{_NOT_AFTER})-(?={NUMBER})", "负"),
+)
+
+RANGES: tuple[Rule, ...] = (
+    rule(rf"(?<!\d)({NUMBER})([%‰℃°]?[CF]?)\s{{0,9}}{DASH}{{1,3}}\s{{0,9}}(?=((?:负|零下)?)({NUMBER}))", _range),
+    rule(rf"(?<=[年月日号点分时秒元万亿千])\s{{0,9}}{DASH}{{1,3}}\s{{0,9}}(?=[\d零一二三四五六七八九十两])", "到"),
+    rule(rf"(?<=[A-Za-z])[~～](?=[A-Za-z])|(?<=[周期拜][一二三四五六日天])[-~～—](?={_WEEKDAY})", "到"),
+    rule("-", ""),
+)
