@@ -12,7 +12,7 @@ from glmtts.text.characters import EMOJI
 # not m2), fractions (2½ is not 21/2), circled numbers (①② is not 12), Roman numerals, squared units, degree signs.
 _MEANING = re.compile(
     "[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u209c\u2150-\u218b\u2460-\u249b\u24ea-\u24ff\u3251-\u325f\u32b1-\u32bf"
-    "\u3371-\u33df\u2103\u2109\u2116\uffe5\u2025\u2026]"
+    "\u3371-\u33df\u2103\u2109\u2116\uffe5\u2025\u2026\u2032-\u2037]"
 )
 # Chinese punctuation is wide by nature.
 _WIDE_PUNCTUATION = "，！？：；（）～"

@@ -86,6 +86,7 @@ def _punctuate(text: str) -> str:
     word = rf"[^\W_\u2e80-\u9fff{_STANDIN}]"
     kept = rf"(?<={word}) (?=[{_STANDIN}]|{word})|(?<=[{_STANDIN}.,!?;:]) (?={word})|(?<=[.,!?;:]) (?=[{_STANDIN}])"
     text = re.sub(kept, "\0", text).replace(" ", "").replace("\0", " ")
+    text = re.sub(r"([?？])[!！?？]+", r"\1", text)
     text = re.sub(rf"[{PUNCTUATION}](?=[{PUNCTUATION}])", "", text)
     return text.replace("#", "").replace("！", "。").replace("!", ".").strip()
 

@@ -49,6 +49,14 @@ def _sub_both(pattern: re.Pattern[str], spoken: Spoken, plain: str, text: str) -
     for match in pattern.finditer(plain):
         new = match.expand(spoken) if isinstance(spoken, str) else spoken(match)
         plain_parts += plain[end : match.start()], new
-        text_parts += text[end : match.start()], new
+        text_parts += text[end : match.start()], _as_written(new, match[0], text[match.start() : match.end()])
         end = match.end()
     return "".join([*plain_parts, plain[end:]]), "".join([*text_parts, text[end:]])
+
+
+def _as_written(new: str, plain: str, written: str) -> str:
+    """`new` with what it shares with the start and the end of `plain` taken from `written`."""
+    most = min(len(new), len(plain))
+    start = next((i for i in range(most) if new[i] != plain[i]), most)
+    end = next((i for i in range(most - start) if new[-1 - i] != plain[-1 - i]), most - start)
+    return written[:start] + new[start : len(new) - end] + written[len(plain) - end :]

@@ -7,7 +7,7 @@ import re
 from glmtts.text.rules import Rule, rule
 
 _TITLES = {
-    "Dr": "doctor", "Prof": "professor", "Mr": "mister", "Mrs": "missus", "Ms": "miz", "Gov": "governor", "Gen": "general",
+    "Dr": "doctor", "Prof": "professor", "Mr": "mister", "Mrs": "missus", "Ms": "miss", "Gov": "governor", "Gen": "general",
     "Col": "colonel", "Lt": "lieutenant", "Sgt": "sergeant", "Capt": "captain", "Cpt": "captain", "Maj": "major",
     "Cmdr": "commander", "Rev": "reverend", "Hon": "honorable", "Pres": "president", "Sen": "senator",
     "Rep": "representative", "Messrs": "messieurs", "Supt": "superintendent", "Det": "detective", "Sec": "secretary",
@@ -102,13 +102,16 @@ _NOT_AN_ANSWER = "".join(
 )
 _ENDS_SENTENCE = r"(?=\s*$|\s+(?:The|He|She|It|We|They|I|But|And|In|This|That|There|My|You|His|Her|Our|So|If|When|A|An|At|On|What|Who|Why|How)\b)"
 
+_DAY = "|".join([*_DAYS.values(), *sorted(_DAYS, key=len, reverse=True)])
+_MONTH = "|".join([*_MONTHS.values(), "May", *sorted(_MONTHS, key=len, reverse=True)])
+
 RULES: tuple[Rule, ...] = (
     *_NAMES,
-    rule(rf"{_NOT_AN_ANSWER}\b({'|'.join(_NUMBERED)})\.\s?(?=\d)", _numbered, re.IGNORECASE),
+    rule(rf"(?:{_NOT_AN_ANSWER}|(?-i:(?=N)))\b({'|'.join(_NUMBERED)})\.\s?(?=\d)", _numbered, re.IGNORECASE),
     rule(r"\b(vols?|chaps?|ch|figs?|pt|bk|art|sec)\.\s?(?=[IVXLC]{1,9}\b)", _numbered, re.IGNORECASE),
     rule(r"№\s?", "number "),
     rule(r"#(?=\d)", "number "),
-    rule(rf"\b({_words(_TITLES)})\.\s?(?=[A-Z])|\b(Dr|Mr|Mrs|Ms|Prof)\s(?=[A-Z][a-z])", _title),
+    rule(rf"\b({_words(_TITLES)})\.\s?(?=[A-Z]|and\s[A-Z])|\b(Dr|Mr|Mrs|Ms|Prof)\s(?=[A-Z][a-z])", _title),
     rule(r"(?<=[a-z\d] )Dr\.(?=,|\s*$|\s+[a-z])", "drive"),
     rule(rf"\bSt\.\s(?={_SAINTS}\b)", "saint "),
     rule(r"\bSt\b\.?(?=(\s+[A-Z])?)", _saint_or_street),
@@ -117,7 +120,9 @@ RULES: tuple[Rule, ...] = (
     rule(rf"(?<=[\w] )({_words(_STREETS)})\.(?=\s|[,;:!?)]|$)", lambda m: _STREETS[m[1]]),
     _look_up(_BEHIND_NAMES),
     rule(rf"\b({_words(_DAYS)})\.?(?=,?\s(?:\d|{_words(_MONTHS)}))", lambda m: _DAYS[m[1]]),
-    rule(rf"\b({_words(_DAYS)})\.(?=[,-])", lambda m: _DAYS[m[1]]),
+    rule(rf"\b({_words(_DAYS)})\.(?=[,-]|\s(?:and|to|through|or|at|morning|afternoon|evening|night)\b)", lambda m: _DAYS[m[1]]),
+    rule(rf"\b({_DAY})\s?[-–—]\s?({_DAY})\b\.?", lambda m: f"{_DAYS.get(m[1], m[1])} to {_DAYS.get(m[2], m[2])}"),
+    rule(rf"\b({_MONTH})\s?[-–—]\s?({_MONTH})\b\.?", lambda m: f"{_MONTHS.get(m[1], m[1])} to {_MONTHS.get(m[2], m[2])}"),
     rule(
         rf"\b({_words(_MONTHS)})\.?(?=\s\d)|\b({_words(_MONTHS)})\.(?=\s|[,;:!?)]|$)|(?<=\d )({_words(_MONTHS)})\b(?!\w)",
         lambda m: _MONTHS[m[1] or m[2] or m[3]],
@@ -127,16 +132,18 @@ RULES: tuple[Rule, ...] = (
     rule(r"\bet al\.", "et al"),
     rule(r"\bcf\.\s", "compare "),
     rule(
-        rf"(?<![\d.])(?<!\d\s)\b({_words(_COMMON)})\.(?=\s+[^A-Z\s]|[,;:!?)])",
+        rf"(?<![\d.])(?<!\d\s)\b({_words(_COMMON)})\.(?=\s+(?-i:[^A-Z\s])|[,;:!?)])",
         lambda m: _COMMON[m[1].lower()],
         re.IGNORECASE,
     ),
     rule(r"\b(vs|approx)\.?(?=\s)", lambda m: _COMMON[m[1].lower()], re.IGNORECASE),
-    rule(r"\betc\b\.?(?=(\s*$|\s+[A-Z])?)", lambda m: "et cetera" + ("." if m[1] is not None else ""), re.IGNORECASE),
+    rule(r"(?<!slash )\betc\b\.?(?=(\s*$|\s+[A-Z])?)", lambda m: "et cetera" + ("." if m[1] is not None else ""), re.IGNORECASE),
+    rule(r"\b[Nn]o\.\s(?=[A-Z]{1,3}-?\d)", "number "),
     rule(r"\bPh\.?\s?D\b\.?", "p h d"),
     rule(
-        r"(?<=\d)\s?([AaPp])\.\s?[Mm]\.(?=(\s*$|\s+[A-Z])?)",
-        lambda m: f" {m[1].lower()}m" + ("." if m[2] is not None else ""),
+        r"(?:(?<=\d)\s?|\b)([AaPp])\.\s?[Mm]\.(?=(\s*$|\s+[A-Z])?)",
+        lambda m: f" {m[1].lower()} m" + ("." if m[2] is not None else ""),
     ),
+    rule(r"(?<![A-Za-z.])((?:[a-z]\.){1,5}[a-z])\.", lambda m: " ".join(m[1].replace(".", ""))),
     rule(rf"(?<![A-Za-z.])((?:[A-Z]\.\s?){{1,6}}[A-Z])\.({_ENDS_SENTENCE})?", _initials),
 )

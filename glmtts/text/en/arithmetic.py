@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from glmtts.text.en import measures
 from glmtts.text.en.numbers import NUMBER, decimal_words, number_words, ordinal_words
 from glmtts.text.rules import Rule, rule
 
@@ -66,7 +67,8 @@ def _fraction(match: re.Match[str]) -> str:
     """3/4 is "three quarters"; 120/80, whose lower part names no part of anything, "one hundred and twenty over eighty"."""
     whole, above, below = match[1] or "", int(match[2]), int(match[3])
     if 2 <= below <= 20 or below in (24, 25, 30, 32, 40, 50, 60, 64, 100, 1000) and above < below:
-        return _mixed(whole, above, below)
+        words = _mixed(whole, above, below)
+        return f"{words} {measures.unit_name(match[4], one=not whole)}" if match[4] else words
     return f"{whole} {number_words(above)} over {number_words(below)}".strip()
 
 
@@ -76,21 +78,29 @@ POWERS: tuple[Rule, ...] = (
         rf"(?<![\d.])({NUMBER}|(?<![A-Za-z])[A-Za-z])\^[({{]?([-−]?(?:\d{{1,9}}(?:\.\d{{1,9}})?|[A-Za-z](?![A-Za-z])))[)}}]?",
         _power,
     ),
-    rule(r"(?<=[\dA-Za-z)])[⁻⁺]?[⁰¹²³⁴-⁹ⁿ]{1,9}", _superscript),
+    rule(r"(?<=[\d)])[⁻⁺]?[⁰¹²³⁴-⁹ⁿ]{1,9}|(?<=[A-Za-z])[⁻⁺⁰¹⁴-⁹ⁿ][⁰¹²³⁴-⁹ⁿ]{0,9}", _superscript),
     rule(r"[₀-₉]+", lambda m: f" {' '.join(m[0].translate(_SUBSCRIPTS))} "),
 )
 
 FRACTIONS: tuple[Rule, ...] = (
     rule(rf"(\d{{0,6}})[\s-]?([{''.join(_VULGAR)}])", _vulgar),
     rule(
-        r"(?<![\d/.A-Za-z])(?:(\d{1,4})[\s-])?(\d{1,5})/(\d{1,5})(?:(?:ths|rds|nds)\b)?(?![\d/A-Za-z%]|\.\d)", _fraction
+        r"(?<![\d/.A-Za-z])(?:(\d{1,4})[\s-])?(\d{1,5})/(\d{1,5})(?!\d)(?:ths|rds|nds)?(?![/%]|\.\d|\s?mmHg)"
+        rf"(?:\s?({measures.UNIT}))?(?![A-Za-z\d])",
+        _fraction,
     ),
+)
+
+DIMENSIONS: tuple[Rule, ...] = (
+    rule(r"(?<=\d)\sx\s(?=\d{1,9}\s?=)", " times "),
+    rule(r"(?<=\d)\s/\s(?=\d)", " divided by "),
+    rule(r"(?<=[a-z])\s[x×]\s(?=\d)", " by "),
+    rule(r"(?<=\d\d\d)\s?×\s?(?=\d{3})|(?<=\d)\s?x\s?(?=\d)", " by "),
 )
 
 SIGNS: tuple[Rule, ...] = (
     rule(rf"({NUMBER})\s?-\s?({NUMBER})(?=\s?=)", r"\1 minus \2"),
-    rule(r"(?<=[\d)])\s?\+\s?(?=[\d(A-Za-z])|(?<=\b[A-Za-z])\s?\+\s?(?=[\dA-Za-z(])", " plus "),
-    rule(r"(?<=\d\d\d)\s?×\s?(?=\d{3})|(?<=\d)\s?x\s?(?=\d)", " by "),
+    rule(r"(?<=[\d)])\s?\+\s?(?=[\d(A-Za-z])|(?<=\b[A-Za-z])\s?\+\s?(?=[\dA-Za-z(])|(?<=[\da-z)])\s\+\s(?=[\da-z(])", " plus "),
     rule(
         r"(?<=\w)\s?×\s?(?=\w)|(?<=\d)\s?\*\s?(?=\d)|(?<=\d)x(?=\s(?:faster|slower|more|better|larger|bigger|smaller|higher|the)\b)",
         " times ",
@@ -108,7 +118,7 @@ SIGNS: tuple[Rule, ...] = (
 
 NEGATIVES: tuple[Rule, ...] = (
     rule(r"([$€£¥￥])\s?[-−](?=\d)", r"-\1"),
-    rule(r"(?<![\w.)])(?:minus\s)?[-−](?=[$€£¥￥]?\.?\d)|−(?=\d)", "minus "),
+    rule(r"(?<![\w.)%°'\"])(?:minus\s)?[-−](?=[$€£¥￥]?\.?\d)|−(?=\d)", "minus "),
     rule(r"(?<![\w.)])\+(?=[$€£]?\d)", "plus "),
     rule(r"(?<!\w)~\s?(?=[$€£]?\d)", "about "),
 )

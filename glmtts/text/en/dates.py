@@ -111,6 +111,7 @@ RULES: tuple[Rule, ...] = (
         r"(?<!\w)'([2-9])0'?s\b|(?<=\bthe )([2-9])0'?s\b|(?<=\bhis )([2-9])0'?s\b|(?<=\bher )([2-9])0'?s\b|(?<=\bmy )([2-9])0'?s\b|(?<=\beir )([2-9])0'?s\b|(?<=\bour )([2-9])0'?s\b|(?<=[dye][ -])([2-9])0'?s\b",
         lambda m: plural_ten(next(filter(None, m.groups()))),
     ),
+    rule(r"(?<!\w)'00s\b", "two thousands"),
     rule(r"(?<![\d,.$])([2-9])0's\b", lambda m: plural_ten(m[1])),
     rule(r"(?<!\w)'(\d{2})(?=[\s.,;:!?)]|$)", lambda m: pair_words(m[1])),
     rule(rf"(?<![\d.,$€£-])({_YEAR}){_DASH}({_YEAR}|\d{{2}})(?![\d,%-]|\.\d|\s?(?:{_COUNTED}))", _year_range),

@@ -13,7 +13,7 @@ _PHONE = (
     r"(?<![\d-])(1)-(\d{3})-(?=[A-Z]{3,7}\b)"
 )
 _FOREIGN = r"(?<!\w)\+(\d{1,3})((?:[- .]?\(?\d{1,5}\)?){2,6})(?![\d-])"
-_EXTENSION = r"(?i:\b(extension|ext\.?)|(?<=[a-z\d])(?:\s?x))\s?(\d{2,6})\b"
+_EXTENSION = r"(?i:\b(extension|ext\.?)|(?<=\d{3}-\d{4})(?:\s?x))\s?(\d{2,6})\b"
 _NAMED = (
     r"\b((?:account|acct|order|tracking|serial|pin|code|password|passcode|id|passport|invoice|ticket|zip|postcode|case|confirmation|booking|"
     r"reference|ref|card|routing|license|licence|membership|member|policy|claim|badge|locker|model|part|phone|fax|tel|telephone|ssn|isbn|otp|extension|"
@@ -27,7 +27,7 @@ _RULERS = (
     "Catherine|Peter|Alexander|Nicholas|Frederick|Leo|Pius|Benedict|Gregory|Innocent|Napoleon|Ramesses|Ramses|Otto|Karl|Umberto|Victoria|Isabella|"
     "Alfonso|Carlos|Felipe|Gustav|Christian|Harald|Olaf|Ivan|Leopold|Maximilian|Rudolf|Wilhelm|Albert|Robert|David|Stephen|Edmund|Clement|Urban|"
     "Sixtus|Julius|Adrian|Boniface|Celestine|Thutmose|Amenhotep|Cleopatra|Ptolemy|Darius|Xerxes|Theodosius|Constantine|Justinian|Mehmed|Suleiman|"
-    "Murad|Selim|Charlemagne|Joseph|Haakon|Margaret|Margrethe|Anne|Beatrix|Ludwig|Friedrich|Sigismund|Malcolm|Emmanuel|Pedro|Manuel|Rama"
+    "Murad|Selim|Charlemagne|Joseph|Haakon|Margaret|Margrethe|Anne|Beatrix|Ludwig|Friedrich|Sigismund|Emmanuel|Pedro|Manuel|Rama"
 )
 _PARTS = (
     "Chapter|Part|Book|Volume|Act|Scene|Section|Phase|Type|Class|Title|Article|War|Bowl|Stage|Level|Grade|Appendix|Table|Figure|Episode|Round|Unit|Mark|"
@@ -38,7 +38,7 @@ _LETTERS = r"[IVXLC]{1,9}"
 
 def _phone(match: re.Match[str]) -> str:
     words = ", ".join(digit_words(part) for part in match.groups() if part)
-    return words + (" " if match[7] else "")
+    return ("plus " if match[0][0] == "+" else "") + words + (" " if match[7] else "")
 
 
 def _named(match: re.Match[str]) -> str:
@@ -58,6 +58,11 @@ def _regnal(match: re.Match[str]) -> str:
 def _counted(match: re.Match[str]) -> str:
     number = roman.value(match[2])
     return match[0] if number is None else f"{match[1]}{number_words(number)}"
+
+
+def _century(match: re.Match[str]) -> str:
+    number = roman.value(match[1])
+    return match[0] if number is None else ordinal_words(number)
 
 
 def _sign(match: re.Match[str]) -> str:
@@ -83,17 +88,20 @@ NUMERALS: tuple[Rule, ...] = (
         r"(\b[A-Z][A-Za-z]{2,20}\s)(II|III|IV|VI|VII|VIII|IX|XI|XII|XIII|XIV|XV|XVI|XVII|XVIII|XIX|XX|XXI|XXX|XL|LX)(?![\w-]|\.[A-Z])",
         _counted,
     ),
+    rule(rf"\b({_LETTERS})(?=\s[Cc]entur)", _century),
     rule(f"{roman.SIGNS}{{1,9}}", _sign),
 )
 
 RULES: tuple[Rule, ...] = (
+    rule(_EXTENSION, lambda m: f" extension {digit_words(m[2])}"),
     rule(_PHONE, _phone),
     rule(_FOREIGN, lambda m: f"plus {digit_words(m[1])}, {digit_words(m[2])}"),
-    rule(_EXTENSION, lambda m: f" extension {digit_words(m[2])}"),
+    rule(r"(?<![\d.-])0\d{2,4}(?: \d{3,4}){1,2}(?![\d-]|\.\d)", lambda m: ", ".join(map(digit_words, m[0].split()))),
+    rule(r"(?<=\blocalhost):(\d{2,5})\b", lambda m: f" colon {digit_words(m[1])}"),
     rule(_NAMED, _named, re.IGNORECASE),
     rule(_CALL, lambda m: m[1] + digit_words(m[2]), re.IGNORECASE),
     rule(_THREE_DIGITS, lambda m: m[1] + short_words(m[2])),
-    rule(r"\b([vV])\.?\s?(?=\d)", "version "),
+    rule(r"\bv\.?\s?(?=\d)|\bV(?=\d{1,4}\.\d)", "version "),
     rule(r"(?<![\w.$€£])()(\d{1,9}(?:\.\d{1,9}){2,4})(?![\d.]*\d)", _version),
     rule(r"(?<=\bversion )()(\d{1,4}(?:\.\d{1,4}){1,4})(?![\d.]*\d)", _version),
     rule(r"(?<=[A-Za-z])-?(\d{3,20})(?![\d.,]*\d|%)", lambda m: f" {digit_words(m[1])} "),

@@ -50,12 +50,12 @@ _UNITS = {**{symbol: (name, _plural) for symbol, name in _REGULAR.items() for _p
 _UNITS["lx"] = ("lux", "lux")
 _UNITS["cc"] = ("c c", "c c")
 # These are also words or letters of names, so they ask for more.
-_CLOSE_ONLY = frozenset({"h", "t", "A", "N", "J", "pt", "d", "us", "ac", "au", "K", "cd", "MP", "cal"})
+_CLOSE_ONLY = frozenset({"t", "A", "N", "J", "pt", "d", "us", "ac", "au", "K", "cd", "MP", "cal"})
 _CONTEXT = {
     "in": r"(?=\.?\s?(?:x|by|tall|long|wide|high|deep|thick|screen|display|monitor|in diameter|of (?:snow|rain))\b|\.?[,;)]|\.?\s*$|\.?-)",
     "s": r"(?!\w)", "A": r"(?!\s?[-A-Z])", "mo": "(?!\\s[A-Z])", "bar": "", "t": r"(?!-)", "K": r"(?<=\d\d\dK)",
 }  # fmt: skip
-_PER = {
+PER = {
     "h": "hour", "hr": "hour", "hour": "hour", "s": "second", "sec": "second", "second": "second", "min": "minute", "minute": "minute", "d": "day",
     "day": "day", "week": "week", "wk": "week", "month": "month", "mo": "month", "year": "year", "yr": "year", "night": "night", "person": "person", "user": "user",
     "L": "liter", "l": "liter", "mL": "milliliter", "ml": "milliliter", "dL": "deciliter", "dl": "deciliter", "kg": "kilogram", "g": "gram", "mg": "milligram", "lb": "pound", "oz": "ounce", "gal": "gallon",
@@ -64,6 +64,10 @@ _PER = {
 }  # fmt: skip
 _DASH = r"\s?[-–—~]\s?"
 _EXPONENTS = str.maketrans("²³µΩ", "23μΩ")
+
+
+# A 55" screen is a "fifty five inch screen".
+_SIZED = "screen|monitor|display|tv|laptop|tablet|pipe|pizza|nail|ruler|wheel|rim|vinyl|record|telescope|skillet|pan|sub|bike|tire"
 
 
 def _symbol(symbol: str) -> str:
@@ -78,10 +82,11 @@ def _alternatives(symbols: dict[str, object] | dict[str, str] | dict[str, tuple[
     return "|".join(map(_symbol, sorted(symbols, key=len, reverse=True)))
 
 
-_UNIT = _alternatives(_UNITS)
+UNIT = _alternatives(_UNITS)
+"""The symbols of units, as a part of a regular expression."""
 _QUANTITY = (
-    rf"(?P<article>\b[Aa]n?\s)?(?<![A-Za-z\d.,])(?P<first>{NUMBER})(?:\s?(?P<repeat>{_UNIT})?(?:{_DASH}|\sto\s)(?P<minus>minus )?(?P<last>{NUMBER}))?"
-    rf"[\s-]?(?P<unit>{_UNIT})(?:/(?P<per>{'|'.join(sorted(map(re.escape, _PER), key=len, reverse=True))}))?(?![A-Za-z\d²³'])(?P<dot>\.(?=[,;]|\s+[a-z\d]))?(?P<next>/(?=\d))?"
+    rf"(?P<article>\b[Aa]n?\s)?(?<![A-Za-z\d.,])(?P<first>{NUMBER})(?:\s?(?P<repeat>{UNIT})?(?:{_DASH}|\sto\s)(?P<minus>minus )?(?P<last>{NUMBER}))?"
+    rf"[\s-]?(?P<unit>{UNIT})(?:/(?P<per>{'|'.join(sorted(map(re.escape, PER), key=len, reverse=True))}))?(?![A-Za-z\d²³'])(?P<dot>\.(?=[,;]|\s+[a-z\d]))?(?P<next>/(?=\d))?"
 )
 
 
@@ -89,9 +94,10 @@ def _plain(symbol: str) -> str:
     return re.sub(r"(?<=°)\s|\^", "", symbol).translate(_EXPONENTS)
 
 
-def _unit(symbol: str, per: str | None, *, one: bool) -> str:
+def unit_name(symbol: str, per: str | None = None, *, one: bool) -> str:
+    """The name of a unit by its symbol, singular or plural, perhaps per another."""
     name = _UNITS[_plain(symbol)][0 if one else 1]
-    return f"{name} per {_PER[per]}" if per else name
+    return f"{name} per {PER[per]}" if per else name
 
 
 def _quantity(match: re.Match[str]) -> str:
@@ -102,9 +108,9 @@ def _quantity(match: re.Match[str]) -> str:
     words = decimal_words(match["first"])
     if match["last"]:
         if match["repeat"]:
-            words += f" {_unit(match['repeat'], None, one=match['first'] == '1')}"
+            words += f" {unit_name(match['repeat'], None, one=match['first'] == '1')}"
         words += f" to {match['minus'] or ''}{decimal_words(match['last'])}"
-    unit = _unit(match["unit"], match["per"], one=one or adjective)
+    unit = unit_name(match["unit"], match["per"], one=one or adjective)
     return f"{article}{words} {unit}{', ' if match['next'] else ''}"
 
 
@@ -138,8 +144,9 @@ RULES: tuple[Rule, ...] = (
         r"(?<![\d.'])(\d{1,3})['′](\d{1,2}(?:\.\d{1,3})?)(?:[\"″]|'')",
         lambda m: f"{decimal_words(m[1])} minutes {decimal_words(m[2])} seconds",
     ),
+    rule(rf"(?<![\w.'])({NUMBER})[\"″](?=[\s-](?:{_SIZED})\b)", lambda m: f"{decimal_words(m[1])} inch", re.IGNORECASE),
     rule(
-        rf"(?<![\w.'])({NUMBER})(?:″|[\"](?=[\s-](?:screen|monitor|tall|long|wide|display|tv|pipe|pizza|by|x|laptop|tablet|of|thick|deep|high|nail|ruler|wheel|rim|vinyl|record|diameter)))",
+        rf"(?<![\w.'])({NUMBER})(?:″|\"(?=[\s-](?:tall|long|wide|by|x|of|thick|deep|high|in diameter)\b))",
         lambda m: f"{decimal_words(m[1])} {'inch' if m[1] == '1' else 'inches'}",
         re.IGNORECASE,
     ),
@@ -151,6 +158,10 @@ RULES: tuple[Rule, ...] = (
     rule(r"(?<![\w.])(\d{3,4})(?=p\b)", lambda m: _resolution(m[1])),
     rule(_QUANTITY, _quantity),
 )
+PRESSURES: tuple[Rule, ...] = (
+    rule(r"(?<![\d/.])(\d{2,3})/(\d{2,3})(?=\s?mmHg)", lambda m: f"{decimal_words(m[1])} over {m[2]}"),
+)
+"""Blood pressures, which are no fractions."""
 
 
 def _feet_inches(feet: str, inches: str) -> str:

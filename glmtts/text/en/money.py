@@ -74,6 +74,8 @@ def _units(amount: str, currency: tuple[str, str, str, str], *, singular: bool =
     """ "1.50" is "one dollar and fifty cents"; where the currency has no cents, "one point five zero yuan"."""
     one, many, cent, cents = currency
     whole, _, fraction = amount.partition(".")
+    if not fraction.strip("0"):
+        amount, fraction = whole, ""
     if len(fraction) != 2 or not cent:
         return f"{decimal_words(amount if whole else f'0{amount}')} {one if amount == '1' or singular else many}"
     parts = []
@@ -94,6 +96,7 @@ def _number(match: re.Match[str]) -> str:
 
 
 RULES: tuple[Rule, ...] = (
+    rule(r"€\s?(\d{1,6}),(\d\d)(?!\d|,\d)", r"€\1.\2"),
     rule(
         rf"(?P<article>\b[Aa]n?\s)?(?<![A-Za-z])(?P<sign>{_SIGN})\s?(?P<first>{_AMOUNT})(?:[\s-]?(?P<scale>{_SCALE}))?"
         rf"(?:{_DASH}(?P<repeat>{_SIGN})?\s?(?P<last>{_AMOUNT})(?:[\s-]?(?P<last_scale>{_SCALE}))?(?![%\d]|\.\d|-\d))?",

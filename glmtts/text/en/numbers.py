@@ -40,14 +40,14 @@ def digit_words(digits: str) -> str:
 def decimal_words(number: str) -> str:
     """A number as written, of any length, thousands separators allowed: "1,002.50" is "… and two point five zero".
 
-    A whole number with a leading zero is read digit by digit. A fraction of zeros is not read.
+    A whole number with a leading zero is read digit by digit.
     """
     whole, _, fraction = number.replace(",", "").partition(".")
     if len(whole) > _LONGEST or (len(whole) > 1 and whole[0] == "0"):
         words = digit_words(whole)
     else:
         words = number_words(int(whole or 0))
-    return words + (f" point {digit_words(fraction)}" if fraction.strip("0") else "")
+    return words + (f" point {digit_words(fraction)}" if fraction else "")
 
 
 def ordinal_words(value: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from glmtts.text.en import measures
 from glmtts.text.en.numbers import NUMBER, circled, decimal_words
 from glmtts.text.rules import Rule, rule
 
@@ -47,13 +48,12 @@ BEFORE: tuple[Rule, ...] = (
 )
 
 AFTER: tuple[Rule, ...] = (
+    # CO2 is "c o two", not a word.
+    rule(r"\b([A-Z]{2,3})(?=\d)", lambda m: " ".join(m[1])),
     rule(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
     rule(r"(?<!\w)\.(?=\d)", " 0."),
     rule(rf"{NUMBER}|\d+", lambda m: f" {decimal_words(m[0])} "),
-    rule(
-        r"(?<=[a-z])\s?/\s?(?=(?:month|year|day|hour|week|person|night|user|mo|yr|hr|day|piece|head|seat|mile|km|kg|lb|oz|min|sec)\b)",
-        " per ",
-    ),
+    rule(rf"(?<=[a-z])\s?/\s?({'|'.join(sorted(measures.PER, key=len, reverse=True))})\b", lambda m: f" per {measures.PER[m[1]]}"),
     rule(r"#(?=[A-Za-z])", "hashtag "),
     rule(_NAME_CLASS, lambda m: f" {_NAMES[m[0]]} "),
 )

@@ -37,8 +37,9 @@ def _half_day(match: re.Match[str]) -> str:
 
 
 def _half_range(match: re.Match[str]) -> str:
-    first = number_words(int(match["first"])) + (f" {_minute(match['first_minute'])}" if match["first_minute"] else "")
-    return f"{first} to "
+    minute = match["first_minute"]
+    first = number_words(int(match["first"])) + (f" {_minute(minute)}" if minute and minute != "00" else "")
+    return f"{first} {match['first_half'].lower()} m to " if match["first_half"] else f"{first} to "
 
 
 def _duration(match: re.Match[str]) -> str:
@@ -67,7 +68,7 @@ RULES: tuple[Rule, ...] = (
         _duration,
     ),
     rule(
-        rf"(?<![\d:.])(?P<first>[01]?\d)(?::(?P<first_minute>[0-5]\d))?{_DASH}(?=[01]?\d(?::[0-5]\d)?{_HALF.replace('?P<half>', '')})",
+        rf"(?<![\d:.])(?P<first>[01]?\d)(?::(?P<first_minute>[0-5]\d))?(?:\s?(?P<first_half>[AaPp])\.?[Mm]\.?)?{_DASH}(?=[01]?\d(?::[0-5]\d)?{_HALF.replace('?P<half>', '')})",
         _half_range,
     ),
     rule(rf"(?<![\d:.$])(?P<hour>[01]?\d)(?::(?P<minute>[0-5]\d))?{_HALF}", _half_day),

@@ -50,7 +50,14 @@ def _fraction(match: re.Match[str]) -> str:
     return f"{whole}{_MINUS[match[2] or '']}{cardinal(match[4])}分之{cardinal(match[3])}"
 
 
+def _quotient(match: re.Match[str]) -> str:
+    """Before an equals sign 8/2 divides, unless it is a proper fraction."""
+    above, below = int(match[1]), int(match[2])
+    return match[0] if above < below else f"{cardinal(match[1])}除以{cardinal(match[2])}"
+
+
 POWERS: tuple[Rule, ...] = (
+    rule(r"(?<=[\dckd]m)\^(?=[23](?!\d))", ""),
     rule(r"(?<![A-Za-z\d.])(\d{1,9}(?:\.\d{1,9})?)(?:e|E(?=[-+]))([-+]?)(\d{1,3})(?![\dA-Za-z]|\.\d)", _exponent),
     rule(rf"(?<![\d.])({NUMBER})\s*[*x×]\s*({NUMBER}\^)", r"\1乘\2"),
     rule(
@@ -66,6 +73,7 @@ POWERS: tuple[Rule, ...] = (
 )
 
 FRACTIONS: tuple[Rule, ...] = (
+    rule(r"(?<![\d/.])(\d{1,9})\s?/\s?(\d{1,9})(?=\s?=)", _quotient),
     rule(rf"(\d{{0,4}})\s?([{''.join(_VULGAR)}])", _vulgar),
     rule(r"(?<![\d/.A-Za-z])(?:(\d{1,4})\s)?(-?)(\d{1,5})/(\d{1,5})(?![\d/A-Za-z%]|\.\d)", _fraction),
 )

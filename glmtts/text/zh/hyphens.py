@@ -16,10 +16,11 @@ _BEFORE_MINUS = "温是为到至约达于在低高降升跌涨和与或从等得
 _NOT_AFTER = rf"(?<![\dA-Za-z{HANZI})）\]】%℃])|(?<=[{_BEFORE_MINUS}])"
 _BELOW_ZERO = rf"(?=\s*{NUMBER}\s*(?:(?:{DASH}|到|至)\s*-?{NUMBER}\s*)?{_DEGREE})"
 _COLD_REACH = 40
+_CALCULATION_REACH = 15
 
 _POINTS = r"\d{1,3}\s*[-–—:：]\s*\d{1,3}"
 _SCORE = re.compile(
-    rf"((?:比分|局分|总分|大比分)[^\d，。,.；！？\n]{{0,8}}|(?<=[以]))({_POINTS}(?:\s*[，、,/ ]\s*{_POINTS}){{0,8}})(?![\d.%:])"
+    rf"((?:比分|局分|总分|大比分)[^\d，。,.；！？\n]{{0,8}}|(?<=[以]))({_POINTS}(?:\s*[，、,/ ]\s*{_POINTS}){{0,8}})(?![\d:%]|\.\d)"
 )
 _OUTCOME = (
     "战胜|击败|获胜|取胜|险胜|大胜|完胜|小胜|力克|淘汰|逆转|横扫|零封|绝杀|赢|胜|领先|落后|战平|打平|逼平|握手言和|告负|落败|不敌|负于|惜败|"
@@ -33,6 +34,14 @@ def _score(match: re.Match[str]) -> str:
     return match[1] + spoken
 
 
+def _sets(match: re.Match[str]) -> str:
+    """A list of pairs, of which one leads downward, has no ranges: these are scores."""
+    pairs = [pair.split("-") for pair in re.findall(r"\d+-\d+", match[0])]
+    if all(int(first) < int(last) for first, last in pairs):
+        return match[0]
+    return "，".join(f"{cardinal(first)}比{cardinal(last)}" for first, last in pairs)
+
+
 def _versus(match: re.Match[str]) -> str:
     return f"{cardinal(match[1])}比{cardinal(match[2])}"
 
@@ -43,14 +52,19 @@ def _if_cold(match: re.Match[str]) -> str:
 
 
 def _range(match: re.Match[str]) -> str:
-    """Between numbers a dash is 到 if it leads upward, or to a negative; downward a hyphen subtracts."""
+    """Between numbers a dash is 到 if it leads upward, or to a negative; downward it is a score or subtracts."""
     sign = match[0].strip()[-1]
     upward = float(match[1]) < float(match[4]) or match[3] or sign in "~～"
-    return match[1] + match[2] + ("到" if upward else "减")
+    if upward:
+        return f"{match[1]}{match[2]}到"
+    nearby = match.string[max(match.start() - _CALCULATION_REACH, 0) : match.end() + _CALCULATION_REACH]
+    calculates = "." in match[1] + match[4] or re.search(r"[算减加乘除差求式=+×]|等于", nearby)
+    return f"{match[1]}{match[2]}{'减' if calculates else '比'}"
 
 
 SCORES: tuple[Rule, ...] = (
     Rule(_SCORE, _score),
+    rule(rf"(?<![\d.:%-])\d{{1,3}}-\d{{1,3}}(?:[，、,]\s?\d{{1,3}}-\d{{1,3}}){{1,8}}(?![\d:%-]|\.\d|[个名人天年月次位岁万千元米页章])", _sets),
     rule(
         rf"(?<![\d.:-])(\d{{1,3}})\s*[-–—:：]\s*(\d{{1,3}})(?=\s*(?:{_OUTCOME}))(?!\s*(?:结束|收场)(?=.)(?<=\d))",
         _versus,
@@ -58,12 +72,13 @@ SCORES: tuple[Rule, ...] = (
     rule(r"(?<=[队方赢胜负平了])\s*(\d{1,3})\s*[-–—]\s*(\d{1,3})(?![\d.%]|\s*[个名人天年月次分名位岁万千元])", _versus),
     # After one score with 比, the others of its list are scores too.
     rule(
-        r"(?<=比[零一二三四五六七八九十])[，、,]\s*(\d{1,3})\s*[-–—:：]\s*(\d{1,3})(?![\d.%:-])",
+        r"(?<=比[零一二三四五六七八九十])[，、,]\s*(\d{1,3})\s*[-–—:：]\s*(\d{1,3})(?![\d:%-]|\.\d)",
         lambda m: f"，{_versus(m)}",
     ),
 )
 
 NEGATIVES: tuple[Rule, ...] = (
+    rule(rf"(?<=[\d零一二三四五六七八九十两][万亿千百元岁级])\s?{DASH}\s?(?=\d)", "到"),
     rule(rf"({NUMBER})\s*-\s*({NUMBER})(?=\s*=)", r"\1减\2"),
     rule(rf"(零下|负)\s*[-−](?={NUMBER})", r"\1"),
     rule("−", "-"),
@@ -79,7 +94,7 @@ NEGATIVES: tuple[Rule, ...] = (
 
 RANGES: tuple[Rule, ...] = (
     rule(rf"(?<!\d)({NUMBER})([%‰℃°]?[CF]?)\s{{0,9}}{DASH}{{1,3}}\s{{0,9}}(?=((?:负|零下)?)({NUMBER}))", _range),
-    rule(rf"(?<=[年月日号点分时秒元万亿千])\s{{0,9}}{DASH}{{1,3}}\s{{0,9}}(?=[\d零一二三四五六七八九十两])", "到"),
+    rule(rf"(?<=[年月日号点分时秒元万亿千代])\s{{0,9}}{DASH}{{1,3}}\s{{0,9}}(?=[\d零一二三四五六七八九十两上下早晚中凌])", "到"),
     rule(rf"(?<=[A-Za-z])[~～](?=[A-Za-z])|(?<=[周期拜][一二三四五六日天])[-~～—](?={_WEEKDAY})", "到"),
     rule("-", ""),
 )

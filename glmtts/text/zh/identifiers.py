@@ -10,9 +10,9 @@ from glmtts.text.zh.numbers import cardinal, dial
 _MOBILE = r"(?<![\d.])(\+?86[- ]?)?(1[3-9]\d)[- ]?(\d{4})[- ]?(\d{4})(?![\d.]*\d)"
 _LANDLINE = (
     r"(?<![\d.-])(?:[(（]?0\d{2,3}[)）]?[- ]?\d{7,8}(?:-\d{1,6})?|[(（]?0\d{2,3}[)）]?[- ]\d{3,4}[- ]\d{4}|"
-    r"[48]00[- ]\d{3,4}[- ]?\d{3,4})(?![\d-]|\.\d)"
+    r"[48]00[- ]?\d{3,4}[- ]?\d{3,4})(?![\d-]|\.\d)"
 )
-_FOREIGN = r"(?<![\dA-Za-z+])\+(\d{1,3})((?:[- ]\(?\d{1,5}\)?){2,5})(?![\d-])"
+_FOREIGN = r"(?<![\dA-Za-z+])\+(\d{1,3})((?:[- ]\(?\d{1,8}\)?){2,5})(?![\d-])"
 _GROUPS = r"(?<![\d.-])\d{1,30}(?:-\d{1,30}){2,9}(?![\d-]|\.\d)"
 
 # Behind these words a number is a name.
@@ -23,11 +23,11 @@ _NAMES = (
     "股票|证券|基金代码|QQ|ID|Id|id|PIN|微信|手机|电话|座机|传真|热线|客服"
 )
 _NAMED = re.compile(
-    rf"(?:{_NAMES})(?:号码|账号|代码|编号|群|号|是|为|[:：#]|\s){{0,4}}[A-Z]{{0,4}}\d[\d -]{{0,40}}\d{{2}}(?![\d.%])(?![个位张元次人台条名家亿万千])"
+    rf"(?:{_NAMES})(?:号码|账号|代码|编号|群|号|是|为|[:：#]|\s){{0,4}}[A-Z]{{0,4}}\d[\d -]{{0,40}}\d{{2}}(?!\d|\.\d|%)(?![个位张元次人台条名家亿万千])"
 )
 _SHORT_NAMED = r"(?:分机号?|尾号|转分机|尾数)(?:是|为|[:：]|\s){0,2}\d{1,8}(?!\d)|(?<=[\d零一二三四五六七八九幺])转\d{1,6}(?![\d年])"
 _CALL = (
-    r"(?:拨打|拨通|致电|呼叫|回拨|按|拨|打|请拨|报警|求救|急救)(?:电话|热线|客服)?[:：]?\s*(?:\d{5}|1[12]\d)"
+    r"(?:拨打|拨通|致电|呼叫|回拨|按|拨|打|请拨|报警|火警|求救|急救)(?:电话|热线|客服)?[:：]?\s*(?:\d{5}|1[12]\d)"
     r"(?![\d.%]|[分折个年人次元斤米公厘])"
 )
 _PLACES = (
@@ -51,20 +51,27 @@ def _version(match: re.Match[str]) -> str:
     return f"{match[1]}{'点'.join(cardinal(part) for part in match[2].split('.'))}"
 
 
+_NOT_CODES = "".join(f"(?<!{code})" for code in ("USD", "RMB", "CNY", "EUR", "HKD", "JPY", "GBP"))
+
 RULES: tuple[Rule, ...] = (
     rule(_MOBILE, _mobile),
     rule(_FOREIGN, lambda m: "加" + dial(m[0])),
     rule(_LANDLINE, lambda m: dial(m[0])),
     Rule(_NAMED, _dial_within),
+    rule(r"(?<=[号码])(?:是|为|[:：]|\s){0,2}\d{5,30}(?!\d|\.\d|%|[个位人元米])", _dial_within),
+    rule(r"(?<=[楼栋座幢])\d{3,4}(?!\d|\.\d|[个元人米年])", _dial_within),
+    rule(r"(?<!\d)(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d|\.\d|[元人米个])", _dial_within),
     rule(_SHORT_NAMED, _dial_within),
     rule(_CALL, _dial_within),
     # Versions of three parts, but no date (2024.5.1); of two parts behind a v.
-    rule(r"((?<![A-Za-z])[vV])\s?(\d{1,4}(?:\.\d{1,4}){0,4})(?![\d.]*\d)(?!\.?[A-Za-z]*/)", _version),
+    rule(r"((?<![A-Za-z\d])[vV])\s?(\d{1,4}(?:\.\d{1,4}){0,4})(?![\d.]*\d)(?!\.?[A-Za-z]*/)", _version),
     rule(r"(?<![\d.])()(\d{1,3}(?:\.\d{1,3}){2,4})(?![\d.]*\d)", _version),
     # abc123, MH370, iOS 17, but not m3 or CO2.
-    rule(r"(?<=[A-Za-z])-?\d{3,20}(?![\d.]*\d)(?!-?\d)", lambda m: dial(m[0])),
+    rule(r"(?<![A-Za-z\d])([A-Za-z]{1,3}\d{1,2})-(\d{3,5})(?!\d|-|\.\d)", lambda m: m[1] + dial(m[2])),
+    rule(r"(?<![A-Za-z])((?:RTX|GTX|RX|ISO|IEC|GB|GB/T|RFC|IEEE)\s)(\d{3,6})(?!\d|\.\d)", lambda m: m[1] + dial(m[2])),
+    rule(rf"(?:{_NOT_CODES}(?<=[A-Za-z])-?|(?<=[A-Z]·))\d{{3,20}}(?![\d.]*\d)(?!-?\d)", lambda m: dial(m[0])),
     rule(rf"(?<![\d.第多少-])\d{{3,5}}(?={_PLACES})", lambda m: dial(m[0])),
-    rule(rf"((?:{_MAKERS})-?)(\d{{3}})(?![\d.])", lambda m: m[1] + dial(m[2])),
+    rule(rf"((?:{_MAKERS})-?)(\d{{3}})(?!\d|\.\d)", lambda m: m[1] + dial(m[2])),
     rule(r"(?<![\d.,-])(?:\d{13,40}|0\d{2,40})(?![\d.,]*\d)(?!\s*[个元人次米年天])", lambda m: dial(m[0])),
 )
 GROUPED: tuple[Rule, ...] = (rule(_GROUPS, lambda m: dial(m[0])),)

@@ -29,6 +29,8 @@ _NUMBERED = (
 )
 _STRETCH = re.compile(rf"[A-Za-z$€£#'\"(\d+-][^{HANZI}，。！？；：、（）《》“”「」\n]*")
 _CERTAIN_NUMERAL = r"II|III|IV|VI|VII|VIII|IX|XI|XII|XIII|XIV|XV|XVI|XVII|XVIII|XIX|XX|XXI|XXX"
+# The last two characters of rulers' names; 路易十四 alone goes without a 世.
+_RULER = "(?:亨利|莎白|查理|乔治|德华|破仑|本笃|威廉|腓力|理查|詹姆|保罗|约翰|山大|琳娜|古拉|彼得|利普|烈特|奥波)"
 _CLASSES = "[期型级类度等章卷部集代世号篇节季册编幕]|世纪|阶段|因子|抗体|区|组|科"
 
 
@@ -68,10 +70,15 @@ NAMES: tuple[Rule, ...] = (
     rule(r"(?<=[A-Za-z])\s?&\s?(?=[A-Za-z])", " and "),
     rule(r"(?<![A-Za-z])([Nn]o\.|№)\s?(?=\d)", "number "),
     rule(r"(?<![\dA-Za-z.])(\d{1,4})(?:st|nd|rd|th)(?![A-Za-z])", lambda m: f" {ordinal_words(int(m[1]))} "),
-    rule(r"(?<!\d)(?:7-11|7-ELEVEn|7-Eleven)(?!\d|[-.年月日])", "seven eleven"),
+    rule(r"(?<!\d)(?:7-11|7-ELEVEn|7-Eleven)(?!\d|\.\d|[-年月日])", "seven eleven"),
     rule(r"(?<![A-Za-z])vs\.?(?![A-Za-z])", " versus ", re.IGNORECASE),
-    rule(r"(?<![A-Za-z])etc\.?(?![A-Za-z])", " et cetera "),
+    rule(r"(?<![A-Za-z])(?<!斜杠)etc\.?(?![A-Za-z])", " et cetera "),
+    rule(r"(?<![A-Za-z-])A-([D-Z])(?![A-Za-z-])", r"A到\1"),
     rule(r"(?<=[A-Za-z])-(?=[A-Za-z])", " "),
+    # CO2 is spelled, not read as a word.
+    rule(r"(?<![A-Za-z])[A-Z]{2,3}(?=\d)", lambda m: " ".join(m[0])),
+    rule(r"(\d{1,3})\s?#(?=\s?[楼栋房门铺机线])", r"\1号"),
+    rule(r"#\s?(\d{1,4})(?![\d#])", r"\1号"),
     rule(r"(?<=[A-Za-z])'(?=[A-Za-z])", "’"),
 )
 
@@ -80,5 +87,7 @@ NUMERALS: tuple[Rule, ...] = (
     rule(rf"(?:(?<=第)|(?<=第\s)){roman.NUMERAL}(?=\s?[{HANZI}])", _numeral),
     rule(rf"(?<![A-Za-z\d.-])(?:{_CERTAIN_NUMERAL})(?=[A-Ea-e]?(?:{_CLASSES}))", _numeral),
     rule(rf"(?<![A-Za-z\d.-])[IV](?=(?:期|级|类|度房室|因子|型(?!领|字|槽)))", _numeral),
+    rule(rf"(?<=[{HANZI}])[IV](?=世(?!界))", _numeral),
+    rule(rf"(?<={_RULER})(?:{_CERTAIN_NUMERAL})(?![A-Za-z\d世])", lambda m: f"{_numeral(m)}世"),
     rule(rf"(?<=[{HANZI}])(?:{_CERTAIN_NUMERAL})(?![A-Za-z\d]|设计|系统|手册|视觉|标识)", _numeral),
 )

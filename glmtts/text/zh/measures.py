@@ -31,7 +31,7 @@ _UNITS = {
     "cal": "卡", "kcal": "千卡", "Kcal": "千卡", "eV": "电子伏特", "Pa": "帕", "hPa": "百帕", "kPa": "千帕", "MPa": "兆帕", "bar": "巴", "psi": "磅每平方英寸",
     "mmHg": "毫米汞柱", "mmhg": "毫米汞柱", "cmH2O": "厘米水柱", "atm": "标准大气压", "hp": "马力", "Hp": "马力", "HP": "马力", "ps": "马力",
     # chemistry, medicine, light, sound
-    "mol": "摩尔", "mmol": "毫摩尔", "μmol": "微摩尔", "nmol": "纳摩尔", "IU": "国际单位", "mU": "毫单位", "ppm": "ppm", "dB": "分贝", "db": "分贝",
+    "mol": "摩尔", "mmol": "毫摩尔", "μmol": "微摩尔", "nmol": "纳摩尔", "IU": "国际单位", "mU": "毫单位", "U/L": "单位每升", "IU/L": "国际单位每升", "ppm": "ppm", "dB": "分贝", "db": "分贝",
     "dBm": "分贝毫瓦", "lm": "流明", "lx": "勒克斯", "cd": "坎德拉", "nit": "尼特", "nits": "尼特", "Bq": "贝克勒尔", "mSv": "毫西弗", "μSv": "微西弗",
     "bps": "比特每秒", "kbps": "千比特每秒", "Kbps": "千比特每秒", "Mbps": "兆比特每秒", "mbps": "兆比特每秒", "Gbps": "吉比特每秒",
     # angle, temperature
@@ -55,12 +55,12 @@ _PER = {
     "K": "开尔文", "W": "瓦", "V": "伏", "kWh": "千瓦时", "月": "月", "天": "天", "日": "日", "年": "年", "次": "次", "人": "人", "周": "周", "分": "分", "秒": "秒", "小时": "小时", "分钟": "分钟", "升": "升", "瓶": "瓶", "盒": "盒", "片": "片", "晚": "晚", "亩": "亩", "平米": "平米", "平方米": "平方米", "斤": "斤", "吨": "吨", "立方米": "立方米", "位": "位", "份": "份", "件": "件", "个": "个",
 }  # fmt: skip
 _DASH = r"\s?(?:[-–—~～]{1,2}|到|至)\s?"
-_EXPONENTS = str.maketrans("²³µΩ", "23μΩ")
+_EXPONENTS = str.maketrans("²³µΩ", "23μΩ", "^")
 
 
 def _symbol(symbol: str) -> str:
     """A symbol's pattern: exponents may be raised, micro and ohm have two code points each."""
-    pattern = re.escape(symbol).replace("2", "[2²]").replace("3", "[3³]").replace("μ", "[μµ]").replace("°", r"°\s?")
+    pattern = re.escape(symbol).replace("2", r"\^?[2²]").replace("3", r"\^?[3³]").replace("μ", "[μµ]").replace("°", r"°\s?")
     return pattern + _DOUBTFUL.get(symbol, "")
 
 
@@ -80,12 +80,13 @@ def _plain(symbol: str) -> str:
 
 def _quantity(match: re.Match[str]) -> str:
     """A number or a range with its unit: 1.5-2L is 一点五到两升."""
-    words = counted(match["first"])
+    number = cardinal if "度" in _UNITS[_plain(match["unit"])] else counted
+    words = number(match["first"])
     unit = _UNITS[_plain(match["unit"])]
     if match["repeat"]:
         words += _UNITS[_plain(match["repeat"])]
     if match["last"]:
-        words += f"到{match['minus'] or ''}{counted(match['last'])}"
+        words += f"到{match['minus'] or ''}{number(match['last'])}"
     if match["per"]:
         unit += f"每{_PER[_plain(match['per'])]}"
     return words + unit + ("，" if match["next"] else "")
@@ -131,6 +132,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"(?<![\d.])(\d{2,3})/(\d{2,3})(?=\s?mm[Hh]g)", lambda m: f"{cardinal(m[1])}，{m[2]}"),
     rule(_QUANTITY, _quantity),
     rule(r"(?<![A-Za-z])PM\s?(2\.5|10)(?![\d.]*\d)", lambda m: f"pm{cardinal(m[1])}"),
-    rule(r"(?<![\d.])(\d{1,6})A(?=[，。,/、的]|$|电|保险|空开|插座|以)", lambda m: f"{cardinal(m[1])}安"),
+    rule(r"(?<![\d.])(\d{1,6})A(?=[，。,./、的]|$|电|保险|空开|插座|以)", lambda m: f"{cardinal(m[1])}安"),
     rule(rf"(?<=[\d℃])\s?{_DASH}(?=零下)", "到"),
+    rule(rf"(?<=[次滴转步字元块角米克升人粒个度])/({_alternatives(_PER)})(?![A-Za-z\d])", lambda m: f"每{_PER[_plain(m[1])]}"),
 )
