@@ -21,7 +21,7 @@ _STREETS = {
 # Before a number only.
 _NUMBERED = {
     "vols?": "volume", "pp": "pages", "pgs?": "page", "p": "page", "chaps?": "chapter", "ch": "chapter", "figs?": "figure", "secs?": "section",
-    "eqs?": "equation", "nos": "numbers", "no": "number", "arts?": "article", "tbl": "table", "ed": "edition", "apt": "apartment",
+    "eqs?": "equation", "nos": "numbers", "arts?": "article", "tbl": "table", "ed": "edition", "apt": "apartment",
     "ver": "version", "rm": "room", "ext": "extension", "ln": "line", "bk": "book", "ep": "episode", "pt": "part", "ste": "suite",
 }  # fmt: skip
 _COMMON = {
@@ -45,7 +45,7 @@ _NAMES: tuple[Rule, ...] = (
     rule(r"(?<=[A-Za-z])\.(?=(?:js|JS|io|ai|NET|Net|net|py|ts)(?![A-Za-z]))", " dot "),
     rule(r"(?<=\bdot )(js|ts|py|io|ai)(?![A-Za-z])", lambda m: " ".join(m[0]), re.IGNORECASE),
     rule(r"(?<![A-Za-z])ASP dot NET", "a s p dot net"),
-    rule(r"(?<=\w)\s?&\s?(?=\w)", " and "),
+    rule(r"\s?&&?\s?", " and "),
     rule(r"\b7-(?:11|Eleven|ELEVEn)\b", "seven eleven"),
     rule(r"\b24/7\b", "twenty four seven"),
     rule(r"\b9/11\b", "nine eleven"),
@@ -107,7 +107,8 @@ _MONTH = "|".join([*_MONTHS.values(), "May", *sorted(_MONTHS, key=len, reverse=T
 
 RULES: tuple[Rule, ...] = (
     *_NAMES,
-    rule(rf"(?:{_NOT_AN_ANSWER}|(?-i:(?=N)))\b({'|'.join(_NUMBERED)})\.\s?(?=\d)", _numbered, re.IGNORECASE),
+    rule(rf"{_NOT_AN_ANSWER}\bno\.\s?(?=\d)|\bN[oO]\.\s?(?=\d)", "number "),
+    rule(rf"\b({'|'.join(_NUMBERED)})\.\s?(?=\d)", _numbered, re.IGNORECASE),
     rule(r"\b(vols?|chaps?|ch|figs?|pt|bk|art|sec)\.\s?(?=[IVXLC]{1,9}\b)", _numbered, re.IGNORECASE),
     rule(r"№\s?", "number "),
     rule(r"#(?=\d)", "number "),
@@ -137,7 +138,7 @@ RULES: tuple[Rule, ...] = (
         re.IGNORECASE,
     ),
     rule(r"\b(vs|approx)\.?(?=\s)", lambda m: _COMMON[m[1].lower()], re.IGNORECASE),
-    rule(r"(?<!slash )\betc\b\.?(?=(\s*$|\s+[A-Z])?)", lambda m: "et cetera" + ("." if m[1] is not None else ""), re.IGNORECASE),
+    rule(r"(?<!slash )\betc\b\.?(?=(\s*$|\s+(?-i:[A-Z]))?)", lambda m: "et cetera" + ("." if m[1] is not None else ""), re.IGNORECASE),
     rule(r"\b[Nn]o\.\s(?=[A-Z]{1,3}-?\d)", "number "),
     rule(r"\bPh\.?\s?D\b\.?", "p h d"),
     rule(

@@ -83,7 +83,7 @@ POWERS: tuple[Rule, ...] = (
 )
 
 FRACTIONS: tuple[Rule, ...] = (
-    rule(rf"(\d{{0,6}})[\s-]?([{''.join(_VULGAR)}])", _vulgar),
+    rule(rf"(?:(\d{{1,6}})[\s-]?)?([{''.join(_VULGAR)}])", _vulgar),
     rule(
         r"(?<![\d/.A-Za-z])(?:(\d{1,4})[\s-])?(\d{1,5})/(\d{1,5})(?!\d)(?:ths|rds|nds)?(?![/%]|\.\d|\s?mmHg)"
         rf"(?:\s?({measures.UNIT}))?(?![A-Za-z\d])",

@@ -72,13 +72,12 @@ def _sign(match: re.Match[str]) -> str:
 
 NUMERALS: tuple[Rule, ...] = (
     rule(
-        rf"\b({_RULERS})\s({_LETTERS}|{roman.SIGNS}{{1,9}})(?!\w|\.[A-Z]|-)(?!\s(?:am|was|have|had|think|do|did|will|would|can|could|don't|know|want|like|love|said|saw|and)\b)",
+        rf"\b({_RULERS})\s({_LETTERS}|{roman.SIGNS}{{1,9}})(?!\w|\.[A-Z]|-)(?!\s(?:am|was|have|had|think|do|did|will|would|can|could|don't|know|want|like|love|said|saw)\b)",
         _regnal,
     ),
     rule(
-        rf"\b((?:{_PARTS})s?\s)({_LETTERS})(?![\w]|\.[A-Z])(?!\s(?:am|was|have|had|think|do|did|will|would|can|could|don't|know|want|like|love|said|saw)\b)",
+        rf"\b((?i:{_PARTS})s?\s)({_LETTERS})(?![\w]|\.[A-Z])(?!\s(?:am|was|have|had|think|do|did|will|would|can|could|don't|know|want|like|love|said|saw)\b)",
         _counted,
-        re.IGNORECASE,
     ),
     rule(
         r"(?<=\bvolume )()([IVXLC]{1,9})\b|(?<=\bchapter )()([IVXLC]{1,9})\b",

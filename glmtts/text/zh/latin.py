@@ -64,7 +64,7 @@ NAMES: tuple[Rule, ...] = (
         lambda m: f"{m[1]} {number_words(int(m[2]))}",
     ),
     rule(r"(?<![A-Za-z])([CFJcfj])[#♯](?![A-Za-z])", r"\1 sharp"),
-    rule(r"(?<![\w.])\.(?=(?:NET|Net|net)(?![A-Za-z]))", "点"),
+    rule(r"(?<![A-Za-z\d.])\.(?=(?:NET|Net|net)(?![A-Za-z]))", "点"),
     rule(r"(?<=[A-Za-z])\.(?=(?:js|JS|io|ai|NET|Net|net|py|ts)(?![A-Za-z]))", "点"),
     rule(r"(?<![A-Za-z&])([A-Za-z])\s?&\s?([A-Za-z])(?![A-Za-z&])", r"\1 and \2"),
     rule(r"(?<=[A-Za-z])\s?&\s?(?=[A-Za-z])", " and "),

@@ -117,8 +117,8 @@ def _duration(match: re.Match[str]) -> str:
 
 
 PERCENTAGES: tuple[Rule, ...] = (
-    rule(rf"((?<![\w)）%])[-−])?(?<![\d.])({NUMBER})([%‰])?{_DASH}([-−])?({NUMBER})([%‰])", _percent_range),
-    rule(rf"(?<![\d\w)）%])\+(?={NUMBER}[%‰])", "正"),
+    rule(rf"((?<![A-Za-z\d)）%])[-−])?(?<![\d.])({NUMBER})([%‰])?{_DASH}([-−])?({NUMBER})([%‰])", _percent_range),
+    rule(rf"(?<![A-Za-z\d)）%])\+(?={NUMBER}[%‰])", "正"),
     rule(rf"(?<![\dA-Za-z)）%])[-−](?={NUMBER}[%‰])", "负"),
     rule(rf"(?<![\d.])({NUMBER})\s?([%‰])", _percent),
 )

@@ -70,7 +70,7 @@ def _scaled(match: re.Match[str]) -> str:
 
 RULES: tuple[Rule, ...] = (
     rule(
-        rf"(?P<minus>(?<![\d\w)）])[-−])?(?<![A-Za-z])(?P<sign>{_SIGN})\s?(?P<inner>[-−])?(?P<first>{NUMBER})\s?(?P<scale>{_SCALE})?"
+        rf"(?P<minus>(?<![A-Za-z\d)）])[-−])?(?<![A-Za-z])(?P<sign>{_SIGN})\s?(?P<inner>[-−])?(?P<first>{NUMBER})\s?(?P<scale>{_SCALE})?"
         rf"(?:{_DASH}(?:{_SIGN})?\s?(?P<last>{NUMBER})\s?(?P<last_scale>{_SCALE})?(?!\s?[%月日年]))?{_UNIT}?",
         _amount,
     ),
