@@ -9,10 +9,22 @@ from __future__ import annotations
 import re
 
 from glmtts.text.rules import Rule, apply_simplified, rule
-from glmtts.text.zh import addresses, arithmetic, dates, hyphens, identifiers, latin, measures, money, numbers, symbols
-from glmtts.text.zh import times
+from glmtts.text.zh import (
+    addresses,
+    arithmetic,
+    dates,
+    hyphens,
+    identifiers,
+    latin,
+    measures,
+    money,
+    numbers,
+    symbols,
+    times,
+)
 
-_THOUSANDS = rule(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?!\d|,\d)|(?<![\d,] )(?<![\d,])\d{1,2}(?: \d{3}){2,9}(?![ ,]?\d)",
+_THOUSANDS = rule(
+    r"(?<![\d,])\d{1,3}(?:,\d{3})+(?!\d|,\d)|(?<![\d,] )(?<![\d,])\d{1,2}(?: \d{3}){2,9}(?![ ,]?\d)",
     lambda m: re.sub("[, ]", "", m[0]),
 )
 _CIRCLED = rule("[①-⒛⓪㉑-㉟㊱-㊿❶-❿➀-➓]", lambda m: numbers.circled(m[0]))

@@ -7,27 +7,31 @@ import re
 from glmtts.text.rules import Rule, rule
 
 _TITLES = {
-    "Dr": "doctor", "Prof": "professor", "Mr": "mister", "Mrs": "missus", "Ms": "miss", "Gov": "governor", "Gen": "general",
-    "Col": "colonel", "Lt": "lieutenant", "Sgt": "sergeant", "Capt": "captain", "Cpt": "captain", "Maj": "major",
-    "Cmdr": "commander", "Rev": "reverend", "Hon": "honorable", "Pres": "president", "Sen": "senator",
+    "Dr": "doctor", "Prof": "professor", "Mr": "mister", "Mrs": "missus", "Ms": "miss", "Gov": "governor",
+    "Gen": "general", "Col": "colonel", "Lt": "lieutenant", "Sgt": "sergeant", "Capt": "captain", "Cpt": "captain",
+    "Maj": "major", "Cmdr": "commander", "Rev": "reverend", "Hon": "honorable", "Pres": "president", "Sen": "senator",
     "Rep": "representative", "Messrs": "messieurs", "Supt": "superintendent", "Det": "detective", "Sec": "secretary",
 }  # fmt: skip
-_BEHIND_NAMES = {"Jr": "junior", "Sr": "senior", "Esq": "esquire", "Inc": "incorporated", "Ltd": "limited", "Corp": "corporation",
-                 "Co": "company", "Bros": "brothers", "Dept": "department", "Univ": "university", "Assn": "association"}  # fmt: skip
+_BEHIND_NAMES = {
+    "Jr": "junior", "Sr": "senior", "Esq": "esquire", "Inc": "incorporated", "Ltd": "limited", "Corp": "corporation",
+    "Co": "company", "Bros": "brothers", "Dept": "department", "Univ": "university", "Assn": "association",
+}  # fmt: skip
 _STREETS = {
-    "Ave": "avenue", "Blvd": "boulevard", "Rd": "road", "Ln": "lane", "Pkwy": "parkway", "Hwy": "highway", "Sq": "square",
-    "Ct": "court", "Pl": "place", "Apt": "apartment", "Ste": "suite", "Bldg": "building",
+    "Ave": "avenue", "Blvd": "boulevard", "Rd": "road", "Ln": "lane", "Pkwy": "parkway", "Hwy": "highway",
+    "Sq": "square", "Ct": "court", "Pl": "place", "Apt": "apartment", "Ste": "suite", "Bldg": "building",
 }  # fmt: skip
 # Before a number only.
 _NUMBERED = {
-    "vols?": "volume", "pp": "pages", "pgs?": "page", "p": "page", "chaps?": "chapter", "ch": "chapter", "figs?": "figure", "secs?": "section",
-    "eqs?": "equation", "nos": "numbers", "arts?": "article", "tbl": "table", "ed": "edition", "apt": "apartment",
-    "ver": "version", "rm": "room", "ext": "extension", "ln": "line", "bk": "book", "ep": "episode", "pt": "part", "ste": "suite",
+    "vols?": "volume", "pp": "pages", "pgs?": "page", "p": "page", "chaps?": "chapter", "ch": "chapter",
+    "figs?": "figure", "secs?": "section", "eqs?": "equation", "nos": "numbers", "arts?": "article", "tbl": "table",
+    "ed": "edition", "apt": "apartment", "ver": "version", "rm": "room", "ext": "extension", "ln": "line",
+    "bk": "book", "ep": "episode", "pt": "part", "ste": "suite",
 }  # fmt: skip
 _COMMON = {
-    r"approx": "approximately", r"dept": "department", r"est": "established", r"govt": "government", r"misc": "miscellaneous",
-    r"incl": "including", r"excl": "excluding", r"cont": "continued", r"temp": "temperature", r"avg": "average", r"max": "maximum",
-    r"min": "minimum", r"esp": "especially", r"tel": "telephone", r"vs": "versus", r"etc": "et cetera", r"ca": "circa", r"hrs": "hours", r"mins": "minutes",
+    "approx": "approximately", "dept": "department", "est": "established", "govt": "government",
+    "misc": "miscellaneous", "incl": "including", "excl": "excluding", "cont": "continued", "temp": "temperature",
+    "avg": "average", "max": "maximum", "min": "minimum", "esp": "especially", "tel": "telephone", "vs": "versus",
+    "etc": "et cetera", "ca": "circa", "hrs": "hours", "mins": "minutes",
 }  # fmt: skip
 _MONTHS = {
     "Jan": "January", "Feb": "February", "Mar": "March", "Apr": "April", "Jun": "June", "Jul": "July", "Aug": "August",
@@ -93,14 +97,20 @@ def _initials(match: re.Match[str]) -> str:
     return letters + ("." if match[2] else "")
 
 
-_SAINTS = "(?:Louis|Petersburg|Patrick|John|Paul|Peter|Mary|Nicholas|George|Andrew|James|Thomas|Francis|Helens|Helena|Lucia|Lawrence|Moritz|Martin|Kitts)"
+_SAINTS = (
+    "(?:Louis|Petersburg|Patrick|John|Paul|Peter|Mary|Nicholas|George|Andrew|James|Thomas|Francis|Helens|Helena|"
+    "Lucia|Lawrence|Moritz|Martin|Kitts)"
+)
 _ADDRESS_REACH = 40
 # "I said no. 5 people came."
 _NOT_AN_ANSWER = "".join(
     f"(?<!{word} )"
     for word in ("said", "say", "says", "is", "was", "voted", "answered", "oh", "me", "him", "her", "them")
 )
-_ENDS_SENTENCE = r"(?=\s*$|\s+(?:The|He|She|It|We|They|I|But|And|In|This|That|There|My|You|His|Her|Our|So|If|When|A|An|At|On|What|Who|Why|How)\b)"
+_ENDS_SENTENCE = (
+    r"(?=\s*$|\s+(?:The|He|She|It|We|They|I|But|And|In|This|That|There|My|You|His|Her|Our|So|If|When|A|An|At|On|"
+    r"What|Who|Why|How)\b)"
+)
 
 _DAY = "|".join([*_DAYS.values(), *sorted(_DAYS, key=len, reverse=True)])
 _MONTH = "|".join([*_MONTHS.values(), "May", *sorted(_MONTHS, key=len, reverse=True)])
@@ -121,11 +131,17 @@ RULES: tuple[Rule, ...] = (
     rule(rf"(?<=[\w] )({_words(_STREETS)})\.(?=\s|[,;:!?)]|$)", lambda m: _STREETS[m[1]]),
     _look_up(_BEHIND_NAMES),
     rule(rf"\b({_words(_DAYS)})\.?(?=,?\s(?:\d|{_words(_MONTHS)}))", lambda m: _DAYS[m[1]]),
-    rule(rf"\b({_words(_DAYS)})\.(?=[,-]|\s(?:and|to|through|or|at|morning|afternoon|evening|night)\b)", lambda m: _DAYS[m[1]]),
-    rule(rf"\b({_DAY})\s?[-–—]\s?({_DAY})\b\.?", lambda m: f"{_DAYS.get(m[1], m[1])} to {_DAYS.get(m[2], m[2])}"),
-    rule(rf"\b({_MONTH})\s?[-–—]\s?({_MONTH})\b\.?", lambda m: f"{_MONTHS.get(m[1], m[1])} to {_MONTHS.get(m[2], m[2])}"),
     rule(
-        rf"\b({_words(_MONTHS)})\.?(?=\s\d)|\b({_words(_MONTHS)})\.(?=\s|[,;:!?)]|$)|(?<=\d )({_words(_MONTHS)})\b(?!\w)",
+        rf"\b({_words(_DAYS)})\.(?=[,-]|\s(?:and|to|through|or|at|morning|afternoon|evening|night)\b)",
+        lambda m: _DAYS[m[1]],
+    ),
+    rule(rf"\b({_DAY})\s?[-–—]\s?({_DAY})\b\.?", lambda m: f"{_DAYS.get(m[1], m[1])} to {_DAYS.get(m[2], m[2])}"),
+    rule(
+        rf"\b({_MONTH})\s?[-–—]\s?({_MONTH})\b\.?", lambda m: f"{_MONTHS.get(m[1], m[1])} to {_MONTHS.get(m[2], m[2])}"
+    ),
+    rule(
+        rf"\b({_words(_MONTHS)})\.?(?=\s\d)|\b({_words(_MONTHS)})\.(?=\s|[,;:!?)]|$)|(?<=\d )({_words(_MONTHS)})\b"
+        r"(?!\w)",
         lambda m: _MONTHS[m[1] or m[2] or m[3]],
     ),
     rule(r"\be\.\s?g\.,?", "for example"),
@@ -138,7 +154,11 @@ RULES: tuple[Rule, ...] = (
         re.IGNORECASE,
     ),
     rule(r"\b(vs|approx)\.?(?=\s)", lambda m: _COMMON[m[1].lower()], re.IGNORECASE),
-    rule(r"(?<!slash )\betc\b\.?(?=(\s*$|\s+(?-i:[A-Z]))?)", lambda m: "et cetera" + ("." if m[1] is not None else ""), re.IGNORECASE),
+    rule(
+        r"(?<!slash )\betc\b\.?(?=(\s*$|\s+(?-i:[A-Z]))?)",
+        lambda m: "et cetera" + ("." if m[1] is not None else ""),
+        re.IGNORECASE,
+    ),
     rule(r"\b[Nn]o\.\s(?=[A-Z]{1,3}-?\d)", "number "),
     rule(r"\bPh\.?\s?D\b\.?", "p h d"),
     rule(

@@ -9,15 +9,17 @@ from glmtts.text.en.numbers import NUMBER, decimal_words, number_words, ordinal_
 from glmtts.text.rules import Rule, rule
 
 _VULGAR = {
-    "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5), "⅘": (4, 5),
-    "⅙": (1, 6), "⅚": (5, 6), "⅐": (1, 7), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8), "⅑": (1, 9), "⅒": (1, 10),
+    "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5),
+    "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅐": (1, 7), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8),
+    "⅑": (1, 9), "⅒": (1, 10),
 }  # fmt: skip
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _COMPARISONS = {
-    "!=": "not equal to", "≠": "not equal to", "<>": "not equal to", "===": "equals", "==": "equals", ">=": "greater than or equal to",
-    "≥": "greater than or equal to", "=>": "to", "<=": "less than or equal to", "≤": "less than or equal to", "≈": "approximately",
-    "±": "plus or minus", "+/-": "plus or minus", "÷": "divided by", "∞": "infinity", "√": "the square root of ", "=": "equals", "→": "to", "->": "to",
+    "!=": "not equal to", "≠": "not equal to", "<>": "not equal to", "===": "equals", "==": "equals",
+    ">=": "greater than or equal to", "≥": "greater than or equal to", "=>": "to", "<=": "less than or equal to",
+    "≤": "less than or equal to", "≈": "approximately", "±": "plus or minus", "+/-": "plus or minus",
+    "÷": "divided by", "∞": "infinity", "√": "the square root of ", "=": "equals", "→": "to", "->": "to",
 }  # fmt: skip
 _DASH = r"\s?[-–—~]\s?"
 
@@ -64,9 +66,9 @@ def _vulgar(match: re.Match[str]) -> str:
 
 
 def _fraction(match: re.Match[str]) -> str:
-    """3/4 is "three quarters"; 120/80, whose lower part names no part of anything, "one hundred and twenty over eighty"."""
+    """3/4 is "three quarters"; 120/80, whose lower number names no part, "one hundred and twenty over eighty"."""
     whole, above, below = match[1] or "", int(match[2]), int(match[3])
-    if 2 <= below <= 20 or below in (24, 25, 30, 32, 40, 50, 60, 64, 100, 1000) and above < below:
+    if 2 <= below <= 20 or (below in (24, 25, 30, 32, 40, 50, 60, 64, 100, 1000) and above < below):
         words = _mixed(whole, above, below)
         return f"{words} {measures.unit_name(match[4], one=not whole)}" if match[4] else words
     return f"{whole} {number_words(above)} over {number_words(below)}".strip()
@@ -75,7 +77,8 @@ def _fraction(match: re.Match[str]) -> str:
 POWERS: tuple[Rule, ...] = (
     rule(r"(?<![A-Za-z\d.])(\d{1,9}(?:\.\d{1,9})?)(?:e|E(?=[-+]))([-+]?)(\d{1,3})(?![\dA-Za-z]|\.\d)", _times_ten),
     rule(
-        rf"(?<![\d.])({NUMBER}|(?<![A-Za-z])[A-Za-z])\^[({{]?([-−]?(?:\d{{1,9}}(?:\.\d{{1,9}})?|[A-Za-z](?![A-Za-z])))[)}}]?",
+        rf"(?<![\d.])({NUMBER}|(?<![A-Za-z])[A-Za-z])\^[({{]?([-−]?(?:\d{{1,9}}(?:\.\d{{1,9}})?|[A-Za-z]"
+        rf"(?![A-Za-z])))[)}}]?",
         _power,
     ),
     rule(r"(?<=[\d)])[⁻⁺]?[⁰¹²³⁴-⁹ⁿ]{1,9}|(?<=[A-Za-z])[⁻⁺⁰¹⁴-⁹ⁿ][⁰¹²³⁴-⁹ⁿ]{0,9}", _superscript),
@@ -100,9 +103,13 @@ DIMENSIONS: tuple[Rule, ...] = (
 
 SIGNS: tuple[Rule, ...] = (
     rule(rf"({NUMBER})\s?-\s?({NUMBER})(?=\s?=)", r"\1 minus \2"),
-    rule(r"(?<=[\d)])\s?\+\s?(?=[\d(A-Za-z])|(?<=\b[A-Za-z])\s?\+\s?(?=[\dA-Za-z(])|(?<=[\da-z)])\s\+\s(?=[\da-z(])", " plus "),
     rule(
-        r"(?<=\w)\s?×\s?(?=\w)|(?<=\d)\s?\*\s?(?=\d)|(?<=\d)x(?=\s(?:faster|slower|more|better|larger|bigger|smaller|higher|the)\b)",
+        r"(?<=[\d)])\s?\+\s?(?=[\d(A-Za-z])|(?<=\b[A-Za-z])\s?\+\s?(?=[\dA-Za-z(])|(?<=[\da-z)])\s\+\s(?=[\da-z(])",
+        " plus ",
+    ),
+    rule(
+        r"(?<=\w)\s?×\s?(?=\w)|(?<=\d)\s?\*\s?(?=\d)|(?<=\d)x(?=\s(?:faster|slower|more|better|larger|bigger|"
+        r"smaller|higher|the)\b)",
         " times ",
     ),
     rule(r"(?<=\d)\+(?=\s|$|[,.;])", " plus"),

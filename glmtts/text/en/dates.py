@@ -16,9 +16,15 @@ _YEAR = r"(?:1\d|20)\d{2}"
 _NUMERIC_MONTH = r"(?:0?[1-9]|1[0-2])"
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _DASH = r"\s?[-–—~]\s?"
-_BEFORE_YEAR = "in|since|from|by|until|till|during|before|after|year|years|of|circa|around|early|late|mid|to|and|between|through|for|spring|summer|fall|autumn|winter|Q[1-4]|©"
+_BEFORE_YEAR = (
+    "in|since|from|by|until|till|during|before|after|year|years|of|circa|around|early|late|mid|to|and|between|"
+    "through|for|spring|summer|fall|autumn|winter|Q[1-4]|©"
+)
 # A number before these counts them and is no year.
-_COUNTED = r"(?:\w{2,20}\s){0,1}(?:people|men|women|children|[a-z]{2,20}[^s\W]s|feet|miles|times|percent|steps|dollars|points|words|items|votes|units|degrees)\b"
+_COUNTED = (
+    r"(?:\w{2,20}\s){0,1}(?:people|men|women|children|[a-z]{2,20}[^s\W]s|feet|miles|times|percent|steps|dollars|"
+    r"points|words|items|votes|units|degrees)\b"
+)
 
 
 def _ordinal_day(day: str) -> str:
@@ -82,15 +88,18 @@ def _year_range(match: re.Match[str]) -> str:
 
 RULES: tuple[Rule, ...] = (
     rule(
-        rf"(?P<the>\b[Tt]he\s)?(?<![\d.])(?P<year>{_YEAR})(?P<mark>[-/.])(?P<month>{_NUMERIC_MONTH})(?P=mark)(?P<day>{_DAY})(?:(?P<time>T)(?=\d)|(?!\d|[-/.]\d))",
+        rf"(?P<the>\b[Tt]he\s)?(?<![\d.])(?P<year>{_YEAR})(?P<mark>[-/.])(?P<month>{_NUMERIC_MONTH})(?P=mark)"
+        rf"(?P<day>{_DAY})(?:(?P<time>T)(?=\d)|(?!\d|[-/.]\d))",
         _year_first,
     ),
     rule(
-        rf"(?<![\d./-])(?P<first>\d{{1,2}})(?P<mark>[-/.])(?P<second>\d{{1,2}})(?P=mark)(?P<year>{_YEAR})(?!\d|[-/.]\d)",
+        rf"(?<![\d./-])(?P<first>\d{{1,2}})(?P<mark>[-/.])(?P<second>\d{{1,2}})(?P=mark)(?P<year>{_YEAR})(?!\d|"
+        r"[-/.]\d)",
         _year_last,
     ),
     rule(
-        r"(?<![\d./-])(?P<first>0?[1-9]|[12]\d|3[01])(?P<mark>/)(?P<second>0?[1-9]|[12]\d|3[01])/(?P<year>\d{2})(?![\d/]|\.\d)",
+        r"(?<![\d./-])(?P<first>0?[1-9]|[12]\d|3[01])(?P<mark>/)(?P<second>0?[1-9]|[12]\d|3[01])/(?P<year>\d{2})"
+        r"(?![\d/]|\.\d)",
         _year_last,
     ),
     rule(
@@ -98,17 +107,20 @@ RULES: tuple[Rule, ...] = (
         lambda m: f"{_MONTHS[int(m[2]) - 1]} {year_words(int(m[1]))}",
     ),
     rule(
-        rf"\b(?P<month>{_MONTH})\s(?P<day>{_DAY})(?:st|nd|rd|th)?\b(?![:.]\d|\s?(?:[ap]\.?m\b|%))(?:{_DASH}(?P<last>{_DAY})(?:st|nd|rd|th)?\b(?![:.]\d))?(?:,?\s(?P<year>{_YEAR})\b(?![:.]\d))?",
+        rf"\b(?P<month>{_MONTH})\s(?P<day>{_DAY})(?:st|nd|rd|th)?\b(?![:.]\d|\s?(?:[ap]\.?m\b|%))(?:{_DASH}"
+        rf"(?P<last>{_DAY})(?:st|nd|rd|th)?\b(?![:.]\d))?(?:,?\s(?P<year>{_YEAR})\b(?![:.]\d))?",
         _month_day,
     ),
     rule(
-        rf"(?<![\d.$€£:-])(?P<the>\b[Tt]he\s)?\b(?P<day>{_DAY})(?:st|nd|rd|th)?(?:{_DASH}(?P<last>{_DAY})(?:st|nd|rd|th)?)?\s(?:of\s)?(?P<month>{_MONTH})\b(?:,?\s(?P<year>{_YEAR})\b(?![:.]\d))?",
+        rf"(?<![\d.$€£:-])(?P<the>\b[Tt]he\s)?\b(?P<day>{_DAY})(?:st|nd|rd|th)?(?:{_DASH}(?P<last>{_DAY})(?:st|nd|"
+        rf"rd|th)?)?\s(?:of\s)?(?P<month>{_MONTH})\b(?:,?\s(?P<year>{_YEAR})\b(?![:.]\d))?",
         _day_month,
     ),
     rule(rf"\b({_MONTH}),?\s({_YEAR})\b(?![:.]\d)", lambda m: f"{m[1]} {year_words(int(m[2]))}"),
     rule(r"\b(1\d|20)(\d)0'?s\b", _decade),
     rule(
-        r"(?<!\w)'([2-9])0'?s\b|(?<=\bthe )([2-9])0'?s\b|(?<=\bhis )([2-9])0'?s\b|(?<=\bher )([2-9])0'?s\b|(?<=\bmy )([2-9])0'?s\b|(?<=\beir )([2-9])0'?s\b|(?<=\bour )([2-9])0'?s\b|(?<=[dye][ -])([2-9])0'?s\b",
+        r"(?<!\w)'([2-9])0'?s\b|(?<=\bthe )([2-9])0'?s\b|(?<=\bhis )([2-9])0'?s\b|(?<=\bher )([2-9])0'?s\b|"
+        r"(?<=\bmy )([2-9])0'?s\b|(?<=\beir )([2-9])0'?s\b|(?<=\bour )([2-9])0'?s\b|(?<=[dye][ -])([2-9])0'?s\b",
         lambda m: plural_ten(next(filter(None, m.groups()))),
     ),
     rule(r"(?<!\w)'00s\b", "two thousands"),

@@ -15,23 +15,39 @@ _PHONE = (
 _FOREIGN = r"(?<!\w)\+(\d{1,3})((?:[- .]?\(?\d{1,5}\)?){2,6})(?![\d-])"
 _EXTENSION = r"(?i:\b(extension|ext\.?)|(?<=\d{3}-\d{4})(?:\s?x))\s?(\d{2,6})\b"
 _NAMED = (
-    r"\b((?:account|acct|order|tracking|serial|pin|code|password|passcode|id|passport|invoice|ticket|zip|postcode|case|confirmation|booking|"
-    r"reference|ref|card|routing|license|licence|membership|member|policy|claim|badge|locker|model|part|phone|fax|tel|telephone|ssn|isbn|otp|extension|"
-    r"serial)(?:\s(?:number|numbers|code|no|id))?\.?(?:\s(?:is|was|are))?[:#]?\s?(?:number\s)?#?)((?:[A-Z]{1,4}-?)?\d[\d -]{1,30}\d)(?![\w.,]\d|%|\s(?:items|orders|people|times|dollars|points)|\w)"
+    r"\b((?:account|acct|order|tracking|serial|pin|code|password|passcode|id|passport|invoice|ticket|zip|postcode|"
+    r"case|confirmation|booking|"
+    r"reference|ref|card|routing|license|licence|membership|member|policy|claim|badge|locker|model|part|phone|fax|"
+    r"tel|telephone|ssn|isbn|otp|extension|"
+    r"serial)(?:\s(?:number|numbers|code|no|id))?\.?(?:\s(?:is|was|are))?[:#]?\s?(?:number\s)?#?)("
+    r"(?:[A-Z]{1,4}-?)?\d[\d -]{1,30}\d)(?![\w.,]\d|%|\s(?:items|orders|people|times|dollars|points)|\w)"
 )
-_CALL = r"\b((?:call|dial|dialed|dialled|called|phone|ring|text|texted|press)\s)(\d{3,6})(?![\d.,]\d|%|\s(?:people|times|of|more|men|women|customers|witnesses))\b"
-_THREE_DIGITS = r"\b((?:Boeing|Airbus|Route|Highway|Hwy|Interstate|Flight|Bus|Model|Ferrari|Porsche|BMW|Section|Channel|Studio|Peugeot|Cessna)\s)(\d{3})\b(?![.,-]\d)"
+_CALL = (
+    r"\b((?:call|dial|dialed|dialled|called|phone|ring|text|texted|press)\s)(\d{3,6})(?![\d.,]\d|%|\s(?:people|"
+    r"times|of|more|men|women|customers|witnesses))\b"
+)
+_THREE_DIGITS = (
+    r"\b((?:Boeing|Airbus|Route|Highway|Hwy|Interstate|Flight|Bus|Model|Ferrari|Porsche|BMW|Section|Channel|"
+    r"Studio|Peugeot|Cessna)\s)(\d{3})\b(?![.,-]\d)"
+)
 
 _RULERS = (
-    "Louis|Henry|Elizabeth|Charles|George|Edward|William|James|Richard|John|Paul|Pope|King|Queen|Emperor|Tsar|Czar|Mary|Philip|Francis|Ferdinand|"
-    "Catherine|Peter|Alexander|Nicholas|Frederick|Leo|Pius|Benedict|Gregory|Innocent|Napoleon|Ramesses|Ramses|Otto|Karl|Umberto|Victoria|Isabella|"
-    "Alfonso|Carlos|Felipe|Gustav|Christian|Harald|Olaf|Ivan|Leopold|Maximilian|Rudolf|Wilhelm|Albert|Robert|David|Stephen|Edmund|Clement|Urban|"
-    "Sixtus|Julius|Adrian|Boniface|Celestine|Thutmose|Amenhotep|Cleopatra|Ptolemy|Darius|Xerxes|Theodosius|Constantine|Justinian|Mehmed|Suleiman|"
-    "Murad|Selim|Charlemagne|Joseph|Haakon|Margaret|Margrethe|Anne|Beatrix|Ludwig|Friedrich|Sigismund|Emmanuel|Pedro|Manuel|Rama"
+    "Louis|Henry|Elizabeth|Charles|George|Edward|William|James|Richard|John|Paul|Pope|King|Queen|Emperor|Tsar|"
+    "Czar|Mary|Philip|Francis|Ferdinand|"
+    "Catherine|Peter|Alexander|Nicholas|Frederick|Leo|Pius|Benedict|Gregory|Innocent|Napoleon|Ramesses|Ramses|"
+    "Otto|Karl|Umberto|Victoria|Isabella|"
+    "Alfonso|Carlos|Felipe|Gustav|Christian|Harald|Olaf|Ivan|Leopold|Maximilian|Rudolf|Wilhelm|Albert|Robert|"
+    "David|Stephen|Edmund|Clement|Urban|"
+    "Sixtus|Julius|Adrian|Boniface|Celestine|Thutmose|Amenhotep|Cleopatra|Ptolemy|Darius|Xerxes|Theodosius|"
+    "Constantine|Justinian|Mehmed|Suleiman|"
+    "Murad|Selim|Charlemagne|Joseph|Haakon|Margaret|Margrethe|Anne|Beatrix|Ludwig|Friedrich|Sigismund|Emmanuel|"
+    "Pedro|Manuel|Rama"
 )
 _PARTS = (
-    "Chapter|Part|Book|Volume|Act|Scene|Section|Phase|Type|Class|Title|Article|War|Bowl|Stage|Level|Grade|Appendix|Table|Figure|Episode|Round|Unit|Mark|"
-    "Step|Category|Tier|Apollo|Saturn|Fantasy|Rocky|Division|Group|Section|Lesson|Page|Question|Problem|Theorem|Area|Zone|Sector|Schedule|Exhibit|Annex|Form|Factor|Season|Canto|Sonata|Symphony|Movement|Photosystem|Mach"
+    "Chapter|Part|Book|Volume|Act|Scene|Section|Phase|Type|Class|Title|Article|War|Bowl|Stage|Level|Grade|"
+    "Appendix|Table|Figure|Episode|Round|Unit|Mark|"
+    "Step|Category|Tier|Apollo|Saturn|Fantasy|Rocky|Division|Group|Section|Lesson|Page|Question|Problem|Theorem|"
+    "Area|Zone|Sector|Schedule|Exhibit|Annex|Form|Factor|Season|Canto|Sonata|Symphony|Movement|Photosystem|Mach"
 )
 _LETTERS = r"[IVXLC]{1,9}"
 
@@ -72,11 +88,13 @@ def _sign(match: re.Match[str]) -> str:
 
 NUMERALS: tuple[Rule, ...] = (
     rule(
-        rf"\b({_RULERS})\s({_LETTERS}|{roman.SIGNS}{{1,9}})(?!\w|\.[A-Z]|-)(?!\s(?:am|was|have|had|think|do|did|will|would|can|could|don't|know|want|like|love|said|saw)\b)",
+        rf"\b({_RULERS})\s({_LETTERS}|{roman.SIGNS}{{1,9}})(?!\w|\.[A-Z]|-)(?!\s(?:am|was|have|had|think|do|did|"
+        r"will|would|can|could|don't|know|want|like|love|said|saw)\b)",
         _regnal,
     ),
     rule(
-        rf"\b((?i:{_PARTS})s?\s)({_LETTERS})(?![\w]|\.[A-Z])(?!\s(?:am|was|have|had|think|do|did|will|would|can|could|don't|know|want|like|love|said|saw)\b)",
+        rf"\b((?i:{_PARTS})s?\s)({_LETTERS})(?![\w]|\.[A-Z])(?!\s(?:am|was|have|had|think|do|did|will|would|can|"
+        r"could|don't|know|want|like|love|said|saw)\b)",
         _counted,
     ),
     rule(
@@ -84,7 +102,8 @@ NUMERALS: tuple[Rule, ...] = (
         lambda m: number_words(roman.value(m[2] or m[4]) or 0),
     ),
     rule(
-        r"(\b[A-Z][A-Za-z]{2,20}\s)(II|III|IV|VI|VII|VIII|IX|XI|XII|XIII|XIV|XV|XVI|XVII|XVIII|XIX|XX|XXI|XXX|XL|LX)(?![\w-]|\.[A-Z])",
+        r"(\b[A-Z][A-Za-z]{2,20}\s)(II|III|IV|VI|VII|VIII|IX|XI|XII|XIII|XIV|XV|XVI|XVII|XVIII|XIX|XX|XXI|XXX|XL|"
+        r"LX)(?![\w-]|\.[A-Z])",
         _counted,
     ),
     rule(rf"\b({_LETTERS})(?=\s[Cc]entur)", _century),

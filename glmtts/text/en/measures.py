@@ -6,68 +6,31 @@ import re
 import unicodedata
 
 from glmtts.text.en.numbers import NUMBER, decimal_words, short_words
+from glmtts.text.en.units import PER, UNITS
 from glmtts.text.rules import Rule, rule
 
-_REGULAR = {
-    "nm": "nanometer", "μm": "micrometer", "mm": "millimeter", "cm": "centimeter", "dm": "decimeter", "m": "meter", "km": "kilometer",
-    "yd": "yard", "yds": "yard", "mi": "mile", "nmi": "nautical mile", "ml": "milliliter", "mL": "milliliter", "cl": "centiliter",
-    "dl": "deciliter", "dL": "deciliter", "L": "liter", "l": "liter", "μL": "microliter", "cc": "c c", "ng": "nanogram", "μg": "microgram",
-    "mcg": "microgram", "mg": "milligram", "g": "gram", "kg": "kilogram", "Kg": "kilogram", "KG": "kilogram", "kgs": "kilogram", "t": "ton",
-    "lb": "pound", "lbs": "pound", "oz": "ounce", "fl oz": "fluid ounce", "gal": "gallon", "qt": "quart", "tbsp": "tablespoon", "tsp": "teaspoon",
-    "ha": "hectare", "ac": "acre", "ns": "nanosecond", "μs": "microsecond", "us": "microsecond", "ms": "millisecond", "s": "second", "sec": "second",
-    "secs": "second", "min": "minute", "mins": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "wk": "week", "wks": "week", "yr": "year",
-    "yrs": "year", "mo": "month", "mos": "month", "kbps": "kilobit per second", "Kbps": "kilobit per second", "Mbps": "megabit per second",
-    "Gbps": "gigabit per second", "Mb/s": "megabit per second", "Gb/s": "gigabit per second", "MB/s": "megabyte per second",
-    "GB/s": "gigabyte per second", "KB/s": "kilobyte per second", "kB/s": "kilobyte per second", "bps": "bit per second", "Mbit/s": "megabit per second",
-    "KB": "kilobyte", "kB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte", "PB": "petabyte", "KiB": "kibibyte", "MiB": "mebibyte",
-    "GiB": "gibibyte", "TiB": "tebibyte", "Kb": "kilobit", "Mb": "megabit", "Gb": "gigabit", "mV": "millivolt", "V": "volt", "kV": "kilovolt",
-    "μA": "microamp", "mA": "milliamp", "A": "amp", "mAh": "milliamp hour", "Ah": "amp hour", "mW": "milliwatt", "W": "watt", "kW": "kilowatt",
-    "MW": "megawatt", "GW": "gigawatt", "Wh": "watt hour", "kWh": "kilowatt hour", "MWh": "megawatt hour", "GWh": "gigawatt hour", "mΩ": "milliohm",
-    "Ω": "ohm", "kΩ": "kilohm", "MΩ": "megohm", "pF": "picofarad", "nF": "nanofarad", "μF": "microfarad", "N": "newton", "kN": "kilonewton",
-    "Nm": "newton meter", "N·m": "newton meter", "J": "joule", "kJ": "kilojoule", "MJ": "megajoule", "cal": "calorie", "cals": "calorie", "kcal": "kilocalorie",
-    "eV": "electron volt", "Pa": "pascal", "hPa": "hectopascal", "kPa": "kilopascal", "MPa": "megapascal", "bar": "bar", "mbar": "millibar", "atm": "atmosphere",
-    "mol": "mole", "mmol": "millimole", "μmol": "micromole", "IU": "international unit", "dB": "decibel", "db": "decibel", "lm": "lumen", "lx": "lux",
-    "cd": "candela", "px": "pixel", "pt": "point", "MP": "megapixel", "K": "kelvin", "ly": "light year", "au": "astronomical unit", "kt": "knot", "kts": "knot",
-    "°": "degree", "º": "degree", "μSv": "microsievert", "mSv": "millisievert",
-}  # fmt: skip
-_IRREGULAR = {
-    "ft": ("foot", "feet"), "in": ("inch", "inches"), "inch": ("inch", "inches"), "Hz": ("hertz", "hertz"), "HZ": ("hertz", "hertz"), "hz": ("hertz", "hertz"), "kHz": ("kilohertz", "kilohertz"),
-    "KHz": ("kilohertz", "kilohertz"), "MHz": ("megahertz", "megahertz"), "GHz": ("gigahertz", "gigahertz"), "THz": ("terahertz", "terahertz"),
-    "mph": ("mile per hour", "miles per hour"), "kph": ("kilometer per hour", "kilometers per hour"), "kmh": ("kilometer per hour", "kilometers per hour"),
-    "mpg": ("mile per gallon", "miles per gallon"), "rpm": ("revolution per minute", "revolutions per minute"), "RPM": ("revolution per minute", "revolutions per minute"),
-    "bpm": ("beat per minute", "beats per minute"), "fps": ("frame per second", "frames per second"), "FPS": ("frame per second", "frames per second"),
-    "psi": ("pound per square inch", "pounds per square inch"), "dpi": ("dot per inch", "dots per inch"), "ppi": ("pixel per inch", "pixels per inch"), "ppm": ("part per million", "parts per million"),
-    "mmHg": ("millimeter of mercury", "millimeters of mercury"), "inHg": ("inch of mercury", "inches of mercury"),
-    "°C": ("degree celsius", "degrees celsius"), "℃": ("degree celsius", "degrees celsius"), "°F": ("degree fahrenheit", "degrees fahrenheit"),
-    "℉": ("degree fahrenheit", "degrees fahrenheit"), "°K": ("degree kelvin", "degrees kelvin"), "hp": ("horsepower", "horsepower"), "HP": ("horsepower", "horsepower"),
-    "mm2": ("square millimeter", "square millimeters"), "cm2": ("square centimeter", "square centimeters"), "m2": ("square meter", "square meters"), "km2": ("square kilometer", "square kilometers"),
-    "ft2": ("square foot", "square feet"), "sq ft": ("square foot", "square feet"), "sq. ft.": ("square foot", "square feet"), "sqft": ("square foot", "square feet"), "sq m": ("square meter", "square meters"), "sq mi": ("square mile", "square miles"), "sq km": ("square kilometer", "square kilometers"), "in2": ("square inch", "square inches"), "mi2": ("square mile", "square miles"),
-    "mm3": ("cubic millimeter", "cubic millimeters"), "cm3": ("cubic centimeter", "cubic centimeters"), "m3": ("cubic meter", "cubic meters"), "ft3": ("cubic foot", "cubic feet"), "cu ft": ("cubic foot", "cubic feet"), "km3": ("cubic kilometer", "cubic kilometers"),
-    "m/s2": ("meter per second squared", "meters per second squared"),
-}  # fmt: skip
-_UNITS = {**{symbol: (name, _plural) for symbol, name in _REGULAR.items() for _plural in [
-    re.sub(r"^([a-z ]*?)( per .*)?$", lambda m: f"{m[1]}s{m[2] or ''}", name)]}, **_IRREGULAR}  # fmt: skip
-_UNITS["lx"] = ("lux", "lux")
-_UNITS["cc"] = ("c c", "c c")
 # These are also words or letters of names, so they ask for more.
 _CLOSE_ONLY = frozenset({"t", "A", "N", "J", "pt", "d", "us", "ac", "au", "K", "cd", "MP", "cal"})
 _CONTEXT = {
-    "in": r"(?=\.?\s?(?:x|by|tall|long|wide|high|deep|thick|screen|display|monitor|in diameter|of (?:snow|rain))\b|\.?[,;)]|\.?\s*$|\.?-)",
-    "s": r"(?!\w)", "A": r"(?!\s?[-A-Z])", "mo": "(?!\\s[A-Z])", "bar": "", "t": r"(?!-)", "K": r"(?<=\d\d\dK)",
-}  # fmt: skip
-PER = {
-    "h": "hour", "hr": "hour", "hour": "hour", "s": "second", "sec": "second", "second": "second", "min": "minute", "minute": "minute", "d": "day",
-    "day": "day", "week": "week", "wk": "week", "month": "month", "mo": "month", "year": "year", "yr": "year", "night": "night", "person": "person", "user": "user",
-    "L": "liter", "l": "liter", "mL": "milliliter", "ml": "milliliter", "dL": "deciliter", "dl": "deciliter", "kg": "kilogram", "g": "gram", "mg": "milligram", "lb": "pound", "oz": "ounce", "gal": "gallon",
-    "gallon": "gallon", "m": "meter", "km": "kilometer", "cm": "centimeter", "mile": "mile", "mi": "mile", "m2": "square meter", "m3": "cubic meter", "cm2": "square centimeter", "cm3": "cubic centimeter", "mol": "mole", "kWh": "kilowatt hour",
-    "K": "kelvin", "W": "watt", "V": "volt", "piece": "piece", "head": "head", "seat": "seat", "sqft": "square foot", "ft": "foot", "W": "watt", "share": "share", "item": "item", "serving": "serving", "cup": "cup", "ton": "ton", "barrel": "barrel",
+    "in": (
+        r"(?=\.?\s?(?:x|by|tall|long|wide|high|deep|thick|screen|display|monitor|in diameter|of (?:snow|rain))\b|"
+        r"\.?[,;)]|\.?\s*$|\.?-)"
+    ),
+    "s": r"(?!\w)",
+    "A": r"(?!\s?[-A-Z])",
+    "mo": r"(?!\s[A-Z])",
+    "t": r"(?!-)",
+    "K": r"(?<=\d\d\dK)",
 }  # fmt: skip
 _DASH = r"\s?[-–—~]\s?"
 _EXPONENTS = str.maketrans("²³µΩ", "23μΩ")
 
 
 # A 55" screen is a "fifty five inch screen".
-_SIZED = "screen|monitor|display|tv|laptop|tablet|pipe|pizza|nail|ruler|wheel|rim|vinyl|record|telescope|skillet|pan|sub|bike|tire"
+_SIZED = (
+    "screen|monitor|display|tv|laptop|tablet|pipe|pizza|nail|ruler|wheel|rim|vinyl|record|telescope|skillet|pan|"
+    "sub|bike|tire"
+)
 
 
 def _symbol(symbol: str) -> str:
@@ -82,11 +45,14 @@ def _alternatives(symbols: dict[str, object] | dict[str, str] | dict[str, tuple[
     return "|".join(map(_symbol, sorted(symbols, key=len, reverse=True)))
 
 
-UNIT = _alternatives(_UNITS)
+UNIT = _alternatives(UNITS)
 """The symbols of units, as a part of a regular expression."""
+_PER = "|".join(sorted(map(re.escape, PER), key=len, reverse=True))
 _QUANTITY = (
-    rf"(?P<article>\b[Aa]n?\s)?(?<![A-Za-z\d.,])(?P<first>{NUMBER})(?:\s?(?P<repeat>{UNIT})?(?:{_DASH}|\sto\s)(?P<minus>minus )?(?P<last>{NUMBER}))?"
-    rf"[\s-]?(?P<unit>{UNIT})(?:/(?P<per>{'|'.join(sorted(map(re.escape, PER), key=len, reverse=True))}))?(?![A-Za-z\d²³'])(?P<dot>\.(?=[,;]|\s+[a-z\d]))?(?P<next>/(?=\d))?"
+    rf"(?P<article>\b[Aa]n?\s)?(?<![A-Za-z\d.,])(?P<first>{NUMBER})(?:\s?(?P<repeat>{UNIT})?(?:{_DASH}|\sto\s)"
+    rf"(?P<minus>minus )?(?P<last>{NUMBER}))?"
+    rf"[\s-]?(?P<unit>{UNIT})(?:/(?P<per>{_PER}))?"
+    r"(?![A-Za-z\d²³'])(?P<dot>\.(?=[,;]|\s+[a-z\d]))?(?P<next>/(?=\d))?"
 )
 
 
@@ -96,7 +62,7 @@ def _plain(symbol: str) -> str:
 
 def unit_name(symbol: str, per: str | None = None, *, one: bool) -> str:
     """The name of a unit by its symbol, singular or plural, perhaps per another."""
-    name = _UNITS[_plain(symbol)][0 if one else 1]
+    name = UNITS[_plain(symbol)][0 if one else 1]
     return f"{name} per {PER[per]}" if per else name
 
 
@@ -125,7 +91,7 @@ def _squared(match: re.Match[str]) -> str:
     """A squared symbol such as ㎏ is the unit, with or without a number before it."""
     symbol = unicodedata.normalize("NFKC", match[0]).replace("∕", "/").replace("\u2044", "/")
     after_digit = match.string[: match.start()][-1:].isdecimal()
-    return symbol if after_digit or symbol not in _UNITS else f" {_UNITS[symbol][1]} "
+    return symbol if after_digit or symbol not in UNITS else f" {UNITS[symbol][1]} "
 
 
 RULES: tuple[Rule, ...] = (
@@ -165,7 +131,8 @@ PRESSURES: tuple[Rule, ...] = (
 
 
 def _feet_inches(feet: str, inches: str) -> str:
-    return f"{decimal_words(feet)} {'foot' if feet == '1' else 'feet'} {decimal_words(inches)} inch{'' if inches == '1' else 'es'}"
+    first = f"{decimal_words(feet)} {'foot' if feet == '1' else 'feet'}"
+    return f"{first} {decimal_words(inches)} {'inch' if inches == '1' else 'inches'}"
 
 
 def _resolution(lines: str) -> str:

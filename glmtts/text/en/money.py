@@ -22,8 +22,9 @@ _CURRENCIES: dict[str, tuple[str, str, str, str]] = {
     **{
         sign: (f"{name} dollar", f"{name} dollars", "cent", "cents")
         for sign, name in {
-            "US$": "u s", "HK$": "hong kong", "A$": "australian", "AU$": "australian", "C$": "canadian", "CA$": "canadian",
-            "NZ$": "new zealand", "S$": "singapore", "NT$": "taiwan", "USD": "u s", "AUD": "australian", "CAD": "canadian", "HKD": "hong kong",
+    "US$": "u s", "HK$": "hong kong", "A$": "australian", "AU$": "australian", "C$": "canadian", "CA$": "canadian",
+    "NZ$": "new zealand", "S$": "singapore", "NT$": "taiwan", "USD": "u s", "AUD": "australian", "CAD": "canadian",
+    "HKD": "hong kong",
         }.items()
     },
     "EUR": ("euro", "euros", "cent", "cents"),
@@ -35,8 +36,9 @@ _CURRENCIES: dict[str, tuple[str, str, str, str]] = {
     "INR": ("indian rupee", "indian rupees", "", ""),
 }  # fmt: skip
 _SCALES = {
-    "k": "thousand", "K": "thousand", "m": "million", "M": "million", "mn": "million", "mm": "million", "MM": "million", "b": "billion", "B": "billion",
-    "bn": "billion", "t": "trillion", "T": "trillion", "tn": "trillion", "trn": "trillion",
+    "k": "thousand", "K": "thousand", "m": "million", "M": "million", "mn": "million", "mm": "million",
+    "MM": "million", "b": "billion", "B": "billion", "bn": "billion", "t": "trillion", "T": "trillion",
+    "tn": "trillion", "trn": "trillion",
 }  # fmt: skip
 _WORD_SCALES = "hundred|thousand|million|billion|trillion"
 _SCALE = rf"(?:(?:mn|mm|MM|bn|trn|tn|[kKmMbBtT])(?![A-Za-z\d])|(?:{_WORD_SCALES})(?![A-Za-z]))"
@@ -45,11 +47,16 @@ _SIGN = "|".join(map(re.escape, sorted(_CURRENCIES, key=len, reverse=True)))
 _CODE = "|".join(code for code in _CURRENCIES if code.isalpha())
 _DASH = r"(?:\s?[-–—~]\s?|\sto\s(?=[$€£¥]))"
 _PEOPLE = (
-    r"(?:\w{1,20}\s)?(?:people|users|views|followers|subscribers|downloads|viewers|copies|dollars|euros|pounds|units|likes|jobs|homes|parameters|params|"
-    r"tokens|records|rows|requests|steps|residents|customers|members|items|lines|words|times|visitors|tons|tonnes|barrels|years|"
+    r"(?:\w{1,20}\s)?(?:people|users|views|followers|subscribers|downloads|viewers|copies|dollars|euros|pounds|"
+    r"units|likes|jobs|homes|parameters|params|"
+    r"tokens|records|rows|requests|steps|residents|customers|members|items|lines|words|times|visitors|tons|tonnes|"
+    r"barrels|years|"
     r"fans|players|students|tweets|votes|employees|households|miles|stars)\b"
 )
-_SCREENS = r"(?!\s?(?:TV|TVs|video|videos|resolution|screen|screens|display|displays|monitor|monitors|UHD|run|race|camera|footage|HDR|Blu))"
+_SCREENS = (
+    r"(?!\s?(?:TV|TVs|video|videos|resolution|screen|screens|display|displays|monitor|monitors|UHD|run|race|"
+    r"camera|footage|HDR|Blu))"
+)
 
 
 def _scaled(number: str, scale: str | None) -> str:

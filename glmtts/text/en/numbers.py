@@ -53,10 +53,7 @@ def decimal_words(number: str) -> str:
 def ordinal_words(value: int) -> str:
     """A whole number as an ordinal: 21 is "twenty first"."""
     before, _, last = number_words(value).rpartition(" ")
-    if last not in _ORDINALS:
-        ordinal = f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th"
-    else:
-        ordinal = _ORDINALS[last]
+    ordinal = _ORDINALS.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")
     return f"{before} {ordinal}".strip()
 
 

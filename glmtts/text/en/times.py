@@ -12,7 +12,11 @@ _HALF = r"\s?(?P<half>[AaPp])\.?\s?[Mm]\b(?:\.(?=\s+[a-z]|,))?"
 _CLOCK = r"(?<![\d:.])(?P<hour>[01]?\d|2[0-4]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d)(?:\.\d{1,6})?)?(?![\d:]|\.\d)"
 _ZONE = r"(?:Z\b|[+-]\d{2}:\d{2}\b)?"
 # Behind these words colons separate what something takes.
-_TAKES = "took|lasted|lasting|takes|lasts|duration|runtime|length|time of|time was|time is|record of|record is|split of|pace of|total of|clocked|timed at|finished in|done in|ran it in|ran in|won in|completed in|within|swam in|rode in|in a time of|timer|elapsed|remaining|left"
+_TAKES = (
+    "took|lasted|lasting|takes|lasts|duration|runtime|length|time of|time was|time is|record of|record is|"
+    "split of|pace of|total of|clocked|timed at|finished in|done in|ran it in|ran in|won in|completed in|within|"
+    "swam in|rode in|in a time of|timer|elapsed|remaining|left"
+)
 _AT = r"(?:at|from|until|till|by|since|to|around|about|before|after|@|,)"
 
 
@@ -63,12 +67,14 @@ RULES: tuple[Rule, ...] = (
     ),
     # With seconds, and no word that asks for a time of day before it, three fields are a duration.
     rule(
-        r"(?P<before>(?<!at )(?<!from )(?<!until )(?<!by )(?<!to )(?<!till )(?<!since )(?<!after )(?<!before )(?<!around )(?<![\d:.T]))(?<!four )(?P<hours>\d):(?P<minutes>[0-5]\d):"
+        r"(?P<before>(?<!at )(?<!from )(?<!until )(?<!by )(?<!to )(?<!till )(?<!since )(?<!after )(?<!before )"
+        r"(?<!around )(?<![\d:.T]))(?<!four )(?P<hours>\d):(?P<minutes>[0-5]\d):"
         r"(?P<seconds>[0-5]\d)(?:\.(?P<fraction>\d{1,3}))?(?![\d:]|\s?[AaPp]\.?[Mm])",
         _duration,
     ),
     rule(
-        rf"(?<![\d:.])(?P<first>[01]?\d)(?::(?P<first_minute>[0-5]\d))?(?:\s?(?P<first_half>[AaPp])\.?[Mm]\.?)?{_DASH}(?=[01]?\d(?::[0-5]\d)?{_HALF.replace('?P<half>', '')})",
+        r"(?<![\d:.])(?P<first>[01]?\d)(?::(?P<first_minute>[0-5]\d))?(?:\s?"
+        rf"(?P<first_half>[AaPp])\.?[Mm]\.?)?{_DASH}(?=[01]?\d(?::[0-5]\d)?{_HALF.replace('?P<half>', '')})",
         _half_range,
     ),
     rule(rf"(?<![\d:.$])(?P<hour>[01]?\d)(?::(?P<minute>[0-5]\d))?{_HALF}", _half_day),

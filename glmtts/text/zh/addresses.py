@@ -8,8 +8,8 @@ from glmtts.text.rules import Rule, rule
 from glmtts.text.zh.numbers import read
 
 _SIGNS = {
-    ".": "点", "/": "斜杠", "\\": "反斜杠", "-": "杠", "_": "下划线", ":": "冒号", "?": "问号", "=": "等于",
-    "&": "和", "#": "井号", "%": "百分号", "~": "波浪号", "@": "艾特", "+": "加",
+    ".": "点", "/": "斜杠", "\\": "反斜杠", "-": "杠", "_": "下划线", ":": "冒号", "?": "问号", "=": "等于", "&": "和",
+    "#": "井号", "%": "百分号", "~": "波浪号", "@": "艾特", "+": "加",
 }  # fmt: skip
 _EXTENSION = (
     "txt|pdf|docx?|xlsx?|pptx?|jpe?g|png|gif|bmp|svg|mp[34]|wav|avi|mkv|flac|zip|rar|7z|gz|tar|py|js|ts|html?|css|json|"
@@ -35,7 +35,8 @@ RULES: tuple[Rule, ...] = (
     rule(rf"(?i:https?|ftp)://[{_WORD}._~:/?#@&=+%-]*[{_WORD}/]", _spell),
     rule(rf"(?<![{_WORD}.@-])(?i:www)\.[{_WORD}._~:/?#@&=+%-]*[{_WORD}]/?", _spell),
     rule(
-        rf"(?<![{_WORD}.@/-])(?:[{_WORD}-]{{1,63}}\.){{1,4}}(?:{_DOMAIN})(?![{_WORD}-]|\.[{_WORD}])(?:/[{_WORD}._/?=&%-]*[{_WORD}]/?)?",
+        rf"(?<![{_WORD}.@/-])(?:[{_WORD}-]{{1,63}}\.){{1,4}}(?:{_DOMAIN})(?![{_WORD}-]|\.[{_WORD}])"
+        rf"(?:/[{_WORD}._/?=&%-]*[{_WORD}]/?)?",
         _spell,
     ),
     rule(r"(?<![A-Za-z])([A-Za-z]):(\\(?:[\w\\.-]*\w)?)", _drive, re.ASCII),

@@ -13,9 +13,12 @@ from glmtts.text.zh.numbers import cardinal
 
 # A stretch with one of these words is an English sentence, not a name in a Chinese one.
 _ENGLISH_WORDS = (
-    "the|an|is|are|was|were|be|been|am|do|does|did|don't|have|has|had|will|would|can|can't|could|should|shall|may|might|must|of|to|in|on|"
-    "at|for|from|with|by|about|into|and|or|but|if|when|that|this|these|those|there|it|it's|he|she|they|we|you|I'm|I've|I'll|my|your|his|"
-    "her|its|our|their|me|him|us|them|what|who|where|how|why|not|no|yes|please|costs?|only|over|under|than|every|each|all|some|per|let's|"
+    "the|an|is|are|was|were|be|been|am|do|does|did|don't|have|has|had|will|would|can|can't|could|should|shall|"
+    "may|might|must|of|to|in|on|"
+    "at|for|from|with|by|about|into|and|or|but|if|when|that|this|these|those|there|it|it's|he|she|they|we|you|"
+    "I'm|I've|I'll|my|your|his|"
+    "her|its|our|their|me|him|us|them|what|who|where|how|why|not|no|yes|please|costs?|only|over|under|than|every|"
+    "each|all|some|per|let's|"
     "need|needs|want|wants|got|get|gets|take|took|took|make|made|buy|bought|paid|pay|see|meet|call|left|went|go"
 )
 _WORD_START, _WORD_END = r"(?<![\w'@./\\-])", r"(?![\w'@/\\-]|\.\w)"
@@ -24,8 +27,10 @@ _WORDS = re.compile(rf"{_WORD_START}[A-Za-z][A-Za-z']+{_WORD_END}")
 _LOWER_WORDS = re.compile(rf"{_WORD_START}[a-z]{{3,}}{_WORD_END}")
 # Rooms and chapters are numbered in English where they are named in English.
 _NUMBERED = (
-    "Room|Gate|Chapter|Page|Unit|Lesson|Level|Section|Part|Floor|Building|Flight|Route|Highway|Street|Avenue|Platform|Terminal|Track|Table|"
-    "Figure|Question|Step|Day|Week|Episode|Season|Volume|Book|Stage|Round|Group|Team|Bus|Zone|Area|Block|Grade|Class|Exercise|Task|Apartment|Suite"
+    "Room|Gate|Chapter|Page|Unit|Lesson|Level|Section|Part|Floor|Building|Flight|Route|Highway|Street|Avenue|"
+    "Platform|Terminal|Track|Table|"
+    "Figure|Question|Step|Day|Week|Episode|Season|Volume|Book|Stage|Round|Group|Team|Bus|Zone|Area|Block|Grade|"
+    "Class|Exercise|Task|Apartment|Suite"
 )
 _STRETCH = re.compile(rf"[A-Za-z$€£#'\"(\d+-][^{HANZI}，。！？；：、（）《》“”「」\n]*")
 _CERTAIN_NUMERAL = r"II|III|IV|VI|VII|VIII|IX|XI|XII|XIII|XIV|XV|XVI|XVII|XVIII|XIX|XX|XXI|XXX"
@@ -86,7 +91,7 @@ NUMERALS: tuple[Rule, ...] = (
     rule(f"{roman.SIGNS}{{1,9}}", _numeral),
     rule(rf"(?:(?<=第)|(?<=第\s)){roman.NUMERAL}(?=\s?[{HANZI}])", _numeral),
     rule(rf"(?<![A-Za-z\d.-])(?:{_CERTAIN_NUMERAL})(?=[A-Ea-e]?(?:{_CLASSES}))", _numeral),
-    rule(rf"(?<![A-Za-z\d.-])[IV](?=(?:期|级|类|度房室|因子|型(?!领|字|槽)))", _numeral),
+    rule(r"(?<![A-Za-z\d.-])[IV](?=(?:期|级|类|度房室|因子|型(?!领|字|槽)))", _numeral),
     rule(rf"(?<=[{HANZI}])[IV](?=世(?!界))", _numeral),
     rule(rf"(?<={_RULER})(?:{_CERTAIN_NUMERAL})(?![A-Za-z\d世])", lambda m: f"{_numeral(m)}世"),
     rule(rf"(?<=[{HANZI}])(?:{_CERTAIN_NUMERAL})(?![A-Za-z\d]|设计|系统|手册|视觉|标识)", _numeral),

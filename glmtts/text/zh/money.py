@@ -9,11 +9,12 @@ from glmtts.text.rules import Rule, rule
 from glmtts.text.zh.numbers import NUMBER, cardinal, counted
 
 _CURRENCIES = {
-    "US$": "美元", "HK$": "港元", "NT$": "新台币", "AU$": "澳元", "A$": "澳元", "CA$": "加元", "C$": "加元", "NZ$": "新西兰元",
-    "S$": "新加坡元", "R$": "雷亚尔", "RMB￥": "元", "RMB¥": "元", "CN¥": "元", "JP¥": "日元", "$": "美元", "€": "欧元",
-    "£": "英镑", "￡": "英镑", "￥": "元", "¥": "元", "₩": "韩元", "₹": "卢比", "₽": "卢布", "฿": "泰铢", "₫": "越南盾",
-    "USD": "美元", "RMB": "元", "CNY": "元", "EUR": "欧元", "GBP": "英镑", "JPY": "日元", "HKD": "港元", "KRW": "韩元",
-    "AUD": "澳元", "CAD": "加元", "SGD": "新加坡元", "TWD": "新台币", "CHF": "瑞士法郎", "MOP": "澳门元",
+    "US$": "美元", "HK$": "港元", "NT$": "新台币", "AU$": "澳元", "A$": "澳元", "CA$": "加元", "C$": "加元",
+    "NZ$": "新西兰元", "S$": "新加坡元", "R$": "雷亚尔", "RMB￥": "元", "RMB¥": "元", "CN¥": "元", "JP¥": "日元",
+    "$": "美元", "€": "欧元", "£": "英镑", "￡": "英镑", "￥": "元", "¥": "元", "₩": "韩元", "₹": "卢比", "₽": "卢布",
+    "฿": "泰铢", "₫": "越南盾", "USD": "美元", "RMB": "元", "CNY": "元", "EUR": "欧元", "GBP": "英镑", "JPY": "日元",
+    "HKD": "港元", "KRW": "韩元", "AUD": "澳元", "CAD": "加元", "SGD": "新加坡元", "TWD": "新台币", "CHF": "瑞士法郎",
+    "MOP": "澳门元",
 }  # fmt: skip
 _SCALES = {
     "k": 10**3, "K": 10**3, "m": 10**6, "M": 10**6, "mn": 10**6, "million": 10**6, "Million": 10**6, "b": 10**9,
@@ -70,7 +71,8 @@ def _scaled(match: re.Match[str]) -> str:
 
 RULES: tuple[Rule, ...] = (
     rule(
-        rf"(?P<minus>(?<![A-Za-z\d)）])[-−])?(?<![A-Za-z])(?P<sign>{_SIGN})\s?(?P<inner>[-−])?(?P<first>{NUMBER})\s?(?P<scale>{_SCALE})?"
+        rf"(?P<minus>(?<![A-Za-z\d)）])[-−])?(?<![A-Za-z])(?P<sign>{_SIGN})\s?(?P<inner>[-−])?(?P<first>{NUMBER})\s?"
+        rf"(?P<scale>{_SCALE})?"
         rf"(?:{_DASH}(?:{_SIGN})?\s?(?P<last>{NUMBER})\s?(?P<last_scale>{_SCALE})?(?!\s?[%月日年]))?{_UNIT}?",
         _amount,
     ),

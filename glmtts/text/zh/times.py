@@ -21,7 +21,10 @@ _RESULT = (
     r"()(?<![\d:.])(\d{1,3}):([0-5]\d)(?::([0-5]\d))?(?:\.(\d{1,3}))?"
     r"(?=的?(?:成绩|时间完|用时|佳绩|时长|视频|录音|音频|纪录)|(?:完赛|夺冠|跑完|冲线|撞线|完成比赛|达标))"
 )
-_RATIO = r"((?:比例|比率|比值|之比|配比|汇率|画幅|宽高比|屏幕比|稀释|按|比)(?:[^\d，。；！？,;\n]{0,4}))(\d{1,5}(?:\.\d{1,5})?)((?:[:：]\d{1,5}(?:\.\d{1,5})?){1,4})(?![\d:])"
+_RATIO = (
+    r"((?:比例|比率|比值|之比|配比|汇率|画幅|宽高比|屏幕比|稀释|按|比)(?:[^\d，。；！？,;\n]{0,4}))(\d{1,5}(?:\.\d{1,5})?)((?:[:：]\d{1,5}"
+    r"(?:\.\d{1,5})?){1,4})(?![\d:])"
+)
 _SCREEN = "屏|电视|显示|寸|的?披萨|的?蛋糕|轮|的?管|的?画|笔记本|平板"
 
 
@@ -68,10 +71,8 @@ def _period(hour: int, half: str) -> str:
 
 def _duration(match: re.Match[str]) -> str:
     before, first, second, third, fraction = match.groups()
-    if third is None:
-        parts = [(first, "分"), (second, "秒")]
-    else:
-        parts = [(first, "小时"), (second, "分"), (third, "秒")]
+    units = ("小时", "分", "秒") if third else ("分", "秒")
+    parts = [(number, unit) for number, unit in zip((first, second, third), units, strict=False)]
     spoken = [
         (counted(str(int(number))) if unit == "小时" else cardinal(str(int(number))), unit) for number, unit in parts
     ]
@@ -117,7 +118,10 @@ RULES: tuple[Rule, ...] = (
     rule(rf"(?<![\d.])({NUMBER})\s*(?:[\"″”]|'')(?=\s*(?:{_SCREEN}))", lambda m: f"{counted(m[1])}英寸"),
     rule(rf"(?<![\d.])({NUMBER})\s*″", lambda m: f"{counted(m[1])}秒"),
     rule(rf"(?<![\d.])({NUMBER})\s*′", lambda m: f"{counted(m[1])}分"),
-    rule(r"(?<![\w'‘])(\d{1,3})['’](?=[，。！？；\s]|$)|(?<=[了第])(\d{1,3})['’](?=[，。！？；\s]|$)", lambda m: f"{counted(m[1] or m[2])}分钟"),
+    rule(
+        r"(?<![\w'‘])(\d{1,3})['’](?=[，。！？；\s]|$)|(?<=[了第])(\d{1,3})['’](?=[，。！？；\s]|$)",
+        lambda m: f"{counted(m[1] or m[2])}分钟",
+    ),
     # 2点 is an hour, but 2.5点 and 第2点 are points.
     rule(rf"(?<![\d.第])([12]?\d)\s*{_DASH}\s*2(?=点)", lambda m: f"{cardinal(m[1])}到两"),
     rule(rf"(?<![\d.第])([12]?\d)\s*{_DASH}\s*(?=[12]?\d点)", lambda m: f"{counted(m[1])}到"),

@@ -39,7 +39,8 @@ def test_in_a_sentence(language: str) -> None:
         f"{written!r}: expected {expected!r}, got {actual!r}"
         for kind, written, spoken in cases(language)
         if kind not in exempt
-        and (actual := normalize(before + written, language))[:-1] != (expected := f"{spoken_before}{joint}{spoken}")[:-1]
+        and (actual := normalize(before + written, language))[:-1]
+        != (expected := f"{spoken_before}{joint}{spoken}")[:-1]
     ]
     assert not wrong, "\n".join(wrong)
 
