@@ -25,7 +25,7 @@ _NUMBERED = {
     "vols?": "volume", "pp": "pages", "pgs?": "page", "p": "page", "chaps?": "chapter", "ch": "chapter",
     "figs?": "figure", "secs?": "section", "eqs?": "equation", "nos": "numbers", "arts?": "article", "tbl": "table",
     "ed": "edition", "apt": "apartment", "ver": "version", "rm": "room", "ext": "extension", "ln": "line",
-    "bk": "book", "ep": "episode", "pt": "part", "ste": "suite",
+    "bk": "book", "rte": "route", "hwy": "highway", "ep": "episode", "pt": "part", "ste": "suite",
 }  # fmt: skip
 _COMMON = {
     "approx": "approximately", "dept": "department", "est": "established", "govt": "government",
@@ -45,6 +45,7 @@ _NAMES: tuple[Rule, ...] = (
     rule(r"(?<![A-Za-z])([A-Ga-gJjXx])[#♯](?![A-Za-z#])", r"\1 sharp"),
     rule(r"(?<![A-Za-z])C\+\+", "C plus plus", re.IGNORECASE),
     rule(r"(?<=[A-Za-z])\+\+", " plus plus"),
+    rule(r"(?<=[A-Za-z])\+(?=\s|[,.;:!?)]|$)(?<!\s.\+)|(?<=\b[A-Z])\+(?=\s|[,.;:!?)]|$)", " plus"),
     rule(r"(?<!\w)\.(?=NET(?![A-Za-z]))", "dot "),
     rule(r"(?<=[A-Za-z])\.(?=(?:js|JS|io|ai|NET|Net|net|py|ts)(?![A-Za-z]))", " dot "),
     rule(r"(?<=\bdot )(js|ts|py|io|ai)(?![A-Za-z])", lambda m: " ".join(m[0]), re.IGNORECASE),
@@ -97,6 +98,7 @@ def _initials(match: re.Match[str]) -> str:
     return letters + ("." if match[2] else "")
 
 
+_MANY = {"10": "tens", "100": "hundreds", "1000": "thousands"}
 _SAINTS = (
     "(?:Louis|Petersburg|Patrick|John|Paul|Peter|Mary|Nicholas|George|Andrew|James|Thomas|Francis|Helens|Helena|"
     "Lucia|Lawrence|Moritz|Martin|Kitts)"
@@ -124,9 +126,11 @@ RULES: tuple[Rule, ...] = (
     rule(r"#(?=\d)", "number "),
     rule(rf"\b({_words(_TITLES)})\.\s?(?=[A-Z]|and\s[A-Z])|\b(Dr|Mr|Mrs|Ms|Prof)\s(?=[A-Z][a-z])", _title),
     rule(r"(?<=[a-z\d] )Dr\.(?=,|\s*$|\s+[a-z])", "drive"),
+    rule(r"\bMt\.\s?(?=[A-Z])", "mount "),
+    rule(r"\bc\.\s(?=\d{3,4}\b)", "circa "),
+    rule(r"\b(10|100|1000)s of\b", lambda m: f"{_MANY[m[1]]} of"),
     rule(rf"\bSt\.\s(?={_SAINTS}\b)", "saint "),
     rule(r"\bSt\b\.?(?=(\s+[A-Z])?)", _saint_or_street),
-    rule(r"\bMt\.\s?(?=[A-Z])", "mount "),
     rule(r"\bFt\.\s?(?=[A-Z])", "fort "),
     rule(rf"(?<=[\w] )({_words(_STREETS)})\.(?=\s|[,;:!?)]|$)", lambda m: _STREETS[m[1]]),
     _look_up(_BEHIND_NAMES),
@@ -144,8 +148,8 @@ RULES: tuple[Rule, ...] = (
         r"(?!\w)",
         lambda m: _MONTHS[m[1] or m[2] or m[3]],
     ),
-    rule(r"\be\.\s?g\.,?", "for example"),
-    rule(r"\bi\.\s?e\.,?", "that is"),
+    rule(r"\b[Ee]\.\s?g\.,?", "for example"),
+    rule(r"\b[Ii]\.\s?e\.,?", "that is"),
     rule(r"\bet al\.", "et al"),
     rule(r"\bcf\.\s", "compare "),
     rule(

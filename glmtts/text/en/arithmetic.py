@@ -86,6 +86,7 @@ POWERS: tuple[Rule, ...] = (
 )
 
 FRACTIONS: tuple[Rule, ...] = (
+    rule(rf"(?<![\d/])(\d{{1,3}}/\d{{1,3}}){_DASH}(?=\d{{1,3}}/\d{{1,3}}(?![\d/]))", r"\1 to "),
     rule(rf"(?:(\d{{1,6}})[\s-]?)?([{''.join(_VULGAR)}])", _vulgar),
     rule(
         r"(?<![\d/.A-Za-z])(?:(\d{1,4})[\s-])?(\d{1,5})/(\d{1,5})(?!\d)(?:ths|rds|nds)?(?![/%]|\.\d|\s?mmHg)"
@@ -104,7 +105,7 @@ DIMENSIONS: tuple[Rule, ...] = (
 SIGNS: tuple[Rule, ...] = (
     rule(rf"({NUMBER})\s?-\s?({NUMBER})(?=\s?=)", r"\1 minus \2"),
     rule(
-        r"(?<=[\d)])\s?\+\s?(?=[\d(A-Za-z])|(?<=\b[A-Za-z])\s?\+\s?(?=[\dA-Za-z(])|(?<=[\da-z)])\s\+\s(?=[\da-z(])",
+        r"(?<=[\d)%])\s?\+\s?(?=[\d(A-Za-z])|(?<=\b[A-Za-z])\s?\+\s?(?=[\dA-Za-z(])|(?<=[\da-z)])\s\+\s(?=[\da-z(])",
         " plus ",
     ),
     rule(

@@ -16,10 +16,6 @@ _YEAR = r"(?:1\d|20)\d{2}"
 _NUMERIC_MONTH = r"(?:0?[1-9]|1[0-2])"
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _DASH = r"\s?[-–—~]\s?"
-_BEFORE_YEAR = (
-    "in|since|from|by|until|till|during|before|after|year|years|of|circa|around|early|late|mid|to|and|between|"
-    "through|for|spring|summer|fall|autumn|winter|Q[1-4]|©"
-)
 # A number before these counts them and is no year.
 _COUNTED = (
     r"(?:\w{2,20}\s){0,1}(?:people|men|women|children|[a-z]{2,20}[^s\W]s|feet|miles|times|percent|steps|dollars|"
@@ -115,6 +111,10 @@ RULES: tuple[Rule, ...] = (
         rf"(?<![\d.$€£:-])(?P<the>\b[Tt]he\s)?\b(?P<day>{_DAY})(?:st|nd|rd|th)?(?:{_DASH}(?P<last>{_DAY})(?:st|nd|"
         rf"rd|th)?)?\s(?:of\s)?(?P<month>{_MONTH})\b(?:,?\s(?P<year>{_YEAR})\b(?![:.]\d))?",
         _day_month,
+    ),
+    rule(
+        rf"(?:(?<=\b[oO]n )|(?<=\b[bB]y ))({_NUMERIC_MONTH})/({_DAY})(?![\d/])",
+        lambda m: f"{_MONTHS[int(m[1]) - 1]} {_ordinal_day(m[2])}",
     ),
     rule(rf"\b({_MONTH}),?\s({_YEAR})\b(?![:.]\d)", lambda m: f"{m[1]} {year_words(int(m[2]))}"),
     rule(r"\b(1\d|20)(\d)0'?s\b", _decade),

@@ -9,7 +9,8 @@ from glmtts.text.en.numbers import NUMBER, decimal_words, digit_words, number_wo
 from glmtts.text.rules import Rule, rule
 
 _PHONE = (
-    r"(?<![\d-])(?:\+?(1)[-. ])?\(?(\d{3})\)?[-. ](\d{3})[-.\s](\d{4})(?![\d-])|(?<![\d-])(\d{3})-(\d{4})(?![\d-])|"
+    r"(?<![\d-])(?:\+?(1)[-. ])?\(?(\d{3})(?:\)[-. ]?|[-. ])(\d{3})[-.\s](\d{4})(?![\d-])|"
+    r"(?<![\d-])(\d{3})-(\d{4})(?![\d-])|"
     r"(?<![\d-])(1)-(\d{3})-(?=[A-Z]{3,7}\b)"
 )
 _FOREIGN = r"(?<!\w)\+(\d{1,3})((?:[- .]?\(?\d{1,5}\)?){2,6})(?![\d-])"
@@ -116,6 +117,11 @@ RULES: tuple[Rule, ...] = (
     rule(_FOREIGN, lambda m: f"plus {digit_words(m[1])}, {digit_words(m[2])}"),
     rule(r"(?<![\d.-])0\d{2,4}(?: \d{3,4}){1,2}(?![\d-]|\.\d)", lambda m: ", ".join(map(digit_words, m[0].split()))),
     rule(r"(?<=\blocalhost):(\d{2,5})\b", lambda m: f" colon {digit_words(m[1])}"),
+    rule(r"(?<![\d-])\d{2,12}(?:-\d{2,12}){2,5}(?![\d-]|\.\d)", lambda m: ", ".join(map(digit_words, m[0].split("-")))),
+    rule(r"(?<![\d.])\d{4}(?: \d{4}){2,4}(?![\d.]*\d)", lambda m: ", ".join(map(digit_words, m[0].split()))),
+    rule(
+        r"(?<![\w.,$€£¥-])\d{7,40}(?<!000)(?![\d.,]*\d|[\w%])", lambda m: digit_words(m[0]) if len(m[0]) > 9 else m[0]
+    ),
     rule(_NAMED, _named, re.IGNORECASE),
     rule(_CALL, lambda m: m[1] + digit_words(m[2]), re.IGNORECASE),
     rule(_THREE_DIGITS, lambda m: m[1] + short_words(m[2])),

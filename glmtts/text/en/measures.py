@@ -47,7 +47,9 @@ def _alternatives(symbols: dict[str, object] | dict[str, str] | dict[str, tuple[
 
 UNIT = _alternatives(UNITS)
 """The symbols of units, as a part of a regular expression."""
-_PER = "|".join(sorted(map(re.escape, PER), key=len, reverse=True))
+_PER = "|".join(
+    re.escape(unit).replace("2", "[2²]").replace("3", "[3³]") for unit in sorted(PER, key=len, reverse=True)
+)
 _QUANTITY = (
     rf"(?P<article>\b[Aa]n?\s)?(?<![A-Za-z\d.,])(?P<first>{NUMBER})(?:\s?(?P<repeat>{UNIT})?(?:{_DASH}|\sto\s)"
     rf"(?P<minus>minus )?(?P<last>{NUMBER}))?"
@@ -63,7 +65,7 @@ def _plain(symbol: str) -> str:
 def unit_name(symbol: str, per: str | None = None, *, one: bool) -> str:
     """The name of a unit by its symbol, singular or plural, perhaps per another."""
     name = UNITS[_plain(symbol)][0 if one else 1]
-    return f"{name} per {PER[per]}" if per else name
+    return f"{name} per {PER[_plain(per)]}" if per else name
 
 
 def _quantity(match: re.Match[str]) -> str:

@@ -17,7 +17,6 @@ _TAKES = (
     "split of|pace of|total of|clocked|timed at|finished in|done in|ran it in|ran in|won in|completed in|within|"
     "swam in|rode in|in a time of|timer|elapsed|remaining|left"
 )
-_AT = r"(?:at|from|until|till|by|since|to|around|about|before|after|@|,)"
 
 
 def _clock(match: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ _REGULAR = {
     "μL": "microliter", "cc": "c c", "ng": "nanogram", "μg": "microgram", "mcg": "microgram", "mg": "milligram",
     "g": "gram", "kg": "kilogram", "Kg": "kilogram", "KG": "kilogram", "kgs": "kilogram", "t": "ton", "lb": "pound",
     "lbs": "pound", "oz": "ounce", "fl oz": "fluid ounce", "gal": "gallon", "qt": "quart", "tbsp": "tablespoon",
-    "tsp": "teaspoon", "ha": "hectare", "ac": "acre", "ns": "nanosecond", "μs": "microsecond", "us": "microsecond",
+    "tsp": "teaspoon", "ha": "hectare", "ns": "nanosecond", "μs": "microsecond", "us": "microsecond",
     "ms": "millisecond", "s": "second", "sec": "second", "secs": "second", "min": "minute", "mins": "minute",
     "h": "hour", "hr": "hour", "hrs": "hour", "wk": "week", "wks": "week", "yr": "year", "yrs": "year", "mo": "month",
     "mos": "month", "kbps": "kilobit per second", "Kbps": "kilobit per second", "Mbps": "megabit per second",

@@ -31,6 +31,7 @@ def _drive(match: re.Match[str]) -> str:
 
 
 RULES: tuple[Rule, ...] = (
+    rule(r"(?<=localhost):(\d{2,5})(?!\d)", lambda m: f"冒号{read(m[1])}"),
     rule(rf"(?<![{_WORD}._+-])[{_WORD}][{_WORD}._+-]{{0,63}}@(?:[{_WORD}-]{{1,63}}\.){{1,5}}[A-Za-z]{{2,10}}", _spell),
     rule(rf"(?i:https?|ftp)://[{_WORD}._~:/?#@&=+%-]*[{_WORD}/]", _spell),
     rule(rf"(?<![{_WORD}.@-])(?i:www)\.[{_WORD}._~:/?#@&=+%-]*[{_WORD}]/?", _spell),

@@ -75,6 +75,7 @@ POWERS: tuple[Rule, ...] = (
 )
 
 FRACTIONS: tuple[Rule, ...] = (
+    rule(r"(?<=\d)\s/\s(?=\d)", "除以"),
     rule(r"(?<![\d/.])(\d{1,9})\s?/\s?(\d{1,9})(?=\s?=)", _quotient),
     rule(rf"(\d{{0,4}})\s?([{''.join(_VULGAR)}])", _vulgar),
     rule(r"(?<![\d/.A-Za-z])(?:(\d{1,4})\s)?(-?)(\d{1,5})/(\d{1,5})(?![\d/A-Za-z%]|\.\d)", _fraction),

@@ -41,6 +41,11 @@ def _year_month(match: re.Match[str]) -> str:
     return f"{read(match[1])}年{cardinal(str(int(match[2])))}月"
 
 
+def _months(match: re.Match[str]) -> str:
+    first, last = (f"{read(match[i])}年{cardinal(str(int(match[i + 1])))}月" for i in (1, 3))
+    return f"{first}到{last}"
+
+
 def _occasion(match: re.Match[str]) -> str:
     return _NAMED_DAYS.get(f"{match[1]}.{match[2]}") or read(match[1] + match[2])
 
@@ -62,9 +67,14 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(r"(?<![\d.·])(1[0-2]|[1-9])·([1-3]?\d)(?![\d·])", _occasion),
     rule(rf"(?<![\d.第])(1[0-2]|[1-9])\.([1-3]?\d)(?=\s*[“”\"]?(?:{_OCCASIONS}))", _occasion),
+    rule(rf"(?<!\d)(?:315|618|818|520|918|512|1111|1212)(?=\s*(?:{_OCCASIONS}))", lambda m: read(m[0])),
+    rule(rf"(?<![\d.])({_YEAR})\.({_MONTH})\s?{_DASH}\s?({_YEAR})\.({_MONTH})(?!\d|\.\d)", _months),
+    rule(r"(?<![\d.])(\d{2})年(?=\d{1,2}月)", lambda m: f"{read(m[1])}年"),
+    rule(r"(?<![\d.])(\d{2})[-/](\d{2})(?=赛季|学年|财年)", lambda m: f"{read(m[1])}到{read(m[2])}"),
+    rule(rf"(?<![\d.-])(0[1-9])-({_DAY})(?!\d|-|\.\d)", _month_day),
     # 12/25 is a date where something takes place on it; else it is a fraction.
     rule(
-        rf"(?<![\d/])({_MONTH})/({_DAY})(?=\s*(?:放假|出发|开始|开学|上映|发布|截止|到期|见面|晚上|上午|下午|早上|中午|开会|举行|生日|日程|上线|开售|开幕|结束|"
+        rf"(?<![\d/-])({_MONTH})[/-]({_DAY})(?=\s*(?:放假|出发|开始|开学|上映|发布|截止|到期|见面|晚上|上午|下午|早上|中午|开会|举行|生日|日程|上线|开售|开幕|结束|"
         r"[周(（]))",
         _month_day,
     ),

@@ -60,6 +60,8 @@ def _range(match: re.Match[str]) -> str:
         return f"{match[1]}{match[2]}到"
     nearby = match.string[max(match.start() - _CALCULATION_REACH, 0) : match.end() + _CALCULATION_REACH]
     calculates = "." in match[1] + match[4] or re.search(r"[算减加乘除差求式=+×]|等于", nearby)
+    if re.match(r"\d+[号室]", match.string[match.end() :][:8]):
+        return f"{match[1]}{match[2]}杠"
     return f"{match[1]}{match[2]}{'减' if calculates else '比'}"
 
 
@@ -97,6 +99,8 @@ NEGATIVES: tuple[Rule, ...] = (
 )
 
 RANGES: tuple[Rule, ...] = (
+    rule(rf"(?<=分之[一二三四五六七八九十])\s?{DASH}\s?(?=[一二三四五六七八九十百]{{1,4}}分之)", "到"),
+    rule(rf"(?<=[点分])\s?{DASH}\s?(?=次日|翌日|第二天|明)", "到"),
     rule(rf"(?<!\d)({NUMBER})([%‰℃°]?[CF]?)\s{{0,9}}{DASH}{{1,3}}\s{{0,9}}(?=((?:负|零下)?)({NUMBER}))", _range),
     rule(
         rf"(?<=[年月日号点分时秒元万亿千代])\s{{0,9}}{DASH}{{1,3}}\s{{0,9}}(?=[\d零一二三四五六七八九十两上下早晚中凌])",

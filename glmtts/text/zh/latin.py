@@ -63,6 +63,11 @@ def _numeral(match: re.Match[str]) -> str:
     return match[0] if number is None else cardinal(str(number))
 
 
+_ABBREVIATIONS = {
+    "Mr": "mister", "Mrs": "missus", "Ms": "miss", "Dr": "doctor", "Prof": "professor", "Vol": "volume",
+    "Fig": "figure", "Ch": "chapter",
+}  # fmt: skip
+
 NAMES: tuple[Rule, ...] = (
     rule(
         rf"(?<![A-Za-z])({_NUMBERED})\s(\d{{1,4}})(?![\d.:/-]|\s?[%A-Za-z])",
@@ -80,9 +85,11 @@ NAMES: tuple[Rule, ...] = (
     rule(r"(?<![A-Za-z])(?<!斜杠)etc\.?(?![A-Za-z])", " et cetera "),
     rule(r"(?<![A-Za-z-])A-([D-Z])(?![A-Za-z-])", r"A到\1"),
     rule(r"(?<=[A-Za-z])-(?=[A-Za-z])", " "),
+    rule(r"(?<![A-Za-z])(Mr|Mrs|Ms|Dr|Prof|Vol|Fig|Ch)\.\s?(?=[\w(（])", lambda m: f"{_ABBREVIATIONS[m[1]]} "),
+    rule(r"(?<![A-Za-z.])((?:[A-Za-z]\.){2,9})", lambda m: " ".join(m[1].replace(".", "")) + " "),
     # CO2 is spelled, not read as a word.
     rule(r"(?<![A-Za-z])[A-Z]{2,3}(?=\d)", lambda m: " ".join(m[0])),
-    rule(r"(\d{1,3})\s?#(?=\s?[楼栋房门铺机线])", r"\1号"),
+    rule(r"(\d{1,3})\s?#(?=\s?[楼栋房门铺机线，。.]|$)", r"\1号"),
     rule(r"#\s?(\d{1,4})(?![\d#])", r"\1号"),
     rule(r"(?<=[A-Za-z])'(?=[A-Za-z])", "’"),
 )

@@ -47,14 +47,10 @@ def _amount(match: re.Match[str]) -> str:
     """A currency sign, an amount or a range of amounts, and perhaps the unit in words, which then says nothing new."""
     minus = "负" if match["minus"] or match["inner"] else ""
     first = scaled(match["first"], match["scale"] or (match["last_scale"] if match["last"] else None))
-    words = minus + _bare(first, match["first"], match["scale"])
+    words = minus + first
     if match["last"]:
         words = f"{minus}{first}到{scaled(match['last'], match['last_scale'])}"
     return words + _CURRENCIES[match["sign"]]
-
-
-def _bare(words: str, number: str, scale: str | None) -> str:
-    return "两" if number == "2" and not scale else words
 
 
 def _coded(match: re.Match[str]) -> str:

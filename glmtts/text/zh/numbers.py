@@ -27,7 +27,7 @@ _NOT_BEFORE = r"(?<![\d.第/:\-A-Za-z初周])"
 RULES: tuple[Rule, ...] = (
     # 第2次 and 周2 are ordinals and 2月2日 dates; all else that is counted takes 两.
     rule(rf"{_NOT_BEFORE}2(?=\s*(?:余|多|来)?(?:{_COUNTED}))(?!\s*(?:年级|年\d|分之|百分之|周岁生|班|会议室))", "两"),
-    rule(rf"{_NOT_BEFORE}2(?=\s*[到至]\s*\d{{1,3}}(?:{_COUNTED}))", "两"),
+    rule(rf"(?<![\d.第:A-Za-z])2(?=\s*[到至]\s*\d{{1,3}}(?:{_COUNTED}))", "两"),
     rule(NUMBER, lambda m: cardinal(m[0])),
 )
 

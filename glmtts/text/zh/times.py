@@ -94,6 +94,9 @@ def _minutes_seconds(match: re.Match[str]) -> str:
 
 
 RULES: tuple[Rule, ...] = (
+    rule(r"(?<=\d)\s[:：]\s(?=\d)", ":"),
+    # AM 9:00 is written for 9:00 AM.
+    rule(r"(?<![A-Za-z])([AP]M)\s?(\d{1,2}:\d{2})(?![\d:])", r"\2\1"),
     rule(_DURATION, _duration),
     rule(_RESULT, _duration),
     rule(_RATIO, _ratio),
