@@ -1,7 +1,7 @@
 """Cuts a normalised text into pieces that the model speaks well in one go.
 
 A piece ends at punctuation once it weighs `MIN_WEIGHT`, and is cut hard at `MAX_WEIGHT`. A character weighs 1,
-an English syllable 0.7, because it takes about 0.7 of the time. Knows nothing about ids or phonemes.
+an English syllable 0.7, because it takes about 0.7 of the time.
 """
 
 from __future__ import annotations
