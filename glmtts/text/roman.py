@@ -16,9 +16,12 @@ _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 
 
 def value(numeral: str) -> int | None:
-    """The number that a numeral writes, or None when it is none: "XIV" is 14, "IIX" is none."""
+    """The number that a numeral writes, or None when it is none: "XIV" is 14, "IIX" is none.
+
+    L, C, D and M alone are letters: "Type C", "CD".
+    """
     letters = unicodedata.normalize("NFKC", numeral).upper()
-    if not letters or not _VALID.fullmatch(letters):
+    if not set(letters) & set("IVX") or not _VALID.fullmatch(letters):
         return None
     values = [_VALUES[letter] for letter in letters]
     signs = [-1 if one < following else 1 for one, following in zip(values, [*values[1:], 0], strict=True)]

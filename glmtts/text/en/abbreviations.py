@@ -45,7 +45,7 @@ _NAMES: tuple[Rule, ...] = (
     rule(r"(?<![A-Za-z])([A-Ga-gJjXx])[#♯](?![A-Za-z#])", r"\1 sharp"),
     rule(r"(?<![A-Za-z])C\+\+", "C plus plus", re.IGNORECASE),
     rule(r"(?<=[A-Za-z])\+\+", " plus plus"),
-    rule(r"(?<=[A-Za-z])\+(?=\s|[,.;:!?)]|$)(?<!\s.\+)|(?<=\b[A-Z])\+(?=\s|[,.;:!?)]|$)", " plus"),
+    rule(r"(?<=[A-Za-z])\+(?=\s|[,.;:!?)]|$)", " plus"),
     rule(r"(?<!\w)\.(?=NET(?![A-Za-z]))", "dot "),
     rule(r"(?<=[A-Za-z])\.(?=(?:js|JS|io|ai|NET|Net|net|py|ts)(?![A-Za-z]))", " dot "),
     rule(r"(?<=\bdot )(js|ts|py|io|ai)(?![A-Za-z])", lambda m: " ".join(m[0]), re.IGNORECASE),
@@ -106,8 +106,7 @@ _SAINTS = (
 _ADDRESS_REACH = 40
 # "I said no. 5 people came."
 _NOT_AN_ANSWER = "".join(
-    f"(?<!{word} )"
-    for word in ("said", "say", "says", "is", "was", "voted", "answered", "oh", "me", "him", "her", "them")
+    f"(?<!{word} )" for word in ("said", "say", "says", "voted", "answered", "oh", "me", "him", "her", "them")
 )
 _ENDS_SENTENCE = (
     r"(?=\s*$|\s+(?:The|He|She|It|We|They|I|But|And|In|This|That|There|My|You|His|Her|Our|So|If|When|A|An|At|On|"

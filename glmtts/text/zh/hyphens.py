@@ -20,12 +20,13 @@ _CALCULATION_REACH = 15
 
 _POINTS = r"\d{1,3}\s*[-–—:：]\s*\d{1,3}"
 _SCORE = re.compile(
-    rf"((?:比分|局分|总分|大比分)[^\d，。,.；！？\n]{{0,8}}|(?<=以))"
+    rf"((?:比分|局分|总分|大比分)[^\d，。,.；！？\n]{{0,8}})"
     rf"({_POINTS}(?:\s*[，、,/ ]\s*{_POINTS}){{0,8}})(?![\d:%]|\.\d)"
 )
+_MEASURES = "个名人天年月次分位岁万千元米小公里杯周场把支条台件块斤吨页章折层楼号点秒级日倍至到℃°"
 _OUTCOME = (
     "战胜|击败|获胜|取胜|险胜|大胜|完胜|小胜|力克|淘汰|逆转|横扫|零封|绝杀|赢|胜|领先|落后|战平|打平|逼平|握手言和|告负|落败|不敌|负于|惜败|"
-    "惜负|输|负|拿下|告捷|领先|暂时领先|结束|收场"
+    "惜负|输(?![入出送液])|负(?![责担数面])|拿下|告捷|暂时领先|结束|收场|的(?:比分|成绩|优势|总分)|连下|惨败|告终|平(?![米方均常时])"
 )
 
 
@@ -58,6 +59,8 @@ def _range(match: re.Match[str]) -> str:
     upward = float(match[1]) < float(match[4]) or match[3] or sign in "~～"
     if upward:
         return f"{match[1]}{match[2]}到"
+    if re.match(r"\d{1,2}[点时月日年度℃周]", match.string[match.end() :][:4]):
+        return f"{match[1]}{match[2]}到"
     nearby = match.string[max(match.start() - _CALCULATION_REACH, 0) : match.end() + _CALCULATION_REACH]
     calculates = "." in match[1] + match[4] or re.search(r"[算减加乘除差求式=+×]|等于", nearby)
     if re.match(r"\d+[号室]", match.string[match.end() :][:8]):
@@ -72,10 +75,13 @@ SCORES: tuple[Rule, ...] = (
         _sets,
     ),
     rule(
-        rf"(?<![\d.:-])(\d{{1,3}})\s*[-–—:：]\s*(\d{{1,3}})(?=\s*(?:{_OUTCOME}))(?!\s*(?:结束|收场)(?=.)(?<=\d))",
+        rf"(?<![\d.:-])(\d{{1,3}})\s*[-–—:：]\s*(\d{{1,3}})(?=\s*(?:{_OUTCOME}))",
         _versus,
     ),
-    rule(r"(?<=[队方赢胜负平了])\s*(\d{1,3})\s*[-–—]\s*(\d{1,3})(?![\d.%]|\s*[个名人天年月次分名位岁万千元])", _versus),
+    rule(
+        rf"(?<=[队方赢胜负平以])\s?(\d{{1,3}})\s?[-–—]\s?(\d{{1,3}})(?!\d|\.\d|%|\s?[a-zA-Z{_MEASURES}])",
+        _versus,
+    ),
     # After one score with 比, the others of its list are scores too.
     rule(
         r"(?<=比[零一二三四五六七八九十])[，、,]\s*(\d{1,3})\s*[-–—:：]\s*(\d{1,3})(?![\d:%-]|\.\d)",
