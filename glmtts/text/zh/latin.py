@@ -14,12 +14,10 @@ from glmtts.text.zh.numbers import cardinal
 # A stretch with one of these words is an English sentence, not a name in a Chinese one.
 _ENGLISH_WORDS = (
     "the|an|is|are|was|were|be|been|am|do|does|did|don't|have|has|had|will|would|can|can't|could|should|shall|"
-    "may|might|must|of|to|in|on|"
-    "at|for|from|with|by|about|into|and|or|but|if|when|that|this|these|those|there|it|it's|he|she|they|we|you|"
-    "I'm|I've|I'll|my|your|his|"
-    "her|its|our|their|me|him|us|them|what|who|where|how|why|not|no|yes|please|costs?|only|over|under|than|every|"
-    "each|all|some|per|let's|"
-    "need|needs|want|wants|got|get|gets|take|took|took|make|made|buy|bought|paid|pay|see|meet|call|left|went|go"
+    "may|might|must|of|to|in|on|at|for|from|with|by|about|into|and|or|but|if|when|that|this|these|those|there|it|"
+    "it's|he|she|they|we|you|I'm|I've|I'll|my|your|his|her|its|our|their|me|him|us|them|what|who|where|how|why|"
+    "not|no|yes|please|costs?|only|over|under|than|every|each|all|some|per|let's|need|needs|want|wants|got|get|"
+    "gets|take|took|make|made|buy|bought|paid|pay|see|meet|call|left|went|go"
 )
 _WORD_START, _WORD_END = r"(?<![\w'@./\\-])", r"(?![\w'@/\\-]|\.\w)"
 _ENGLISH = re.compile(rf"{_WORD_START}(?:(?i:{_ENGLISH_WORDS}){_WORD_END}|I (?=[a-z]))")
@@ -28,11 +26,12 @@ _LOWER_WORDS = re.compile(rf"{_WORD_START}[a-z]{{3,}}{_WORD_END}")
 # Rooms and chapters are numbered in English where they are named in English.
 _NUMBERED = (
     "Room|Gate|Chapter|Page|Unit|Lesson|Level|Section|Part|Floor|Building|Flight|Route|Highway|Street|Avenue|"
-    "Platform|Terminal|Track|Table|"
-    "Figure|Question|Step|Day|Week|Episode|Season|Volume|Book|Stage|Round|Group|Team|Bus|Zone|Area|Block|Grade|"
-    "Class|Exercise|Task|Apartment|Suite"
+    "Platform|Terminal|Track|Table|Figure|Question|Step|Day|Week|Episode|Season|Volume|Book|Stage|Round|Group|"
+    "Team|Bus|Zone|Area|Block|Grade|Class|Exercise|Task|Apartment|Suite"
 )
 _STRETCH = re.compile(rf"[A-Za-z$€£#'\"(\d+-][^{HANZI}，。！？；：、（）《》“”「」\n]*")
+# A number right before a Chinese word belongs to that: "I bought 3个".
+_COUNTS_CHINESE = re.compile(rf"(?<=\d)[{HANZI}]")
 _CERTAIN_NUMERAL = r"II|III|IV|VI|VII|VIII|IX|XI|XII|XIII|XIV|XV|XVI|XVII|XVIII|XIX|XX|XXI|XXX"
 # The last two characters of rulers' names; 路易十四 alone goes without a 世.
 _RULER = "(?:亨利|莎白|查理|乔治|德华|破仑|本笃|威廉|腓力|理查|詹姆|保罗|约翰|山大|琳娜|古拉|彼得|利普|烈特|奥波)"
@@ -47,7 +46,10 @@ def read_english(text: str, keep: str) -> str:
         if not re.search(r"\d|[$€£%&@.'’]", stretch) or not _is_english(stretch):
             return stretch
         end = len(stretch.rstrip(" ,.!?;:"))
-        return f"{verbalize(stretch[:end], keep=keep)}{stretch[end:]}"
+        if _COUNTS_CHINESE.match(match.string, match.end()):
+            end = len(stretch.rstrip("0123456789.,"))
+        space = " " if stretch[:end].endswith(" ") else ""
+        return f"{verbalize(stretch[:end], keep=keep)}{space}{stretch[end:]}"
 
     return _STRETCH.sub(read, text)
 
@@ -98,7 +100,7 @@ NUMERALS: tuple[Rule, ...] = (
     rule(f"{roman.SIGNS}{{1,9}}", _numeral),
     rule(rf"(?:(?<=第)|(?<=第\s)){roman.NUMERAL}(?=\s?[{HANZI}])", _numeral),
     rule(rf"(?<![A-Za-z\d.-])(?:{_CERTAIN_NUMERAL})(?=[A-Ea-e]?(?:{_CLASSES}))", _numeral),
-    rule(r"(?<![A-Za-z\d.-])[IV](?=(?:期|级|类|度房室|因子|型(?!领|字|槽)))", _numeral),
+    rule(r"(?<![A-Za-z\d.-])[IV](?=(?:期|级|类|度(?!假)|因子|型(?!领|字|槽)))", _numeral),
     rule(rf"(?<=[{HANZI}])[IV](?=世(?!界))", _numeral),
     rule(rf"(?<={_RULER})(?:{_CERTAIN_NUMERAL})(?![A-Za-z\d世])", lambda m: f"{_numeral(m)}世"),
     rule(rf"(?<=[{HANZI}])(?:{_CERTAIN_NUMERAL})(?![A-Za-z\d]|设计|系统|手册|视觉|标识)", _numeral),

@@ -22,8 +22,8 @@ _RESULT = (
     r"(?=的?(?:成绩|时间完|用时|佳绩|时长|视频|录音|音频|纪录)|(?:完赛|夺冠|跑完|冲线|撞线|完成比赛|达标))"
 )
 _RATIO = (
-    r"((?:比例|比率|比值|之比|配比|汇率|画幅|宽高比|屏幕比|稀释|按|比)(?:[^\d，。；！？,;\n]{0,4}))(\d{1,5}(?:\.\d{1,5})?)((?:[:：]\d{1,5}"
-    r"(?:\.\d{1,5})?){1,4})(?![\d:])"
+    r"((?:比例|比率|比值|之比|配比|汇率|画幅|宽高比|屏幕比|稀释)(?:[^\d，。；！？,;\n]{0,4}))"
+    r"(\d{1,5}(?:\.\d{1,5})?)((?:[:：]\d{1,5}(?:\.\d{1,5})?){1,4})(?![\d:])"
 )
 _SCREEN = "屏|电视|显示|寸|的?披萨|的?蛋糕|轮|的?管|的?画|笔记本|平板"
 
@@ -72,16 +72,17 @@ def _period(hour: int, half: str) -> str:
 def _duration(match: re.Match[str]) -> str:
     before, first, second, third, fraction = match.groups()
     units = ("小时", "分", "秒") if third else ("分", "秒")
-    parts = [(number, unit) for number, unit in zip((first, second, third), units, strict=False)]
+    numbers = [number for number in (first, second, third) if number]
     spoken = [
-        (counted(str(int(number))) if unit == "小时" else cardinal(str(int(number))), unit) for number, unit in parts
+        (counted(str(int(number))) if unit == "小时" else cardinal(str(int(number))), unit)
+        for number, unit in zip(numbers, units, strict=True)
     ]
     words = "".join(number + unit for number, unit in spoken if number != "零")
     if words.endswith("分") and "时" not in words:
         words += "钟"
     if fraction:
-        last = parts[-1][0] + "." + fraction
-        words = words.removesuffix("".join(spoken[-1])) + cardinal(last.lstrip("0") if last[1] != "." else last) + "秒"
+        seconds = cardinal(f"{int(numbers[-1])}.{fraction}")
+        words = words.removesuffix("".join(spoken[-1])) + f"{seconds}秒"
     return before + (words or "零秒")
 
 
