@@ -68,6 +68,37 @@ REFERENCE_BUGS = (
     ),
     ReferenceBug(r"\n\s*\d+\. |^\d+\. ", "", "the number of a list item is misread"),
     ReferenceBug(r"<\|[^|<>]*\|>", "", "phoneme tokens in the text are destroyed"),
+    # English
+    ReferenceBug(rf"^{_EN}[\s\S]*\d{{3}}[-. ]\d{{4}}", "", "a telephone number is not read digit by digit"),
+    ReferenceBug(rf"^{_EN}[\s\S]*[$€£][\d,]*\.\d\d(?!\d)", "point", "cents are read as a decimal fraction"),
+    ReferenceBug(rf"^{_EN}[\s\S]*(?i:[ap]\.m\.)", "[ap]m", "a.m. and p.m. are read as words"),
+    ReferenceBug(rf"^{_EN}[\s\S]*(?:[A-Z]\.){{2}}", "", "initials are read as a word"),
+    ReferenceBug(
+        rf"^{_EN}[\s\S]*\b(?i:st|ave|blvd|rd|prof|vs|etc|approx|vol|pp?|e\.g|i\.e|jan|feb|mar|apr|aug|sept?|oct|nov|dec)\.",
+        "",
+        "an abbreviation is left as written",
+    ),
+    ReferenceBug(rf"^{_EN}[\s\S]*\b[IVXLC]{{2,}}\b", "[ivxlc]{2}", "a Roman numeral is read as letters"),
+    ReferenceBug(rf"^{_EN}[\s\S]*(?:\d['′]\d|\d[\"″])", "", "feet, inches, minutes and seconds lose their signs"),
+    ReferenceBug(rf"^{_EN}[\s\S]*\d:\d\d:\d\d", "", "a duration is read as a time of day"),
+    ReferenceBug(rf"^{_EN}[\s\S]*(?<![\d,])1,\d{{3}}(?!\d)", "thousand", "one thousand loses its one"),
+    ReferenceBug(rf"^{_EN}[\s\S]*(?<!\d)\d+(?:\.\d+){{2,}}", "", "a version or IP address is read as numbers"),
+    ReferenceBug(rf"^{_EN}[\s\S]*(?:[\w.]+@\w|www\.|://|[A-Z]:\\)", "", "the signs of an address are not read"),
+    # Chinese
+    ReferenceBug(rf"^{_ZH}[\s\S]*(?<!\d)\d{{1,2}}:\d\d:\d\d", "点", "a duration is read as a time of day"),
+    ReferenceBug(
+        rf"^{_ZH}[\s\S]*(?<!\d)\d\d年", "十[一二三四五六七八九]?年", "a year of two digits is read as a span of time"
+    ),
+    ReferenceBug(rf"^{_ZH}[\s\S]*\d[.·]\d", "", "a day named by its figures is read as a decimal fraction"),
+    ReferenceBug(
+        rf"^{_ZH}[\s\S]*\d(?:[kKwWMB]|[A-Za-zμΩ°]+)(?![a-z])", "", "a unit or scale behind a number is left as letters"
+    ),
+    ReferenceBug(rf"^{_ZH}[\s\S]*约\s*\d+/\d", "分之约", "the word before a fraction is drawn into it"),
+    ReferenceBug(rf"^{_ZH}[\s\S]*[①-⓿Ⅰ-ⅿ½¼¾⅓⅔㍱-㏟\uff00-\uffef]", "", "a compatibility character is not read"),
+    ReferenceBug(rf"^{_ZH}[\s\S]*[IVX]{{2,}}", "[ivx]{2}", "a Roman numeral is read as letters"),
+    ReferenceBug(rf"^{_ZH}[\s\S]*\d(?:st|nd|rd|th)", "", "an English ordinal is read as a number with a unit"),
+    ReferenceBug(rf"^{_ZH}[\s\S]*[A-Za-z]+ [\s\S]*\d", "", "the numbers in an English sentence are read in Chinese"),
+    ReferenceBug(rf"^{_ZH}[\s\S]*\w'\w", "", "an apostrophe inside a word is lost"),
 )
 
 

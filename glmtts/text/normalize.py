@@ -1,60 +1,39 @@
 """Written text to spoken text: numbers, units, dates and signs become words of the text's language.
 
-One Chinese character makes a text Chinese; any other is read as English. Spans `<|…|>` pass through untouched.
-The grammar for plain cases is wetext's (finite-state transducers); `chinese` and `english` take first what it
-would misread. Knows nothing about segments, phonemes or ids.
+`glmtts.text.chinese` and `glmtts.text.english` hold the rules. Spans `<|…|>` pass through untouched.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable, Iterator
-from functools import cache
 
 from glmtts.text import chinese, english
-from glmtts.text.characters import EMOJI, PUNCTUATION, SPECIAL_SPAN, has_chinese
+from glmtts.text.characters import EMOJI, PUNCTUATION, SPECIAL_SPAN, has_chinese, simplified
+from glmtts.text.compatibility import clean
 
-Verbalizer = Callable[[str], str]
-"""A grammar that writes the numbers in a text out in words."""
+__all__ = ["LANGUAGES", "clean", "normalize", "speakable", "warm"]
 
-# A run of spans travels through the grammars as one private-use character, which they copy.
+LANGUAGES = ("zh", "en")
+
+# A run of spans travels through the rules as one private-use character, which they copy.
 _FIRST_STANDIN = 0xF0000
 _STANDIN = "\U000f0000-\U000fffff"
 _SPANS = re.compile(f"(?:{SPECIAL_SPAN.pattern})+")
 
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f\x80-\x84\x86-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffd"
-    "\ue000-\uf8ff\U000f0000-\U0010ffff]"
-)
-_PIECE = 250
-_SENTENCE = re.compile(r".*(?:[。！？；!?]|[a-z]{4}\.(?= ))", re.DOTALL)
-_PAUSE = re.compile(r".*[，、 ]", re.DOTALL)
 _LINE_ENDS = ".!?;:：。！？；，"
 
 
-def clean(text: str) -> str:
-    """`text` without characters that have no sound and no place: controls, zero-width, private use, replacement.
-
-    Composed (NFC), and full-width ASCII letters, digits and number signs made half-width. Emoji stay (`normalize`
-    drops them).
-    """
-    composed = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
-    return composed.translate(_HALF_WIDTH)
-
-
-_HALF_WIDTH = {
-    code: code - 0xFEE0
-    for code in range(0xFF01, 0xFF5F)
-    if chr(code - 0xFEE0).isalnum() or chr(code - 0xFEE0) in "%+-/=@#&*"
-}
-
-
-def normalize(text: str) -> str:
+def normalize(text: str, language: str | None = None) -> str:
     """`text` as it is spoken, in lower case, ending in `。` `.` or a question mark; "" when nothing is left.
 
-    Normalising twice gives the same as once, but for the end of a piece that was cut out.
+    language: "zh" or "en" says how numbers and signs are read; None reads a text with a Chinese character as Chinese
+    and any other as English. In a Chinese text a stretch of English is read as English, its numbers too.
+
+    Normalising twice gives the same as once, but for the end of a piece that was cut out. Raises ValueError for
+    another language.
     """
+    if language is not None and language not in LANGUAGES:
+        raise ValueError(f"language: expected one of {', '.join(LANGUAGES)}, got {language!r}")
     spans: list[str] = []
 
     def stand_in(match: re.Match[str]) -> str:
@@ -62,8 +41,10 @@ def normalize(text: str) -> str:
         return chr(_FIRST_STANDIN + len(spans) - 1)
 
     text = _prepare(_SPANS.sub(stand_in, clean(text)))
-    grammar = _grammar("zh" if has_chinese(text) else "en")
-    text = chinese.speak(text, grammar) if has_chinese(text) else english.speak(text, grammar, keep=_STANDIN)
+    if language == "zh" or (language is None and has_chinese(text)):
+        text = chinese.verbalize(text, keep=_STANDIN)
+    else:
+        text = english.verbalize(text, keep=_STANDIN)
     text = _end(_punctuate(text))
     return re.sub(f"[{_STANDIN}]", lambda match: spans[ord(match[0]) - _FIRST_STANDIN], text)
 
@@ -74,21 +55,21 @@ def speakable(text: str) -> bool:
 
 
 def warm() -> None:
-    """Loads both grammars (about 0.6 s), so that no request waits for them."""
-    _grammar("zh")("1")
-    _grammar("en")("1")
+    """Loads the dictionary of traditional characters, so that no request waits for it."""
+    simplified("")
 
 
 def _prepare(text: str) -> str:
-    """One line without emoji or Markdown; every former line ends in punctuation."""
-    text = text.replace("\\n", "\n")
+    """One line without emoji; every former line ends in punctuation."""
+    text = _WRITTEN_BREAK.sub(lambda match: "\n" if match[0] == "\\n" else match[0], text)
     text = re.sub(r"([^\w\s])\1{4,}", r"\1\1\1\1", EMOJI.sub("", text))
     lines = [line.strip() for line in text.splitlines()]
     ended = [_end_line(_MARKER.sub(r"\1。", line)) for line in lines if line]
-    joined = "".join(ended) if has_chinese("".join(ended)) else " ".join(ended)
-    return re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", " ", joined)
+    return "".join(ended) if has_chinese("".join(ended)) else " ".join(ended)
 
 
+# A backslash with an n is a line break, but not in a path.
+_WRITTEN_BREAK = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\[\w\\.-]{0,200}|\\n")
 _MARKER = re.compile(r"^(\d+)\. ")
 """A numbered list's marker, whose dot would read as a decimal point or an abbreviation."""
 
@@ -105,6 +86,7 @@ def _punctuate(text: str) -> str:
     word = rf"[^\W_\u2e80-\u9fff{_STANDIN}]"
     kept = rf"(?<={word}) (?=[{_STANDIN}]|{word})|(?<=[{_STANDIN}.,!?;:]) (?={word})|(?<=[.,!?;:]) (?=[{_STANDIN}])"
     text = re.sub(kept, "\0", text).replace(" ", "").replace("\0", " ")
+    text = re.sub(r"([?？])[!！?？]+", r"\1", text)
     text = re.sub(rf"[{PUNCTUATION}](?=[{PUNCTUATION}])", "", text)
     return text.replace("#", "").replace("！", "。").replace("!", ".").strip()
 
@@ -114,33 +96,3 @@ def _end(text: str) -> str:
         return text
     stem = text[:-1] if text[-1] in PUNCTUATION else text
     return stem + ("。" if has_chinese(text) else ".")
-
-
-@cache
-def _grammar(language: str) -> Verbalizer:
-    """wetext's grammar for `zh` or `en`. Importing it loads all its transducers, hence here and not above."""
-    import wetext
-
-    normalizer = wetext.Normalizer(lang=language, full_to_half=language == "zh")
-
-    def verbalize(text: str) -> str:
-        # It strips what it is given.
-        return "".join(
-            piece[: len(piece) - len(piece.lstrip())] + normalizer.normalize(piece) + piece[len(piece.rstrip()) :]
-            for piece in _pieces(text)
-            if piece.strip()
-        )
-
-    return verbalize
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """`text` in order, cut where no number is: the grammar's time grows with the square of what it is given."""
-    start = 0
-    while len(text) - start > _PIECE:
-        window = text[start : start + _PIECE]
-        end = _SENTENCE.match(window) or _PAUSE.match(window)
-        step = end.end() if end else _PIECE
-        yield text[start : start + step]
-        start += step
-    yield text[start:]
