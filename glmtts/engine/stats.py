@@ -123,7 +123,7 @@ class Throughput:
             self._busy[group] += seconds
 
     def add_output(self, audio_seconds: float, work: float) -> None:
-        """Adds seconds of audio and units of the scheduler's work (`priority.work`) that came of it."""
+        """Adds seconds of audio and units of the scheduler's work (`priority.work`) that were produced."""
         with self._lock:
             decay = math.exp(-audio_seconds / self.DECAY_SECONDS)
             self._busy = {group: seconds * decay for group, seconds in self._busy.items()}

@@ -24,7 +24,7 @@ SILENCE_RMS = 1e-3
 FIELD = "reference_audio"
 
 
-def load_reference_audio(data: bytes) -> tuple[Wave, int]:
+def load_reference_audio(reference_audio: bytes) -> tuple[Wave, int]:
     """The mean of the channels, float32 in [-1, 1], shape (samples,), and its rate in Hz.
 
     Audio that exceeds full scale is scaled down to it. Audio that is too long is rejected by its header, undecoded.
@@ -32,7 +32,7 @@ def load_reference_audio(data: bytes) -> tuple[Wave, int]:
     than 30 s, silent, not finite, or has an unsupported rate or number of channels.
     """
     try:
-        with soundfile.SoundFile(_SeekableBytes(data)) as file:
+        with soundfile.SoundFile(_SeekableBytes(reference_audio)) as file:
             rate: int = file.samplerate
             _check_header(rate, file.channels, file.frames)
             # One frame over the limit is enough to know: a streamed header may state any length.
@@ -40,7 +40,8 @@ def load_reference_audio(data: bytes) -> tuple[Wave, int]:
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error)).rstrip(".")  # str(error) has our buffer's address
         raise AudioDecodeError(
-            f"{FIELD}: expected audio as WAV, FLAC, OGG or MP3, got {len(data)} bytes that do not decode ({reason})",
+            f"{FIELD}: expected audio as WAV, FLAC, OGG or MP3, "
+            f"got {len(reference_audio)} bytes that do not decode ({reason})",
             field=FIELD,
         ) from error
     _check_seconds(len(channels_sc) / rate)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import re
 
-import soundfile
 from flask import Request
 
 from glmtts.text.characters import is_hanzi
-from glmtts.voice.reference_audio import load_reference_audio
 from server.errors import invalid_field
 from server.http import parsing
 from server.http.context import AppContext
 from server.http.voice_lookup import prepare_default_voice
+from server.voices.flac import to_flac
 from server.voices.store import VOICE_NAME
 
 
@@ -40,14 +38,6 @@ def delete(context: AppContext, name: str, style: str | None) -> None:
     """Deletes a stored voice, or one style of it."""
     _check_name(name)
     context.voices.delete(name, style)
-
-
-def to_flac(reference_audio: bytes) -> bytes:
-    """Encoded audio in any format as mono FLAC of the same rate; 24 bits, so that nothing audible is lost."""
-    wave, rate = load_reference_audio(reference_audio)
-    buffer = io.BytesIO()
-    soundfile.write(buffer, wave, rate, format="FLAC", subtype="PCM_24")
-    return buffer.getvalue()
 
 
 def _check_name(name: str) -> None:

@@ -80,7 +80,7 @@ class EngineLoop:
         self._scheduler.fail(job, to_engine_error(error))
 
     def _record_time(self, stage: str, jobs: list[ActiveJob], start: float) -> None:
-        """Books the time since `start` to a stage, shared equally by the jobs."""
+        """Adds the time since `start` to a stage, divided equally among the jobs."""
         end = time.monotonic()
         self.throughput.add_busy(self._thread_group[stage], end - start)
         for job in jobs:

@@ -33,8 +33,8 @@ class SegmentState:
     history_after: tuple[SpokenSegment, ...] = ()
     """The job's history once this segment has been spoken."""
     audio: Any = None
-    """The audio runner's state of the segment (`SegmentAudio`, whose module loads torch). Only who has claimed the job
-    uses it."""
+    """The audio runner's state (`SegmentAudio`, whose module loads torch), used only by the worker that has claimed the
+    job."""
 
     @property
     def prefill_length(self) -> int:
@@ -76,7 +76,7 @@ class ActiveJob:
     claimed: bool = False
     """Whether an audio worker is working on it."""
     voice_prompt: Any = None
-    """The audio runner's state of the voice (`VoicePrompt`). Only who has claimed the job uses it."""
+    """The audio runner's state (`VoicePrompt`), used only by the worker that has claimed the job."""
 
     @property
     def spec(self) -> Job:
@@ -114,7 +114,7 @@ class ActiveJob:
             self.prebuffered.append(wave)
 
     def finish_segment(self, segment: SegmentState) -> None:
-        """Books a segment that has wholly become audio. Call it before its last audio is pushed."""
+        """Adds a segment that has wholly become audio to the report. Call it before its last audio is pushed."""
         report = self.handle.report
         report.text_ids += len(segment.segment.ids)
         report.speech_tokens += len(segment.tokens)

@@ -15,14 +15,14 @@ from glmtts.engine.scheduling.length_estimator import LengthEstimator
 from glmtts.engine.scheduling.priority import ChunkEstimate, JobPriority, may_start, urgency, work
 
 TOKEN_LEAD_SECONDS = 0.2
-"""How long before a chunk's audio is due its tokens are."""
+"""A chunk's tokens are due so long before its audio."""
 
 
 class AudioPolicy:
-    """Decides on clocks and estimated lengths alone; it changes no job.
+    """Decides from clocks and estimated lengths alone; it changes no job.
 
     Args:
-        vocoder_delay: seconds by which a chunk's audio ends before the chunk does, but for a segment's last.
+        vocoder_delay: seconds of audio that the vocoder holds back until a segment's last chunk.
         audio_workers: how many chunks are made at the same time, each of another job.
     """
 
@@ -31,7 +31,7 @@ class AudioPolicy:
         self._last_whole_job_step = -math.inf
 
     def note_whole_job_step(self, now: float) -> None:
-        """A step begins that a job which is not streamed was first in line for."""
+        """Records that a step begins whose most urgent task is of a job that is not streamed."""
         self._last_whole_job_step = now
 
     def by_urgency(self, tasks: Sequence[ChunkTask], rate: float | None, now: float) -> list[ChunkTask]:

@@ -37,7 +37,7 @@ class JobHandle:
         self.buffered_seconds = 0.0
         """Seconds of audio that were pushed and not yet read."""
         self.playout_end: float | None = None
-        """When a listener who plays from the first chunk on will have heard everything; None before the first."""
+        """When a listener who plays from the first chunk on will have heard everything; None before that chunk."""
         self._cancelled = False
         self._error: Exception | None = None
         self._ready: deque[Wave] = deque()

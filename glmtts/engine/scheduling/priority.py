@@ -17,10 +17,10 @@ FIRST_AUDIO_TARGET = 0.5
 WHOLE_JOB_TARGET = 3.0
 """Seconds between two chunks of a job that is not streamed."""
 URGENT_WITHIN = 0.5
-"""A listener's chunk that must be begun within so many seconds goes before everything that can wait."""
+"""A listener's chunk that must be started within so many seconds goes before everything that can wait."""
 WHOLE_JOB_INTERVAL = 1.0
-"""One of the overdue jobs that are not streamed gets a step so often, in seconds, however urgent the listeners are:
-otherwise new listeners could starve them. A step is short, so this is a small part of the engine's time."""
+"""Every so many seconds, one overdue job that is not streamed gets a step, however urgent the listeners are: otherwise
+new listeners could starve it. A step is short, so this is a small part of the engine's time."""
 MAX_UTILISATION = 0.7
 """Share of the engine's speed that all listeners together may need."""
 LOOKAHEAD_CHUNKS = 16
@@ -67,9 +67,9 @@ class JobPriority:
 def urgency(job: JobPriority, rate: float | None, now: float) -> tuple[bool, float]:
     """A sort key, the most urgent first: whether the job can wait, then when its audio is due.
 
-    A streamed job can't wait when its next chunk must be begun soon. A whole job can't when it is overdue and no whole
-    job has had a step of late; while a listener's due time moves on with every chunk, a whole job's stays, so its turn
-    comes in any case. `rate` is the work that one audio worker does per second, None if unknown.
+    A streamed job can't wait when its next chunk must be started soon. A whole job can't when it is overdue and no
+    whole job has had a step recently. A listener's due time moves on with every chunk and a whole job's does not, so
+    the whole job's turn comes in any case. `rate`: the work that one audio worker does per second, None if unknown.
     """
     if job.streamed:
         begin = job.due - (job.work / rate if rate else 0.0)
@@ -103,15 +103,25 @@ def may_start(
     others = [(playout_end, islice(chunks, LOOKAHEAD_CHUNKS)) for playout_end, chunks in listeners]
     if not others or rate is None:
         return True
-    rate *= MAX_UTILISATION
-    # Playout end, job, chunks to come. Job 0 is the newcomer, who can't run dry before the first audio.
-    heap: list[tuple[float, int, Iterator[ChunkEstimate]]] = [
-        (playout_end, index, chunks) for index, (playout_end, chunks) in enumerate(others, start=1)
-    ]
-    heap.append((now + (prebuffered_seconds or FIRST_AUDIO_TARGET), 0, islice(newcomer, LOOKAHEAD_CHUNKS)))
+    target = now + (prebuffered_seconds or FIRST_AUDIO_TARGET)
+    jobs = [(target, islice(newcomer, LOOKAHEAD_CHUNKS)), *others]
+    started = prebuffered_seconds > 0
+    return _all_keep_up(jobs, rate * MAX_UTILISATION, now, audio_workers, newcomer_started=started)
+
+
+def _all_keep_up(
+    jobs: Iterable[tuple[float, Iterator[ChunkEstimate]]],
+    rate: float,
+    now: float,
+    audio_workers: int,
+    *,
+    newcomer_started: bool,
+) -> bool:
+    """The simulation of `may_start`. `jobs`: when each playout ends, and the chunks to come; the newcomer is first, and
+    can't run dry before the first audio."""
+    heap = [(playout_end, index, chunks) for index, (playout_end, chunks) in enumerate(jobs)]
     heapify(heap)
     worker_free, job_free = [now] * audio_workers, [now] * len(heap)
-    started = prebuffered_seconds > 0
     while heap:
         playout_end, index, chunks = heap[0]
         chunk = next(chunks, None)
@@ -121,9 +131,9 @@ def may_start(
         done = max(worker_free[0], job_free[index]) + chunk.work / rate
         heapreplace(worker_free, done)
         job_free[index] = done
-        first = index == 0 and not started
-        if done > playout_end and not first:
+        first_audio = index == 0 and not newcomer_started
+        if done > playout_end and not first_audio:
             return False
-        started = started or index == 0
-        heapreplace(heap, ((done if first else playout_end) + chunk.audio_seconds, index, chunks))
+        newcomer_started = newcomer_started or index == 0
+        heapreplace(heap, ((done if first_audio else playout_end) + chunk.audio_seconds, index, chunks))
     return True

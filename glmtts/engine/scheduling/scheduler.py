@@ -1,8 +1,8 @@
 """The life of a job on the device: it gets a slot, its segments are prefilled, decoded and made into audio, it ends.
 
 A job keeps its slot until it ends. Its segments are decoded one after the other, each prompted with those before, and
-become audio in the same order, chunk by chunk. All methods need the queue's lock, which the caller holds, and are
-quick. Whose chunk is the most urgent decides `AudioPolicy`.
+become audio in the same order, chunk by chunk. Call all methods with the queue's lock held; they are quick.
+`AudioPolicy` decides whose chunk is the most urgent.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Scheduler:
         return DecodeTask(job, job.decoding)
 
     def on_prefill(self, task: DecodeTask) -> None:
-        """Books one chunk of a prompt that has been fed."""
+        """Records that one chunk of the prompt has been fed."""
         job, segment = task
         segment.num_prefilled = min(segment.num_prefilled + self._limits.prefill_chunk, segment.prefill_length)
         if segment.prefilled and job in self._prefills:
@@ -183,10 +183,7 @@ class Scheduler:
     # Audio
 
     def _start_listeners(self, now: float, rate: float | None) -> None:
-        """Makes jobs audible, in order of arrival, as long as the engine can keep up with all listeners.
-
-        `rate`: the work that one audio worker does per second (`priority.work`), None if unknown.
-        """
+        """Makes jobs audible, in order of arrival, as long as the engine can keep up with all listeners."""
         waiting = [job for job in self._slots if not job.audible and job.first_ready_at is not None]
         if not waiting:
             return
@@ -194,15 +191,18 @@ class Scheduler:
         listeners = [j for j in self._slots if j.audible and j.spec.stream and not self.is_backpressured(j)]
         for job in sorted(waiting, key=lambda job: job.waiting_since):
             if not self._policy.may_start(job, listeners, rate, now):
-                return  # nobody overtakes
+                return  # in order: a later job must not overtake
             if job.make_audible() and job.first_ready_at is not None:
                 job.handle.report.add_time("queue", job.first_ready_at, now)
                 job.waiting_since = now
                 listeners.append(job)
-                self._queue.notify()  # another audio worker may take its first chunk
+                self._queue.notify()  # another audio worker may claim its first chunk
 
     def schedule_audio(self, now: float, rate: float | None) -> list[ChunkTask]:
-        """The chunks to work on, the most urgent first, one per job. Starts listeners; for `rate` see there."""
+        """Starts listeners, and returns the chunks to work on: one per job, the most urgent first.
+
+        `rate`: the work that one audio worker does per second (`priority.work`), None if unknown.
+        """
         tasks = []
         for job in self._slots:
             chunk = job.current_chunk()
@@ -218,7 +218,10 @@ class Scheduler:
             self._policy.note_whole_job_step(now)
 
     def on_audio(self, task: ChunkTask, wave: Wave, now: float, *, chunk_done: bool) -> None:
-        """Passes on new audio of a chunk; `chunk_done`: it is the chunk's last. Ignores what arrives after the end."""
+        """Passes new audio of a chunk to the reader. Ignores what arrives after the job has ended.
+
+        `chunk_done`: whether this is the chunk's last audio.
+        """
         job, segment, chunk = task
         if job not in self._slots or segment.chunk is not chunk:
             return

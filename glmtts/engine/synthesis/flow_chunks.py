@@ -43,15 +43,14 @@ class FlowChunks:
         self.voice_prompts = VoicePromptCache(limits.voice_cache_bytes)
 
     def prepare(self, task: ChunkTask) -> None:
-        """Sees to it that the task has a sequence in the flow: its voice's prefill, then the chunk. If the chunk's mel
-        is ready it needs none."""
+        """Gives the task a sequence in the flow, unless its mel is ready: its voice's prefill, then the chunk."""
         prompt, audio = self._prepare_prompt(task.job), self._prepare_audio(task)
         if prompt.prefill is None and audio.sequence is None and audio.ready_chunk is None:
             make = self._chunk_sequence if task.job.spec.stream else self._segment_sequence
             audio.sequence = make(task, prompt, audio)
 
     def sequence(self, task: ChunkTask) -> FlowSequence:
-        """What the flow takes the next step with for a prepared task whose mel is not ready."""
+        """The sequence of a prepared task whose mel is not ready."""
         prefill, sequence = voice_prompt(task.job).prefill, segment_audio(task).sequence
         if prefill is not None:
             return prefill.sequence

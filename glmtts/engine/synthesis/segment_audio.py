@@ -1,4 +1,4 @@
-"""A segment's mel on its way to audio: what has been made, what has been rendered, and how both go on.
+"""A segment's mel on its way to audio: how much has been made and rendered, and what later chunks build on.
 
 Each vocoder window stays `context_frames` behind the end of the mel, and the phase of the vocoder's source is carried
 over, so that joined windows are the samples of the whole segment. Windows of a vocoder that can't do this are
@@ -51,7 +51,7 @@ class SegmentAudio:
 
     @property
     def renderable_frames(self) -> int:
-        """The frame up to which this mel can be rendered: at the segment's end all of it, else less the context."""
+        """The frame up to which the mel can be rendered; before the segment's end that leaves out the context."""
         if self._has_last_frame:
             return self.mel_frames
         return max(self.rendered_frames, self.mel_frames - self._vocoder.context_frames)

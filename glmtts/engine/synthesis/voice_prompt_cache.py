@@ -1,6 +1,6 @@
 """Voice prompts for the flow, and a cache of their keys and values.
 
-Prefilling a prompt takes the flow all its solver steps. The result depends on the voice alone, so it is cached for the
+Prefilling a prompt takes all solver steps of the flow. The result depends on the voice alone, so it is cached for the
 voices used last, and jobs of one voice that arrive together share one prefill.
 Dimension names: n tokens, t mel frames, m mel bins, d channels.
 """
@@ -28,7 +28,7 @@ Key = tuple[str, int, int]
 
 
 class VoicePrefill:
-    """A voice prompt that is in the flow. The jobs of that voice share it; who steps it holds `lock`."""
+    """A voice prompt in the flow, shared by the jobs that wait for it. Hold `lock` to step it."""
 
     def __init__(self, sequence: FlowSequence) -> None:
         self.sequence = sequence

@@ -31,8 +31,8 @@ def test_a_chain_of_jobs_says_what_one_job_says(
     assert len(segments) == 3
 
     def speak(earlier: tuple[SpokenSegment, ...], *spoken: Segment) -> tuple[Wave, tuple[SpokenSegment, ...]]:
-        asked = Job(spoken, voice, 24000, seed=3, use_history=history, stream=stream, history=earlier)
-        handle = engine.submit(asked)
+        request = Job(spoken, voice, 24000, seed=3, use_history=history, stream=stream, history=earlier)
+        handle = engine.submit(request)
         return np.concatenate(list(handle.chunks())), handle.report.history
 
     whole, remembered = speak((), *segments)

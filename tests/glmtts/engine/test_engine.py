@@ -37,8 +37,8 @@ TEXTS = ["你好世界", "Hello there, old friend.", "今天天气很好。", "G
 
 def job(model: Model, text: str = TEXTS[0], **options: object) -> Job:
     """A job in a made-up voice at 24 kHz."""
-    wanted: dict[str, object] = {"voice": made_up_voice(model), "sample_rate": 24000, "seed": 3} | options
-    return Job(tuple(model.frontend.segments(text)), **wanted)  # type: ignore[arg-type]  # each of its own type
+    options = {"voice": made_up_voice(model), "sample_rate": 24000, "seed": 3} | options
+    return Job(tuple(model.frontend.segments(text)), **options)  # type: ignore[arg-type]  # each of its own type
 
 
 def long_job(model: Model, **options: object) -> Job:
@@ -46,18 +46,18 @@ def long_job(model: Model, **options: object) -> Job:
     return Job((Segment(0, "", (9,) * 80),), made_up_voice(model), 24000, seed=1, **options)  # type: ignore[arg-type]
 
 
-def wave_of(engine: BatchEngine, asked: Job) -> Wave:
-    return np.concatenate([np.zeros(0, np.float32), *engine.submit(asked).chunks()])
+def wave_of(engine: BatchEngine, request: Job) -> Wave:
+    return np.concatenate([np.zeros(0, np.float32), *engine.submit(request).chunks()])
 
 
-def offline(model: Model, text: str, asked: Job) -> SynthesisResult:
+def offline(model: Model, text: str, request: Job) -> SynthesisResult:
     options = {
-        "seed": asked.seed,
-        "speed": asked.speed,
-        "use_history": asked.use_history,
-        "sample_rate": asked.sample_rate,
+        "seed": request.seed,
+        "speed": request.speed,
+        "use_history": request.use_history,
+        "sample_rate": request.sample_rate,
     }
-    return synthesize(model, text, asked.voice, **options)  # type: ignore[arg-type]
+    return synthesize(model, text, request.voice, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -67,14 +67,14 @@ def test_a_whole_job_is_what_offline_synthesis_says(
 ) -> None:
     """Without `stream` the samples are those of offline synthesis, over several segments with history."""
     text = "，".join("今天天气很好" for _ in range(8)) + "。"
-    asked = job(model, text, stream=False, speed=speed)
+    request = job(model, text, stream=False, speed=speed)
     engine = make_engine(num_threads=threads)
-    handle = engine.submit(asked)
+    handle = engine.submit(request)
     made = np.concatenate(list(handle.chunks()))
-    alone = offline(model, text, asked)
+    alone = offline(model, text, request)
     np.testing.assert_allclose(made, alone.wave, atol=1e-5)
     report = handle.report
-    assert len(asked.segments) > 1
+    assert len(request.segments) > 1
     assert (report.finish_reason, report.speech_tokens) == (alone.report.finish_reason, alone.report.speech_tokens)
     assert (report.text_ids, report.segments_done) == (alone.report.text_ids, alone.report.segments_done)
     assert report.audio_seconds == pytest.approx(alone.report.audio_seconds)
@@ -85,12 +85,12 @@ def test_a_whole_job_is_what_offline_synthesis_says(
 def test_jobs_served_together_say_what_each_says_alone(make_engine: MakeEngine, model: Model, threads: int) -> None:
     """Eight jobs at once, of several texts, speeds and kinds, over four slots: those not streamed equal offline."""
     engine = make_engine(max_num_seqs=4, num_threads=threads)
-    asked = [
+    requests = [
         job(model, TEXTS[i % 4], seed=i, speed=(1.0, 1.3)[i % 2], stream=i % 4 == 3, voice=made_up_voice(model, 10 + i))
         for i in range(8)
     ]
-    handles = [engine.submit(one) for one in asked]
-    for i, (one, handle) in enumerate(zip(asked, handles, strict=True)):
+    handles = [engine.submit(one) for one in requests]
+    for i, (one, handle) in enumerate(zip(requests, handles, strict=True)):
         made, alone = np.concatenate(list(handle.chunks())), offline(model, TEXTS[i % 4], one).wave
         assert len(made) == len(alone)
         if not one.stream:
@@ -98,21 +98,21 @@ def test_jobs_served_together_say_what_each_says_alone(make_engine: MakeEngine, 
     assert engine.stats().step_rows.total > sum(engine.stats().step_rows.counts), "rows must have shared steps"
 
 
-def test_listeners_of_one_new_voice_share_what_is_learnt_of_it(make_engine: MakeEngine, model: Model) -> None:
-    """With two makers of sound and a voice that none of them knows, each stream is what it is alone."""
-    asked = [job(model, text, seed=i) for i, text in enumerate(TEXTS)]
-    alone = [wave_of(make_engine(), one) for one in asked]
+def test_listeners_of_one_new_voice_share_its_prefill(make_engine: MakeEngine, model: Model) -> None:
+    """With two audio workers and a voice that is not cached, each stream is what it is alone."""
+    requests = [job(model, text, seed=i) for i, text in enumerate(TEXTS)]
+    alone = [wave_of(make_engine(), one) for one in requests]
     engine = make_engine(num_threads=3)
-    handles = [engine.submit(one) for one in asked]
+    handles = [engine.submit(one) for one in requests]
     for handle, wave in zip(handles, alone, strict=True):
         np.testing.assert_allclose(np.concatenate(list(handle.chunks())), wave, atol=1e-4)
     one_voice = make_engine(num_threads=2)
-    list(one_voice.submit(asked[0]).chunks())
+    list(one_voice.submit(requests[0]).chunks())
     assert engine.stats().voice_cache_bytes == one_voice.stats().voice_cache_bytes > 0
 
 
-def test_a_stream_begins_while_it_is_being_drawn(make_engine: MakeEngine, model: Model) -> None:
-    """The first chunk of a long segment comes before its last token is drawn; the joined ones have the exact length."""
+def test_a_stream_begins_while_it_is_being_decoded(make_engine: MakeEngine, model: Model) -> None:
+    """The first chunk of a long segment comes before its last token; all chunks together have the exact length."""
     engine = make_engine()
     handle = engine.submit(long_job(model))
     chunks = handle.chunks()
@@ -150,7 +150,7 @@ def test_a_cancelled_job_gives_its_slot_back(make_engine: MakeEngine, model: Mod
 
 
 def test_a_deadline_holds_in_the_queue_and_no_longer(make_engine: MakeEngine, model: Model) -> None:
-    """A job that is not taken up before its deadline fails; one that was taken up may finish after it."""
+    """A job that is not admitted before its deadline fails; one that was admitted may finish after it."""
     engine = make_engine(max_num_seqs=1)
     soon = time.monotonic() + 0.2
     first = engine.submit(long_job(model, stream=False, deadline=soon))
@@ -161,7 +161,7 @@ def test_a_deadline_holds_in_the_queue_and_no_longer(make_engine: MakeEngine, mo
 
 
 def test_the_queue_is_bounded(make_engine: MakeEngine, model: Model) -> None:
-    """One more than may wait is refused, with a guess when to come again."""
+    """One more than may wait is refused, with an estimate of when to retry."""
     engine = make_engine(max_num_seqs=1, max_queued=1)
     running = engine.submit(long_job(model))
     wait_until(lambda: engine.num_waiting() == 0, "the first job to run")
@@ -175,7 +175,7 @@ def test_the_queue_is_bounded(make_engine: MakeEngine, model: Model) -> None:
 
 
 def test_what_cannot_be_done_is_refused_at_once(make_engine: MakeEngine, model: Model) -> None:
-    """A rate or a speed that there is not, and a voice that leaves no room, are the caller's errors."""
+    """An unknown rate, a speed out of range and a voice that leaves no room are errors of the request."""
     engine = make_engine()
     with pytest.raises(UnsupportedError):
         engine.submit(job(model, sample_rate=16000))
@@ -185,8 +185,8 @@ def test_what_cannot_be_done_is_refused_at_once(make_engine: MakeEngine, model: 
         engine.submit(job(model, voice=made_up_voice(model, 2040)))
 
 
-def test_a_reader_who_does_not_read_is_held_and_then_cut(make_engine: MakeEngine, model: Model) -> None:
-    """Past the bound nothing more is made for him; when he goes on he gets the rest, and if not he is cut."""
+def test_a_job_pauses_for_a_slow_reader_and_is_cancelled_in_the_end(make_engine: MakeEngine, model: Model) -> None:
+    """Past the bound nothing more is made; a reader that goes on gets the rest, and one that does not is dropped."""
     engine = make_engine(limits=SchedulerLimits(max_buffered_seconds=0.5, reader_timeout=1000.0))
     handle = engine.submit(long_job(model))
     wait_until(lambda: engine.stats().backpressured_jobs == 1, "the job to be paused")
@@ -196,7 +196,7 @@ def test_a_reader_who_does_not_read_is_held_and_then_cut(make_engine: MakeEngine
     assert sum(map(len, handle.chunks())) == 960 * handle.report.speech_tokens
     impatient = make_engine(limits=SchedulerLimits(max_buffered_seconds=0.5, reader_timeout=0.1))
     lost = impatient.submit(long_job(model))
-    wait_until(lambda: lost.ended, "the job to be cut")
+    wait_until(lambda: lost.ended, "the job to be cancelled")
     with pytest.raises(CancelledError):
         list(lost.chunks())
 
@@ -217,21 +217,21 @@ def test_closing_ends_what_runs_and_refuses_the_rest(make_engine: MakeEngine, mo
     assert handle.report.finish_reason in ("stop", "length")
 
 
-def test_memory_that_is_not_there_is_refused_with_numbers(model: Model) -> None:
-    """Slots that cannot fit are refused before anything is taken."""
+def test_slots_that_do_not_fit_are_refused_with_numbers(model: Model) -> None:
+    """They are refused before anything is allocated."""
     with pytest.raises(DeviceMemoryError, match=r"KV cache of 100000000 slots .*: \d+ MiB, but cpu has \d+"):
         BatchEngine(model, EngineOptions(max_num_seqs=100_000_000))
 
 
 def test_tokens_do_not_depend_on_neighbours(make_engine: MakeEngine, model: Model) -> None:
-    """With `deterministic`, a job draws the same tokens and makes the same sound alone and among 15 others."""
+    """With `deterministic`, a job has the same tokens and the same audio alone and among 15 others."""
     engine = make_engine(deterministic=True, max_num_seqs=16)
-    asked = job(model, "今天天气很好，我们走吧。", stream=False)
-    before = engine.submit(asked)
+    request = job(model, "今天天气很好，我们走吧。", stream=False)
+    before = engine.submit(request)
     alone = np.concatenate(list(before.chunks()))
     with engine._queue.changed:  # all at once
         others = [engine.submit(job(model, TEXTS[i % 4] * (1 + i % 3), seed=100 + i, stream=False)) for i in range(15)]
-        between = engine.submit(asked)
+        between = engine.submit(request)
     among = np.concatenate(list(between.chunks()))
     for other in others:
         assert list(other.chunks())
@@ -240,10 +240,10 @@ def test_tokens_do_not_depend_on_neighbours(make_engine: MakeEngine, model: Mode
     assert engine.stats().step_rows.counts[-6] > 0, "16 rows must have been in one step"
 
 
-def test_a_long_prompt_does_not_hold_up_those_who_draw(
+def test_a_long_prompt_does_not_hold_up_rows_that_decode(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once a row draws, it gets its next token after each piece of another's prompt; no piece is longer than set."""
+    """A row that decodes gets a token after each chunk of another's prompt; no chunk is longer than the limit."""
     widths, extend = [], model.llm.forward_cached
 
     def noted(ids: Tensor, *args: Any, **options: Any) -> Tensor:
@@ -252,11 +252,11 @@ def test_a_long_prompt_does_not_hold_up_those_who_draw(
 
     monkeypatch.setattr(model.llm, "forward_cached", noted)
     engine = make_engine(limits=SchedulerLimits(prefill_chunk=8))
-    with engine._queue.changed:  # the second one's prompt is fed while the first draws
+    with engine._queue.changed:  # the second one's prompt is fed while the first decodes
         first, second = engine.submit(long_job(model)), engine.submit(job(model, TEXTS[1], stream=False))
     for handle in (first, second):
         assert list(handle.chunks())
-    drawing = widths[widths.index(1) :]
+    decoding = widths[widths.index(1) :]
     assert max(widths) == 8
-    assert drawing.count(8) > 3
-    assert (8, 8) not in pairwise(drawing)
+    assert decoding.count(8) > 3
+    assert (8, 8) not in pairwise(decoding)

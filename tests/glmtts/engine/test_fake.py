@@ -1,4 +1,4 @@
-"""The fake engine keeps the contract of the true one."""
+"""The fake engine keeps the contract of the real one."""
 
 import time
 from collections.abc import Iterator
@@ -55,12 +55,12 @@ def test_the_seed_decides_the_sound(engine: FakeEngine) -> None:
     assert not np.array_equal(first, other)
 
 
-def test_the_number_of_a_segment_and_what_was_spoken_before_decide_it_too(engine: FakeEngine) -> None:
-    """As in the true engine; and another device draws other tokens."""
+def test_the_index_of_a_segment_and_its_history_decide_it_too(engine: FakeEngine) -> None:
+    """As in the real engine; and another device samples other tokens."""
 
     def sound(engine: FakeEngine, **more: object) -> bytes:
-        asked = replace(job(engine, "Hello."), **more)
-        return np.concatenate(list(engine.submit(asked).chunks())).tobytes()
+        request = replace(job(engine, "Hello."), **more)
+        return np.concatenate(list(engine.submit(request).chunks())).tobytes()
 
     drifting = FakeEngine(FakeOptions(drift=0.02))
     moved = (replace(engine.segments("Hello.")[0], index=1),)
@@ -85,9 +85,7 @@ def test_what_cannot_be_spoken_or_heard_is_refused(engine: FakeEngine) -> None:
 
 
 @pytest.mark.parametrize(("text", "kind"), [("FAULT-MEMORY.", DeviceMemoryError), ("FAULT-ENGINE.", EngineError)])
-def test_faults_come_when_asked_for_and_the_next_job_works(
-    engine: FakeEngine, text: str, kind: type[Exception]
-) -> None:
+def test_requested_faults_happen_and_the_next_job_works(engine: FakeEngine, text: str, kind: type[Exception]) -> None:
     """A failing job fails alone."""
     with pytest.raises(kind):
         list(engine.submit(job(engine, text)).chunks())
@@ -95,7 +93,7 @@ def test_faults_come_when_asked_for_and_the_next_job_works(
 
 
 def test_the_queue_is_bounded_and_deadlines_hold_in_it(engine: FakeEngine) -> None:
-    """Past the last place QueueFullError; a job that waits too long QueueTimeoutError; owed audio is told."""
+    """Past the last place QueueFullError; a job that waits too long QueueTimeoutError; the backlog is reported."""
     hanging = engine.submit(job(engine, "HANG."))
     wait_until(lambda: engine.num_waiting() == 0, "the first job to run")
     waiting = [engine.submit(job(engine, "Hello.", deadline=time.monotonic() + 0.1)) for _ in range(2)]
@@ -125,7 +123,7 @@ def test_closing_cancels_what_runs_and_refuses_the_rest() -> None:
 
 
 def test_options_are_parsed_and_unknown_ones_named() -> None:
-    """`load=2,fail` and the like; a load that shall fail raises CheckpointError."""
+    """`load=2,fail` and the like; a load that is to fail raises CheckpointError."""
     assert FakeOptions.parse("load=2,delay=0.5") == FakeOptions(load=2.0, delay=0.5)
     assert FakeOptions.parse("") == FakeOptions()
     with pytest.raises(ValueError, match="colour"):

@@ -1,4 +1,4 @@
-"""A stream's blocks, joined: near to the whole utterance, and without a click where they meet."""
+"""A stream's chunks, joined: near to the whole utterance, and without a click where they meet."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Generator(nn.Module):
 
 def chunks_of(engine: BatchEngine, model: Model, **options: object) -> list[Wave]:
     """A segment of some ten seconds and more."""
-    wanted = Job((Segment(0, "", (9,) * 80),), made_up_voice(model), 24000, seed=1)
-    return list(engine.submit(replace(wanted, **options)).chunks())  # type: ignore[arg-type]  # each of its own type
+    request = Job((Segment(0, "", (9,) * 80),), made_up_voice(model), 24000, seed=1)
+    return list(engine.submit(replace(request, **options)).chunks())  # type: ignore[arg-type]  # each of its own type
 
 
 def distance(one: Wave, other: Wave) -> float:
@@ -49,16 +49,16 @@ def distance(one: Wave, other: Wave) -> float:
 
 def steps(wave: Wave, places: NDArray[np.int64]) -> NDArray[np.float32]:
     """From the sample before each place to that at it."""
-    found: NDArray[np.float32] = np.abs(wave[places] - wave[places - 1])
-    return found
+    results: NDArray[np.float32] = np.abs(wave[places] - wave[places - 1])
+    return results
 
 
 def energy_jumps(wave: Wave, places: NDArray[np.int64], span: int = 120) -> NDArray[np.float64]:
     """How much louder or softer the 5 ms after each place are than those before, in nats."""
     power = np.concatenate([[0.0], np.cumsum(wave.astype(np.float64) ** 2)])
     before, after = (power[places + end] - power[places + end - span] for end in (0, span))
-    found: NDArray[np.float64] = np.abs(np.log((after + 1e-12) / (before + 1e-12)))
-    return found
+    results: NDArray[np.float64] = np.abs(np.log((after + 1e-12) / (before + 1e-12)))
+    return results
 
 
 def joins(chunks: list[Wave]) -> NDArray[np.int64]:
@@ -66,8 +66,8 @@ def joins(chunks: list[Wave]) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("speed", [1.0, 1.4])
-def test_blocks_join_to_nearly_the_whole_without_a_click(make_engine: MakeEngine, model: Model, speed: float) -> None:
-    """Joined blocks are ten times nearer to the whole than another seed's, and meet as smoothly as any samples do."""
+def test_chunks_join_to_nearly_the_whole_without_a_click(make_engine: MakeEngine, model: Model, speed: float) -> None:
+    """Joined chunks are ten times nearer to the whole than another seed's, and meet as smoothly as any samples do."""
     engine = make_engine()
     chunks = chunks_of(engine, model, speed=speed)
     wave = np.concatenate(chunks)
@@ -81,7 +81,7 @@ def test_blocks_join_to_nearly_the_whole_without_a_click(make_engine: MakeEngine
     assert np.median(energy_jumps(wave, joins(chunks))) <= np.quantile(energy_jumps(wave, elsewhere), 0.9)
 
 
-def test_a_vocoder_of_unknown_reach_is_joined_by_fading(make_engine: MakeEngine, model: Model) -> None:
+def test_a_vocoder_that_is_not_windowable_is_cross_faded(make_engine: MakeEngine, model: Model) -> None:
     """At 32 kHz, too, a stream has the length of the whole and is near to it."""
     both = replace(model, vocoders={**model.vocoders, MEL_32K.sample_rate: Vocos(Generator().eval())})
     engine = make_engine(both)

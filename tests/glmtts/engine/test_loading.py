@@ -28,7 +28,7 @@ def flow_dtype(engine: BatchEngine) -> torch.dtype:
     return block.attn.to_q.weight.dtype
 
 
-def test_a_loaded_engine_has_spoken_and_forgets_it(tiny: Path) -> None:
+def test_a_loaded_engine_is_warm_and_idle(tiny: Path) -> None:
     """It is warm, idle, and knows its own speed before the first caller comes."""
     engine = load_engine(tiny, device="cpu")
     try:

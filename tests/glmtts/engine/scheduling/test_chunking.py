@@ -1,4 +1,4 @@
-"""A segment's chunks, whatever the schedule and however the tokens come."""
+"""A segment's chunks, for any schedule and however the tokens come."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ TOTALS = st.integers(1, 500)
 
 def chunks(schedule: ChunkSchedule, total: int, counts: list[int]) -> list[Chunk]:
     """What is due when so many tokens are seen to exist, one sight after the other, and then the end."""
-    chunker, found = Chunker(schedule), []
+    chunker, results = Chunker(schedule), []
     for count, over in [*((count, False) for count in counts), (total, True)]:
         while chunk := chunker.next_chunk(count, over):
-            found.append(chunk)
-    return found
+            results.append(chunk)
+    return results
 
 
 def one_by_one(schedule: ChunkSchedule, total: int) -> list[Chunk]:
@@ -36,17 +36,17 @@ def one_by_one(schedule: ChunkSchedule, total: int) -> list[Chunk]:
 @given(SCHEDULES, TOTALS)
 def test_joined_chunks_are_all_tokens(schedule: ChunkSchedule, total: int) -> None:
     """Chunks meet without gap or overlap from the first token to the last, none is empty, and one is the last."""
-    found = one_by_one(schedule, total)
-    assert found[0].start == 0
-    assert found[-1].end == total
-    assert all(before.end == after.start for before, after in pairwise(found))
-    assert all(chunk.start < chunk.end for chunk in found)
-    assert [chunk.last for chunk in found] == [False] * (len(found) - 1) + [True]
+    results = one_by_one(schedule, total)
+    assert results[0].start == 0
+    assert results[-1].end == total
+    assert all(before.end == after.start for before, after in pairwise(results))
+    assert all(chunk.start < chunk.end for chunk in results)
+    assert [chunk.last for chunk in results] == [False] * (len(results) - 1) + [True]
 
 
 @given(SCHEDULES, TOTALS)
 def test_the_work_of_a_chunk_is_bounded(schedule: ChunkSchedule, total: int) -> None:
-    """A chunk reads no more than window, its step of the schedule and one look-ahead, however long the segment is."""
+    """A chunk needs its left context, its size and its lookahead, however long the segment is."""
     for index, chunk in enumerate(one_by_one(schedule, total)):
         size = schedule.sizes[min(index, len(schedule.sizes) - 1)]
         assert chunk.end - chunk.start == size or chunk.last
@@ -55,12 +55,12 @@ def test_the_work_of_a_chunk_is_bounded(schedule: ChunkSchedule, total: int) -> 
 
 
 @given(SCHEDULES, TOTALS)
-def test_look_ahead_is_whole_or_at_the_end(schedule: ChunkSchedule, total: int) -> None:
-    """Only the last chunk looks ahead at nothing, and only a segment's only chunk is shorter than the look-ahead."""
-    found = one_by_one(schedule, total)
-    for chunk in found:
+def test_lookahead_is_whole_or_at_the_end(schedule: ChunkSchedule, total: int) -> None:
+    """Only the last chunk has no lookahead, and only a segment's single chunk is shorter than the lookahead."""
+    results = one_by_one(schedule, total)
+    for chunk in results:
         assert chunk.lookahead_end == (chunk.end if chunk.last else chunk.end + schedule.lookahead) <= total
-    assert len(found) == 1 or found[-1].end - found[-1].start >= schedule.lookahead
+    assert len(results) == 1 or results[-1].end - results[-1].start >= schedule.lookahead
 
 
 @given(SCHEDULES, TOTALS, st.data())
@@ -72,7 +72,7 @@ def test_chunks_do_not_depend_on_when_tokens_come(schedule: ChunkSchedule, total
 
 @given(SCHEDULES, TOTALS)
 def test_a_chunk_is_due_as_soon_as_it_can_be(schedule: ChunkSchedule, total: int) -> None:
-    """A chunk that is not the last needs its look-ahead and not one token more."""
+    """A chunk that is not the last needs its lookahead and not one token more."""
     chunker = Chunker(schedule)
     for count in range(total + 1):
         if chunk := chunker.next_chunk(count, eos=False):
@@ -81,8 +81,8 @@ def test_a_chunk_is_due_as_soon_as_it_can_be(schedule: ChunkSchedule, total: int
 
 
 @given(SCHEDULES, TOTALS, st.integers(0, 500))
-def test_the_rest_is_foreseen(schedule: ChunkSchedule, total: int, seen: int) -> None:
-    """At any time, the chunks to come are foreseen from the number of tokens, and not used up by it."""
+def test_remaining_chunks_are_predicted(schedule: ChunkSchedule, total: int, seen: int) -> None:
+    """At any time, the chunks to come follow from the number of tokens; looking does not consume them."""
     chunker = Chunker(schedule)
     given_out = []
     while chunk := chunker.next_chunk(min(seen, total), eos=False):
@@ -94,19 +94,19 @@ def test_the_rest_is_foreseen(schedule: ChunkSchedule, total: int, seen: int) ->
 
 @given(SCHEDULES, st.sampled_from([0.5, 1.0, 2.0]))
 def test_a_schedule_keeps_its_seconds_at_any_speed(schedule: ChunkSchedule, speed: float) -> None:
-    """Chunks and window last as long, whatever the speed; the look-ahead is of tokens."""
+    """Chunks and left context last as long at any speed; the lookahead is a number of tokens."""
     other = schedule.scaled(speed)
     assert [round(size * speed) or 1 for size in schedule.sizes] == list(other.sizes)
     assert (other.left_context, other.lookahead) == (round(schedule.left_context * speed), schedule.lookahead)
 
 
-def test_a_segment_without_tokens_has_no_block() -> None:
+def test_a_segment_without_tokens_has_no_chunk() -> None:
     """The model may end at once: then there is nothing to make."""
     assert Chunker(ChunkSchedule()).next_chunk(0, eos=True) is None
 
 
 @pytest.mark.parametrize("wrong", [{"sizes": ()}, {"sizes": (5, 0)}, {"lookahead": 0}, {"left_context": -1}])
-def test_a_schedule_that_leads_nowhere_is_refused(wrong: dict[str, object]) -> None:
-    """Sizes and look-ahead are at least 1, the window at least 0."""
+def test_an_invalid_schedule_is_refused(wrong: dict[str, object]) -> None:
+    """Sizes and lookahead are at least 1, the left context at least 0."""
     with pytest.raises(ValueError, match="expected sizes"):
         ChunkSchedule(**wrong)  # type: ignore[arg-type]  # tests give each its own type

@@ -38,13 +38,13 @@ JOBS = st.builds(
 )
 
 
-def sound_of(segment: SegmentState, start: int, end: int) -> Wave:
+def audio_of(segment: SegmentState, start: int, end: int) -> Wave:
     """A sample a token, which tells the segment and the place."""
     return np.arange(start, end, dtype=np.float32) + 1000 * segment.segment.index
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """Callers submit, read and cancel; the device draws, sounds and fails; in any order."""
+    """Clients submit, read and cancel; the device decodes, renders and fails; in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.said: dict[JobHandle, list[float]] = {}
         self.cancelled: set[JobHandle] = set()
 
-    # Callers
+    # Clients
 
     @rule(job=JOBS)
     def submit(self, job: tuple[list[int], bool, float]) -> None:
@@ -100,7 +100,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     # The device
 
     @rule(data=st.data())
-    def draw(self, data: st.DataObject) -> None:
+    def decode_step(self, data: st.DataObject) -> None:
         self.step(lambda: data.draw(st.sampled_from(["token", "token", "token", "end", "fault", "nothing"])))
 
     def step(self, outcome: Callable[[], str]) -> None:
@@ -123,9 +123,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.scheduler.on_token(task, 7 if outcome == "token" else None)
 
     @rule(rate=st.sampled_from([None, 0.5, 4.0]), data=st.data())
-    def sound(self, rate: float | None, data: st.DataObject) -> None:
+    def render(self, rate: float | None, data: st.DataObject) -> None:
         tasks = self.scheduler.schedule_audio(self.now, rate)
-        assert not any(task.job.handle in self.cancelled for task in tasks), "no chunk is made for who has gone"
+        assert not any(task.job.handle in self.cancelled for task in tasks), "no chunk is made for a cancelled job"
         if tasks:
             self.scheduler.on_audio_step(tasks[0], self.now)
         for task in tasks[: data.draw(st.integers(1, SLOTS))]:
@@ -135,12 +135,12 @@ class SchedulerMachine(RuleBasedStateMachine):
                 continue
             done = len(self.said_of(task.job, task.segment))
             end = task.chunk.end if outcome == "whole" else data.draw(st.integers(done, task.chunk.end))
-            wave = sound_of(task.segment, done, end)
+            wave = audio_of(task.segment, done, end)
             self.scheduler.on_audio(task, wave, self.now, chunk_done=outcome == "whole")
 
     def make(self, task: ChunkTask) -> None:
-        """All the sound of a chunk."""
-        wave = sound_of(task.segment, len(self.said_of(task.job, task.segment)), task.chunk.end)
+        """All the audio of a chunk."""
+        wave = audio_of(task.segment, len(self.said_of(task.job, task.segment)), task.chunk.end)
         self.scheduler.on_audio(task, wave, self.now, chunk_done=True)
 
     def said_of(self, job: ActiveJob, segment: SegmentState) -> list[float]:
@@ -159,7 +159,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_job_ends_once(self) -> None:
-        """Its finish reason never changes, and a job that has not ended is in line or has a slot."""
+        """Its finish reason never changes, and a job that has not ended is queued or has a slot."""
         running = {job.handle for job in self.scheduler.jobs}
         waiting = set(self.queue._waiting)
         for handle in self.handles:
@@ -171,7 +171,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 assert self.reasons.setdefault(handle, reason) == reason
 
     @invariant()
-    def sound_is_in_order(self) -> None:
+    def audio_is_in_order(self) -> None:
         """What a reader gets begins with the first segment's first token and has no gap and no overlap."""
         for said in self.said.values():
             assert not said or said[0] % 1000 == 0
@@ -179,7 +179,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 assert after == before + 1 or (after % 1000 == 0 and after > before)
 
     def teardown(self) -> None:
-        """When rows end and readers read, everything comes to its end, and a whole job has said every token."""
+        """When rows end and readers read, every job ends, and a job without a failure has spoken every token."""
         for _ in range(4000):
             if all(handle.ended for handle in self.handles) and not self.scheduler.jobs:
                 break
@@ -203,8 +203,8 @@ TestScheduler = SchedulerMachine.TestCase
 TestScheduler.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
 
 
-def test_a_whole_job_ends_beside_listeners_who_are_always_in_need() -> None:
-    """The engine is too slow for the listeners it has, and still a step of a whole job is made now and then."""
+def test_a_whole_job_ends_beside_listeners_that_are_always_urgent() -> None:
+    """The engine is too slow for its listeners, and still makes a step for a whole job now and then."""
     machine = SchedulerMachine()
     machine.now = time.monotonic()  # the clock on which a listener runs dry
     machine.submit(([100], True, 1.0))
@@ -225,8 +225,8 @@ def test_a_whole_job_ends_beside_listeners_who_are_always_in_need() -> None:
     assert not listener.ended
 
 
-def test_who_does_not_read_keeps_nobody_from_beginning() -> None:
-    """A listener who takes nothing has run dry by the clock, and yet needs nothing: the next one may begin."""
+def test_a_reader_that_does_not_read_keeps_nobody_from_starting() -> None:
+    """A listener who reads nothing has run dry by the clock, and yet needs nothing: the next one may start."""
     machine = SchedulerMachine()
     machine.now = time.monotonic()
     machine.submit(([100], True, 1.0))

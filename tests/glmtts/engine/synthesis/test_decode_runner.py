@@ -22,12 +22,12 @@ def decoded(
     runner: DecodeRunner[str], rows: dict[int, str], steps: int = STEPS
 ) -> dict[str, list[int | Exception | None]]:
     """What each row decodes in so many steps; what is then still pending is read."""
-    found: dict[str, list[int | Exception | None]] = {name: [] for name in rows.values()}
+    results: dict[str, list[int | Exception | None]] = {name: [] for name in rows.values()}
     for step in range(steps + 1):
         for name, token in runner.step(rows if step < steps else {}):
-            found[name].append(token)
+            results[name].append(token)
     assert not runner.has_pending_readback
-    return found
+    return results
 
 
 def fill(runner: DecodeRunner[str], slot: int, of: DecodeRequest, slices: int) -> None:
@@ -51,7 +51,7 @@ def test_a_prompt_may_be_fed_in_slices(model: Model, slices: int) -> None:
 
 
 def test_tokens_may_be_read_one_step_later(model: Model) -> None:
-    """So a device need not wait for its host: the first step gives nothing, each later one what the one before drew."""
+    """So a device need not wait for its host: each step returns the tokens of the one before, the first none."""
     now, late = (DecodeRunner[str](model, 2, async_readback=late) for late in (False, True))
     for runner in (now, late):
         fill(runner, 0, row(1), 1000)
@@ -64,15 +64,15 @@ def test_tokens_may_be_read_one_step_later(model: Model) -> None:
 
 
 def test_a_row_that_has_its_maximum_decodes_no_more(model: Model) -> None:
-    """After as many tokens as it may have a slot is silent, and its neighbour goes on."""
+    """At its maximum length a row returns nothing more, and its neighbour goes on."""
     runner: DecodeRunner[str] = DecodeRunner(model, 2)
     fill(runner, 0, row(1, maximum=3), 1000)
     fill(runner, 1, row(2), 1000)
-    found = decoded(runner, {0: "short", 1: "long"})
-    assert (len(found["short"]), len(found["long"])) == (3, STEPS)
+    results = decoded(runner, {0: "short", 1: "long"})
+    assert (len(results["short"]), len(results["long"])) == (3, STEPS)
 
 
-def test_a_slot_that_was_given_back_serves_the_next_row(model: Model) -> None:
+def test_a_released_slot_serves_the_next_row(model: Model) -> None:
     """A released slot decodes nothing; a new row in it decodes what it does in a fresh one."""
     fresh: DecodeRunner[str] = DecodeRunner(model, 1)
     fill(fresh, 0, row(3), 1000)
@@ -92,6 +92,6 @@ def test_scores_that_are_not_numbers_are_an_error_of_that_row(model: Model) -> N
     fill(runner, 0, row(1), 1000)
     fill(runner, 1, row(2), 1000)
     runner._decoder.cache.kv[0].fill_(float("nan"))
-    found = dict(runner.step({0: "bad", 1: "good"}))
-    assert isinstance(found["bad"], EngineError)
-    assert isinstance(found["good"], int)
+    results = dict(runner.step({0: "bad", 1: "good"}))
+    assert isinstance(results["bad"], EngineError)
+    assert isinstance(results["good"], int)

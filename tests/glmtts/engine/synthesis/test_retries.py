@@ -38,15 +38,15 @@ def outcome(handle: JobHandle) -> np.ndarray[Any, np.dtype[np.float32]] | GlmTts
         return error
 
 
-def outcomes(engine: BatchEngine, asked: list[Job]) -> list[Any]:
+def outcomes(engine: BatchEngine, requests: list[Job]) -> list[Any]:
     with engine._queue.changed:  # all at once: else a slot that was lost to the first may be the third one's
-        handles = [engine.submit(job) for job in asked]
+        handles = [engine.submit(job) for job in requests]
     return [outcome(handle) for handle in handles]
 
 
-def check(model: Model, asked: list[Job], got: list[Any], failed: dict[int, type[GlmTtsError]]) -> None:
-    """Those in `failed` ended so; the others said what they say alone."""
-    for i, (job, result) in enumerate(zip(asked, got, strict=True)):
+def check(model: Model, requests: list[Job], got: list[Any], failed: dict[int, type[GlmTtsError]]) -> None:
+    """Jobs in `failed` ended with that error; the others gave the audio that they give alone."""
+    for i, (job, result) in enumerate(zip(requests, got, strict=True)):
         if i in failed:
             assert type(result) is failed[i]
         else:
@@ -55,7 +55,7 @@ def check(model: Model, asked: list[Job], got: list[Any], failed: dict[int, type
 
 
 def breaking(work: Callable[..., Any], when: Callable[..., bool], error: Exception) -> Callable[..., Any]:
-    """`work`, but it raises when asked for what it shall not do."""
+    """`work`, but it raises `error` for arguments that satisfy `when`."""
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         if when(*args, **kwargs):
@@ -73,17 +73,17 @@ def holds(tensor: Tensor, value: Tensor) -> bool:
 def test_a_batch_that_fails_goes_on_row_by_row(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When no step works but with one row, every job still says what it says alone."""
+    """When only steps of one row work, every job still gives the audio that it gives alone."""
     extend, velocity = model.llm.forward_cached, model.flow.velocity
     too_many = torch.OutOfMemoryError("too many rows")
     monkeypatch.setattr(model.llm, "forward_cached", breaking(extend, lambda ids, *_, **__: len(ids) > 1, too_many))
     monkeypatch.setattr(model.flow, "velocity", breaking(velocity, lambda x, *_, **__: len(x) > 1, too_many))
-    engine, asked = make_engine(), jobs(model)
-    got = outcomes(engine, asked)
+    engine, requests = make_engine(), jobs(model)
+    got = outcomes(engine, requests)
     assert engine.stats().retries > 0
     assert engine.stats().failures == 0
     monkeypatch.undo()
-    check(model, asked, got, {})
+    check(model, requests, got, {})
 
 
 @pytest.mark.parametrize(
@@ -97,47 +97,47 @@ def test_a_batch_that_fails_goes_on_row_by_row(
 def test_a_row_that_cannot_be_decoded_fails_alone(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[GlmTtsError]
 ) -> None:
-    """A decode step that fails with a row of slot 1 in it ends that job, by an error of ours."""
+    """A decode step that fails whenever slot 1 is in it ends that job, with an error of this package."""
 
     def has_slot_1(ids: Tensor, *_: Any, rows: slice, **__: Any) -> bool:
         return ids.shape[1] == 1 and rows.start <= 1 < rows.stop
 
     monkeypatch.setattr(model.llm, "forward_cached", breaking(model.llm.forward_cached, has_slot_1, error))
-    engine, asked = make_engine(max_num_seqs=3), jobs(model)
-    got = outcomes(engine, asked)
+    engine, requests = make_engine(max_num_seqs=3), jobs(model)
+    got = outcomes(engine, requests)
     assert engine.stats().failures == 1
     monkeypatch.undo()
-    check(model, asked, got, {1: kind})
+    check(model, requests, got, {1: kind})
 
 
 def test_a_row_without_numbers_fails_alone(make_engine: MakeEngine, model: Model) -> None:
-    """When a slot's memory goes bad, its job ends and its neighbours do not notice."""
-    engine, asked = make_engine(max_num_seqs=3), jobs(model)
+    """When a slot's cache becomes NaN, its job ends and its neighbours do not notice."""
+    engine, requests = make_engine(max_num_seqs=3), jobs(model)
     long = Job((Segment(0, "", (9,) * 200),), made_up_voice(model), 24000, seed=5, stream=False)
     bad = engine.submit(long)
     wait_until(lambda: engine.stats().step_rows.total > 0, "the job to be decoded")
     engine._loop.decode._decoder.cache.kv[0].fill_(float("nan"))
-    got = outcomes(engine, asked)
+    got = outcomes(engine, requests)
     with pytest.raises(EngineError, match="not numbers"):
         list(bad.chunks())
-    check(model, asked, got, {})
+    check(model, requests, got, {})
 
 
 def test_a_voice_that_the_flow_cannot_speak_fails_alone(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A solver step that fails with a certain voice in it ends the job of that voice."""
-    engine, asked = make_engine(), jobs(model)
-    bad = torch.nn.functional.normalize(asked[2].voice.speaker, dim=-1)
+    engine, requests = make_engine(), jobs(model)
+    bad = torch.nn.functional.normalize(requests[2].voice.speaker, dim=-1)
 
     def has_it(_: Tensor, inputs: FlowInputs, *__: Any, **___: Any) -> bool:
         return holds(inputs.spk_bd, bad)
 
     fails = breaking(model.flow.velocity, has_it, RuntimeError())
     monkeypatch.setattr(model.flow, "velocity", fails)
-    got = outcomes(engine, asked)
+    got = outcomes(engine, requests)
     monkeypatch.undo()
-    check(model, asked, got, {2: EngineError})
+    check(model, requests, got, {2: EngineError})
 
 
 def test_a_vocoder_that_fails_once_fails_one(
@@ -148,36 +148,36 @@ def test_a_vocoder_that_fails_once_fails_one(
     monkeypatch.setattr(
         vocoder, "render_window", breaking(vocoder.render_window, lambda *_, **__: True, RuntimeError())
     )
-    engine, asked = make_engine(), jobs(model)
-    assert [type(result) for result in outcomes(engine, asked[:1])] == [EngineError]
+    engine, requests = make_engine(), jobs(model)
+    assert [type(result) for result in outcomes(engine, requests[:1])] == [EngineError]
     monkeypatch.undo()
-    check(model, asked, outcomes(engine, asked), {})
+    check(model, requests, outcomes(engine, requests), {})
 
 
-def test_a_fault_of_the_engine_itself_ends_what_runs_and_not_the_engine(
+def test_a_bug_in_the_engine_ends_running_jobs_and_not_the_engine(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the book-keeping raises, running jobs end with EngineError, and the next ones are served."""
-    engine, asked = make_engine(num_threads=1), jobs(model)
+    engine, requests = make_engine(num_threads=1), jobs(model)
     monkeypatch.setattr(
         engine._scheduler, "decode_tasks", breaking(engine._scheduler.decode_tasks, lambda: True, RuntimeError("bug"))
     )
-    assert {type(result) for result in outcomes(engine, asked)} == {EngineError}
+    assert {type(result) for result in outcomes(engine, requests)} == {EngineError}
     monkeypatch.undo()
-    check(model, asked, outcomes(engine, asked), {})
+    check(model, requests, outcomes(engine, requests), {})
     assert engine.stalled_seconds() < 60
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_work_that_nobody_does_shows_as_age(
+def test_work_that_no_thread_does_shows_as_a_stall(
     make_engine: MakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    """When every thread rests although a job could go on, the age of the last progress grows; it is 0 at the end."""
-    engine, asked = make_engine(num_threads=threads), jobs(model)[:1]
+    """When every thread sleeps although a job could go on, the stall grows; it is 0 at the end."""
+    engine, requests = make_engine(num_threads=threads), jobs(model)[:1]
     monkeypatch.setattr(engine._scheduler, "next_prefill", lambda: None)
-    handle = engine.submit(asked[0])
-    wait_until(lambda: engine.stalled_seconds() > 0.5, "the age to grow")
+    handle = engine.submit(requests[0])
+    wait_until(lambda: engine.stalled_seconds() > 0.5, "the stall to grow")
     assert not handle.ended
     monkeypatch.undo()
-    check(model, asked, [outcome(handle)], {})
-    wait_until(lambda: engine.stalled_seconds() == 0.0, "the engine to rest")
+    check(model, requests, [outcome(handle)], {})
+    wait_until(lambda: engine.stalled_seconds() == 0.0, "the engine to be idle")

@@ -1,4 +1,4 @@
-"""Finished mel to sound, window by window."""
+"""Mel to audio, window by window."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def test_a_segment_of_nearly_any_length_is_made_in_few_lengths(
 ) -> None:
     """In one chunk or in several: windows have multiples of LENGTH_BUCKET frames, and join to the whole.
 
-    Only a segment that is shorter than two reaches of the vocoder cannot be padded. Each length is compiled and kept by
-    CPU libraries: of every length there may be, that is memory that grows for long.
+    Only a segment shorter than twice the vocoder's context can't be padded. CPU libraries compile and keep each length,
+    so arbitrary lengths would make memory grow for long.
     """
     mel_tm, make, lengths = torch.randn(tokens * FRAMES_PER_TOKEN, 8), vocoder.render_window, []
 

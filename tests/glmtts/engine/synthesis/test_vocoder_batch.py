@@ -20,7 +20,7 @@ def window(vocoder: HiFT, mel_tm: Tensor, seed: int, begin: int, end: int, phase
 
 @torch.inference_mode()
 def test_windows_in_a_batch_are_parts_of_their_wholes(vocoder: HiFT) -> None:
-    """First, middle, last and only windows of several utterances, together: each gives its whole's samples."""
+    """First, middle, last and single windows, in one batch: each gives the samples of its whole utterance."""
     frames = [150, 90, 120, 20, 60]
     mels = [torch.randn(n, 8) for n in frames]
     wholes = [vocoder.render_window(mel.T[None], torch.tensor([seed])) for seed, mel in enumerate(mels)]

@@ -1,4 +1,4 @@
-"""What the flow knows of voices, and how much of it is kept."""
+"""Voice prompts for the flow, and how many of them are cached."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def test_the_cache_never_takes_more_than_its_limit(puts: list[tuple[int, int]]) 
         assert cache.bytes == sum(one.nbytes for one in kept) <= LIMIT
 
 
-def test_the_voice_that_was_used_longest_ago_goes_first() -> None:
-    """Asking for a voice is using it; and each asking counts as a hit or a miss."""
+def test_the_least_recently_used_voice_is_evicted_first() -> None:
+    """A lookup counts as use, and as a hit or a miss."""
     cache = VoicePromptCache(LIMIT)
     a, b, c = (("a", 24000, 0), ("b", 24000, 0), ("c", 24000, 0))
     cache.put(a, entry(400))
@@ -52,7 +52,7 @@ def test_the_voice_that_was_used_longest_ago_goes_first() -> None:
 
 
 def test_a_long_prompt_is_cut_in_front(model: Model) -> None:
-    """Its last tokens and their mel stay; how much stays is part of what it is remembered by."""
+    """Its last tokens and their mel stay; their number is part of the key."""
     voice = made_up_voice(model, 30)
     whole, cut = (make_voice_prompt(voice, 24000, most, CPU) for most in (None, 10))
     assert (whole.frames, cut.frames) == (60, 20)
@@ -63,21 +63,21 @@ def test_a_long_prompt_is_cut_in_front(model: Model) -> None:
 
 
 def test_a_voice_without_prompt_has_no_frames(model: Model) -> None:
-    """Nothing is spoken for it, and its speaker is all that conditions the flow."""
+    """It needs no prefill: the speaker vector alone conditions the flow."""
     assert make_voice_prompt(made_up_voice(model, 0), 24000, None, CPU).frames == 0
 
 
-def test_what_is_remembered_depends_on_the_voice_alone(model: Model) -> None:
-    """Spoken twice, a prompt leaves the same memory, of all its frames: it serves every seed."""
+def test_a_prefill_depends_on_the_voice_alone(model: Model) -> None:
+    """Prefilled twice, a prompt gives the same keys and values, for all its frames: they serve every seed."""
     rows = FlowBatcher(model.flow, CPU)
-    found = []
+    results = []
     for _ in range(2):
         row = prefill_sequence(make_voice_prompt(made_up_voice(model), 24000, None, CPU), rows)
         while not rows.is_done(row):
             rows.step([row])
-        rows.step([row])  # whoever comes late changes nothing
+        rows.step([row])  # a step too many changes nothing
         assert row.cache is not None
-        found.append(row.cache)
-    assert found[0].frames == 40
-    torch.testing.assert_close(found[0].keys, found[1].keys, rtol=0, atol=0)
-    torch.testing.assert_close(found[0].hidden, found[1].hidden, rtol=0, atol=0)
+        results.append(row.cache)
+    assert results[0].frames == 40
+    torch.testing.assert_close(results[0].keys, results[1].keys, rtol=0, atol=0)
+    torch.testing.assert_close(results[0].hidden, results[1].hidden, rtol=0, atol=0)
