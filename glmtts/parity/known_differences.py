@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glmtts.text import polyphones
 from glmtts.text.characters import PUNCTUATION
-from glmtts.text.g2p import G2P
-from glmtts.text.normalize import normalize
+from glmtts.text.frontend.g2p import G2P
+from glmtts.text.frontend.normalize import normalize
 from glmtts.text.segment import segment
+from glmtts.text.zh import polyphones
 
 FIELDS = ("normalized", "segments", "segments_normalized", "phoneme")
 EQUAL, INTENDED, DIFFERENT = "equal", "differs on purpose", "differs"

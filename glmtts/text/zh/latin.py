@@ -7,7 +7,7 @@ import re
 from glmtts.text import roman
 from glmtts.text.characters import HANZI
 from glmtts.text.en.numbers import number_words, ordinal_words
-from glmtts.text.english import verbalize
+from glmtts.text.en.verbalize import verbalize
 from glmtts.text.rules import Rule, rule
 from glmtts.text.zh.numbers import cardinal
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmtts.text import arpabet, heteronyms
-from glmtts.text.g2p import G2P
-from glmtts.text.lexicon import WORD
+from glmtts.text.en import arpabet, heteronyms
+from glmtts.text.en.lexicon import WORD
+from glmtts.text.frontend.g2p import G2P
 
 CASES = Path(__file__).with_name("heteronyms.tsv")
 LEXICON = Path(__file__).resolve().parents[3] / "checkpoints" / "nano" / "frontend" / "lexicon_en.json.gz"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmtts.text.en.numbers import number_words
-from glmtts.text.normalize import normalize, speakable
+from glmtts.text.frontend.normalize import normalize, speakable
 
 
 @pytest.mark.parametrize(

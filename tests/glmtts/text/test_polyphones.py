@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmtts.text import pinyin, polyphones
+from glmtts.text.zh import pinyin, polyphones
 
 CASES = Path(__file__).with_name("polyphones.tsv")
 MISSES = 3

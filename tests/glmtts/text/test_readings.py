@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from glmtts.text.normalize import normalize
+from glmtts.text.frontend.normalize import normalize
 
 LANGUAGES = ("zh", "en")
 

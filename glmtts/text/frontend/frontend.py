@@ -7,8 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from glmtts.errors import TextError
-from glmtts.text import g2p, normalize
 from glmtts.text.characters import SPECIAL_SPAN
+from glmtts.text.frontend import g2p, normalize
 from glmtts.text.segment import segment, units
 from glmtts.text.tokenizer import Tokenizer
 

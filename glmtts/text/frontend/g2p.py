@@ -1,6 +1,6 @@
 """Graphemes to phonemes: which characters of a normalised text are written as phonemes, and as which.
 
-Mandarin is read by `glmtts.text.pinyin`: initial, and final with tone, 5 for neutral. English is read by the
+Mandarin is read by `glmtts.text.zh.pinyin`: initial, and final with tone, 5 for neutral. English is read by the
 checkpoint's lexicon, if it has one. A phoneme is written as its token: `<|ZH|><|III1|>`.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import NamedTuple
 
-from glmtts.text import pinyin
 from glmtts.text.characters import SPECIAL_SPAN, is_hanzi
-from glmtts.text.lexicon import WORD, Lexicon
+from glmtts.text.en.lexicon import WORD, Lexicon
+from glmtts.text.zh import pinyin
 
 Syllable = tuple[str, ...]
 """Phoneme names of one character, such as `("ZH", "III1")`; empty if the character isn't known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from glmtts.text import arpabet, heteronyms
+from glmtts.text.en import arpabet, heteronyms
 
 WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)*")
 """An English word as the lexicon has it, apostrophes included."""

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from glmtts.text.english_classes import word_class
+from glmtts.text.en.word_classes import word_class
 
 REACH = 8
 """How many words and signs on each side a context can see."""

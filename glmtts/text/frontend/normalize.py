@@ -1,15 +1,16 @@
 """Written text to spoken text: numbers, units, dates and signs become words of the text's language.
 
-`glmtts.text.chinese` and `glmtts.text.english` hold the rules. Spans `<|…|>` pass through untouched.
+`glmtts.text.zh.verbalize` and `glmtts.text.en.verbalize` hold the rules. Spans `<|…|>` pass through untouched.
 """
 
 from __future__ import annotations
 
 import re
 
-from glmtts.text import chinese, english
 from glmtts.text.characters import EMOJI, PUNCTUATION, SPECIAL_SPAN, has_chinese, simplified
 from glmtts.text.compatibility import clean
+from glmtts.text.en.verbalize import verbalize as verbalize_english
+from glmtts.text.zh.verbalize import verbalize as verbalize_chinese
 
 __all__ = ["LANGUAGES", "clean", "normalize", "speakable", "warm"]
 
@@ -42,9 +43,9 @@ def normalize(text: str, language: str | None = None) -> str:
 
     text = _prepare(_SPANS.sub(stand_in, clean(text)))
     if language == "zh" or (language is None and has_chinese(text)):
-        text = chinese.verbalize(text, keep=_STANDIN)
+        text = verbalize_chinese(text, keep=_STANDIN)
     else:
-        text = english.verbalize(text, keep=_STANDIN)
+        text = verbalize_english(text, keep=_STANDIN)
     text = _end(_punctuate(text))
     return re.sub(f"[{_STANDIN}]", lambda match: spans[ord(match[0]) - _FIRST_STANDIN], text)
 

@@ -1,7 +1,8 @@
 """The pinyin of each Chinese character of a text, in context.
 
 jieba cuts the text into tagged words, pypinyin's dictionaries give their readings, and the rules of
-`glmtts.text.polyphones` decide where the dictionaries can't. Traditional characters are looked up as simplified ones.
+`glmtts.text.zh.polyphones` decide where the dictionaries can't. Traditional characters are looked up as simplified
+ones.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from functools import cache, lru_cache
 from itertools import groupby
 from typing import Any
 
-from glmtts.text import polyphones
 from glmtts.text.characters import is_hanzi, simplified
+from glmtts.text.zh import polyphones
 
 # pypinyin gives these two interjections a syllable without a vowel; they sound like those on the right.
 _VOWELLESS = str.maketrans({"嗯": "恩", "呣": "母"})
