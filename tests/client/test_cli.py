@@ -17,6 +17,8 @@ from tests.client.conftest import CLUSTER_SERVICE
 from tests.helpers.consul import ROOT, Agent, eventually, free_ports, running_agent
 from tests.helpers.server import Server, wait_until
 
+pytestmark = pytest.mark.processes
+
 
 def run(agent: Agent, *arguments: str, text: str | None = None) -> str:
     """Standard output of a command; it must succeed."""

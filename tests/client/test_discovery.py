@@ -16,6 +16,8 @@ from glmtts_client.discovery import ConsulDiscovery, StaticDiscovery
 
 from tests.helpers.consul import Agent, eventually, free_ports, running_agent
 
+pytestmark = pytest.mark.processes
+
 
 class Time:
     now = 0.0

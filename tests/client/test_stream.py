@@ -21,6 +21,8 @@ from tests.client.conftest import CLUSTER_SERVICE, SLOW, Start, kill, retrying_c
 from tests.helpers.consul import Agent, eventually
 from tests.helpers.server import Server, wait_until
 
+pytestmark = pytest.mark.processes
+
 TEXT = (
     "This is the first sentence of a story that is long enough to be broken. "
     "Its second sentence is just as long, so that one can die in the middle of it! "

@@ -45,12 +45,14 @@ def expanded(query: str) -> str:
 
 
 @pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.processes
 def test_prometheus_understands_every_query(cluster: LocalCluster, query: str) -> None:
     """Each is PromQL, with the labels that the variables insert."""
     assert "$" not in expanded(query)
     cluster.query(expanded(query))
 
 
+@pytest.mark.processes
 def test_every_series_exists(cluster: LocalCluster) -> None:
     """Prometheus has it, or a node's /metrics declares it: some series have values only with a GPU."""
     text = requests.get(f"http://127.0.0.1:{next(iter(cluster.nodes))}/metrics", timeout=10).text
@@ -66,6 +68,7 @@ def test_every_series_exists(cluster: LocalCluster) -> None:
     assert missing() == set()
 
 
+@pytest.mark.processes
 def test_the_variables_have_values(cluster: LocalCluster) -> None:
     """The datacenters and regions of the nodes."""
     for variable, values in (("datacenter", ["dc1"]), ("region", ["north", "south"])):

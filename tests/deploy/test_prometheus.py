@@ -77,6 +77,7 @@ def test_rules_use_series_that_exist() -> None:
         assert series(rule["expr"]) <= known, rule
 
 
+@pytest.mark.processes
 def test_discovery_labels_every_node(cluster: LocalCluster) -> None:
     """The metadata in Consul become labels, also of the node's own series, except for its health, which changes."""
     targets = cluster.query('up{job="glmtts"}')
@@ -92,6 +93,7 @@ def test_discovery_labels_every_node(cluster: LocalCluster) -> None:
     assert all("consul_health" not in build["metric"] and build["metric"]["model"] == "fake" for build in builds)
 
 
+@pytest.mark.processes
 def test_consul_agents_are_scraped_too(cluster: LocalCluster) -> None:
     """Once each, even an agent that is both a server and beside nodes."""
     [agent] = cluster.query('up{job="consul"}')

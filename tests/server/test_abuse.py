@@ -11,6 +11,8 @@ import requests
 
 from tests.helpers.server import Server, recording, wait_until
 
+pytestmark = pytest.mark.processes
+
 LONG = {"text": "a" * 3000}
 
 

@@ -16,6 +16,8 @@ import requests
 from tests.helpers.consul import Agent, eventually, running_agent
 from tests.helpers.server import Server, store_voice
 
+pytestmark = pytest.mark.processes
+
 PROPAGATION = 2.0
 
 Start = Callable[..., Server]

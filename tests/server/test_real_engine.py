@@ -14,6 +14,8 @@ from tests.helpers.otlp import Receiver, running_receiver
 from tests.helpers.server import Server, store_voice, wait_until
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
+pytestmark = pytest.mark.processes
+
 STAGES = ("text", "voice", "prefill", "decode", "flow", "vocoder", "send")
 
 

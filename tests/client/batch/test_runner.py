@@ -21,6 +21,8 @@ from tests.client.conftest import CLUSTER_SERVICE, kill
 from tests.helpers.consul import ROOT, Agent, eventually
 from tests.helpers.server import Server
 
+pytestmark = pytest.mark.processes
+
 COUNT = 30
 
 

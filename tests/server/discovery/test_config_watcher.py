@@ -20,6 +20,8 @@ from server.discovery.config_watcher import MIN_INTERVAL, ConfigWatcher, next_in
 from server.settings import Settings
 from tests.helpers.consul import Agent, eventually, running_agent
 
+pytestmark = pytest.mark.processes
+
 BUILT_IN = Style(None, 1.0)
 _prefixes = (f"team-{number}/glm-tts" for number in count())
 

@@ -17,6 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.observability.metrics import TTFA_BUCKETS
 from tests.helpers.server import ROOT, Server, wait_until
 
+pytestmark = pytest.mark.processes
+
 SERIES = {
     "requests": ("counter", {"route", "status", "via_consul"}),
     "in_flight": ("gauge", set()),

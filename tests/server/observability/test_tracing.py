@@ -25,6 +25,8 @@ from server.settings import Settings
 from tests.helpers.otlp import Receiver, Span, running_receiver
 from tests.helpers.server import ROOT, Server, free_port, wait_until
 
+pytestmark = pytest.mark.processes
+
 TRACE, CLIENT_SPAN = "ab" * 16, "cd" * 8
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
 

@@ -16,6 +16,8 @@ import requests
 from server.wsgi.gunicorn_app import KEEPALIVE_SECONDS
 from tests.helpers.server import ROOT, Server, wait_until
 
+pytestmark = pytest.mark.processes
+
 SLOW = "fake:delay=0.05"
 
 

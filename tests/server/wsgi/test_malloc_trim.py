@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from server.wsgi.malloc_trim import IDLE_SECONDS, MAX_INTERVAL, POLL_INTERVAL, TrimSchedule
 from tests.helpers.server import ROOT, Server, wait_until
 
+pytestmark = pytest.mark.processes
+
 glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this C library is not glibc")
 
 FRAGMENTS = """
