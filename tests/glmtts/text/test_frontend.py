@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from glmtts.text.frontend.frontend.frontend import Frontend, Segment
 
 from glmtts.errors import TextError
-from glmtts.text.frontend.frontend import Frontend, Segment
 from glmtts.text.tokenizer import Tokenizer
 from tests.helpers.tiny_tokenizer import write_tokenizer
 
@@ -107,7 +107,7 @@ def test_prompt(frontend: Frontend, tokenizer: Tokenizer) -> None:
 def test_light_import() -> None:
     """Importing the front end loads neither torch nor a dictionary; warming it loads the dictionaries."""
     code = (
-        "import sys; import glmtts.text.frontend.frontend as f\n"
+        "import sys; import glmtts.text.frontend.frontend.frontend as f\n"
         "assert not {'torch', 'jieba', 'pypinyin', 'opencc'} & set(sys.modules)\n"
         "from glmtts.text.tokenizer import Tokenizer, byte_ranks\n"
         "f.Frontend(Tokenizer(byte_ranks(), {})).warm()\n"
