@@ -8,7 +8,7 @@ dest=.tools/consul
 
 mkdir -p .tools
 if [ -x "$dest" ] && "$dest" version >/dev/null 2>&1; then "$dest" version | sed -n 1p; exit 0; fi
-if found=$(command -v consul); then ln -sfn "$found" "$dest"; "$dest" version | sed -n 1p; exit 0; fi
+if tool=$(command -v consul); then ln -sfn "$tool" "$dest"; "$dest" version | sed -n 1p; exit 0; fi
 
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 scripts/unpack_debian11.sh consul "$sum" "$work/tree"

@@ -134,7 +134,7 @@ def random_call(url: str, seed: int, outcomes: collections.Counter[str]) -> None
 def soak(
     url: str, seconds: float, clients: int, *, min_burst: int = 1, on_burst: Callable[[int], None] = lambda _calls: None
 ) -> collections.Counter[str]:
-    """Bursts of `min_burst` to `clients` calls at once, with pauses between them; the outcomes by number.
+    """Bursts of `min_burst` to `clients` concurrent calls, with pauses between them; how often each outcome occurred.
 
     `on_burst` is called after each burst with the number of calls so far.
     """
@@ -232,7 +232,7 @@ def start(processes: Processes, checkpoint: str) -> tuple[str, int]:
 def parse() -> argparse.Namespace:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--minutes", type=float, default=30.0)
-    flags.add_argument("--clients", type=int, default=12, help="calls at once, at most (default: %(default)s)")
+    flags.add_argument("--clients", type=int, default=12, help="calls concurrently, at most (default: %(default)s)")
     flags.add_argument("--checkpoint", default="", help="as for app.py (default: checkpoints/nano)")
     flags.add_argument("--quick", action="store_true", help="half a minute on the fake engine")
     args = flags.parse_args()

@@ -53,7 +53,7 @@ from glmtts.models.llm.prompt_score import PromptScore, score_prompt
 from glmtts.models.vocoder.hift import HiFT, hift_config_from_reference
 from glmtts.models.vocoder.interface import Vocoder
 from glmtts.models.vocoder.vocos import load_vocos
-from glmtts.text.frontend.frontend.frontend import Frontend
+from glmtts.text.frontend.frontend import Frontend
 from glmtts.text.segment import segment
 from glmtts.text.tokenizer import Tokenizer
 from glmtts.voice.prompt_check import PromptCheck

@@ -15,7 +15,7 @@ from glmtts.models.llm.history import SpokenSegment
 
 if TYPE_CHECKING:
     from glmtts.engine.stats import EngineStats
-    from glmtts.text.frontend.frontend.frontend import Segment
+    from glmtts.text.frontend.frontend import Segment
     from glmtts.voice.voice import Voice  # loads torch, which the fake engine and the server do without
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]

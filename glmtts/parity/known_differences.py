@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from glmtts.text.characters import PUNCTUATION
-from glmtts.text.frontend.frontend.g2p import G2P
-from glmtts.text.frontend.frontend.normalize import normalize
+from glmtts.text.frontend.g2p import G2P
+from glmtts.text.frontend.normalize import normalize
 from glmtts.text.segment import segment
 from glmtts.text.zh import polyphones
 

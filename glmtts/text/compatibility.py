@@ -30,7 +30,7 @@ def clean(text: str) -> str:
     """`text` without characters that have no sound and no place: controls, zero-width, private use, replacement.
 
     Composed (NFC), and compatibility characters plain (NFKC) where that keeps the meaning: ﬁ, ｆｕｌｌ, １２３. Emoji
-    stay (`glmtts.text.frontend.frontend.normalize` drops them).
+    stay (`glmtts.text.frontend.normalize` drops them).
     """
     composed = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
     if composed.isascii():

@@ -37,5 +37,7 @@ class AsrComparison:
     def _error_rate(self, streams: Sequence[StreamResult], lang: str) -> float:
         """Of words (en) or toneless syllables (zh)."""
         waves = [np.frombuffer(stream.audio, "<i2").astype(np.float32) / np.float32(2**15) for stream in streams]
-        heard = [self._recogniser.transcribe(wave, s.sample_rate, lang) for wave, s in zip(waves, streams, strict=True)]
-        return error_rate([" ".join(STORIES[stream.listener]) for stream in streams], heard, lang)
+        hypotheses = [
+            self._recogniser.transcribe(wave, s.sample_rate, lang) for wave, s in zip(waves, streams, strict=True)
+        ]
+        return error_rate([" ".join(STORIES[stream.listener]) for stream in streams], hypotheses, lang)

@@ -26,13 +26,13 @@ WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 
 def wordnet_words() -> set[str]:
     """All single words of WordNet's index, and three plurals as models for possessives."""
-    found = {"horses", "cats", "dogs"}
+    words = {"horses", "cats", "dogs"}
     for part in ("noun", "verb", "adj", "adv"):
         for line in (WORDNET / f"index.{part}").read_text(encoding="utf-8").splitlines():
             word = line.partition(" ")[0]
             if WORD.fullmatch(word):
-                found.add(word)
-    return found
+                words.add(word)
+    return words
 
 
 def spoken_in(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -60,8 +60,8 @@ def main() -> None:
     known = spoken_in((row["text"], row["ph"]) for row in rows if row["lang"] == "en")
     evaluated = [text for kind in ("words", "sentences", "paragraphs") for text in held_out("en", kind)]
     texts = " ".join([(args.work / "sentences_en.txt").read_text(encoding="utf-8"), *evaluated]).lower()
-    wanted = set(WORD.findall(texts)) | set(string.ascii_lowercase) | set(sorted(wordnet_words())[: args.limit])
-    for word in tqdm(sorted(wanted - set(known)), desc="words", mininterval=5):
+    needed = set(WORD.findall(texts)) | set(string.ascii_lowercase) | set(sorted(wordnet_words())[: args.limit])
+    for word in tqdm(sorted(needed - set(known)), desc="words", mininterval=5):
         known[word] = " ".join(teacher.phonemize(word))
     lexicon = {word: phonemes.english(spoken) for word, spoken in sorted(known.items())}
     spoken = {word: tokens for word, tokens in lexicon.items() if tokens.startswith("<|")}

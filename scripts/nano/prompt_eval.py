@@ -20,7 +20,7 @@ from scripts.nano.data import Utterance
 from scripts.nano.training import averaged
 
 SPECIAL = ("<|audio_0|>", f"<|audio_{features.CODES - 1}|>", "<|begin_of_audio|>", "<|user|>", "<|endoftext|>")
-SLOT = 2048
+MAX_POSITIONS = 2048
 
 
 class PromptEvaluator:
@@ -41,7 +41,7 @@ class PromptEvaluator:
         llama.load_state_dict(averaged(work, "ar", llama))
         llama.eval().requires_grad_(False)
         llama.fuse()
-        cache = KVCache(config, 1, SLOT, dtype=torch.float32, device=torch.device("cpu"))
+        cache = KVCache(config, 1, MAX_POSITIONS, dtype=torch.float32, device=torch.device("cpu"))
         self._decoder = Decoder(llama, self._special, generation, cache)
 
     @torch.inference_mode()
@@ -51,13 +51,12 @@ class PromptEvaluator:
         wrong = total = 0
         for utterance in utterances:
             text = tuple(self._examples.of(utterance).text)
-            said = () if before is None else (*before.text, *self._space)
-            heard = () if before is None else tuple(before.speech.tolist())
-            row = DecodeRequest(
-                prompt_layout(said, text, heard, self._special), length_bounds(len(text), self._generation), 0
-            )
-            drawn = list(generate_tokens(self._decoder, row))
+            prompt_text = () if before is None else (*before.text, *self._space)
+            prompt_speech = () if before is None else tuple(before.speech.tolist())
+            ids = prompt_layout(prompt_text, text, prompt_speech, self._special)
+            request = DecodeRequest(ids, length_bounds(len(text), self._generation), 0)
+            sampled = list(generate_tokens(self._decoder, request))
             truth = [self._inventory.get(phone, 0) for phone in phonemes.plain(phonemes.of(utterance))]
-            read = tokens.read_phones(self._heads, self._codes, torch.tensor(drawn)) if drawn else []
-            wrong, total = wrong + tokens.edit_distance(read, truth), total + len(truth)
+            phones = tokens.read_phones(self._heads, self._codes, torch.tensor(sampled)) if sampled else []
+            wrong, total = wrong + tokens.edit_distance(phones, truth), total + len(truth)
         return wrong / total

@@ -55,8 +55,8 @@ class Heads(nn.Module):
 
     def phones(self, codes_bnd: Tensor) -> Tensor:
         """Log probabilities (b, n, phones + 1); 0 is the blank."""
-        heard = F.gelu(self.listen(self.norm(codes_bnd).transpose(1, 2))).transpose(1, 2)
-        return self.ctc(heard).log_softmax(-1)
+        hidden = F.gelu(self.listen(self.norm(codes_bnd).transpose(1, 2))).transpose(1, 2)
+        return self.ctc(hidden).log_softmax(-1)
 
     def sounds(self, codes_bnd: Tensor, speaker_b: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised mel (b, 2n, 80), and (log F0, voicing) (b, 2n, 2)."""

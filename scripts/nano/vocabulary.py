@@ -12,8 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from glmtts.text.frontend.frontend.g2p import is_hanzi
-
+from glmtts.text.frontend.g2p import is_hanzi
 from glmtts.text.tokenizer import Tokenizer, byte_ranks, write
 from scripts.nano import phonemes
 from scripts.nano.data import Corpus
@@ -41,8 +40,8 @@ def mandarin() -> set[str]:
     from pypinyin.constants import PINYIN_DICT
 
     hanzi = [chr(code) for code in PINYIN_DICT if is_hanzi(chr(code)) and code < 0x9FFF]
-    found = set(re.findall(r"<\|[^|]+\|>", " ".join(phonemes.phonemes_zh(char) for char in hanzi)))
-    return {re.sub(r"[1-5](?=\|)", tone, name) for name in found for tone in "12345"}
+    names = set(re.findall(r"<\|[^|]+\|>", " ".join(phonemes.phonemes_zh(char) for char in hanzi)))
+    return {re.sub(r"[1-5](?=\|)", tone, name) for name in names for tone in "12345"}
 
 
 def english(strings: Iterable[str]) -> set[str]:

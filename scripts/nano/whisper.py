@@ -44,15 +44,15 @@ def _variables(stream: BinaryIO) -> dict[str, Tensor]:
         return stream.read(number("H")).rstrip(b"\0").decode()
 
     number("I"), string(), number("I")
-    found = {}
+    tensors = {}
     for _ in range(number("I")):
         name = string()
         shape = [number("I") for _ in range(number("B"))]
         kind, size = number("B"), number("I")
         data = stream.read(size)
         if kind == _FLOAT16:
-            found[name] = torch.from_numpy(np.frombuffer(data, np.float16).reshape(shape).astype(np.float32))
-    return found
+            tensors[name] = torch.from_numpy(np.frombuffer(data, np.float16).reshape(shape).astype(np.float32))
+    return tensors
 
 
 def encoder(model: Path) -> dict[str, Tensor]:

@@ -195,7 +195,7 @@ def test_the_checks_find_a_breach(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "names",
     [
-        ["glmtts", "glmtts.errors", "glmtts.config", "glmtts.dsp.audio", "glmtts.text.frontend.frontend.frontend"],
+        ["glmtts", "glmtts.errors", "glmtts.config", "glmtts.dsp.audio", "glmtts.text.frontend.frontend"],
         ["glmtts.voice.reference_audio", "glmtts.voice.digest", "glmtts.models.llm.history"],
         sorted(
             f"glmtts.engine.scheduling.{path.stem}" for path in (ROOT / "glmtts/engine/scheduling").glob("[a-z]*.py")

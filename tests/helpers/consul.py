@@ -22,10 +22,10 @@ _open = build_opener(ProxyHandler({})).open  # ignores the HTTP_PROXY that a tes
 
 def consul_binary() -> str:
     """The agent on PATH, or the one that scripts/get_consul.sh fetches."""
-    found = shutil.which("consul") or ROOT / ".tools" / "consul"
-    if not Path(found).exists():
+    path = shutil.which("consul") or ROOT / ".tools" / "consul"
+    if not Path(path).exists():
         subprocess.run([ROOT / "scripts" / "get_consul.sh"], check=True)
-    return str(found)
+    return str(path)
 
 
 def free_ports(count: int) -> list[int]:

@@ -27,10 +27,10 @@ def utterance(voice: str, lang: str, number: int, seconds: float) -> Utterance:
     return Utterance(f"{voice}{number}", voice, lang, "", "", 0, int(seconds * 24000), Path("a.pcm"))
 
 
-def read(said: Utterance) -> Example:
+def read(source: Utterance) -> Example:
     """12 ids and 25 tokens a second; ids of voice `a` are 100 and up, of `b` 200 and up."""
-    text = [100 if said.voice == "a" else 200] * max(int(12 * said.seconds), 2)
-    tokens = max(int(25 * said.seconds), 3)
+    text = [100 if source.voice == "a" else 200] * max(int(12 * source.seconds), 2)
+    tokens = max(int(25 * source.seconds), 3)
     return Example(text, np.arange(tokens), np.arange(tokens) * len(text) // tokens)
 
 

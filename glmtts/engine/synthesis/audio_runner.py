@@ -49,7 +49,7 @@ class AudioRunner:
     @torch.inference_mode()
     def step(self, tasks: Sequence[ChunkTask]) -> AudioStep:
         """One step of the flow or of the vocoder, for the first task and those that can join it. One task per job."""
-        failed = [result for task in tasks for result in self._run_alone(self._prepare, task)]
+        failed = [result for task in tasks for result in self._run_alone(self._prepare_chunks, task)]
         failed_jobs = {result.task.job for result in failed}
         prepared = [task for task in tasks if task.job not in failed_jobs]
         in_flow = [task for task in prepared if segment_audio(task).ready_chunk is None]
@@ -90,7 +90,7 @@ class AudioRunner:
         except Exception as error:
             return [ChunkResult(task, EMPTY_WAVE, True, to_engine_error(error))]
 
-    def _prepare(self, tasks: list[ChunkTask]) -> list[ChunkResult]:
+    def _prepare_chunks(self, tasks: list[ChunkTask]) -> list[ChunkResult]:
         for task in tasks:
             self._flow.prepare(task)
         return []

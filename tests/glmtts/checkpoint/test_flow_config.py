@@ -1,4 +1,4 @@
-"""flow/config.yaml in its three spellings: read as data, and refused when it is not understood."""
+"""flow/config.yaml in its three layouts: read as data, and refused if it is not understood."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ flow: !new:flow.flow.Flow
 """
 
 
-def test_the_published_constructors_arguments_are_understood() -> None:
-    """The flat spelling gives the official sizes, and the class defaults where it is silent."""
+def test_the_published_arguments_are_understood() -> None:
+    """The flat layout gives the official sizes, and the published class defaults for missing keys."""
     config = flow_config(parse_yaml(PUBLISHED, where="x"), where="x")
     dit = config.dit
     assert (dit.trans_dim, dit.depth, dit.heads, dit.dim_head, dit.conv_layers) == (768, 18, 12, 64, 4)
@@ -36,7 +36,7 @@ def test_the_published_constructors_arguments_are_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (("loss_type: l2", "los_type: l2"), "los_type"),
         (("mel_framerate: 50", "mel_framerate: 86"), "86"),
@@ -50,9 +50,9 @@ def test_the_published_constructors_arguments_are_understood() -> None:
         (("flow: !new:flow.flow.Flow", "flow: ["), "YAML"),
     ],
 )
-def test_a_flow_config_that_is_not_understood_is_refused(change: tuple[str, str], said: str) -> None:
-    """Unknown keys, rates and schedulers, arithmetic in references and tags that build objects fail, and are named."""
-    with pytest.raises(CheckpointError, match=said):
+def test_a_flow_config_that_is_not_understood_is_refused(change: tuple[str, str], message: str) -> None:
+    """Unknown keys, rates, schedulers and tags, and arithmetic in references, are errors that say so."""
+    with pytest.raises(CheckpointError, match=message):
         flow_config(parse_yaml(PUBLISHED.replace(*change), where="config.yaml"), where="config.yaml")
 
 

@@ -1,4 +1,4 @@
-"""The checkpoint loader: both trees, strictly, and with a message that names what does not fit."""
+"""The checkpoint loader: strict, for both trees, with errors that name what does not fit."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.helpers.tiny_checkpoint import CODES, DIT, write_tiny_checkpoint
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One tree for all tests that only read it."""
+    """One checkpoint for all tests that only read it."""
     return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
 
 
 @pytest.fixture
 def own(tree: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
+    """A copy that a test may modify."""
     return shutil.copytree(tree, tmp_path / "own")
 
 
@@ -55,15 +55,15 @@ def states(model: Model) -> dict[str, Tensor]:
     return {f"{part}.{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
 
 
-def refusal(folder: Path, **options: Any) -> str:
-    """What the loader says when it refuses."""
+def error_of(folder: Path, **options: Any) -> str:
+    """The message of the loader's CheckpointError."""
     with pytest.raises(CheckpointError) as caught:
         load(folder, device="cpu", **options)
     return str(caught.value)
 
 
-def test_the_tree_becomes_modules_with_its_weights(tree: Path, model: Model) -> None:
-    """Every weight of every component is the one in its file, in float32 on the CPU, in eval mode, without gradient."""
+def test_modules_have_the_weights_of_the_files(tree: Path, model: Model) -> None:
+    """Each weight of each component is that in its file, in float32 on the CPU, in eval mode, without gradient."""
     llm = load_file(tree / "llm/model.safetensors")
     assert all(torch.equal(model.llm.state_dict()[name], value) for name, value in llm.items())
     flow = torch.load(tree / "flow/flow.pt", weights_only=True)["model"]
@@ -80,8 +80,8 @@ def test_the_tree_becomes_modules_with_its_weights(tree: Path, model: Model) -> 
         assert not any(parameter.requires_grad for parameter in module.parameters())
 
 
-def test_what_the_files_say_is_in_the_model(model: Model) -> None:
-    """Special ids, generation settings, rates and sizes are those of the files."""
+def test_the_model_has_the_parameters_of_the_files(model: Model) -> None:
+    """Special ids, sampling parameters, rates and sizes are those of the files."""
     special = model.special
     assert (special.pad, special.eoa, special.boa) == (256, 258, 260)
     assert special.ate - special.ats + 1 == CODES == model.flow.config.dit.text_vocab_size
@@ -94,8 +94,8 @@ def test_what_the_files_say_is_in_the_model(model: Model) -> None:
     assert model.frontend.segments("hello", phoneme=True)[0].ids != model.frontend.segments("hello")[0].ids
 
 
-def test_a_checkpoint_may_be_choosy_about_prompts(own: Path) -> None:
-    """Its limits decide, by what the model makes of the tokens; without them every recording prompts it."""
+def test_limits_of_the_checkpoint_decide_on_prompts(own: Path) -> None:
+    """Reference audio with a higher NLL, or a less likely end, does not prompt the model; without limits all does."""
     transcript, speech = "hello", [1, 2, 3, 4]
     model = load(own, device="cpu")
     form = model.voice_maker.check(transcript, speech, [])
@@ -109,8 +109,8 @@ def test_a_checkpoint_may_be_choosy_about_prompts(own: Path) -> None:
 
 
 @pytest.mark.parametrize("variant", ["sharded", "bare_flow", "own_flow_config", "onnx"])
-def test_spellings_of_a_tree_load_alike(variant: str, model: Model, tmp_path: Path) -> None:
-    """Shards, a bare flow.pt, our flow config and the ONNX speaker encoder give the same weights."""
+def test_variants_of_a_checkpoint_load_alike(variant: str, model: Model, tmp_path: Path) -> None:
+    """Shards, a bare flow.pt, a FlowConfig file and the ONNX speaker encoder give the same weights."""
     other = load(write_tiny_checkpoint(tmp_path / "c", **{variant: True}), device="cpu")
     expected = states(model)
     assert other.flow.config == model.flow.config
@@ -131,7 +131,7 @@ def test_the_vocoder_has_the_published_sizes_without_a_config(tmp_path: Path) ->
 
 
 def test_optional_files_have_defaults(own: Path) -> None:
-    """Without generation.json, able.json and the lexicon the published constants hold, and no English phonemes."""
+    """Without generation.json, able.json and the lexicon: the published constants, and no English phonemes."""
     for name in ("llm/generation.json", "frontend/able.json", "frontend/lexicon_en.json.gz"):
         (own / name).unlink()
     model = load(own, device="cpu")
@@ -139,8 +139,8 @@ def test_optional_files_have_defaults(own: Path) -> None:
     assert model.frontend.segments("hello", phoneme=True)[0].ids == model.frontend.segments("hello")[0].ids
 
 
-def test_weights_take_the_dtype_that_was_asked_for(tree: Path) -> None:
-    """The AR transformer alone runs in `dtype`; flow and vocoder stay in float32."""
+def test_dtype_is_that_of_the_ar_model(tree: Path) -> None:
+    """Only the AR transformer is in `dtype`; flow and vocoder stay in float32."""
     model = load(tree, device="cpu", dtype=torch.bfloat16)
     assert {p.dtype for p in model.llm.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in model.flow.parameters()} == {torch.float32}
@@ -153,15 +153,15 @@ def test_replacements_reach_the_front_end(tree: Path) -> None:
     assert list(ids[:2]) == names
 
 
-def test_every_missing_unexpected_and_ill_shaped_name_is_reported(own: Path) -> None:
-    """The message names the file, and all names that are missing, left over or of another shape."""
+def test_all_missing_unexpected_and_misshapen_names_are_reported(own: Path) -> None:
+    """The message has the file, and all names that are missing, unexpected or of another shape."""
     file = own / "flow/flow.pt"
     state = torch.load(file, weights_only=True)["model"]
     del state["estimator.proj_out.bias"], state["estimator.time_embed.time_mlp.0.bias"]
     state["estimator.extra"] = torch.zeros(2)
     state["estimator.proj_out.weight"] = torch.zeros(80, 33)
     torch.save({"model": state}, file)
-    message = refusal(own)
+    message = error_of(own)
     assert str(file) in message
     for part in (
         "2 missing",
@@ -176,10 +176,10 @@ def test_every_missing_unexpected_and_ill_shaped_name_is_reported(own: Path) -> 
 
 
 def test_an_unknown_name_in_the_speech_tokenizer_is_refused(own: Path) -> None:
-    """Only what is known to be unused may be left over."""
+    """Only weights known to be unused may be left over."""
     file = own / "speech_tokenizer/model.safetensors"
     save_file({**load_file(file), "model.encoder.surprise": torch.zeros(1)}, file)
-    assert "surprise" in refusal(own)
+    assert "surprise" in error_of(own)
 
 
 @pytest.mark.parametrize(
@@ -198,68 +198,68 @@ def test_an_unknown_name_in_the_speech_tokenizer_is_refused(own: Path) -> None:
     ],
 )
 def test_a_missing_or_damaged_file_is_named(name: str, own: Path) -> None:
-    """A file that is garbage or not there is a CheckpointError that names its folder."""
+    """A file that is damaged or missing is a CheckpointError with its folder."""
     file = own / name
     file.write_bytes(b"{garbage")
-    assert str(file.parent) in refusal(own)
+    assert str(file.parent) in error_of(own)
     file.unlink()
-    assert str(file.parent) in refusal(own)
+    assert str(file.parent) in error_of(own)
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
-    """With an index, every shard that it lists must be there."""
+    """With an index, each shard that it lists must exist."""
     folder = write_tiny_checkpoint(tmp_path / "c", sharded=True)
     (folder / "llm/model-00002-of-00002.safetensors").unlink()
-    assert "model-00002-of-00002" in refusal(folder)
+    assert "model-00002-of-00002" in error_of(folder)
 
 
 def test_no_folder_is_refused(tmp_path: Path) -> None:
-    """A path that is no folder is said to be none."""
-    assert "no such folder" in refusal(tmp_path / "nowhere")
+    """A path that is not a folder is an error that says so."""
+    assert "no such folder" in error_of(tmp_path / "nowhere")
 
 
-def test_an_unknown_key_of_ours_is_refused(own: Path) -> None:
-    """A misspelt key in generation.json fails instead of being ignored."""
+def test_an_unknown_key_is_refused(own: Path) -> None:
+    """A misspelt key in generation.json is an error, not ignored."""
     (own / "llm/generation.json").write_text('{"top_q": 0.8}', encoding="utf-8")
-    assert "top_q" in refusal(own)
+    assert "top_q" in error_of(own)
 
 
 def test_too_few_rows_for_the_tokenizer_are_refused(own: Path) -> None:
-    """A tokenizer with ids that the AR model has no row for does not belong to it."""
+    """A tokenizer with ids for which the AR model has no row is an error."""
     file = own / "vq32k-phoneme-tokenizer/tokenizer_config.json"
     values = json.loads(file.read_text("utf-8"))
     values["added_tokens_decoder"]["999"] = {"content": "<|late|>", "special": True}
     file.write_text(json.dumps(values), "utf-8")
-    assert "999" in refusal(own)
+    assert "999" in error_of(own)
 
 
-def test_a_flow_that_knows_fewer_codes_is_refused(tmp_path: Path) -> None:
-    """Every speech token must have a row in the flow's embedding."""
+def test_a_flow_with_fewer_codes_is_refused(tmp_path: Path) -> None:
+    """Each speech token must have a row in the flow's embedding."""
     folder = write_tiny_checkpoint(tmp_path / "c", dit=replace(DIT, text_vocab_size=CODES - 2))
-    assert f"{CODES} speech tokens" in refusal(folder)
+    assert f"{CODES} speech tokens" in error_of(folder)
 
 
-def test_speech_ids_must_be_in_a_row(own: Path) -> None:
-    """The ids of the speech tokens are a run as long as the codebook, and none lies below the padding's."""
+def test_speech_ids_must_be_consecutive(own: Path) -> None:
+    """The speech tokens have consecutive ids, as many as codes, and no special id is below the padding's."""
     file = own / "vq32k-phoneme-tokenizer/tokenizer_config.json"
     text = file.read_text("utf-8")
     last = f"<|audio_{CODES - 1}|>"
     file.write_text(text.replace(f'"{last}"', '"<|audio_999|>"'), "utf-8")
-    assert last in refusal(own)
+    assert last in error_of(own)
     file.write_text(text.replace('"309"', '"308"').replace('"308"', '"309"', 1), "utf-8")
-    assert "in a row" in refusal(own)
+    assert "in a row" in error_of(own)
     file.write_text(
         text.replace("<|user|>", "<|x|>").replace("<|endoftext|>", "<|user|>").replace("<|x|>", "<|endoftext|>"),
         "utf-8",
     )
-    assert "<|user|>" in refusal(own)
+    assert "<|user|>" in error_of(own)
 
 
 def test_another_architecture_is_refused(own: Path) -> None:
     """llm/config.json must describe a Llama."""
     values = json.loads((own / "llm/config.json").read_text("utf-8"))
     (own / "llm/config.json").write_text(json.dumps({**values, "model_type": "gpt2"}), "utf-8")
-    assert "gpt2" in refusal(own)
+    assert "gpt2" in error_of(own)
 
 
 def test_the_version_follows_the_weights(own: Path) -> None:
@@ -273,16 +273,16 @@ def test_the_version_follows_the_weights(own: Path) -> None:
 
 
 def test_model_json_names_the_checkpoint(own: Path) -> None:
-    """model.json's name, version and languages win; an unknown key or a wrong type fails."""
+    """Name, version and languages are those of model.json; an unknown key or a wrong type is an error."""
     (own / "model.json").write_text('{"name": "n", "version": "1.2", "languages": ["en"]}', "utf-8")
     assert astuple(load(own, device="cpu").info) == ("n", "1.2", ("en",))
     for wrong in ('{"nom": "n"}', '{"version": 1}', '{"languages": "en"}', "[]"):
         (own / "model.json").write_text(wrong, "utf-8")
-        assert "model.json" in refusal(own)
+        assert "model.json" in error_of(own)
 
 
 def test_the_32_khz_vocoder_needs_its_hash(own: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A TorchScript vocoder is loaded with its sha256, refused with another, and left out, audibly, without."""
+    """A TorchScript vocoder is loaded with its sha256, refused with another, and skipped with a warning without."""
     file = own / "vocos2d/generator_jit.ckpt"
     file.parent.mkdir()
     with warnings.catch_warnings():
@@ -293,18 +293,18 @@ def test_the_32_khz_vocoder_needs_its_hash(own: Path, caplog: pytest.LogCaptureF
     assert "generator_jit.ckpt" in caplog.text
     digest = sha256(file.read_bytes()).hexdigest()
     assert load(own, device="cpu", vocos_sha256=digest).sample_rates == (24000, 32000)
-    assert "sha256" in refusal(own, vocos_sha256="0" * 64)
+    assert "sha256" in error_of(own, vocos_sha256="0" * 64)
 
 
 class _Held(nn.Module):
-    """Mel (b, t, c) to a constant waveform of 640 samples a frame."""
+    """Mel (b, t, c) to a constant waveform of 640 samples per frame."""
 
     def forward(self, mel: Tensor) -> Tensor:
         return mel.mean(2).repeat_interleave(640, 1)
 
 
 def test_an_absent_device_is_refused() -> None:
-    """A device that this machine lacks, or that does not exist, is said to be so."""
+    """A device that this machine does not have, or that does not exist, is an error with its name."""
     assert pick_device("cpu") == torch.device("cpu")
     for name in ("cuda:99", "toaster"):
         with pytest.raises(CheckpointError, match=name):

@@ -14,7 +14,7 @@ from glmtts.models.encoders.speaker_encoder import CampPlus
 
 
 def small() -> nn.Sequential:
-    """Every case of CAM++ in four channels: norms before, after and without affine part; with and without bias."""
+    """All cases of CAM++ in four channels: norms before and after, without affine part; with and without bias."""
     torch.manual_seed(0)
     module = nn.Sequential(
         nn.BatchNorm1d(4),
@@ -33,7 +33,7 @@ def small() -> nn.Sequential:
 
 
 def write_plain(path: Path, module: nn.Sequential) -> None:
-    """The module's convolutions and norms as an exporter writes them that folds nothing."""
+    """The module's convolutions and norms, as written by an exporter that folds nothing."""
     nodes, initializers = [], []
     for name, layer in module.named_children():
         if isinstance(layer, nn.ReLU):
@@ -56,7 +56,7 @@ def write_plain(path: Path, module: nn.Sequential) -> None:
 
 
 def test_unfolded_weights_are_those_of_the_module(tmp_path: Path) -> None:
-    """A graph in which nothing is folded gives back every weight."""
+    """A graph in which nothing is folded gives back all weights."""
     module = small()
     write_plain(tmp_path / "plain.onnx", module)
     state = read_onnx(tmp_path / "plain.onnx", module)
@@ -83,7 +83,7 @@ def test_folded_weights_compute_the_same(tmp_path: Path, build: type[nn.Module])
 
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
-    """A graph with fewer layers, more layers or other shapes is a CheckpointError that names the place."""
+    """A graph with fewer layers, more layers or other shapes is a CheckpointError that says where."""
     path = tmp_path / "other.onnx"
     write_plain(path, small()[:5])
     with pytest.raises(CheckpointError, match=r"expected .*, got end of the graph"):
@@ -98,7 +98,7 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_computed_weight_is_refused(tmp_path: Path) -> None:
-    """A convolution whose weight is no constant of the graph cannot be read, and is named."""
+    """A convolution whose weight is not a constant of the graph is an error with its name."""
     node = helper.make_node("Conv", ["x", "computed"], ["y"], name="conv")
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 9])
     onnx.save(helper.make_model(helper.make_graph([node], "g", [x], [])), str(tmp_path / "g.onnx"))
@@ -106,8 +106,8 @@ def test_a_computed_weight_is_refused(tmp_path: Path) -> None:
         read_onnx(tmp_path / "g.onnx", nn.Sequential(nn.Conv1d(4, 4, 1)))
 
 
-def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
-    """Missing and damaged files are CheckpointErrors that name the file."""
+def test_a_file_that_is_not_onnx_is_refused(tmp_path: Path) -> None:
+    """Missing and damaged files are CheckpointErrors with the file."""
     (tmp_path / "bad.onnx").write_bytes(b"not a model at all")
     for name in ("bad.onnx", "absent.onnx"):
         with pytest.raises(CheckpointError, match=name):

@@ -1,4 +1,4 @@
-"""Weight files, read as data and into modules completely."""
+"""Weight files are read as data, and completely into modules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers.tiny_checkpoint import LLAMA
 
 
 def test_pickled_code_is_not_run(tmp_path: Path) -> None:
-    """A file whose pickle would call something is refused, and nothing is called."""
+    """A file whose pickle would call a function is refused, and nothing is called."""
 
     class Evil:
         def __reduce__(self) -> tuple[Any, tuple[str]]:
@@ -31,14 +31,14 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
 
 
 def test_only_tensors_are_a_state_dict(tmp_path: Path) -> None:
-    """A torch file of anything else than names and tensors is refused."""
+    """A torch file of anything but names and tensors is refused."""
     torch.save({"model": {"weight": 3}}, tmp_path / "numbers.pt")
     with pytest.raises(CheckpointError, match="tensors"):
         read_torch(tmp_path / "numbers.pt")
 
 
 def test_a_name_in_two_shards_is_refused(tmp_path: Path) -> None:
-    """Without an index, two files that both hold a name contradict each other."""
+    """Without an index, two files must not have the same name."""
     for shard in ("model-1", "model-2"):
         save_file(
             {f"only.{shard}": torch.zeros(1), "model.norm.weight": torch.zeros(1)}, tmp_path / f"{shard}.safetensors"
@@ -48,7 +48,7 @@ def test_a_name_in_two_shards_is_refused(tmp_path: Path) -> None:
 
 
 def test_building_without_initialisation_changes_no_later_module() -> None:
-    """Only what is built inside `build` keeps uninitialised weights."""
+    """Only modules built inside `build_uninitialised` keep uninitialised weights."""
     config = LlamaConfig.from_dict({**LLAMA, "vocab_size": 9})
     state = Llama(config).state_dict()
     bare = build_uninitialised(lambda: Llama(config))

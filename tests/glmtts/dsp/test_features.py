@@ -33,7 +33,7 @@ def test_fbank_golden() -> None:
 
 
 def test_log_mel_gives_a_gradient_even_when_first_used_in_inference_mode() -> None:
-    """Features are differentiable, whoever filled the caches before."""
+    """Features are differentiable, even if the caches were filled in inference mode."""
     config = MelConfig(16000, 512, 160, n_mels=7, fmin=50.0)
     with torch.inference_mode():
         log_mel(torch.rand(1, 1600), config)
@@ -44,13 +44,13 @@ def test_log_mel_gives_a_gradient_even_when_first_used_in_inference_mode() -> No
 
 
 def test_silence_is_the_floor() -> None:
-    """Digital silence is finite: the floor of the magnitude in mel, that of the energy in filter banks."""
+    """Digital silence is finite: the floor of the magnitude in the mel, of the energy in filter banks."""
     assert log_mel(torch.zeros(1, 24000), MEL_24K).isfinite().all()
     assert fbank(torch.zeros(16000)).unique().tolist() == pytest.approx([-15.942385])
 
 
 def test_too_few_samples_are_named() -> None:
-    """A waveform too short for one frame is refused with both lengths."""
+    """A waveform too short for one frame is an error with both lengths."""
     with pytest.raises(ValueError, match="more than 720 samples, got 720"):
         log_mel(torch.zeros(1, 720), MEL_24K)
     with pytest.raises(ValueError, match="at least 400 samples, got 399"):

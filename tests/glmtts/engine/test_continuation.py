@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from glmtts.text.frontend.frontend.frontend import Segment
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import Wave
@@ -14,6 +13,7 @@ from glmtts.engine.api import Job
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.errors import InputError
 from glmtts.models.llm.history import SpokenSegment
+from glmtts.text.frontend.frontend import Segment
 from tests.helpers.voices import made_up_voice
 
 MakeEngine = Callable[..., BatchEngine]

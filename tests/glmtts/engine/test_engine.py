@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from glmtts.text.frontend.frontend.frontend import Segment
 from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
@@ -28,6 +27,7 @@ from glmtts.errors import (
     TextError,
     UnsupportedError,
 )
+from glmtts.text.frontend.frontend import Segment
 from tests.helpers.server import wait_until
 from tests.helpers.voices import made_up_voice
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from glmtts.text.frontend.frontend.frontend import Segment
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.models.vocoder.vocos import Vocos
+from glmtts.text.frontend.frontend import Segment
 from tests.helpers.voices import made_up_voice
 
 MakeEngine = Callable[..., BatchEngine]

@@ -1,4 +1,4 @@
-"""Whole utterances, one at a time, on a tiny random checkpoint."""
+"""`synthesize` on a tiny random checkpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="module")
 def voice(model: Model) -> Voice:
-    """A second of coloured noise that claims to say something."""
+    """A voice of a second of coloured noise, with a text."""
     buffer = io.BytesIO()
     noise = np.random.default_rng(0).standard_normal(24000).cumsum()
     soundfile.write(buffer, noise / np.abs(noise).max() / 2, 24000, format="WAV")
@@ -62,8 +62,8 @@ def test_the_same_seed_gives_the_same_waveform(model: Model, voice: Voice) -> No
     assert np.array_equal(first.wave, again.wave)
 
 
-def test_segments_draw_and_sound_independently(model: Model, voice: Voice) -> None:
-    """The waveform is the segments' own, joined; two segments of equal text and prompt are not the same sound."""
+def test_segments_have_their_own_randomness(model: Model, voice: Voice) -> None:
+    """The waveform is the segments' own, joined; two segments of equal text and prompt have different audio."""
     speech = say(model, voice, LONG, use_history=False)
     assert len(speech.segments) > 1
     assert len(set(speech.tokens)) == len(speech.tokens)
@@ -71,7 +71,7 @@ def test_segments_draw_and_sound_independently(model: Model, voice: Voice) -> No
 
 
 def test_history_prompts_later_segments(model: Model, voice: Voice) -> None:
-    """With history the first segment is the same, and a later one is another than without."""
+    """With history the first segment is the same as without, and a later one differs."""
     chained, alone = say(model, voice, LONG), say(model, voice, LONG, use_history=False)
     assert chained.segments == alone.segments
     assert chained.tokens[0] == alone.tokens[0]
@@ -85,14 +85,14 @@ def test_speed_changes_the_length_and_not_the_tokens(model: Model, voice: Voice)
     assert (len(fast.wave), len(slow.wave)) == (len(plain.wave) // 2, len(plain.wave) * 2)
 
 
-def test_a_segment_that_was_cut_says_length(voice: Voice, tmp_path: Path) -> None:
+def test_a_segment_cut_off_has_finish_reason_length(voice: Voice, tmp_path: Path) -> None:
     """A segment that reached its maximum without the end token has the finish reason `length`."""
     folder = write_tiny_checkpoint(tmp_path / "c", generation={"min_ratio": 1.0, "max_ratio": 1.0})
     assert say(load(folder, device="cpu"), voice, "好").report.finish_reason == "length"
 
 
 def test_a_model_that_ends_at_once_is_silent(voice: Voice, tmp_path: Path) -> None:
-    """No tokens are no samples, and the finish reason is `stop`."""
+    """No tokens give no samples, and the finish reason is `stop`."""
     generation = {"min_ratio": 0.0, "max_ratio": 2.0, "top_k": 1}
     mute = load(write_tiny_checkpoint(tmp_path / "c", generation=generation), device="cpu")
     timbre = replace(voice, prompt_text=())
@@ -107,7 +107,7 @@ def test_a_model_that_ends_at_once_is_silent(voice: Voice, tmp_path: Path) -> No
 
 
 def test_the_prompt_shapes_the_mel(model: Model, voice: Voice) -> None:
-    """The flow hears the voice: another speaker vector gives another mel of the same length."""
+    """Another speaker vector gives another mel of the same length."""
     key = torch.tensor([5])
     other = replace(voice, speaker=-voice.speaker)
     with torch.inference_mode():
@@ -117,7 +117,7 @@ def test_the_prompt_shapes_the_mel(model: Model, voice: Voice) -> None:
 
 
 def test_a_voice_without_transcript_gives_timbre_only(model: Model, voice: Voice) -> None:
-    """Without a transcript the AR model gets no speech prompt, and the utterance is made all the same."""
+    """Without a reference text the AR model gets no speech prompt, and synthesis still works."""
     timbre = replace(voice, prompt_text=())
     assert len(say(model, timbre).wave) > 0
 
@@ -134,10 +134,10 @@ def test_a_voice_without_transcript_gives_timbre_only(model: Model, voice: Voice
         ({"seed": 2**63}, InputError, "seed"),
     ],
 )
-def test_what_cannot_be_done_is_refused(
+def test_invalid_requests_are_refused(
     options: dict[str, object], error: type[InputError], field: str, model: Model, voice: Voice
 ) -> None:
-    """Unspeakable text, rates, speeds and seeds out of range name the field that is to blame."""
+    """Unspeakable text, and rates, speeds and seeds out of range, are errors with the field."""
     with pytest.raises(error) as caught:
         say(model, voice, **options)  # type: ignore[arg-type]
     assert caught.value.field == field

@@ -10,7 +10,7 @@ import torch
 from glmtts.models.rng import _normal, frame_noise, sample_noise, stream_keys, uniforms
 
 LARGEST = 1 - 2.0**-24
-"""The largest number that `uniforms` gives."""
+"""The largest number that `uniforms` returns."""
 
 
 def splitmix(x: int) -> int:
@@ -21,7 +21,7 @@ def splitmix(x: int) -> int:
 
 @pytest.mark.parametrize("seed", [0, 1, 12345, 2**63 - 1])
 def test_the_numbers_are_splitmix64s(seed: int) -> None:
-    """The tensors' wrapping arithmetic gives what unbounded integers modulo 2^64 give."""
+    """The tensors' wrapping arithmetic equals that of unbounded integers modulo 2^64."""
     gamma, segment, step = 0x9E3779B97F4A7C15, 5, 77
     key = splitmix((splitmix((seed + gamma) % 2**64) + (segment + 1) * gamma) % 2**64)
     expected = [(splitmix((key + (2 * step + lane) * gamma) % 2**64) >> 40) / 2**24 for lane in (1, 2)]
@@ -48,7 +48,7 @@ def test_the_numbers_are_uniform_and_independent(axis: str) -> None:
 
 
 def test_frame_noise_window() -> None:
-    """Any window of the noise, of any row at any start, holds the same numbers."""
+    """Any window of the noise, of any row at any start, has the same numbers."""
     seeds = torch.tensor([7, 8, -(2**63), 2**63 - 1])
     whole = frame_noise(seeds, -10, 60, 80)
     assert torch.equal(frame_noise(seeds, 3, 20, 80), whole[:, 13:33])
@@ -73,7 +73,7 @@ def test_frame_noise_is_standard_normal() -> None:
 
 
 def test_extreme_bits_stay_finite() -> None:
-    """The lowest and the highest 52 bits are opposite, finite draws."""
+    """The lowest and the highest 52 bits give opposite, finite numbers."""
     low, high = _normal(torch.tensor([0, 2**52 - 1])).tolist()
     assert -8.3 < low < -8
     assert high == -low
@@ -95,7 +95,7 @@ def test_frame_noise_is_uncorrelated() -> None:
 
 
 def test_frame_noise_follows_its_definition() -> None:
-    """The numbers are those of splitmix64 in plain integers, so no device or version may change them."""
+    """The numbers are those of splitmix64 in plain integers: no device or version may change them."""
     step = 0x9E3779B97F4A7C15
     for seed, frame, mel_bin in [(0, 0, 0), (-3, 17, 79), (2**62, -4, 5)]:
         key = splitmix((seed + step) % 2**64)

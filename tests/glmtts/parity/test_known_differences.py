@@ -1,4 +1,4 @@
-"""The comparison with the reference's front end."""
+"""The comparison with the published front end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.helpers.golden import load_case, needs_reference, reference_data
 
 @needs_reference
 def test_golden_lines() -> None:
-    """Every golden line is equal in every field, or differs for a known mistake of the reference."""
+    """Each golden line is equal in all fields, or differs by a known bug of the published code."""
     lines, _, _ = load_case("text_frontend")
     rows = list(parity_lines(lines, reference_data()))
     assert len(rows) == len(lines) * len(FIELDS)
@@ -21,8 +21,8 @@ def test_golden_lines() -> None:
 
 
 @needs_reference
-def test_no_excuse_without_mistake() -> None:
-    """A wrong result for a text that the reference reads well is a difference, not on purpose."""
+def test_a_difference_needs_a_known_bug() -> None:
+    """A wrong result for a text that the published code reads correctly is not an intended difference."""
     line = {"text": "今天好。", "normalized": "今天坏。", "segments": ["今天坏。"]}
     line |= {"segments_normalized": ["今天坏。"], "phoneme": ["今天坏。"]}
     rows = list(parity_lines([line], reference_data()))
@@ -49,6 +49,6 @@ def test_no_excuse_without_mistake() -> None:
     ],
 )
 def test_reasons(text: str, reading: str, word: str) -> None:
-    """Each known mistake is recognised by its text and its reading together."""
+    """A known bug is recognised by the text and the published reading together."""
     assert word in (reason(text, reading) or "")
     assert reason("今天好。", reading) is None

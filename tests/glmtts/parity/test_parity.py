@@ -1,4 +1,4 @@
-"""The comparison with golden cases: it passes on them, and it fails on what is wrong."""
+"""The comparison with golden cases: it passes on them, and fails on wrong ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOTHING = Sources(campplus=None, reference=REFERENCE)
 
 
 def copied(name: str, folder: Path, as_name: str | None = None) -> Path:
-    """A golden case copied to `folder`, maybe under another name; the path of its JSON."""
+    """A golden case copied to `folder`, optionally under another name; the path of its JSON."""
     for suffix in (".json", ".safetensors"):
         source = golden_dir() / f"{name}{suffix}"
         if source.exists():
@@ -50,7 +50,7 @@ def rows_of(folder: Path) -> list[CaseResult]:
 
 
 def test_every_golden_case_is_within_its_limit() -> None:
-    """All golden cases pass, those of the speaker encoder too once its weights are there."""
+    """All golden cases pass; those of the speaker encoder only if its weights exist."""
     weights = Path(os.environ.get("GLMTTS_CAMPPLUS", "checkpoints/nano/frontend/campplus.pt"))
     with torch.inference_mode():
         rows = run(golden_dir(), Sources(weights if weights.exists() else None, REFERENCE))
@@ -75,7 +75,7 @@ def test_every_golden_case_is_within_its_limit() -> None:
     ],
 )
 def test_one_wrong_number_is_over(name: str, tensor: str, tmp_path: Path) -> None:
-    """A case of any kind, under any name that begins with its kind, fails when one of its numbers is off."""
+    """A case of any kind, under any name that begins with its kind, fails if one number is wrong."""
     path = copied(name, tmp_path, f"{name}_of_another_seed")
     assert all(row.passed for row in rows_of(tmp_path))
     spoiled(path, tensor, by=0.05)
@@ -83,7 +83,7 @@ def test_one_wrong_number_is_over(name: str, tensor: str, tmp_path: Path) -> Non
 
 
 def test_other_sizes_are_read_from_the_case(tmp_path: Path) -> None:
-    """A case whose configuration does not fit its weights is over and names them: nothing is taken for granted."""
+    """A case whose configuration does not fit its weights fails, with their names."""
     path = copied("mel_24000", tmp_path)
     changed(path, hop=240)
     assert [row.passed for row in rows_of(tmp_path)] == [False]
@@ -103,7 +103,7 @@ def test_information_is_printed_and_not_judged(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_compared_fails(tmp_path: Path) -> None:
-    """Unknown kinds, broken files and missing tensors are rows that fail, and the other cases go on."""
+    """Unknown kinds, damaged files and missing tensors are failed results; other cases are still compared."""
     copied("mel_32000", tmp_path)
     (tmp_path / "novelty.json").write_text("{}", "utf-8")
     (tmp_path / "flow_broken.json").write_text("{", "utf-8")
@@ -113,7 +113,7 @@ def test_what_cannot_be_compared_fails(tmp_path: Path) -> None:
 
 
 def test_missing_speaker_weights_fail_and_say_so(tmp_path: Path) -> None:
-    """The speaker encoder's cases carry no weights: without them the table says where to give them."""
+    """The speaker encoder's cases have no weights: without them, the table says how to give them."""
     copied("campplus", tmp_path)
     (row,) = rows_of(tmp_path)
     assert not row.passed
@@ -121,7 +121,7 @@ def test_missing_speaker_weights_fail_and_say_so(tmp_path: Path) -> None:
 
 
 def test_without_the_published_data_files_text_is_not_compared(tmp_path: Path) -> None:
-    """The row says which files are wanted, and is not judged."""
+    """The result says which files are missing, and has no limit."""
     copied("text_frontend", tmp_path)
     rows = run(tmp_path, Sources(campplus=None, reference=tmp_path / "nowhere"))
     assert [(row.verdict, row.passed) for row in rows] == [("not compared", True)]
@@ -129,8 +129,8 @@ def test_without_the_published_data_files_text_is_not_compared(tmp_path: Path) -
 
 
 @needs_reference
-def test_a_mistake_of_the_reference_differs_on_purpose(tmp_path: Path) -> None:
-    """A line that the reference misreads is shown with the reason; one that it reads right must agree."""
+def test_a_bug_of_the_published_code_is_an_intended_difference(tmp_path: Path) -> None:
+    """A line that the published code misreads is shown with the reason; one that it reads correctly must agree."""
     minus = {
         "text": "今天-3℃。",
         "normalized": "今天三摄氏度。",
@@ -148,20 +148,20 @@ def test_a_mistake_of_the_reference_differs_on_purpose(tmp_path: Path) -> None:
 
 
 def test_not_a_number_is_over() -> None:
-    """A NaN is no small difference."""
+    """A NaN fails."""
     assert not CaseResult("x", float("nan"), 1.0).passed
     assert "nan" in table([CaseResult("x", float("nan"), 1.0)])
 
 
 def test_a_case_is_read_with_its_weights_apart() -> None:
-    """`state.` is taken off the names of weights, inputs and outputs keep theirs."""
+    """Names of weights lose `state.`; inputs and outputs keep theirs."""
     case = read_case(golden_dir() / "hift.json")
     assert "conv_post.bias" in case.state
     assert set(case.tensors) == {"f0", "mel", "source", "wav"}
 
 
-def test_the_exit_status_tells_the_outcome(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """0 when all is within limits, 1 when one is over, 2 when there is nothing to compare or no such folder."""
+def test_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 if all are within limits, 1 if one is not, 2 if there are no cases or no such folder."""
     assert main([str(tmp_path)]) == 2
     path = copied("mel_24000", tmp_path)
     assert main([str(tmp_path)]) == 0

@@ -1,4 +1,4 @@
-"""The front end: text to segments of ids, and refusals that say why."""
+"""The front end: text to segments of ids, and errors for text it cannot use."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from glmtts.text.frontend.frontend.frontend import Frontend, Segment
 
 from glmtts.errors import TextError
+from glmtts.text.frontend.frontend import Frontend, Segment
 from glmtts.text.tokenizer import Tokenizer
 from tests.helpers.tiny_tokenizer import write_tokenizer
 
@@ -25,7 +25,7 @@ def frontend(tokenizer: Tokenizer) -> Frontend:
 
 
 def test_segments(frontend: Frontend, tokenizer: Tokenizer) -> None:
-    """A segment has its place, its normalised text and that text's ids."""
+    """A segment has its index, its normalised text and that text's ids."""
     text = "今天" * 15 + "。" + "天" * 5
     segments = frontend.segments(text)
     assert segments == [
@@ -35,7 +35,7 @@ def test_segments(frontend: Frontend, tokenizer: Tokenizer) -> None:
 
 
 def test_phoneme_mode(frontend: Frontend, tokenizer: Tokenizer) -> None:
-    """In phoneme mode the ids spell phonemes by replacement, list and lexicon; the text stays as it is read."""
+    """In phoneme mode the ids are phonemes, by replacements, word list and lexicon; the text is unchanged."""
     written = "今天<|X|><|IAN2|><|H|><|AO3|><|H|><|A1|>。"
     (segment,) = frontend.segments("今天弦好Hello", phoneme=True)
     assert segment.text == "今天弦好hello。"
@@ -43,7 +43,7 @@ def test_phoneme_mode(frontend: Frontend, tokenizer: Tokenizer) -> None:
 
 
 def test_phoneme_default(tokenizer: Tokenizer) -> None:
-    """The checkpoint's default mode holds unless the caller says otherwise, for prompts as for text."""
+    """The checkpoint's default mode applies unless the caller gives one, for prompts and for text."""
     frontend = Frontend(tokenizer, {}, frozenset(), None, True)
     assert frontend.segments("好") == frontend.segments("好", phoneme=True)
     assert frontend.segments("好") != frontend.segments("好", phoneme=False)
@@ -51,7 +51,7 @@ def test_phoneme_default(tokenizer: Tokenizer) -> None:
 
 
 def test_spans_in_any_mode(frontend: Frontend, tokenizer: Tokenizer) -> None:
-    """A phoneme that the user wrote is that phoneme's id in either mode."""
+    """A phoneme token in the text becomes its id in either mode."""
     expected = tuple(tokenizer.special_id(name) for name in ("<|H|>", "<|AO3|>"))
     for phoneme in (True, False):
         (segment,) = frontend.segments("<|H|><|AO3|>今天", phoneme=phoneme)
@@ -61,7 +61,7 @@ def test_spans_in_any_mode(frontend: Frontend, tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("token", ["<|user|>", "<|audio_7|>", "<|endoftext|>", "<|NOPE|>", "<||>", "<|us\u200ber|>"])
 def test_forbidden_tokens(frontend: Frontend, token: str) -> None:
-    """Control, speech and unknown tokens in a text are refused, not obeyed and not read out."""
+    """Control, speech and unknown tokens in a text are errors."""
     with pytest.raises(TextError, match="phonemes") as raised:
         frontend.segments(f"今天{token}好")
     assert raised.value.field == "text"
@@ -72,7 +72,7 @@ def test_forbidden_tokens(frontend: Frontend, token: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "  \n", "😀😀", "。！？…", "--- ***", "\u200b"])
 def test_nothing_speakable(frontend: Frontend, text: str) -> None:
-    """A text of spaces, emoji or signs alone is refused."""
+    """A text of nothing but spaces, emoji or signs is an error."""
     with pytest.raises(TextError, match="nothing to speak") as raised:
         frontend.segments(text)
     assert raised.value.field == "text"
@@ -80,14 +80,14 @@ def test_nothing_speakable(frontend: Frontend, text: str) -> None:
 
 @pytest.mark.parametrize(("text", "message"), [("a\0b", "NUL at character 1"), ("ab\udc00", "surrogate")])
 def test_invalid_text(frontend: Frontend, text: str, message: str) -> None:
-    """A NUL and half a surrogate pair are refused with their place."""
+    """A NUL and half a surrogate pair are errors with their position."""
     with pytest.raises(TextError, match=message):
         frontend.segments(text)
 
 
 @pytest.mark.parametrize("text", ["a" * 400, "天" * 300, "<|H|><|AO3|>" * 60, "word " * 60, "1" * 60])
 def test_ids_are_bounded(tokenizer: Tokenizer, text: str) -> None:
-    """No segment has more ids than the bound, and nothing of the text is lost, not even of one endless word."""
+    """No segment has more ids than the limit, and no text is lost, not even of one very long word."""
     frontend = Frontend(tokenizer, max_ids=50)
     segments = frontend.segments(text)
     assert max(len(segment.ids) for segment in segments) <= 50
@@ -98,7 +98,7 @@ def test_ids_are_bounded(tokenizer: Tokenizer, text: str) -> None:
 
 
 def test_prompt(frontend: Frontend, tokenizer: Tokenizer) -> None:
-    """A transcript is normalised and followed by one space; without speech there is no prompt."""
+    """A reference text is normalised and followed by one space; without speech there is no prompt."""
     assert frontend.prompt_ids("今天5天！") == tuple(tokenizer.encode("今天五天。 "))
     assert frontend.prompt_ids("") == ()
     assert frontend.prompt_ids(" 。") == ()
@@ -107,7 +107,7 @@ def test_prompt(frontend: Frontend, tokenizer: Tokenizer) -> None:
 def test_light_import() -> None:
     """Importing the front end loads neither torch nor a dictionary; warming it loads the dictionaries."""
     code = (
-        "import sys; import glmtts.text.frontend.frontend.frontend as f\n"
+        "import sys; import glmtts.text.frontend.frontend as f\n"
         "assert not {'torch', 'jieba', 'pypinyin', 'opencc'} & set(sys.modules)\n"
         "from glmtts.text.tokenizer import Tokenizer, byte_ranks\n"
         "f.Frontend(Tokenizer(byte_ranks(), {})).warm()\n"
@@ -118,7 +118,7 @@ def test_light_import() -> None:
 
 
 def test_replacements_come_first_and_are_checked(tokenizer: Tokenizer) -> None:
-    """New pronunciations come before the old ones and leave the front end that they were given to as it was."""
+    """New pronunciations come before the old ones; the original front end is unchanged."""
     old = Frontend(tokenizer, {"你": "<|N|>", "好": "<|H|>"}, frozenset("你好"))
     new = old.with_replacements({"好": "<|AO3|>"})
     assert old.segments("你好", phoneme=True)[0].ids == tuple(
@@ -134,7 +134,7 @@ def test_replacements_come_first_and_are_checked(tokenizer: Tokenizer) -> None:
 
 
 def test_a_segment_is_taken_as_it_is(tokenizer: Tokenizer) -> None:
-    """`segmented` text gives the segment that it was, though to normalise it again would change it."""
+    """`segmented` text gives the same segment, although normalising it again would change it."""
     frontend = Frontend(tokenizer, max_ids=150)
     text = "Hello。world，十点三十分。"
     assert frontend.segments(text)[0].text != text

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from glmtts.text.frontend.frontend.g2p import G2P, phonemes_zh, plain, syllables
 
+from glmtts.text.frontend.g2p import G2P, phonemes_zh, plain, syllables
 from glmtts.text.replacements import read_replacements
 from tests.helpers.tiny_tokenizer import PHONEMES
 
@@ -106,7 +106,7 @@ def test_english_stays_without_lexicon() -> None:
 
 def test_loads_in_silence(tmp_path: Path) -> None:
     """The dictionaries load without a word on stdout or stderr and leave no file in the temporary folder."""
-    code = "from glmtts.text.frontend.frontend.g2p import phonemes_zh; assert phonemes_zh('好') == '<|H|><|AO3|>'"
+    code = "from glmtts.text.frontend.g2p import phonemes_zh; assert phonemes_zh('好') == '<|H|><|AO3|>'"
     root = Path(__file__).resolve().parents[3]
     run = subprocess.run(
         # Without byte code every module is compiled afresh, and compiling is what warns.

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-from glmtts.text.frontend.frontend.g2p import G2P
 from hypothesis import given
 from hypothesis import strategies as st
 
 from glmtts.text.en import arpabet, heteronyms
 from glmtts.text.en.lexicon import WORD
+from glmtts.text.frontend.g2p import G2P
 
 CASES = Path(__file__).with_name("heteronyms.tsv")
 LEXICON = Path(__file__).resolve().parents[3] / "checkpoints" / "nano" / "frontend" / "lexicon_en.json.gz"

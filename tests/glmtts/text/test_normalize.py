@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from glmtts.text.frontend.frontend.normalize import normalize, speakable
 from hypothesis import given
 from hypothesis import strategies as st
 
 from glmtts.text.en.numbers import number_words
+from glmtts.text.frontend.normalize import normalize, speakable
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from glmtts.text.frontend.frontend.normalize import normalize
+
+from glmtts.text.frontend.normalize import normalize
 
 LANGUAGES = ("zh", "en")
 

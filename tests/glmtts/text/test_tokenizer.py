@@ -1,4 +1,4 @@
-"""The tokenizer: official layout in, ids out, and no special token by stealth."""
+"""The tokenizer: the official layout, and no special tokens from text unless allowed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BYTES = Tokenizer(byte_ranks(), {"<|user|>": 256, "<|X|>": 257, "<|audio_7|>": 2
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    """What is written is read back: the same ids for the same text and names."""
+    """A written tokenizer reads back with the same ids for the same text and names."""
     written = write_tokenizer(tmp_path)
     read = Tokenizer.from_dir(tmp_path)
     assert read.specials == written.specials
@@ -28,7 +28,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_merges(tmp_path: Path) -> None:
-    """Byte pairs merge by rank, lowest first, and never across the split pattern's pieces."""
+    """Byte pairs merge by rank, lowest first, and never across parts of the split pattern."""
     tokenizer = write_tokenizer(tmp_path, {**byte_ranks(), b"ab": 256, b"bc": 257, b"abc": 258, b"c a": 259})
     assert tokenizer.encode("abc abcd") == [258, 32, 258, 100]
     assert tokenizer.encode("bcab") == [257, 256]
@@ -36,7 +36,7 @@ def test_merges(tmp_path: Path) -> None:
 
 @given(st.text(st.characters(exclude_categories=("Cs",))))
 def test_any_text_survives(text: str) -> None:
-    """Any Unicode text decodes to itself, and no text alone becomes a special token."""
+    """Any Unicode text decodes to itself, and no text becomes a special token by itself."""
     ids = BYTES.encode(text)
     assert BYTES.decode(ids) == text
     assert all(i < 256 for i in ids)
@@ -50,7 +50,7 @@ def test_only_allowed_specials_count() -> None:
 
 
 def test_lone_surrogate() -> None:
-    """Half a surrogate pair is refused, not replaced."""
+    """Half a surrogate pair is an error, not replaced."""
     with pytest.raises(TextError, match="character 1"):
         BYTES.encode("a\ud800")
 
@@ -65,17 +65,17 @@ def test_phonemes(token: str) -> None:
     "token", [*CONTROLS, "<|audio_0|>", "<|begin_of_image|>", "<|observation|>", "[gMASK]", "<eop>", "<||>", "X"]
 )
 def test_no_phonemes(token: str) -> None:
-    """Speech, chat and control tokens are no phonemes."""
+    """Speech, chat and control tokens are not phonemes."""
     assert not is_phoneme(token)
 
 
 def test_phoneme_set(tmp_path: Path) -> None:
-    """A tokenizer's phonemes are its specials but for speech, chat and control."""
+    """A tokenizer's phonemes are its special tokens except speech, chat and control."""
     assert write_tokenizer(tmp_path).phonemes == frozenset(PHONEMES)
 
 
 def test_specials_without_decoder(tmp_path: Path) -> None:
-    """Without added_tokens_decoder the named special tokens follow the ranks in order."""
+    """Without added_tokens_decoder, the named special tokens follow the ranks in order."""
     write(tmp_path, byte_ranks(), ())
     names = ["<|endoftext|>", {"content": "<|user|>"}]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"additional_special_tokens": names}))
@@ -101,7 +101,7 @@ def test_many_speech_tokens() -> None:
     ],
 )
 def test_damaged_ranks(tmp_path: Path, content: bytes, message: str) -> None:
-    """A damaged rank file is named with its line and with what is wanted."""
+    """A damaged rank file is an error with its line and what is expected."""
     write_tokenizer(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
@@ -112,7 +112,7 @@ def test_damaged_ranks(tmp_path: Path, content: bytes, message: str) -> None:
     "config", ["{", "[]", '{"added_tokens_decoder": {"256": {}}}', '{"added_tokens_decoder": {"5": {"content": "x"}}}']
 )
 def test_damaged_config(tmp_path: Path, config: str) -> None:
-    """A tokenizer_config.json that is no JSON object of ids and tokens is refused, as is an id of a rank."""
+    """A tokenizer_config.json that is not a JSON object of ids and tokens is an error, as is an id of a rank."""
     write_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(config)
     with pytest.raises(CheckpointError):
@@ -120,19 +120,19 @@ def test_damaged_config(tmp_path: Path, config: str) -> None:
 
 
 def test_missing_files(tmp_path: Path) -> None:
-    """A folder without rank file is refused by the file's name."""
+    """A folder without a rank file is an error with the file's name."""
     with pytest.raises(CheckpointError, match=r"tokenizer\.model"):
         Tokenizer.from_dir(tmp_path)
 
 
 def test_unknown_special() -> None:
-    """Asking for a special token that there is not names it."""
+    """A special token that does not exist is an error with its name."""
     with pytest.raises(CheckpointError, match="begin_of_audio"):
         BYTES.special_id("<|begin_of_audio|>")
 
 
 def test_write_refuses_doubles(tmp_path: Path) -> None:
-    """A special token that is listed twice is refused before anything is written."""
+    """A special token listed twice is an error before anything is written."""
     with pytest.raises(ValueError, match="twice"):
         write(tmp_path, byte_ranks(), ["<|a|>", "<|a|>"])
     assert not list(tmp_path.iterdir())

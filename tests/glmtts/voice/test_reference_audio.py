@@ -31,7 +31,7 @@ def encoded(wave: Wave, rate: int = RATE, format: str = "WAV", subtype: str = "P
 
 @pytest.mark.parametrize(("format", "subtype"), FORMATS)
 def test_every_format_gives_the_waveform(format: str, subtype: str) -> None:
-    """WAV, FLAC, Vorbis, Opus and MP3 all decode to the recording, at its rate."""
+    """WAV, FLAC, Vorbis, Opus and MP3 all decode to the audio, at its rate."""
     wave, rate = load_reference_audio(encoded(tone(1.5), format=format, subtype=subtype))
     assert rate == RATE
     assert wave.dtype == np.float32
@@ -40,21 +40,21 @@ def test_every_format_gives_the_waveform(format: str, subtype: str) -> None:
 
 
 def test_channels_are_averaged() -> None:
-    """A stereo recording becomes the mean of its channels."""
+    """Stereo audio becomes the mean of its channels."""
     left = tone(1)
     wave, _ = load_reference_audio(encoded(np.stack([left, np.zeros_like(left)], axis=1)))
     np.testing.assert_allclose(wave, left / 2, atol=1e-4)
 
 
 def test_overload_is_scaled_to_full_scale() -> None:
-    """Float samples beyond full scale come back with a peak of 1, in shape."""
+    """Float samples beyond full scale are scaled to a peak of 1."""
     wave, _ = load_reference_audio(encoded(tone(1, peak=3.0), subtype="FLOAT"))
     np.testing.assert_allclose(wave, tone(1, peak=1.0), atol=1e-4)
 
 
 @pytest.mark.parametrize("seconds", [1.0, 30.0])
-def test_the_limits_are_taken(seconds: float) -> None:
-    """Exactly 1 s and exactly 30 s are fit."""
+def test_the_limits_are_accepted(seconds: float) -> None:
+    """Exactly 1 s and exactly 30 s are accepted."""
     wave, rate = load_reference_audio(encoded(tone(seconds)))
     assert len(wave) / rate == seconds
 
@@ -73,8 +73,8 @@ def test_the_limits_are_taken(seconds: float) -> None:
         (np.stack([tone(1)] * 9, axis=1), "expected at most 8 channels, got 9"),
     ],
 )
-def test_an_unfit_recording_is_named(wave: Wave, message: str) -> None:
-    """Too short, too long, silent, not finite, too many channels: AudioError says what came and what is wanted."""
+def test_unusable_audio_is_refused(wave: Wave, message: str) -> None:
+    """Too short, too long, silent, not finite, too many channels: AudioError with expected and actual values."""
     with pytest.raises(AudioError, match=message) as caught:
         load_reference_audio(encoded(wave, subtype="FLOAT"))
     assert caught.value.field == "reference_audio"
@@ -82,8 +82,8 @@ def test_an_unfit_recording_is_named(wave: Wave, message: str) -> None:
 
 
 @pytest.mark.parametrize("rate", [4000, 384000])
-def test_an_odd_rate_is_named(rate: int) -> None:
-    """A sample rate that no speech is recorded at is refused with the range."""
+def test_an_unsupported_rate_is_refused(rate: int) -> None:
+    """A sample rate out of range is an error with the range."""
     with pytest.raises(AudioError, match=f"8000 to 192000 Hz, got {rate} Hz"):
         load_reference_audio(encoded(tone(1, rate), rate))
 
@@ -94,7 +94,7 @@ def test_an_odd_rate_is_named(rate: int) -> None:
 def test_too_long_a_file_is_refused_by_its_header(
     monkeypatch: pytest.MonkeyPatch, format: str, subtype: str, seconds: int
 ) -> None:
-    """A file that is too long, be it half an hour, is refused before a sample of it is decoded."""
+    """A file that is too long is refused before any sample is decoded."""
     data = encoded(np.zeros(seconds * 8000, np.float32), 8000, format, subtype)
     monkeypatch.delattr(soundfile.SoundFile, "read")
     with pytest.raises(AudioError, match=rf"got {seconds}\.?\d* s"):
@@ -102,7 +102,7 @@ def test_too_long_a_file_is_refused_by_its_header(
 
 
 def test_a_streamed_wav_with_no_length_in_its_header_is_read() -> None:
-    """A WAV that was streamed, with the largest sizes in its header, gives what is there."""
+    """A streamed WAV, with the largest sizes in its header, gives the samples that it has."""
     data = bytearray(encoded(tone(2)))
     data[4:8] = data[40:44] = struct.pack("<I", 0xFFFFFFFF)
     wave, _ = load_reference_audio(bytes(data))
@@ -110,8 +110,8 @@ def test_a_streamed_wav_with_no_length_in_its_header_is_read() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"hello" * 999, b"PK\x03\x04" + bytes(999), encoded(tone(1))[:30]])
-def test_bytes_that_are_no_audio(data: bytes) -> None:
-    """Nothing, text, an archive and half a header are AudioDecodeError, which says how much came and what is wanted."""
+def test_bytes_that_are_not_audio(data: bytes) -> None:
+    """No bytes, text, an archive and half a header are AudioDecodeErrors with the number of bytes."""
     with pytest.raises(
         AudioDecodeError, match=f"^reference_audio: expected audio as WAV, FLAC, OGG or MP3, got {len(data)} bytes"
     ):
@@ -120,7 +120,7 @@ def test_bytes_that_are_no_audio(data: bytes) -> None:
 
 @pytest.mark.parametrize(("format", "subtype"), FORMATS)
 def test_damaged_files_give_a_waveform_or_an_audio_error(format: str, subtype: str) -> None:
-    """Whatever bytes are damaged, the outcome is a finite waveform within the limits, or AudioError."""
+    """Whatever bytes are damaged, the result is a finite waveform within the limits, or AudioError."""
     whole = encoded(tone(1.2, 8000), 8000, format, subtype)
     chance = random.Random(0)
     failures = 0

@@ -61,7 +61,7 @@ def recording(samples: int, rate: int, seed: int = 0) -> bytes:
 
 
 def test_a_voice_has_every_part(maker: VoiceMaker) -> None:
-    """A second of recording gives 192 numbers, 25 tokens, 50 frames at each output rate and the transcript's ids."""
+    """A second of audio gives 192 numbers, 25 tokens, 50 frames at each output rate and the text's ids."""
     voice = maker.make_voice(recording(16000, 16000), " 你好 ")
     assert voice.speaker.shape == (192,)
     assert voice.speaker.dtype == torch.float32
@@ -75,7 +75,7 @@ def test_a_voice_has_every_part(maker: VoiceMaker) -> None:
 @pytest.mark.parametrize("rate", [8000, 11025, 24000, 44100, 48000])
 @pytest.mark.parametrize("seconds", [1.0, 1.019, 1.021, 1.0399, 1.25])
 def test_tokens_and_frames_cover_the_same_stretch(maker: VoiceMaker, rate: int, seconds: float) -> None:
-    """Whatever the rate and the length, there are exactly two frames a token, and less than 60 ms are dropped."""
+    """For any rate and length there are exactly two frames per token, and less than 60 ms are dropped."""
     samples = round(seconds * rate)
     voice = maker.make_voice(recording(samples, rate))
     tokens = len(voice.prompt_tokens)
@@ -83,16 +83,16 @@ def test_tokens_and_frames_cover_the_same_stretch(maker: VoiceMaker, rate: int, 
     assert -0.001 < samples / rate - tokens / 25 < 0.06
 
 
-def test_the_mel_is_that_of_the_recording(maker: VoiceMaker) -> None:
-    """At its own rate the prompt mel is the recording's log-mel, frames first."""
+def test_the_mel_is_that_of_the_audio(maker: VoiceMaker) -> None:
+    """At its own rate the prompt mel is the audio's log-mel, frames first."""
     data = recording(24000, 24000)
     wave, _ = soundfile.read(io.BytesIO(data), dtype="float32")
     expected = log_mel(torch.from_numpy(wave).unsqueeze(0), MEL_BY_RATE[24000])[0].T
     torch.testing.assert_close(maker.make_voice(data).prompt_mels[24000], expected)
 
 
-def test_without_a_transcript_there_is_no_prompt_text(maker: VoiceMaker) -> None:
-    """An empty or blank transcript gives no ids, and the front end is not asked."""
+def test_without_a_text_there_is_no_prompt_text(maker: VoiceMaker) -> None:
+    """An empty or blank reference text gives no ids."""
     assert maker.make_voice(recording(16000, 16000), " \n").prompt_text == ()
 
 
@@ -125,8 +125,8 @@ def test_a_recording_beyond_the_longest_prompt_is_cut(maker: VoiceMaker) -> None
     assert {len(mel) for mel in voice.prompt_mels.values()} == {60}
 
 
-def test_the_digest_names_recording_and_transcript(maker: VoiceMaker) -> None:
-    """The same bytes and words give the same digest, known without decoding; a change in either gives another."""
+def test_the_digest_depends_on_audio_and_text(maker: VoiceMaker) -> None:
+    """Equal bytes and texts give equal digests, without decoding; a change in either gives another."""
     data = recording(16000, 16000)
     digest = maker.make_voice(data, "hello").digest
     assert digest == voice_digest(data, "hello") == maker.make_voice(data, " hello\n").digest
@@ -140,12 +140,12 @@ def test_the_digest_names_recording_and_transcript(maker: VoiceMaker) -> None:
 
 
 def test_a_voice_can_be_used_outside_inference_mode(maker: VoiceMaker) -> None:
-    """A voice's tensors are plain ones: a training step may take them."""
+    """A voice's tensors can take part in a training step."""
     voice = maker.make_voice(recording(16000, 16000))
     assert not any(t.is_inference() for t in (voice.speaker, voice.prompt_tokens, *voice.prompt_mels.values()))
 
 
-def test_an_unfit_recording_makes_no_voice(maker: VoiceMaker) -> None:
-    """The recording is judged before anything is computed of it."""
+def test_unusable_audio_makes_no_voice(maker: VoiceMaker) -> None:
+    """The audio is checked before anything is computed from it."""
     with pytest.raises(AudioError, match=r"got 0\.5 s"):
         maker.make_voice(recording(8000, 16000))

@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import cast
 
 import numpy as np
-from glmtts.text.frontend.frontend.frontend import Segment
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -24,6 +23,7 @@ from glmtts.engine.scheduling.length_estimator import LengthEstimator
 from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.errors import CancelledError, EngineError, QueueFullError, QueueTimeoutError
 from glmtts.models.llm.history import History
+from glmtts.text.frontend.frontend import Segment
 from glmtts.voice.voice import Voice
 
 SLOTS, PLACES = 3, 4

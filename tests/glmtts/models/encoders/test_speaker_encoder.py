@@ -33,7 +33,7 @@ def published() -> CampPlus:
 
 @pytest.fixture(scope="module")
 def random() -> CampPlus:
-    """Random weights, with norms that have something to say."""
+    """Random weights, with norms that are not the identity."""
     torch.manual_seed(0)
     model = CampPlus().eval()
     for norm in model.modules():
@@ -46,7 +46,7 @@ def random() -> CampPlus:
 
 
 def test_golden(published: CampPlus) -> None:
-    """Embeddings of waveforms, and of given filter banks, equal the published ones."""
+    """Embeddings of waveforms and of filter banks equal the published ones."""
     _, tensors, _ = load_case("campplus")
     numbers = [name.removeprefix("wav") for name in tensors if name.startswith("wav")]
     assert numbers
@@ -61,13 +61,13 @@ def test_golden(published: CampPlus) -> None:
 
 @pytest.mark.parametrize("frames", [3, 4, 199, 200, 201, 399, 401])
 def test_any_number_of_frames(random: CampPlus, frames: int) -> None:
-    """Three frames and any more give a finite vector: the segments of the context need not come out even."""
+    """Three or more frames give a finite vector: the last segment of the context need not be whole."""
     with torch.inference_mode():
         assert random(torch.randn(1, frames, 80)).isfinite().all()
 
 
-def test_a_batched_row_is_the_row_alone(random: CampPlus) -> None:
-    """A row of a batch is what it would be alone."""
+def test_a_batched_row_equals_the_row_alone(random: CampPlus) -> None:
+    """A row of a batch gets the vector that it gets alone."""
     features = torch.randn(3, 60, 80)
     with torch.inference_mode():
         alone = torch.cat([random(row.unsqueeze(0)) for row in features])
@@ -75,7 +75,7 @@ def test_a_batched_row_is_the_row_alone(random: CampPlus) -> None:
 
 
 def test_loudness_changes_nothing(random: CampPlus) -> None:
-    """The mean over time takes the gain away: a recording at half the volume is the same speaker."""
+    """The mean over time removes the gain: audio at half the volume gives the same speaker vector."""
     wave = torch.randn(8000) * 0.1
     louder, softer = random.embed(wave), random.embed(wave / 2)
     assert louder.shape == (EMBEDDING,)

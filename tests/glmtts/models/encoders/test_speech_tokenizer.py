@@ -31,7 +31,7 @@ def tiny(**changes: Any) -> WhisperVQ:
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: str) -> None:
-    """Tokens and their mask equal the published ones, wherever the mask is 1."""
+    """Tokens and their mask equal the published ones where the mask is 1."""
     info, tensors, state = load_case(case)
     model = WhisperVQ(WhisperVQConfig.from_hf(info["config"]))
     model.load_state_dict(encoder_weights(state, model.config))
@@ -44,8 +44,8 @@ def test_golden(case: str) -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"encoder_causal_attention": True}, {"quantize_causal_block_size": 4, "pooling_type": "max"}]
 )
-def test_a_padded_row_is_the_row_alone(options: dict[str, Any]) -> None:
-    """What lies behind the mask changes no vector before it, but for the conv's own reach."""
+def test_a_padded_row_equals_the_row_alone(options: dict[str, Any]) -> None:
+    """What is beyond the mask changes no vector before it, except within the convolution's reach."""
     model = tiny(encoder_causal_convolution=True, **options)
     features = torch.randn(1, 5, 40)
     mask = torch.ones(1, 40, dtype=torch.long)
@@ -55,7 +55,7 @@ def test_a_padded_row_is_the_row_alone(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("options", "first_change"), [({}, 0), ({"encoder_causal_attention": True}, 10)])
-def test_causal_attention_sees_no_later_frame(options: dict[str, Any], first_change: int) -> None:
+def test_causal_attention_ignores_later_frames(options: dict[str, Any], first_change: int) -> None:
     """With causal convolutions and attention, a token depends on nothing after it; without, on everything."""
     model = tiny(encoder_causal_convolution=True, **options)
     features = torch.randn(1, 5, 64)
@@ -67,7 +67,7 @@ def test_causal_attention_sees_no_later_frame(options: dict[str, Any], first_cha
 
 
 def test_block_causal_attention_sees_its_own_block() -> None:
-    """A change in the second block reaches no token of the first, and every one of its own."""
+    """A change in the second block affects no token of the first, and all of its own."""
     model = tiny(encoder_causal_convolution=True, quantize_causal_block_size=16)
     features = torch.randn(1, 5, 64)
     mask = torch.ones(1, 64, dtype=torch.long)
@@ -78,7 +78,7 @@ def test_block_causal_attention_sees_its_own_block() -> None:
 
 
 def test_hidden_is_differentiable() -> None:
-    """A loss on `hidden` reaches the first convolution and every layer."""
+    """A loss on `hidden` reaches the first convolution and all layers."""
     model = tiny()
     model.hidden(torch.randn(2, 5, 16), torch.ones(2, 16, dtype=torch.long)).square().sum().backward()
     without = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()}
@@ -87,7 +87,7 @@ def test_hidden_is_differentiable() -> None:
 
 
 def test_published_checkpoint_loads_strictly() -> None:
-    """Names under `model.encoder.` load; decoder, moving averages, later layers and final norm are left out."""
+    """Names under `model.encoder.` load; decoder, moving averages, later layers and final norm are dropped."""
     source = tiny()
     state = {f"model.encoder.{name}": value for name, value in source.state_dict().items()}
     for unused in ("model.decoder.layers.0.fc1.weight", "model.encoder.layers.3.fc1.weight"):
@@ -102,7 +102,7 @@ def test_published_checkpoint_loads_strictly() -> None:
 
 @pytest.mark.parametrize("name", ["model.encoder.surprise", "proj_out.weight"])
 def test_an_unknown_weight_is_kept_for_the_strict_load_to_refuse(name: str) -> None:
-    """A name that is neither used nor known to be unused is not left out."""
+    """A name that is neither used nor known to be unused is not dropped."""
     state = {f"model.encoder.{key}": value for key, value in tiny().state_dict().items()}
     kept = encoder_weights({**state, name: torch.zeros(1)}, tiny().config)
     assert set(kept) - set(tiny().state_dict()) == {name.removeprefix("model.encoder.")}
@@ -112,7 +112,7 @@ def test_an_unknown_weight_is_kept_for_the_strict_load_to_refuse(name: str) -> N
     ("samples", "tokens"), [(16000, 25), (16001, 26), (640, 1), (641, 2), (1, 1), (2 * 64000 + 640, 201)]
 )
 def test_tokenize_gives_a_token_per_40_ms(samples: int, tokens: int) -> None:
-    """A started token counts as one; recordings longer than the positions reach are cut into pieces."""
+    """The number of tokens is rounded up; audio longer than the positions allow is split."""
     ids = tiny().tokenize(torch.randn(samples) * 0.1)
     assert ids.shape == (tokens,)
     assert ids.dtype == torch.int64
@@ -120,14 +120,14 @@ def test_tokenize_gives_a_token_per_40_ms(samples: int, tokens: int) -> None:
 
 
 def test_features_are_whispers_without_the_padding_to_30_s() -> None:
-    """The mask covers the frames that were started, and the features end with the last whole token."""
+    """The mask covers all frames, also the last partial one, and the features end with a whole token."""
     features, mask = tiny().features(torch.randn(1000) * 0.1)
     assert features.shape == (1, 5, 8)
     assert mask.tolist() == [[1, 1, 1, 1, 1, 1, 1, 0]]
 
 
 def test_too_long_features_are_refused() -> None:
-    """More frames than there are positions is an error that says how many there may be."""
+    """More frames than positions is an error with the limit."""
     with pytest.raises(ValueError, match="up to 400"):
         tiny().hidden(torch.zeros(1, 5, 404), torch.ones(1, 404))
 
@@ -143,14 +143,14 @@ def test_too_long_features_are_refused() -> None:
         ({"quantize_causal_block_size": 1}, "quantize_causal_block_size"),
     ],
 )
-def test_config_that_we_cannot_compute_is_refused(change: dict[str, Any], message: str) -> None:
-    """An option outside what is implemented is a CheckpointError that names it."""
+def test_an_unsupported_config_is_refused(change: dict[str, Any], message: str) -> None:
+    """An option that is not implemented is a CheckpointError with its name."""
     with pytest.raises(CheckpointError, match=message):
         WhisperVQConfig.from_hf({**TINY, **change})
 
 
 def test_config_takes_foreign_keys_and_names_missing_ones() -> None:
-    """Hugging Face configs carry keys that we don't read; one that we need may not be absent."""
+    """Other keys of Hugging Face configs are ignored; a missing one is an error."""
     assert WhisperVQConfig.from_hf({**TINY, "torch_dtype": "float32"}).pooling == 2
     with pytest.raises(CheckpointError, match="d_model"):
         WhisperVQConfig.from_hf({key: value for key, value in TINY.items() if key != "d_model"})

@@ -22,7 +22,7 @@ TINY = DiTConfig(
 
 
 def noisy_dit(config: DiTConfig = TINY) -> DiT:
-    """A DiT with every parameter drawn at random, so that no zero or one hides a path."""
+    """A DiT with random parameters, so that no zero or one hides a path."""
     torch.manual_seed(0)
     dit = DiT(config).requires_grad_(False)
     for parameter in dit.parameters():
@@ -47,8 +47,8 @@ def velocity(dit: DiT, *call: Tensor, valid: Tensor | None = None, bias: Tensor 
     return dit(DiTInputs(x, dit.text_emb_layer(tokens, valid), cond, time, speaker, valid, bias)).velocity_btm
 
 
-def test_time_may_be_told_in_fewer_numbers() -> None:
-    """With `time_dim` the blocks are modulated by so many and the speaker's; time still tells."""
+def test_the_time_embedding_may_be_narrow() -> None:
+    """With `time_dim` the modulation has that many inputs besides the speaker's, and time still matters."""
     dit = noisy_dit(replace(TINY, time_dim=4))
     assert {tuple(block.attn_norm.linear.weight.shape) for block in dit.transformer_blocks} == {(6 * 32, 4 + 192)}
     x, tokens, cond, time, speaker = inputs(2, 12)
@@ -67,7 +67,7 @@ def golden_estimator(name: str) -> tuple[DiT, list[Tensor], dict[str, Tensor], d
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_estimator(name: str) -> None:
-    """One estimator call equals the published one's, with the speaker vector as it comes."""
+    """One estimator call equals the published one's, with the speaker vector not normalised."""
     dit, call, case, _ = golden_estimator(name)
     assert (velocity(dit, *call) - case["est_out"]).abs().max() <= TOLERANCE
 
@@ -86,7 +86,7 @@ def test_golden_block_mask(name: str) -> None:
 @pytest.mark.parametrize("blocked", [False, True])
 @pytest.mark.parametrize("speaker", [False, True])
 def test_padded_row_equals_row_alone(blocked: bool, speaker: bool) -> None:
-    """A row padded beside longer rows comes out as it does alone, whatever the padding holds."""
+    """A padded row gets what it gets alone, whatever the padding contains."""
     config = DiTConfig(**{**TINY.__dict__, "spkr_emb_adaLN": speaker})
     dit = noisy_dit(config).double()  # float64: a leak of one part in a billion shows
     x, tokens, cond, time, spk = (v if v.dtype == torch.int64 else v.double() for v in inputs(3, 41, config))
@@ -105,7 +105,7 @@ def test_padded_row_equals_row_alone(blocked: bool, speaker: bool) -> None:
 
 
 def test_float_bias_keeps_padding_out() -> None:
-    """A float bias and a bool mask that say the same give the same, padding included."""
+    """A float bias and an equivalent bool mask give the same result, padding included."""
     dit = noisy_dit()
     call = inputs(2, 17)
     valid = torch.arange(17) < torch.tensor([[17], [9]])
@@ -116,7 +116,7 @@ def test_float_bias_keeps_padding_out() -> None:
 
 
 def test_text_embedding_alone() -> None:
-    """The text embedding runs alone, pads exactly, and every later token touches every frame."""
+    """The text embedding runs alone, padding has no effect, and each later token affects each frame."""
     embedding = noisy_dit().text_emb_layer
     tokens = inputs(1, 30)[1]
     alone = embedding(tokens[:, :20])
@@ -128,7 +128,7 @@ def test_text_embedding_alone() -> None:
 
 
 def test_position_table_ends() -> None:
-    """Frames past the end of the position table all get its last row."""
+    """Frames beyond the position table all get its last row."""
     embedding = noisy_dit().text_emb_layer
     embedded = embedding._position_embedding(torch.zeros(1, 4100, 8))
     assert torch.equal(embedded[4095:], embedded[4095:4096].expand(5, 8))
@@ -136,7 +136,7 @@ def test_position_table_ends() -> None:
 
 
 def test_rotary_turns_the_first_head_only() -> None:
-    """Queries are rotated in pairs by frame / 10000^(2k / d) in the first head, and left alone in the others."""
+    """Queries are rotated in pairs by frame / 10000^(2k / d) in the first head, and unchanged in the others."""
     attention, rotary = noisy_dit().transformer_blocks[0].attn, noisy_dit().rotary_embed
     query = attention.to_q(torch.randn(1, 6, TINY.trans_dim))
     turned = _rotate_first_head(query, rotary(6, query))
@@ -159,7 +159,7 @@ def test_every_parameter_learns() -> None:
 
 
 def test_reset_parameters_starts_at_zero_and_can_leave_it() -> None:
-    """Training starts from velocity zero and from blocks that pass their input on, and its gradient is not zero."""
+    """Training starts from velocity zero and blocks that are the identity, and its gradient is not zero."""
     dit = noisy_dit().requires_grad_(True)
     dit.reset_parameters()
     call = inputs(2, 12)
@@ -173,7 +173,7 @@ def test_reset_parameters_starts_at_zero_and_can_leave_it() -> None:
 
 
 def test_half_precision_follows_float32() -> None:
-    """Weights in bfloat16 take float32 inputs, give float32 velocity, and stay near the float32 result."""
+    """Weights in bfloat16 take float32 inputs, return float32 velocity, and stay near the float32 result."""
     call = inputs(1, 300)
     want = velocity(noisy_dit(), *call)
     got = velocity(noisy_dit().bfloat16(), *call)
@@ -182,7 +182,7 @@ def test_half_precision_follows_float32() -> None:
 
 
 def test_unknown_conditioning_is_refused() -> None:
-    """A checkpoint that wants speech-model embeddings is refused, not run without them."""
+    """A checkpoint that needs speech-model embeddings is refused, not run without them."""
     with pytest.raises(CheckpointError, match="wav_lm_emb"):
         DiT(DiTConfig(**{**TINY.__dict__, "wav_lm_emb": True}))
 
@@ -196,8 +196,8 @@ def test_repeating_takes_the_nearest_token_below() -> None:
     assert repeat_to_frames(tokens, 7).dtype == torch.int64
 
 
-def seen_frames(frame: int, blocks: list[int]) -> int:
-    """How far a frame sees, by walking the blocks one by one."""
+def attended_frames(frame: int, blocks: list[int]) -> int:
+    """How far a frame attends, by walking through the blocks."""
     end, index = blocks[0], 0
     while frame >= end:
         index += 1
@@ -210,16 +210,16 @@ def seen_frames(frame: int, blocks: list[int]) -> int:
 @pytest.mark.parametrize("blocks", [[1], [6, 13], [50], [172], [173], [30, 174, 20]])
 @pytest.mark.parametrize("frames", [1, 13, 50, 400])
 def test_block_mask_walks_the_blocks(frames: int, blocks: list[int]) -> None:
-    """Every frame sees its block and the rule's look-ahead, the last block size repeating."""
+    """Each frame attends to its block and the rule's look-ahead; the last block size repeats."""
     mask = block_mask(frames, blocks)
     assert mask.shape == (frames, frames)
     columns = torch.arange(frames)
     for frame in range(frames):
-        assert torch.equal(mask[frame], columns < seen_frames(frame, blocks))
+        assert torch.equal(mask[frame], columns < attended_frames(frame, blocks))
 
 
 @pytest.mark.parametrize("blocks", [[], [0], [4, -1]])
 def test_block_mask_refuses_empty_blocks(blocks: list[int]) -> None:
-    """Blocks without a frame are refused with the sizes that came."""
+    """Blocks without a frame are refused, with the sizes in the message."""
     with pytest.raises(ValueError, match="block sizes"):
         block_mask(10, blocks)

@@ -22,7 +22,7 @@ TINY = FlowConfig(dit=DIT, n_timesteps=2)
 
 
 def noisy_flow(config: FlowConfig = TINY) -> Flow:
-    """A Flow with every parameter drawn at random, so that no zero or one hides a path."""
+    """A Flow with random parameters, so that no zero or one hides a path."""
     torch.manual_seed(0)
     flow = Flow(config).requires_grad_(False)
     for parameter in flow.parameters():
@@ -43,7 +43,7 @@ def request(tokens: int = 9, prompt: int = 5, prompt_frames: int = 10) -> dict[s
 
 @pytest.mark.parametrize("name", ["flow_adaln", "flow_both", "flow_concat"])
 def test_golden_sampler(name: str) -> None:
-    """From the same noise the sampler draws the published one's mel, under a strictly loaded state dict."""
+    """From the same noise, the sampler computes the published one's mel; the state dict loads strictly."""
     info, case, state = load_case(name)
     dit = DiTConfig(**info["dit"])
     flow = Flow(
@@ -63,7 +63,7 @@ def test_golden_sampler(name: str) -> None:
 
 
 def test_cosine_times() -> None:
-    """Times go from 0 to 1 as 1 - cos(s * pi / 2), and at least one step is asked for."""
+    """Times go from 0 to 1 as 1 - cos(s * pi / 2); fewer than one step is an error."""
     times = cosine_times(4)
     assert times.tolist() == pytest.approx([1 - math.cos(s / 4 * math.pi / 2) for s in range(5)], abs=1e-7)
     with pytest.raises(ValueError, match=r"solver steps: .* got 0"):
@@ -88,8 +88,8 @@ def test_euler_on_closed_forms() -> None:
 @pytest.mark.parametrize("concat", [False, True])
 @pytest.mark.parametrize("token_cfg", [False, True])
 def test_guidance_mixes_two_passes(concat: bool, token_cfg: bool, rate: float) -> None:
-    """One step is noise + (1 + w) * v(cond) - w * v(uncond), and uncond sees no prompt, no speaker, and
-    no tokens only with speech_token_cfg. With w = 0 it is not computed."""
+    """One step is noise + (1 + w) * v(cond) - w * v(uncond); uncond has no prompt, no speaker and, with
+    speech_token_cfg, no tokens. With w = 0 it is not computed."""
     dit = replace(DIT, condition_dim=160 if concat else 80)
     config = FlowConfig(dit, speech_token_cfg=token_cfg, remove_spkr_concat_condition=not concat)
     flow = noisy_flow(replace(config, inference_cfg_rate=rate))
@@ -131,20 +131,20 @@ def test_padded_row_solves_as_alone(concat: bool) -> None:
 
 
 def test_sample_cuts_the_prompt_mel() -> None:
-    """The prompt's mel frames, not its tokens' frames, are cut: 14 tokens after 9 mel frames leave 19."""
+    """The prompt's mel frames, not its tokens' frames, are cut off: 14 tokens after 9 mel frames leave 19."""
     assert noisy_flow().sample(**request(prompt_frames=9)).shape == (1, 80, 19)
     assert noisy_flow().sample(**request(prompt=0, prompt_frames=0)).shape == (1, 80, 18)
 
 
 def test_too_long_a_prompt_keeps_its_end() -> None:
-    """A prompt mel longer than all frames conditions by its last rows."""
+    """Of a prompt mel longer than all frames, the last rows are the condition."""
     mel = torch.arange(6.0)[None, :, None].expand(1, 6, 80)
     assert noisy_flow().prompt_condition(mel, 4)[0, :, 0].tolist() == [2, 3, 4, 5]
     assert noisy_flow().prompt_condition(mel, 8)[0, :, 0].tolist() == [0, 1, 2, 3, 4, 5, 0, 0]
 
 
 def test_frames_set_the_speed() -> None:
-    """Asked for other frames than its own, the prompt keeps its ratio and the new tokens stretch over the rest."""
+    """With `frames`, the prompt keeps its ratio and the new tokens are repeated over the rest."""
     flow = noisy_flow()
     new, prompt = torch.tensor([[11, 12]]), torch.tensor([[1, 2]])
     assert flow.frame_tokens(new, prompt, 4).tolist() == [[1, 1, 2, 2, 11, 11, 12, 12]]
@@ -158,14 +158,14 @@ def test_frames_set_the_speed() -> None:
 
 
 def test_short_noise_is_refused() -> None:
-    """Noise that does not cover prompt and new frames is refused with both lengths."""
+    """Noise that does not cover prompt and new frames is an error with both lengths."""
     given = request()
     with pytest.raises(ValueError, match="28 frames, got 27"):
         noisy_flow().sample(**{**given, "noise_btm": given["noise_btm"][:, :27]})
 
 
 def test_frames_of_tokens() -> None:
-    """By default 29 tokens are 57 frames, as the reference counts; with `frames` a token is exactly two."""
+    """By default 29 tokens are 57 frames, as in the published code; with `frames` a token is exactly two."""
     flow = noisy_flow()
     assert [flow.frames(n) for n in (1, 28, 29, 30)] == [2, 56, 57, 60]
     prompt, new = torch.arange(29)[None], torch.tensor([[50, 51]])
@@ -181,6 +181,6 @@ def test_frames_of_tokens() -> None:
     ],
 )
 def test_inconsistent_config_is_refused(change: dict[str, object], message: str) -> None:
-    """A config that contradicts itself, or names an unknown scheduler, is refused with what came and what is known."""
+    """A config that contradicts itself, or has an unknown scheduler, is an error with expected and actual values."""
     with pytest.raises(CheckpointError, match=message):
         Flow(replace(TINY, **change))  # type: ignore[arg-type]

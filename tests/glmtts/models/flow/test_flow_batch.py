@@ -1,4 +1,4 @@
-"""Rows of the flow at solver steps of their own."""
+"""Continuous batching of the flow, and its KV cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from glmtts.config import DiTConfig, FlowConfig
 from glmtts.models.flow.flow import Flow
 from glmtts.models.flow.flow_batch import FlowBatcher, FlowSequence
-from glmtts.models.flow.flow_cache import NO_CONTEXT, FlowKVCache, LeftContext
+from glmtts.models.flow.flow_cache import NO_CONTEXT, FlowKVCache, LeftContext, batch_past
 
 DIT = DiTConfig(
     trans_dim=32, depth=2, heads=2, dim_head=16, ff_mult=2, text_emb_dim=16, conv_layers=1, text_vocab_size=40
@@ -32,8 +32,8 @@ def arguments(frames: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def test_rows_that_join_late_are_what_each_is_alone(flow: Flow) -> None:
-    """Three rows of different lengths that begin at different steps end with the mel that each alone has."""
+def test_sequences_that_join_late_equal_each_alone(flow: Flow) -> None:
+    """Three sequences of different lengths that start at different steps get the mel that each gets alone."""
     rows = FlowBatcher(flow, "cpu")
     given = [arguments(frames) for frames in (20, 33, 27)]
     begun: list[FlowSequence] = []
@@ -49,8 +49,8 @@ def test_rows_that_join_late_are_what_each_is_alone(flow: Flow) -> None:
 
 
 @torch.inference_mode()
-def test_a_row_alone_is_exactly_the_whole(flow: Flow) -> None:
-    """One row by itself has the very numbers of `Flow.solve`."""
+def test_a_sequence_alone_equals_solve_exactly(flow: Flow) -> None:
+    """One sequence by itself gets the exact numbers of `Flow.solve`."""
     rows, one = FlowBatcher(flow, "cpu"), arguments(25)
     row = rows.new_sequence(*one)
     while not rows.is_done(row):
@@ -59,8 +59,8 @@ def test_a_row_alone_is_exactly_the_whole(flow: Flow) -> None:
     assert torch.equal(row.x_tm, flow.solve(tokens, condition, speaker, noise)[0])
 
 
-def test_a_step_that_fails_moves_nobody(flow: Flow) -> None:
-    """After an exception the rows are as they were, and may be tried again."""
+def test_a_failed_step_changes_nothing(flow: Flow) -> None:
+    """After an exception the sequences are as they were, and can be tried again."""
     rows = FlowBatcher(flow, "cpu")
     row = rows.new_sequence(*arguments(12))
     before = row.x_tm.clone()
@@ -70,25 +70,25 @@ def test_a_step_that_fails_moves_nobody(flow: Flow) -> None:
     assert torch.equal(row.x_tm, before)
 
 
-def finished(rows: FlowBatcher, *begun: FlowSequence) -> None:
-    while not rows.is_done(begun[0]):
-        rows.step(begun)
+def run(rows: FlowBatcher, *sequences: FlowSequence) -> None:
+    while not rows.is_done(sequences[0]):
+        rows.step(sequences)
 
 
-def remembered(rows: FlowBatcher, *frames: int) -> LeftContext:
-    """A voice of so many frames, and after it segments of so many, that have been said."""
+def context_of(rows: FlowBatcher, *frames: int) -> LeftContext:
+    """The context after a voice of so many frames and chunks of so many; at most 40 frames of speech are kept."""
     before = NO_CONTEXT
     for place, count in enumerate(frames):
         row = rows.new_sequence(*arguments(count), cache_frames=range(count), context=before)
-        finished(rows, row)
+        run(rows, row)
         assert row.cache is not None
         before = LeftContext(row.cache, None, count) if place == 0 else before.extended(row.cache, count, 40)
     return before
 
 
 @torch.inference_mode()
-def test_following_is_the_whole_with_the_past_blind_to_it() -> None:
-    """Where only attention joins frames, a row that follows is the whole in which the past sees no future."""
+def test_a_context_equals_the_whole_whose_past_ignores_the_future() -> None:
+    """If only attention connects frames, past and sequence equal the whole in which the past does not attend ahead."""
     torch.manual_seed(0)
     flow = Flow(FlowConfig(dit=DIT, n_timesteps=3)).eval()
     for module in flow.modules():
@@ -97,25 +97,25 @@ def test_following_is_the_whole_with_the_past_blind_to_it() -> None:
     past, new = 18, 11
     tokens, condition, speaker, noise = arguments(past + new)
     condition[past:] = 0.0
-    sees = torch.ones(past + new, past + new, dtype=torch.bool)
-    sees[:past, past:] = False
-    whole = flow.solve(tokens[None], condition[None], speaker[None], noise[None], attention_bias_tt=sees)[0]
+    mask = torch.ones(past + new, past + new, dtype=torch.bool)
+    mask[:past, past:] = False
+    whole = flow.solve(tokens[None], condition[None], speaker[None], noise[None], attention_bias_tt=mask)[0]
     rows = FlowBatcher(flow, "cpu")
     first = rows.new_sequence(tokens[:past], condition[:past], speaker, noise[:past], cache_frames=range(past))
-    finished(rows, first)
+    run(rows, first)
     second = rows.new_sequence(
         tokens, condition[past:], speaker, noise[past:],
         context=LeftContext(first.cache, None, past), positions_t=torch.arange(past + new),
     )  # fmt: skip
-    finished(rows, second)
+    run(rows, second)
     torch.testing.assert_close(torch.cat([first.x_tm, second.x_tm]), whole, rtol=1e-4, atol=1e-5)
 
 
 @torch.inference_mode()
-def test_rows_that_follow_different_pasts_are_what_each_is_alone(flow: Flow) -> None:
-    """In one batch: a row after a voice, one after a voice and what was said, one that is being remembered."""
+def test_sequences_with_different_contexts_equal_each_alone(flow: Flow) -> None:
+    """In one batch: a sequence after a voice, one after a voice and speech, one without context; all are cached."""
     rows = FlowBatcher(flow, "cpu")
-    pasts = [remembered(rows, 21), remembered(rows, 34, 25, 30), NO_CONTEXT]
+    pasts = [context_of(rows, 21), context_of(rows, 34, 25, 30), NO_CONTEXT]
     given = [arguments(frames) for frames in (15, 22, 28)]
 
     def begin(i: int) -> FlowSequence:
@@ -126,21 +126,21 @@ def test_rows_that_follow_different_pasts_are_what_each_is_alone(flow: Flow) -> 
         )
 
     together, alone = [begin(i) for i in range(3)], [begin(i) for i in range(3)]
-    finished(rows, *together)
+    run(rows, *together)
     for one, other in zip(together, alone, strict=True):
-        finished(rows, other)
+        run(rows, other)
         torch.testing.assert_close(one.x_tm, other.x_tm, rtol=1e-4, atol=1e-4)
         assert one.cache is not None
         assert other.cache is not None
         torch.testing.assert_close(one.cache.keys, other.cache.keys, rtol=1e-3, atol=1e-3)
     apart = rows.new_sequence(*given[0], positions_t=torch.arange(15) + 21)
-    finished(rows, apart)
-    assert (apart.x_tm - together[0].x_tm).abs().max() > 1e-3, "the past must matter, or this test proves nothing"
+    run(rows, apart)
+    assert (apart.x_tm - together[0].x_tm).abs().max() > 1e-3, "the context must matter, or this test proves nothing"
 
 
-def test_a_memory_keeps_the_voice_and_the_last_of_what_was_said(flow: Flow) -> None:
-    """However much is said, the voice's frames stay and `most` of the others; the halo is of the very last frames."""
-    before = remembered(FlowBatcher(flow, "cpu"), 20, 30, 25)
+def test_a_context_keeps_the_voice_and_the_last_frames_of_speech(flow: Flow) -> None:
+    """The voice's frames stay, and `max_frames` of the speech; the hidden states are of the very last frames."""
+    before = context_of(FlowBatcher(flow, "cpu"), 20, 30, 25)
     assert before.voice is not None
     assert before.speech is not None
     assert (before.voice.frames, before.speech.frames, before.frames) == (20, 40, 75)
@@ -154,3 +154,22 @@ def test_a_memory_keeps_the_voice_and_the_last_of_what_was_said(flow: Flow) -> N
     assert one.append(two, 2).keys.flatten(0, 3)[0, :, 0].tolist() == [2.0, 2.0]
     assert one.append(two, 0).hidden[0, 0, :, 0].tolist() == [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
     assert one.nbytes == 4 * (6 + 6 + 6)
+
+
+def test_hidden_states_span_voice_and_speech(flow: Flow) -> None:
+    """If the speech is shorter than the position embedding's reach, the voice's last hidden states come before it."""
+    rows = FlowBatcher(flow, "cpu")
+    short, none = context_of(rows, 34, 5), NO_CONTEXT
+    assert short.voice is not None
+    assert short.speech is not None
+    past = batch_past([short], [1], torch.device("cpu"))
+    assert past is not None
+    expected = torch.cat([short.voice.hidden[1][:, 5:], short.speech.hidden[1]], dim=1)
+    assert torch.equal(past.hidden_bnd, expected)
+    both = batch_past([none, short], [0, 1], torch.device("cpu"))
+    assert both is not None
+    assert both.valid_bp is not None
+    assert both.offset_b.tolist() == [0, 39] * flow.cfg_batch
+    assert both.valid_bp.sum(1).tolist() == [0, 39] * flow.cfg_batch
+    assert both.hidden_valid_bn.sum(1).tolist() == [0, 30] * flow.cfg_batch
+    assert batch_past([none], [0], torch.device("cpu")) is None

@@ -10,7 +10,7 @@ from glmtts.models.llm.cuda_graphs import CudaGraphCache, bucket_size
 
 
 def test_a_cpu_runs_every_step() -> None:
-    """Each call does its work and gives what it made; a shape that was met before is no exception."""
+    """Each call runs the step and returns its result, also for a shape seen before."""
     graphs, total = CudaGraphCache(torch.device("cpu")), torch.zeros(2)
 
     def step() -> Tensor:
@@ -23,7 +23,7 @@ def test_a_cpu_runs_every_step() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="capturing works here")
 def test_where_capturing_fails_steps_go_on() -> None:
-    """The second call tries it, says why not, and runs the step; there is no third try."""
+    """The second call tries to capture, warns why it failed, and runs the step; there is no third try."""
     graphs, calls = CudaGraphCache(torch.device("cpu")), []
     graphs.enabled = True
 
@@ -39,8 +39,8 @@ def test_where_capturing_fails_steps_go_on() -> None:
     assert calls == [0, 1, 2]
 
 
-def test_what_a_step_raises_comes_out() -> None:
-    """And the next one is run as if nothing had been."""
+def test_an_error_of_a_step_is_raised() -> None:
+    """The next step runs as usual."""
 
     def failing() -> Tensor:
         raise RuntimeError("no memory")

@@ -1,4 +1,4 @@
-"""The decoder: rows in slots, drawn together, ending by their own rules."""
+"""The decoder: rows in slots, decoded together, each ending by its own bounds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GREEDY = GenerationConfig(top_k=1)
 def decoder(
     slots: int = 1, generation: GenerationConfig = SAMPLED, *, length: int = 96, llama: Llama | None = None
 ) -> Decoder:
-    """A decoder whose cache is NaN wherever no row has been let in."""
+    """A decoder whose cache is NaN wherever no row has been added."""
     llama = llama or tiny_llama()
     cache = KVCache(llama.config, slots, length)
     cache.fill_nan()
@@ -39,7 +39,7 @@ def row(seed: int, text: int = 4, speech: int = 5, bounds: LengthBounds | None =
 
 
 def draw(decoder: Decoder, steps: int) -> list[list[int]]:
-    """The tokens of `steps` steps, a list for each slot."""
+    """The tokens of `steps` steps, one list per slot."""
     return torch.stack([decoder.step() for _ in range(steps)], dim=1).tolist()
 
 
@@ -48,7 +48,7 @@ def until_end(drawn: list[int]) -> list[int]:
 
 
 def test_golden_tokens_alone_and_together() -> None:
-    """Greedy decoding gives the reference's tokens and its way of ending, one case at a time or all in one batch."""
+    """Greedy decoding gives the published tokens and end, one case at a time and all in one batch."""
     info, tensors, state = load_case("llm_greedy")
     config = LlamaConfig(**info["config"])
     llama, special = Llama(config), SpecialIds(**info["special"])
@@ -76,8 +76,8 @@ def test_golden_tokens_alone_and_together() -> None:
         ]
 
 
-def test_a_row_draws_the_same_whatever_its_slot_and_neighbours() -> None:
-    """Same seed, same tokens: alone, in another slot, admitted late, beside rows that come and go."""
+def test_tokens_do_not_depend_on_slot_or_neighbours() -> None:
+    """Same seed, same tokens: alone, in another slot, added late, beside rows that come and go."""
     llama = tiny_llama()
     alone = {seed: list(generate_tokens(decoder(llama=llama), row(seed, text=seed))) for seed in (3, 4, 5)}
     assert all(6 <= len(tokens) <= 30 for tokens in alone.values())
@@ -97,8 +97,8 @@ def test_a_row_draws_the_same_whatever_its_slot_and_neighbours() -> None:
     assert set(first[0] + first[1] + second[1] + third[1]) == {-1}
 
 
-def test_seed_and_segment_choose_the_tokens() -> None:
-    """Another seed or another segment of the same prompt draws other tokens; the same ones draw the same."""
+def test_seed_and_segment_determine_the_tokens() -> None:
+    """Another seed or segment of the same prompt gives other tokens; the same ones give the same."""
     bounds = LengthBounds(20, 20)
     base = row(3, bounds=bounds)
     rows = [base, replace(base, seed=4), replace(base, segment=1), replace(base, seed=2**63 - 1), base]
@@ -108,7 +108,7 @@ def test_seed_and_segment_choose_the_tokens() -> None:
 
 
 def test_prefill_between_the_steps_of_others() -> None:
-    """A prompt that is fed piece by piece while other rows draw is the prompt fed at once."""
+    """A prompt prefilled in chunks between steps of other rows equals the prompt prefilled at once."""
     llama = tiny_llama()
     long, short = row(1, text=9, speech=30), row(2)
     batch = decoder(2, llama=llama)
@@ -126,7 +126,7 @@ def test_prefill_between_the_steps_of_others() -> None:
 
 @torch.no_grad()
 def certain(llama: Llama, special_id: int, weight: float = 100.0) -> Llama:
-    """Makes the model prefer `special_id` to all else: no layer acts, and all hidden states are positive."""
+    """Makes the model prefer `special_id`: no layer acts, and all hidden states are positive."""
     llama.lm_head.weight.zero_()
     llama.lm_head.weight[special_id] = weight
     llama.model.embed_tokens.weight.abs_().add_(1.0)
@@ -138,8 +138,8 @@ def certain(llama: Llama, special_id: int, weight: float = 100.0) -> Llama:
 
 @pytest.mark.parametrize("generation", [SAMPLED, GREEDY], ids=["sampled", "greedy"])
 @pytest.mark.parametrize("minimum", [0, 1, 7])
-def test_the_end_is_not_drawn_below_the_minimum(generation: GenerationConfig, minimum: int) -> None:
-    """A model that wants nothing but to end draws exactly its minimum of speech, then the end, then is idle."""
+def test_the_end_is_not_sampled_below_the_minimum(generation: GenerationConfig, minimum: int) -> None:
+    """A model that always prefers the end gives exactly the minimum of speech, then the end, then is idle."""
     eager = decoder(generation=generation, llama=certain(tiny_llama(), SPECIAL.eoa))
     eager.add(0, row(1, bounds=LengthBounds(minimum, 30)))
     drawn = draw(eager, minimum + 4)[0]
@@ -148,7 +148,7 @@ def test_the_end_is_not_drawn_below_the_minimum(generation: GenerationConfig, mi
 
 
 def test_the_maximum_ends_a_row_without_the_end_token() -> None:
-    """A model that never ends draws its maximum and is idle then; nothing pretends that it finished."""
+    """A model that never ends gives the maximum, then is idle, without the end token."""
     endless = decoder(llama=certain(tiny_llama(), SPECIAL.ats + 3))
     endless.add(0, row(1, bounds=LengthBounds(2, 9)))
     drawn = draw(endless, 12)[0]
@@ -157,8 +157,8 @@ def test_the_maximum_ends_a_row_without_the_end_token() -> None:
 
 
 @pytest.mark.parametrize("tau_r", [0.1, 2.0])
-def test_a_row_remembers_what_it_drew(tau_r: float) -> None:
-    """The nucleus of this model is one token; only the rule against repetition lets others through."""
+def test_a_row_remembers_its_recent_tokens(tau_r: float) -> None:
+    """The nucleus of this model is one token; only the rule against repetition allows others."""
     generation = GenerationConfig(top_p=0.3, tau_r=tau_r)
     liking = decoder(generation=generation, llama=certain(tiny_llama(), SPECIAL.ats + 3, weight=0.125))
     liking.add(0, row(1, bounds=LengthBounds(30, 30)))
@@ -167,15 +167,15 @@ def test_a_row_remembers_what_it_drew(tau_r: float) -> None:
     assert (len(set(drawn)) > 3) if tau_r == 0.1 else (set(drawn) == {3})
 
 
-def test_only_speech_and_the_end_are_drawn() -> None:
-    """However much the model prefers a text id, it is not drawn."""
+def test_only_speech_and_the_end_are_sampled() -> None:
+    """However much the model prefers a text id, it is not sampled."""
     stubborn = decoder(llama=certain(tiny_llama(), 5))
     stubborn.add(0, row(1, bounds=LengthBounds(20, 20)))
     assert all(0 <= token < END for token in draw(stubborn, 20)[0])
 
 
-def test_an_ended_row_stays_in_its_slot_however_long_the_host_looks_away() -> None:
-    """Steps after the end of every row neither leave the slot nor draw anything."""
+def test_an_ended_row_stays_in_its_slot_until_released() -> None:
+    """Steps after a row has ended neither write beyond its slot nor return tokens."""
     llama = tiny_llama()
     tight = row(1, bounds=LengthBounds(3, 3))
     full = decoder(length=len(tight.ids) + 3, llama=llama)
@@ -186,8 +186,8 @@ def test_an_ended_row_stays_in_its_slot_however_long_the_host_looks_away() -> No
     assert list(generate_tokens(full, tight)) == drawn[:3]
 
 
-def test_a_reader_who_leaves_frees_the_slot() -> None:
-    """Closing the iterator of one row lets the next one draw as if it had never been."""
+def test_closing_the_iterator_frees_the_slot() -> None:
+    """The next row gets the same tokens as in a new decoder."""
     shared = decoder()
     tokens = generate_tokens(shared, row(1))
     next(tokens)
@@ -197,7 +197,7 @@ def test_a_reader_who_leaves_frees_the_slot() -> None:
 
 
 def test_logits_are_those_of_the_whole_pass() -> None:
-    """The scores a step draws from are the model's, in the order: speech tokens, end."""
+    """The logits of a step are the model's, in this order: speech tokens, end."""
     llama = tiny_llama()
     one = row(1, bounds=LengthBounds(0, 5))
     shared = decoder(llama=llama)
@@ -209,7 +209,7 @@ def test_logits_are_those_of_the_whole_pass() -> None:
 
 
 def test_special_ids_beyond_the_vocabulary_are_refused() -> None:
-    """A tokenizer that does not fit the model is a CheckpointError, not an index out of range later."""
+    """A tokenizer that does not fit the model is a CheckpointError, not an index error later."""
     llama = tiny_llama(vocab_size=55)
     with pytest.raises(CheckpointError, match="55"):
         decoder(llama=llama)

@@ -1,4 +1,4 @@
-"""The chain of segments: what prompts the next one, what is dropped, and what does not fit."""
+"""Which segments prompt the next one, which are dropped, and what does not fit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ids(count: int, value: int) -> tuple[int, ...]:
 
 
 def test_a_segment_is_prompted_with_the_voice_and_all_earlier_ones() -> None:
-    """Texts and speech tokens of the voice and of finished segments stand in order."""
+    """Texts and speech tokens of the voice and of finished segments are in order."""
     history = History((1, 2), (3, 4, 5), OFFICIAL)
     history.add((6,), (7, 8))
     prompt = history.prompt((9, 9))
@@ -28,7 +28,7 @@ def test_a_segment_is_prompted_with_the_voice_and_all_earlier_ones() -> None:
 
 
 def test_without_history_the_voice_alone_prompts() -> None:
-    """Switched off, finished segments are forgotten."""
+    """Finished segments are not kept."""
     history = History((1,), (2,), OFFICIAL, enabled=False)
     history.add((6,), (7,))
     assert (history.prompt((9,)).text, history.prompt((9,)).speech) == ((1,), (2,))
@@ -43,7 +43,7 @@ def test_a_voice_without_transcript_gives_no_speech_prompt() -> None:
 
 
 def test_an_empty_segment_leaves_no_trace() -> None:
-    """A segment for which nothing was drawn does not prompt the next one."""
+    """A segment without speech tokens does not prompt the next one."""
     history = History((1,), (2,), OFFICIAL)
     history.add((6,), ())
     assert history.prompt((9,)).text == (1,)
@@ -65,23 +65,23 @@ def test_the_oldest_are_dropped_beyond_750_tokens(new: int, kept: int) -> None:
 
 
 def test_what_is_dropped_stays_dropped() -> None:
-    """A later, shorter segment does not get a dropped one back."""
+    """A later, shorter segment is not prompted with a dropped one."""
     history = History((1,), (1,), OFFICIAL, max_positions=10**6)
     history.add(ids(10, 6), ids(400, 6))
     assert 6 not in history.prompt(ids(50, 9)).text
     assert 6 not in history.prompt((9,)).text
 
 
-def test_history_makes_room_in_the_slot() -> None:
-    """Earlier segments are dropped while the new one's longest form does not fit beside them."""
+def test_history_makes_room_for_the_segment() -> None:
+    """Earlier segments are dropped while the new one, at its maximum length, does not fit beside them."""
     history = History((1,), (1,), OFFICIAL, max_positions=300)
     history.add(ids(10, 6), ids(100, 6))
     assert 6 in history.prompt(ids(8, 9)).text  # 2 + 110 + 8 + 1 + 160 = 281
     assert 6 not in history.prompt(ids(9, 9)).text  # 302
 
 
-def test_the_maximum_is_cut_to_what_is_left() -> None:
-    """After a long voice prompt a segment may say as much as the slot has left, and is refused below its minimum."""
+def test_the_maximum_is_limited_to_the_positions_left() -> None:
+    """After a long voice prompt a segment may take the positions that are left; fewer than its minimum is an error."""
     history = History(ids(100, 1), ids(150, 1), OFFICIAL, max_positions=300)
     assert history.prompt(ids(10, 9)).bounds == LengthBounds(20, 39)
     with pytest.raises(TextError, match="shorter"):
@@ -89,8 +89,8 @@ def test_the_maximum_is_cut_to_what_is_left() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 300)), min_size=1, max_size=8), st.integers(0, 7))
-def test_a_history_goes_on_from_what_another_remembers(segments: list[tuple[int, int]], cut: int) -> None:
-    """Handed over at any segment, by `spoken` alone, the later prompts are what they would have been."""
+def test_a_history_continues_from_the_segments_of_another(segments: list[tuple[int, int]], cut: int) -> None:
+    """Handed over at any segment, by `segments` alone, later prompts are the same."""
 
     def fresh() -> History:
         return History(ids(10, 0), ids(90, 0), OFFICIAL)
@@ -109,8 +109,8 @@ def test_a_history_goes_on_from_what_another_remembers(segments: list[tuple[int,
 
 
 @pytest.mark.parametrize("spoken", [((5,), (3,)), ((-1,), ()), ((0, 4), (2, -1))])
-def test_ids_that_the_model_has_not_are_refused(spoken: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    """They come from outside, and an embedding has no row for them."""
+def test_ids_that_the_model_does_not_have_are_refused(spoken: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    """Clients send them, and an embedding has no row for them."""
     check_history([((0, 4), (0, 2)), ((), ())], vocabulary=5, speech_tokens=3)
     with pytest.raises(InputError, match=r"expected (text ids|speech tokens) 0 to") as caught:
         check_history([((1,), (1,)), spoken], vocabulary=5, speech_tokens=3)

@@ -1,4 +1,4 @@
-"""The cached pass: equal to the whole one, at any positions, beside any neighbours."""
+"""The cached pass equals the whole one, at any positions and beside any neighbours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LENGTH = 24
 
 
 def poisoned(llama: Llama, slots: int) -> KVCache:
-    """A cache of NaN with all slots claimed; behind the claim lies finite rubbish, so that any stale read shows."""
+    """A NaN cache with all slots reset, then filled with finite garbage, so that a stale read shows."""
     cache = KVCache(llama.config, slots, LENGTH)
     cache.fill_nan()
     for slot in range(slots):
@@ -39,7 +39,7 @@ def whole(llama: Llama, ids: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def test_cached_decode_equals_the_whole_pass(llama: Llama) -> None:
-    """Prefill and then one id at a time gives the hidden states of the whole sequence."""
+    """Prefill, then one id at a time, gives the hidden states of the whole sequence."""
     ids = torch.randint(0, 60, (3, 12))
     cache = poisoned(llama, 3)
     parts = [llama.forward_cached(ids[:, :5], ints(0, 0, 0), cache, length=5)]
@@ -50,7 +50,7 @@ def test_cached_decode_equals_the_whole_pass(llama: Llama) -> None:
 @torch.inference_mode()
 @pytest.mark.parametrize("chunk", [1, 3, 4, 11])
 def test_a_prefill_in_chunks_equals_the_whole(llama: Llama, chunk: int) -> None:
-    """However a prompt is cut, its hidden states and its cache entries are the same."""
+    """However a prompt is split, its hidden states and cache entries are the same."""
     ids = torch.randint(0, 60, (1, 11))
     cut, one = poisoned(llama, 2), poisoned(llama, 2)
     row = slice(1, 2)
@@ -65,7 +65,7 @@ def test_a_prefill_in_chunks_equals_the_whole(llama: Llama, chunk: int) -> None:
 
 @torch.inference_mode()
 def test_rows_at_different_positions_equal_each_alone(llama: Llama) -> None:
-    """One step of rows that stand at different positions gives each what it gets alone, and writes only there."""
+    """One step of rows at different positions gives each what it gets alone, and writes only there."""
     lengths = [3, 9, 6]
     prompts = [torch.randint(0, 60, (1, n)) for n in lengths]
     cache = poisoned(llama, 3)
@@ -82,7 +82,7 @@ def test_rows_at_different_positions_equal_each_alone(llama: Llama) -> None:
 
 @torch.inference_mode()
 def test_a_prefill_padded_on_the_right_equals_each_alone(llama: Llama) -> None:
-    """Rows of different lengths prefill together: what padding wrote is overwritten before it is seen."""
+    """Rows of different lengths prefill together: what padding wrote is overwritten before it is read."""
     lengths = [4, 7]
     ids = torch.randint(0, 60, (2, 8))
     cache = poisoned(llama, 2)
@@ -95,8 +95,8 @@ def test_a_prefill_padded_on_the_right_equals_each_alone(llama: Llama) -> None:
 
 
 @torch.inference_mode()
-def test_a_broken_neighbour_spoils_nobody(llama: Llama) -> None:
-    """A row of NaN leaves its neighbours alone, and a row that later takes its slot."""
+def test_a_row_of_nan_does_not_affect_others(llama: Llama) -> None:
+    """Neither its neighbours nor a row that later takes its slot."""
     ids = torch.randint(0, 60, (2, 6))
     cache = poisoned(llama, 2)
     cache.kv[0] = float("nan")
@@ -108,8 +108,8 @@ def test_a_broken_neighbour_spoils_nobody(llama: Llama) -> None:
     torch.testing.assert_close(got, whole(llama, ids), atol=1e-5, rtol=1e-4)
 
 
-def test_claim_cleans_one_slot_only() -> None:
-    """A claimed slot is all zeros; the others keep what they hold."""
+def test_reset_slot_zeroes_one_slot_only() -> None:
+    """A reset slot is all zeros; the others keep their contents."""
     cache = KVCache(tiny_llama().config, 3, LENGTH)
     cache.fill_nan()
     cache.reset_slot(1)
@@ -117,7 +117,7 @@ def test_claim_cleans_one_slot_only() -> None:
     assert cache.kv[[0, 2]].isnan().all()
 
 
-def test_reads_are_views_in_the_asked_dtype() -> None:
+def test_reads_are_views_in_the_cache_dtype() -> None:
     """Keys and values come back as written, without a copy, in the cache's dtype."""
     config = tiny_llama().config
     cache = KVCache(config, 2, LENGTH, dtype=torch.bfloat16)

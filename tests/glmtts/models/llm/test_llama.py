@@ -44,7 +44,7 @@ def test_equals_transformers(changes: dict[str, Any]) -> None:
 
 
 def test_golden_first_logits() -> None:
-    """The logits after each golden prompt are the reference's."""
+    """The logits after each golden prompt are the published ones."""
     info, tensors, state = load_case("llm_greedy")
     llama = Llama(LlamaConfig(**info["config"]))
     llama.load_state_dict(state, strict=True)
@@ -69,7 +69,7 @@ def test_a_later_id_changes_no_earlier_output() -> None:
 
 
 def test_a_long_sequence_after_a_short_one() -> None:
-    """However long the sequences seen before, one of any length gives what a fresh model gives."""
+    """A sequence of any length, after any other, gives what a new model gives."""
     ids = torch.randint(0, 60, (1, 700))
     used, fresh = tiny_llama(num_hidden_layers=1), tiny_llama(num_hidden_layers=1)
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_a_long_sequence_after_a_short_one() -> None:
 
 
 def test_padding_is_invisible_and_its_gradient_finite() -> None:
-    """What stands under padding, left or right, reaches no valid output, and no gradient becomes NaN."""
+    """What is in padding, left or right, affects no valid output, and no gradient becomes NaN."""
     llama = tiny_llama()
     valid = torch.tensor([[False, False, True, True, True, True], [True, True, True, True, False, False]])
     ids = torch.randint(0, 60, valid.shape)
@@ -100,7 +100,7 @@ def test_right_padding_needs_no_mask() -> None:
 
 
 def test_attention_weights_can_be_trained_on() -> None:
-    """Asked for, attention weights are float32, causal, sum to 1, carry gradient, and leave the logits as they were."""
+    """Attention weights are float32 and causal, sum to 1, have a gradient, and do not change the logits."""
     llama = tiny_llama(num_hidden_layers=3)
     ids = torch.randint(0, 60, (2, 7))
     out = llama(ids, attention_of=(1, 2))
@@ -117,7 +117,7 @@ def test_attention_weights_can_be_trained_on() -> None:
 
 
 def test_trains_after_an_inference_pass_and_under_autocast() -> None:
-    """An evaluation between two steps leaves nothing behind that a backward pass would trip over; bf16 works."""
+    """An inference pass between two training steps does not disturb the backward pass; bf16 works."""
     llama = tiny_llama()
     ids = torch.randint(0, 60, (2, 7))
     with torch.inference_mode():
@@ -147,7 +147,7 @@ def test_fusing_changes_no_number_no_name_and_no_memory(changes: dict[str, Any])
 
 
 def test_rope_theta_is_found_in_either_form() -> None:
-    """The rotary base is read from `rope_parameters` or from a plain `rope_theta`; 10000 when neither is there."""
+    """The rotary base is read from `rope_parameters` or `rope_theta`; 10000 if there is neither."""
     assert rope_theta(tiny_config(rope_parameters={"rope_type": "default", "rope_theta": 7.0})) == 7.0
     assert rope_theta(tiny_config(rope_theta=5000.0)) == 5000.0
     assert rope_theta(SimpleNamespace(rope_theta=123.0, rope_scaling=None)) == 123.0  # type: ignore[arg-type]
@@ -163,6 +163,6 @@ def test_rope_theta_is_found_in_either_form() -> None:
     ids=["scaled rope", "another activation"],
 )
 def test_what_is_not_computed_is_refused(changes: dict[str, Any]) -> None:
-    """A config that asks for something this Llama lacks is a CheckpointError, not a wrong model."""
+    """A config that needs something not implemented is a CheckpointError, not a wrong model."""
     with pytest.raises(CheckpointError, match="expected"):
         Llama(tiny_config(**changes))

@@ -12,14 +12,14 @@ SPECIAL = SpecialIds(ats=60, ate=159, boa=50, eoa=51, pad=52)
 
 
 def test_layout() -> None:
-    """Transcript, text, begin of audio, then speech tokens as ids."""
+    """Reference text, text, begin of audio, then speech tokens as ids."""
     assert prompt_layout([1, 2], [3], [0, 99], SPECIAL) == (1, 2, 3, 50, 60, 159)
     assert prompt_layout([], [3, 4], [], SPECIAL) == (3, 4, 50)
     assert prompt_layout([1], [3], [], SPECIAL) == (1, 3, 50)
 
 
 def test_speech_is_shifted_only_beside_a_transcript() -> None:
-    """As in the reference, speech tokens without a transcript stay as they are."""
+    """As in the published code, speech tokens without a reference text are not shifted."""
     assert prompt_layout([], [3], [7], SPECIAL) == (3, 50, 7)
 
 
@@ -50,7 +50,7 @@ def test_special_ids_know_the_speech_range() -> None:
     ids=lambda ids: next(iter(ids)),
 )
 def test_impossible_special_ids_are_refused(ids: dict[str, int]) -> None:
-    """A speech range that is empty, or that swallows another special id, is a CheckpointError."""
+    """A speech range that is empty, or contains another special id, is a CheckpointError."""
     fields = {"ats": 60, "ate": 159, "boa": 50, "eoa": 51, "pad": 52}
     with pytest.raises(CheckpointError, match="speech ids"):
         SpecialIds(**(fields | ids))

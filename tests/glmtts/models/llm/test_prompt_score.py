@@ -1,4 +1,4 @@
-"""How far a recording surprises the AR model: its own training loss, and nothing of the text's."""
+"""The prompt NLL: the training loss of the speech tokens, without the text's."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.helpers.tiny_llama import tiny_llama
 SPECIAL = SpecialIds(ats=20, ate=59, boa=2, eoa=1, pad=0)
 
 
-def test_who_knows_nothing_is_surprised_evenly() -> None:
-    """Without an opinion each of 60 ids has a share of 1/60."""
+def test_equal_logits_give_the_log_of_the_vocabulary() -> None:
+    """Each of 60 ids then has a probability of 1/60."""
     llama = tiny_llama()
     torch.nn.init.zeros_(llama.lm_head.weight)
     assert score_prompt(llama, SPECIAL, (5, 6, 7), (3, 0, 39)) == pytest.approx((math.log(60), math.log(60)))
 
 
 def test_it_is_the_mean_over_the_speech_alone() -> None:
-    """Each token given all before it, the text and the start of speech too; what the text's ids cost does not count."""
+    """Each token is given all before it, the text and the begin of audio; the text's own loss does not count."""
     llama = tiny_llama()
     text, speech = (5, 6, 7), (3, 0, 39, 12)
     ids = [*text, SPECIAL.boa, *(token + SPECIAL.ats for token in speech)]

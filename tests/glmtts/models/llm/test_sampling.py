@@ -1,4 +1,4 @@
-"""Repetition-aware sampling: its distribution is the definition's, its randomness the counter's."""
+"""Repetition-aware sampling: its distribution is as defined, its random numbers are arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers.golden import load_case
 
 DRAWS = 20_000
 LARGEST = 1 - 2.0**-24
-"""The largest number that `uniforms` gives."""
+"""The largest number that `uniforms` returns."""
 
 
 def numbers(count: int, seed: int = 0) -> Tensor:
@@ -53,14 +53,14 @@ def defined(logits: Tensor, recent: list[int], config: GenerationConfig) -> Tens
 
 
 def assert_close(got: Tensor, expected: Tensor, draws_expected: float = math.inf) -> None:
-    """Within 4 standard errors, and at least 4 draws, of the expected frequencies."""
+    """Within 4 standard errors, and at least 4 samples, of the expected frequencies."""
     p = expected.clamp(min=4 / DRAWS)
     error = (p * (1 - p) * (1 / DRAWS + 1 / draws_expected)).sqrt()
     assert ((got - expected).abs() <= 4 * error).all(), (got - expected).abs().div(error).max()
 
 
 def test_golden_frequencies() -> None:
-    """For each history of the golden case ids are drawn as often as the reference draws them."""
+    """For each history of the golden case, ids are as frequent as in the published code."""
     info, tensors, _ = load_case("ras_sampling")
     names = ("top_p", "top_k", "win_size", "tau_r", "temperature")
     config = GenerationConfig(**{name: info[name] for name in names})
@@ -86,7 +86,7 @@ def test_golden_frequencies() -> None:
     ids=str,
 )
 def test_the_distribution_is_the_defined_one(config: GenerationConfig, recent: list[int]) -> None:
-    """Nucleus, candidate limit, temperature and repetition act as defined, whatever their values."""
+    """Nucleus, candidate limit, temperature and repetition act as defined, for any values."""
     torch.manual_seed(3)
     logits = 1.5 * torch.randn(12)
     logits[2] = logits.max() + 0.2
@@ -94,15 +94,15 @@ def test_the_distribution_is_the_defined_one(config: GenerationConfig, recent: l
 
 
 def test_the_id_that_crosses_top_p_is_in() -> None:
-    """The nucleus is the shortest prefix that reaches top_p: the crossing id can be drawn, the next one cannot."""
+    """The nucleus is the shortest prefix that reaches top_p: the crossing id can be sampled, the next one cannot."""
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
     got = frequencies(logits, [], GenerationConfig(top_p=0.6))
     assert_close(got, torch.tensor([0.625, 0.375, 0.0, 0.0]))
     assert got[2:].sum() == 0
 
 
-def test_top_k_1_is_greedy_whatever_was_drawn_before() -> None:
-    """With top_k = 1 the best id is drawn, even if it fills the window."""
+def test_top_k_1_is_greedy_whatever_the_window() -> None:
+    """With top_k = 1 the best id is chosen, even if it fills the window."""
     config = GenerationConfig(top_k=1)
     logits = torch.randn(DRAWS, 9)
     ids = ras_sample(logits, logits.argmax(1, keepdim=True).expand(-1, 10), numbers(DRAWS), config)
@@ -111,8 +111,8 @@ def test_top_k_1_is_greedy_whatever_was_drawn_before() -> None:
 
 @pytest.mark.parametrize("number", [0.0, 0.5, LARGEST, 1.0])
 @pytest.mark.parametrize("allowed", [[0], [8], [3, 4]])
-def test_a_masked_id_is_never_drawn(number: float, allowed: list[int]) -> None:
-    """−inf means never: at the ends of the unit interval and past it, in the first draw and in the second."""
+def test_a_masked_id_is_never_sampled(number: float, allowed: list[int]) -> None:
+    """−inf means never: at the ends of the unit interval and beyond, in the first sample and in the second."""
     rows = 200
     logits = torch.full((rows, 9), -torch.inf)
     logits[:, allowed] = 3 * torch.randn(rows, len(allowed))
@@ -121,8 +121,8 @@ def test_a_masked_id_is_never_drawn(number: float, allowed: list[int]) -> None:
     assert set(ids.tolist()) <= set(allowed)
 
 
-def test_a_row_of_nan_draws_something_in_range() -> None:
-    """A broken row gives a valid index, and its neighbours their own draw."""
+def test_a_row_of_nan_gives_a_valid_id() -> None:
+    """Its neighbours get their own ids."""
     logits = torch.randn(3, 30)
     recent, u = window([], GenerationConfig(), 3), numbers(3)
     expected = ras_sample(logits, recent, u, GenerationConfig())
@@ -132,8 +132,8 @@ def test_a_row_of_nan_draws_something_in_range() -> None:
     assert torch.equal(got[[0, 2]], expected[[0, 2]])
 
 
-def test_a_draw_never_depends_on_the_neighbours() -> None:
-    """Each row of a batch draws what it draws alone, and its numbers are those of its own counter."""
+def test_a_sample_never_depends_on_the_neighbours() -> None:
+    """Each row of a batch gets the id that it gets alone, from the numbers of its own counter."""
     config = GenerationConfig()
     seeds, segments, steps = torch.arange(40) % 7, torch.arange(40) % 3, torch.arange(40) % 11
     logits, recent = torch.randn(40, 50), torch.randint(0, 50, (40, 10))

@@ -24,7 +24,7 @@ def _fixed_weights() -> None:
 
 
 def voiced(config: HiFTConfig = TINY) -> HiFT:
-    """A random vocoder in float64 whose f0 lies around 200 Hz and whose output is well inside its limits."""
+    """A random vocoder in float64 whose f0 is about 200 Hz and whose output is well within its limits."""
     model = HiFT(config).double()
     with torch.no_grad():
         model.f0_predictor.classifier.weight.mul_(300.0)
@@ -37,7 +37,7 @@ def mel(batch: int, frames: int, channels: int = 8) -> Tensor:
 
 
 def test_golden() -> None:
-    """f0 and waveform equal the reference's; the wave of this case is so soft that 2e-4 would pass a wrong one."""
+    """f0 and waveform equal the published ones; this waveform is so soft that 2e-4 would pass a wrong one."""
     info, tensors, state = load_case("hift")
     config = hift_config_from_reference({**info["config"], "f0_cond_channels": info["f0_cond_channels"]})
     model = HiFT(config)
@@ -47,7 +47,7 @@ def test_golden() -> None:
 
 
 def test_reference_config() -> None:
-    """The reference's nested istft_params become our flat names, and an unknown key is refused by name."""
+    """The published nested istft_params become flat names; an unknown key is an error with its name."""
     flat = asdict(TINY)
     nested = {"n_fft": flat.pop("istft_n_fft"), "hop_len": flat.pop("istft_hop_len")}
     assert hift_config_from_reference({**flat, "istft_params": nested}) == TINY
@@ -56,13 +56,13 @@ def test_reference_config() -> None:
 
 
 def test_lists_that_do_not_pair_up() -> None:
-    """A config whose per-stage lists have different lengths is refused with the lengths."""
+    """A config whose per-stage lists have different lengths is an error with the lengths."""
     with pytest.raises(CheckpointError, match="'source_resblock_kernel_sizes': 2"):
         HiFT(HiFTConfig(source_resblock_kernel_sizes=(7, 7)))
 
 
-def test_corrections_want_a_mel_that_is_known() -> None:
-    """Eight bands are no mel of ours: what came and what is wanted."""
+def test_corrections_need_a_known_mel() -> None:
+    """A mel of eight bands is an error with expected and actual values."""
     with pytest.raises(CheckpointError, match=r"mel_corrections: expected .* got \(24000, 480, 8\)"):
         HiFT(replace(TINY, mel_corrections=1))
 
@@ -89,7 +89,7 @@ def test_other_sizes() -> None:
 
 
 def test_folded_equals_unfolded() -> None:
-    """Folding weight norm changes the parameter names and nothing else, and may be done twice."""
+    """Folding weight norm changes parameter names and nothing else, and may be done twice."""
     model = HiFT(TINY)
     x, seeds = mel(1, 4).float(), torch.tensor([3])
     before = model(x, seeds)
@@ -101,7 +101,7 @@ def test_folded_equals_unfolded() -> None:
 
 @either
 def test_gradients(config: HiFTConfig) -> None:
-    """Every parameter gets a finite gradient, from the waveform or from f0, even where the magnitude is clipped."""
+    """All parameters get a finite gradient, from the waveform or from f0, even where the magnitude is clamped."""
     model = HiFT(config)
     with torch.no_grad():
         model.conv_post.bias[:3] = 200.0  # exp would be inf
@@ -123,7 +123,7 @@ def test_audio_limit() -> None:
 
 
 def test_rows_and_seeds() -> None:
-    """A row is the row alone, whatever its neighbours; its seed decides its noise and nothing else does."""
+    """A row equals the row alone, whatever its neighbours; only its seed determines its noise."""
     model, x = voiced(), mel(2, 6)
     both = model(x, torch.tensor([11, 12]))
     torch.testing.assert_close(model(x[1:], torch.tensor([12])), both[1:], rtol=0, atol=1e-9)
@@ -145,8 +145,8 @@ def test_stft_and_inverse_are_torchs(n_fft: int, hop: int) -> None:
 
 
 @either
-def test_windows_joined_are_the_whole(config: HiFTConfig) -> None:
-    """Windows of 20 new frames with context on both sides, phase carried, are the whole utterance when joined."""
+def test_joined_windows_equal_the_whole(config: HiFTConfig) -> None:
+    """Windows of 20 new frames with context on both sides and carried phase, joined, equal the whole utterance."""
     model, x, seeds = voiced(config), mel(2, 90, config.in_channels), torch.tensor([1, 2])
     context, step, pieces = model.context_frames, 20, []
     phase: Tensor | None = None
@@ -161,8 +161,8 @@ def test_windows_joined_are_the_whole(config: HiFTConfig) -> None:
 
 
 @either
-def test_context_frames_is_the_reach(config: HiFTConfig) -> None:
-    """A frame's mel changes no sample `context_frames` earlier, and does change one 3 frames nearer than that."""
+def test_context_frames_is_the_receptive_field(config: HiFTConfig) -> None:
+    """A frame's mel changes no sample `context_frames` earlier, but does change one 3 frames closer."""
     model, x, seeds = voiced(config), mel(1, 60, config.in_channels), torch.tensor([1])
     changed = x.clone()
     changed[:, :, 40] += 3.0
@@ -172,7 +172,7 @@ def test_context_frames_is_the_reach(config: HiFTConfig) -> None:
 
 
 def test_a_batch_of_windows_at_different_places() -> None:
-    """Rows of one batch may start at different samples of their utterances: each is its own utterance's window."""
+    """Rows of a batch may start at different samples of their utterances: each is its own utterance's window."""
     model = voiced()
     f0, seeds = 150.0 + 100.0 * torch.rand(2, 12), torch.tensor([7, 8])
     whole, phases = model.source(f0, seeds)
@@ -222,7 +222,7 @@ def test_noise_level(f0: float, amplitude: float) -> None:
 
 
 def test_f0_is_a_magnitude() -> None:
-    """The predictor's sign means nothing: f0 is its absolute value."""
+    """f0 is the absolute value of the predictor's output."""
     model, x = voiced(), mel(1, 4)
     f0 = model.f0(x)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A waveform is brought nearer to the mel that it should have."""
+"""The correction of a waveform towards its mel."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ both_rates = pytest.mark.parametrize("config", [MEL_24K, MEL_32K], ids=["24 kHz"
 
 
 def hiss(config: MelConfig, frames: int) -> Tensor:
-    """Two waveforms of noise that swells and fades: (2, frames × hop)."""
+    """Two waveforms of noise of varying loudness: (2, frames × hop)."""
     torch.manual_seed(3)
     samples = frames * config.hop
     return 0.1 * torch.randn(2, samples) * (1.5 + torch.sin(torch.arange(samples) / (3 * config.hop)))
 
 
 @both_rates
-def test_it_comes_nearer_with_each_round(config: MelConfig) -> None:
-    """Where bands are off by half a nat or so, most of that is gone after one round, and more after three."""
+def test_each_correction_reduces_the_error(config: MelConfig) -> None:
+    """If bands are off by about half a nat, one correction removes most of it, and three remove more."""
     correction, wave = MelCorrection(config), hiss(config, 40)
     wanted = log_mel(wave, config) + 0.5 * torch.randn(2, config.n_mels, 1)
     distances = []
@@ -34,12 +34,12 @@ def test_it_comes_nearer_with_each_round(config: MelConfig) -> None:
 
 
 @both_rates
-def test_what_has_its_mel_already_stays(config: MelConfig) -> None:
+def test_a_waveform_with_its_own_mel_is_unchanged(config: MelConfig) -> None:
     wave = hiss(config, 20)
     torch.testing.assert_close(MelCorrection(config)(wave, log_mel(wave, config)), wave, rtol=0, atol=1e-4)
 
 
-def test_a_band_is_moved_no_further_than_the_limit_and_silence_not_at_all() -> None:
+def test_gain_is_limited_and_silence_unchanged() -> None:
     correction, wave = MelCorrection(MEL_24K), hiss(MEL_24K, 20)
     wanted = log_mel(wave, MEL_24K) + 10.0
     louder = correction(wave, wanted)[:, 4 * MEL_24K.hop : -4 * MEL_24K.hop].std() / wave.std()

@@ -17,7 +17,7 @@ HOP = 640
 
 
 class Held(nn.Module):
-    """Each frame's mean over its bins, held for 640 samples; like the real one it cannot do a single frame."""
+    """Each frame's mean over its bins, held for 640 samples; like the real one, it fails on a single frame."""
 
     def forward(self, mel_btc: Tensor) -> Tensor:
         if mel_btc.shape[1] < 2:
@@ -31,7 +31,7 @@ class HeldWithChannel(Held):
 
 
 class Resized(nn.Module):
-    """640 samples a frame, and `extra` more."""
+    """640 samples per frame, and `extra` more."""
 
     def __init__(self, extra: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def soft_mel(batch: int, frames: int) -> Tensor:
 
 
 def test_pinned_file_speaks(held_file: tuple[Path, str]) -> None:
-    """The pinned file gives 640 samples a frame, from the mel with its offset; case of the hexadecimal is free."""
+    """The file gives 640 samples per frame, from the mel with its offset; the sha256 may be in upper case."""
     path, sha256 = held_file
     vocoder: Vocoder = load_vocos(path, sha256=sha256.upper())
     assert (vocoder.sample_rate, vocoder.hop) == (32000, HOP)
@@ -69,13 +69,13 @@ def test_pinned_file_speaks(held_file: tuple[Path, str]) -> None:
 
 
 def test_single_frame_is_doubled(held_file: tuple[Path, str]) -> None:
-    """One frame is given to the generator twice and comes back as one frame of sound."""
+    """The generator gets a single frame twice, and one frame of audio is returned."""
     path, sha256 = held_file
     assert load_vocos(path, sha256=sha256)(soft_mel(1, 1), torch.tensor([1])).shape == (1, HOP)
 
 
-def test_window_carries_nothing(held_file: tuple[Path, str]) -> None:
-    """A window's frames sound as in the whole, and the phases that the protocol asks for are zero."""
+def test_windows_need_no_state(held_file: tuple[Path, str]) -> None:
+    """A window's frames equal those of the whole, and the phases that the interface needs are zero."""
     path, sha256 = held_file
     vocoder, mel, seeds = load_vocos(path, sha256=sha256), soft_mel(1, 5), torch.tensor([1])
     wave, phases = vocoder.render_window(mel[:, :, 2:], seeds, start_frame=2, history=1, phase_b=torch.zeros(1))
@@ -84,7 +84,7 @@ def test_window_carries_nothing(held_file: tuple[Path, str]) -> None:
 
 
 def test_channel_axis_is_dropped() -> None:
-    """A generator that answers (b, 1, samples) gives the same as one that answers (b, samples)."""
+    """A generator that returns (b, 1, samples) gives the same as one that returns (b, samples)."""
     mel, seeds = soft_mel(2, 3), torch.tensor([1, 2])
     torch.testing.assert_close(Vocos(HeldWithChannel())(mel, seeds), Vocos(Held())(mel, seeds))
 
@@ -98,7 +98,7 @@ def test_length_is_exact(extra: int) -> None:
 
 
 def test_other_rate_is_refused() -> None:
-    """A generator of another hop is refused with what it gave and what was expected."""
+    """A generator with another hop is an error with expected and actual values."""
     with pytest.raises(CheckpointError, match="expected 640 samples per frame, got 3200 samples for 4 frames"):
         Vocos(Resized(HOP))(soft_mel(1, 4), torch.tensor([1]))
 
@@ -125,7 +125,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_no_torchscript(tmp_path: Path) -> None:
-    """Bytes that are pinned but no TorchScript are a CheckpointError."""
+    """A file with the right hash that is not TorchScript is a CheckpointError."""
     path = tmp_path / "generator_jit.ckpt"
     path.write_bytes(b"no zip archive")
     with pytest.raises(CheckpointError, match="not TorchScript"):
