@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from glmtts.errors import TextError
 from glmtts.text.characters import SPECIAL_SPAN
-from glmtts.text.frontend.frontend import g2p, normalize
+from glmtts.text.frontend import g2p, normalize
 from glmtts.text.segment import segment, units
 from glmtts.text.tokenizer import Tokenizer
 
