@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         TextError,
         UnsupportedError,
     )
-    from glmtts.text.frontend import Segment
+    from glmtts.text.frontend.frontend import Segment
     from glmtts.text.replacements import read_replacements
     from glmtts.voice.digest import voice_digest
     from glmtts.voice.voice import Voice
@@ -71,7 +71,7 @@ _MODULES = {
     **dict.fromkeys(("Engine", "EngineInfo", "Handle", "Job", "Report"), "glmtts.engine.api"),
     "SynthesisResult": "glmtts.engine.runtime.offline",
     "synthesize": "glmtts.engine.runtime.offline",
-    "Segment": "glmtts.text.frontend",
+    "Segment": "glmtts.text.frontend.frontend",
     "read_replacements": "glmtts.text.replacements",
     "Voice": "glmtts.voice.voice",
     "voice_digest": "glmtts.voice.digest",

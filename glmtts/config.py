@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from glmtts.errors import CheckpointError
 
@@ -102,11 +102,21 @@ class HiFTConfig:
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """Sampling parameters of the AR model (`llm/generation.json`); the defaults are the official constants.
+    """How the AR model generates (`llm/generation.json`), and what it was trained for.
 
-    A segment has at least `min_ratio` × and at most `max_ratio` × as many speech tokens as text ids. `phoneme` is the
-    checkpoint's default for phoneme mode. Reference audio whose negative log-likelihood, given its text, exceeds
-    `max_prompt_nll` nats per token does not prompt the model (`glmtts.models.llm.prompt_score`); None: all does.
+    The defaults are the published constants; limits that the published checkpoint does not state are off.
+
+    Length of a segment with n text ids, in speech tokens: at least max(`min_ratio` × n, `min_tokens`), at most
+    `max_ratio` × n + `extra_tokens`. `phoneme` is the default for phoneme mode.
+
+    Segments: `segment_by` "punctuation" ends one at any sign, "sentence" only at the end of a sentence, once it weighs
+    `min_segment_weight` (`glmtts.text.segment`); none weighs more than `max_segment_weight`. At most `history_segments`
+    earlier segments prompt the next one; None: all that fit.
+
+    Prompts: a recording longer than `max_prompt_seconds` is cut at a pause. It gives timbre only, and does not prompt
+    the AR model, when it has fewer than `min_prompt_ratio` speech tokens for a text id of its transcript, when its
+    tokens surprise the model by more than `max_prompt_nll` nats each, given the transcript, or when the model is
+    surprised by more than `max_prompt_end_nll` nats that it ends where it does (`glmtts.voice.prompt_check`).
     """
 
     top_p: float = 0.8
@@ -117,7 +127,36 @@ class GenerationConfig:
     min_ratio: float = 2.0
     max_ratio: float = 20.0
     phoneme: bool = False
+    min_tokens: int = 0
+    extra_tokens: int = 0
+    segment_by: Literal["punctuation", "sentence"] = "punctuation"
+    min_segment_weight: float = 30.0
+    max_segment_weight: float = 60.0
+    history_segments: int | None = None
+    max_prompt_seconds: float | None = None
+    min_prompt_ratio: float | None = None
     max_prompt_nll: float | None = None
+    max_prompt_end_nll: float | None = None
+
+    @property
+    def stated_limits(self) -> dict[str, Any]:
+        """How texts are cut, how many segments prompt the next one, which prompts are taken; limits that are off left
+        out."""
+        names = (
+            "segment_by",
+            "max_segment_weight",
+            "history_segments",
+            "max_prompt_seconds",
+            "min_tokens",
+            "extra_tokens",
+        )
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def __post_init__(self) -> None:
+        if self.segment_by not in ("punctuation", "sentence"):
+            raise CheckpointError(
+                f'generation.segment_by: expected "punctuation" or "sentence", got {self.segment_by!r}'
+            )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from glmtts.engine.runtime.offline import tokens_to_mel
 from glmtts.models.llm.decoder import Decoder, DecodeRequest
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.prompt import LengthBounds
-from glmtts.models.llm.prompt_score import prompt_nll
+from glmtts.models.llm.prompt_score import score_prompt
 from glmtts.models.rng import stream_keys
 from glmtts.voice.voice import Voice
 from tests.helpers.server import ROOT, Server
@@ -91,7 +91,7 @@ def test_each_stage_computes_what_a_cpu_does(pair: tuple[Model, Model]) -> None:
     torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)
     key = stream_keys(torch.tensor([5]), torch.tensor([0]))
     tokens = tuple(voices[0].prompt_tokens.tolist())
-    nats = [prompt_nll(m.llm, m.special, voices[0].prompt_text, tokens) for m in pair]
+    nats = [score_prompt(m.llm, m.special, voices[0].prompt_text, tokens).nll for m in pair]
     assert nats[0] == pytest.approx(nats[1], abs=1e-3)
     mels = [tokens_to_mel(m, tokens, voices[0], 24000, key.to(m.device), 2 * len(tokens)) for m in pair]
     torch.testing.assert_close(mels[0], mels[1].cpu(), atol=2e-3, rtol=1e-3)

@@ -11,6 +11,7 @@ import json
 import logging
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,7 +39,8 @@ from glmtts.models.llm.llama import Llama
 from glmtts.models.vocoder.hift import HiFT, hift_config_from_reference
 from glmtts.models.vocoder.interface import Vocoder
 from glmtts.models.vocoder.vocos import load_vocos
-from glmtts.text.frontend import Frontend
+from glmtts.text.frontend.frontend import Frontend
+from glmtts.text.segment import segment
 from glmtts.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -132,12 +134,19 @@ def load_frontend(
 ) -> Frontend:
     """The text front end with the checkpoint's own data: characters not to convert to phonemes, an English lexicon."""
     able, lexicon = folder / "able.json", folder / "lexicon_en.json.gz"
+    cut = partial(
+        segment,
+        minimum=generation.min_segment_weight,
+        maximum=generation.max_segment_weight,
+        by_sentence=generation.segment_by == "sentence",
+    )
     return Frontend(
         tokenizer,
         replace,
         frozenset(read_json(able)) if able.exists() else None,
         _read_lexicon(lexicon) if lexicon.exists() else None,
         generation.phoneme,
+        cut=cut,
     )
 
 

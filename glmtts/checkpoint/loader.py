@@ -15,8 +15,7 @@ for weights known to be unused. Nothing is downloaded, and no class that a confi
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +31,12 @@ from glmtts.models.flow.flow import Flow
 from glmtts.models.llm.history import MAX_POSITIONS
 from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import SpecialIds
-from glmtts.models.llm.prompt_score import prompt_nll
+from glmtts.models.llm.prompt_score import PromptScore, score_prompt
 from glmtts.models.vocoder.interface import Vocoder
-from glmtts.text.frontend import Frontend
+from glmtts.text.frontend.frontend import Frontend
 from glmtts.text.tokenizer import Tokenizer
+from glmtts.voice.prompt_check import PromptCheck
 from glmtts.voice.voice import VoiceMaker
-
-log = logging.getLogger(__name__)
 
 TOKENIZER = "vq32k-phoneme-tokenizer"
 
@@ -76,16 +74,11 @@ class Model:
     def voice_maker(self) -> VoiceMaker:
         """Makes voices with this checkpoint's modules."""
         mels = {rate: MEL_BY_RATE[rate] for rate in self.sample_rates}
-        return VoiceMaker(self.speaker_encoder, self.speech_tokenizer, mels, self.frontend.prompt_ids, self._can_prompt)
+        check = PromptCheck(self.generation, self._score_prompt, self.frontend.prompt_ids)
+        return VoiceMaker(self.speaker_encoder, self.speech_tokenizer, mels, check)
 
-    def _can_prompt(self, text: tuple[int, ...], speech: list[int]) -> bool:
-        limit = self.generation.max_prompt_nll
-        if limit is None:
-            return True
-        nll = prompt_nll(self.llm, self.special, text, speech)
-        if nll > limit:
-            log.warning("The voice gives timbre only: its prompt NLL is %.1f nats per token, limit %.1f", nll, limit)
-        return nll <= limit
+    def _score_prompt(self, text: tuple[int, ...], speech: Sequence[int]) -> PromptScore:
+        return score_prompt(self.llm, self.special, text, speech)
 
 
 def pick_device(name: str) -> torch.device:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from glmtts.dsp.audio import Wave
 from glmtts.models.llm.history import SpokenSegment
 
 if TYPE_CHECKING:
     from glmtts.engine.stats import EngineStats
-    from glmtts.text.frontend import Segment
+    from glmtts.text.frontend.frontend import Segment
     from glmtts.voice.voice import Voice  # loads torch, which the fake engine and the server do without
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
@@ -101,6 +101,8 @@ class EngineInfo:
     features: tuple[str, ...]
     device: str
     max_streams: int
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """What the checkpoint says that it was trained for: see `GenerationConfig.stated_limits`."""
 
 
 class Engine(Protocol):

@@ -1,8 +1,10 @@
-"""Classes of characters that the text front end tells apart. Knows nothing about what is done with them."""
+"""Classes of characters that the text front end tells apart, and simplified characters for traditional ones."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 
 SPECIAL_SPAN = re.compile(r"<\|([^|<>]*)\|>")
 """What looks like a special token; group 1 is its name."""
@@ -35,3 +37,26 @@ def is_hanzi(char: str) -> bool:
 def has_chinese(text: str) -> bool:
     """Whether a text counts as Chinese: one common ideograph suffices, as in the model's training."""
     return _COMMON_HANZI.search(text) is not None
+
+
+def simplified(text: str) -> str:
+    """`text` in simplified Chinese: 重慶 becomes 重庆; a text that is simplified already stays as it is.
+
+    The result has the same length: its character i stands for character i of `text`. Context decides where one
+    traditional character has two simplified ones (頭髮 头发, 皇后 stays), so pass whole words or sentences.
+    """
+    plain, taiwan = _converters()
+    result = plain(text)
+    if result == text:
+        return text
+    # Taiwan's 著 is also the particle 着. In a simplified text it's always 著 (显著), hence only now.
+    result = taiwan(text)
+    return result if len(result) == len(text) else "".join(map(plain, text))
+
+
+@cache
+def _converters() -> tuple[Callable[[str], str], Callable[[str], str]]:
+    """OpenCC's conversions to simplified Chinese, from plain traditional characters and from those of Taiwan."""
+    import opencc
+
+    return opencc.OpenCC("t2s").convert, opencc.OpenCC("tw2s").convert

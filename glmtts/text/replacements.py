@@ -1,4 +1,4 @@
-"""Reads a file of pronunciations, which `glmtts.text.g2p` applies."""
+"""Reads a file of pronunciations, which `glmtts.text.frontend.g2p` applies."""
 
 from __future__ import annotations
 

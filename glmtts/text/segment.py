@@ -1,7 +1,7 @@
-"""Cuts a normalised text into pieces that the model speaks well in one go.
+"""Cuts a normalised text into segments that the model speaks well in one go.
 
-A piece ends at punctuation once it weighs `MIN_WEIGHT`, and is cut hard at `MAX_WEIGHT`. A character weighs 1,
-an English syllable 0.7, because it takes about 0.7 of the time. Knows nothing about ids or phonemes.
+A segment ends at punctuation once it has its least weight, and is cut at its greatest. A character weighs 1, an English
+syllable 0.7, because it takes about 0.7 of the time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from glmtts.text.characters import HANZI, PUNCTUATION, SPECIAL_SPAN
 MIN_WEIGHT = 30.0
 MAX_WEIGHT = 60.0
 SYLLABLE_WEIGHT = 0.7
+SENTENCE_ENDS = "。？！；.?!;"
 
 # A phoneme span with a tone digit ends a syllable; one without (an initial) takes the next one with it.
 _SYLLABLE_SPAN = rf"(?:<\|[^|<>]*[^|<>\d]\|>)?{SPECIAL_SPAN.pattern}"
@@ -23,15 +24,20 @@ _UNIT = re.compile(rf"{_SYLLABLE_SPAN}|{_LETTER}(?:{_LETTER}|['-])*|.", re.DOTAL
 _VOWELS = re.compile(r"[aeiouy]+")
 
 
-def segment(text: str, *, minimum: float = MIN_WEIGHT, maximum: float = MAX_WEIGHT) -> list[str]:
-    """Pieces of `text` in order; joined they are `text` again, none is empty or has only spaces.
+def segment(
+    text: str, *, minimum: float = MIN_WEIGHT, maximum: float = MAX_WEIGHT, by_sentence: bool = False
+) -> list[str]:
+    """Segments of `text` in order; joined they are `text` again, none is empty or has only spaces.
 
     All but the last weigh at least `minimum` and end in punctuation, or were cut at `maximum`. Punctuation right
-    behind a hard cut goes with the piece before it.
+    behind a cut goes with the segment before it. `by_sentence`: they end where sentences end, and one that weighs more
+    than `maximum` is cut behind its last other sign in reach, if there is one in the second half.
     """
+    ends = SENTENCE_ENDS if by_sentence else PUNCTUATION
+    cut = _cut_at_signs if by_sentence else _cut
     pieces: list[str] = []
-    for sentence in _sentences(units(text), minimum):
-        pieces.extend("".join(part) for part in _cut(sentence, maximum))
+    for sentence in _sentences(units(text), minimum, ends):
+        pieces.extend("".join(part) for part in cut(sentence, maximum))
     return pieces
 
 
@@ -63,13 +69,13 @@ def syllable_count(word: str) -> int:
     return max(groups, 1)
 
 
-def _sentences(all_units: list[str], minimum: float) -> Iterator[list[str]]:
+def _sentences(all_units: list[str], minimum: float, ends: str) -> Iterator[list[str]]:
     current: list[str] = []
     total = 0.0
     for unit in all_units:
         current.append(unit)
         total += weight(unit)
-        if _is_punctuation(unit) and total >= minimum:
+        if unit.strip() in ends and unit.strip() and total >= minimum:
             yield current
             current, total = [], 0.0
     if current:
@@ -85,6 +91,23 @@ def _cut(sentence: list[str], maximum: float) -> Iterator[list[str]]:
             yield sentence[start:i]
             start, total = i, weight(unit)
     yield sentence[start:]
+
+
+def _cut_at_signs(sentence: list[str], maximum: float) -> Iterator[list[str]]:
+    """Like `_cut`, but behind a sign where the second half of what fits has one."""
+    rest = sentence
+    while rest:
+        total, fits, sign = 0.0, 0, 0
+        for unit in rest:
+            total += weight(unit)
+            if total > maximum and fits and not _is_punctuation(unit):
+                break
+            fits += 1
+            if _is_punctuation(unit) and total > maximum / 2:
+                sign = fits
+        end = len(rest) if fits == len(rest) else sign or fits
+        yield rest[:end]
+        rest = rest[end:]
 
 
 def _is_punctuation(unit: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,13 +11,12 @@ from torch import Tensor
 from glmtts.config import MelConfig
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, VOICE_RATE, Wave
 from glmtts.dsp.features import log_mel, resample
+from glmtts.dsp.pauses import find_pauses
 from glmtts.models.encoders.speaker_encoder import CampPlus
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ
 from glmtts.voice.digest import voice_digest
+from glmtts.voice.prompt_check import PromptCheck
 from glmtts.voice.reference_audio import load_reference_audio
-
-PromptCheck = Callable[[tuple[int, ...], list[int]], bool]
-"""Whether reference audio can prompt the AR model, given the ids of its text and its speech tokens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +26,8 @@ class Voice:
     speaker: (192,) float32, the speaker encoder's output, not normalised.
     prompt_tokens: (n,) int64 speech tokens of the audio, 25 per second.
     prompt_mels: by output rate in Hz, log-mel (2·n, 80) float32 of the same stretch.
-    prompt_text: ids of the reference text. Empty without a text, and if the audio cannot prompt the AR model by it:
-        then the voice gives timbre only.
+    prompt_text: ids of what is said in prompt_tokens. Empty without a text, and if the audio cannot prompt the AR model
+        by it: then the voice gives timbre only. Both may be less than was given (`glmtts.voice.prompt_check`).
     digest: `voice_digest` of what the voice was made from.
     """
 
@@ -47,32 +46,29 @@ class Voice:
 
 @dataclass(frozen=True, eq=False)
 class VoiceMaker:
-    """Makes voices with one checkpoint's models. `mels` by output rate in Hz; `prompt_ids` is the text front end's."""
+    """Makes voices with one checkpoint's models. `mels` by output rate in Hz."""
 
     speaker_encoder: CampPlus
     speech_tokenizer: WhisperVQ
     mels: Mapping[int, MelConfig]
-    prompt_ids: Callable[[str], tuple[int, ...]]
-    can_prompt: PromptCheck = lambda text, speech: True
+    check: PromptCheck
 
     def make_voice(self, reference_audio: bytes, reference_text: str = "") -> Voice:
         """The voice of encoded audio of 1–30 s. Raises AudioError (see `load_reference_audio`) and TextError."""
         wave, rate = load_reference_audio(reference_audio)
         reference_text = reference_text.strip()
-        prompt_text = self.prompt_ids(reference_text) if reference_text else ()
         wave_16k = torch.from_numpy(resample(wave, rate, VOICE_RATE))
         tokens = self.speech_tokenizer.tokenize(wave_16k)
         mels = {mel.sample_rate: self._prompt_mel(wave, rate, mel) for mel in self.mels.values()}
         # The tokenizer rounds up and the mel rounds down, so the last token may have no frames: the flow would then
         # repeat it at the start of the new speech. Keep what both have.
         n = min(len(tokens), *(len(mel) // FRAMES_PER_TOKEN for mel in mels.values()))
-        if prompt_text and not self.can_prompt(prompt_text, tokens[:n].tolist()):
-            prompt_text = ()
+        form = self.check(reference_text, tokens[:n].tolist(), find_pauses(wave, rate))
         return Voice(
             speaker=self.speaker_encoder.embed(wave_16k),
-            prompt_tokens=tokens[:n],
-            prompt_mels={rate: mel[: n * FRAMES_PER_TOKEN] for rate, mel in mels.items()},
-            prompt_text=prompt_text,
+            prompt_tokens=tokens[: form.tokens],
+            prompt_mels={rate: mel[: form.tokens * FRAMES_PER_TOKEN] for rate, mel in mels.items()},
+            prompt_text=form.text,
             reference_text=reference_text,
             digest=voice_digest(reference_audio, reference_text),
         )

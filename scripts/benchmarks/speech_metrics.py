@@ -16,7 +16,7 @@ from faster_whisper import WhisperModel
 from numpy.typing import NDArray
 
 from glmtts.dsp.features import resample
-from glmtts.text import normalize
+from glmtts.text.frontend import normalize
 from scripts.nano import pretrained
 
 Wave = NDArray[np.float32]

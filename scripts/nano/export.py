@@ -38,6 +38,18 @@ GENERATION: dict[str, Any] = {
     # Synthetic speech surprises it by 0.7 to 1.9 nats a token, and it follows; people's recordings by 3.5, and it loses
     # its place in the text; by a transcript of something else 5.6 and more.
     "max_prompt_nll": 2.5,
+    # The end token behind a whole recording surprises it by 0.0 to 1.4 nats, behind one whose transcript goes on by 3
+    # to 16, behind one that breaks off within a word by 10.
+    "max_prompt_end_nll": 2.5,
+    "min_prompt_ratio": 0.8,
+    "max_prompt_seconds": 8.0,
+    # One sentence a segment, and only the last one as history: what it was trained for.
+    "segment_by": "sentence",
+    "min_segment_weight": 4.0,
+    "max_segment_weight": 40.0,
+    "history_segments": 1,
+    "min_tokens": 6,
+    "extra_tokens": 25,
 }
 """Colder than the published constants, and patient with repetition: a small model strays when it draws widely."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from glmtts.text.g2p import phonemes_zh
+from glmtts.text.frontend.g2p import phonemes_zh
 from scripts.nano.data import Utterance
 
 _TOKEN = re.compile(r"<\|[^|]+\|>|.", re.DOTALL)

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from glmtts.text.normalize import normalize
+from glmtts.text.frontend.normalize import normalize
 
 HERE = Path(__file__).parent
 SENSE_COUNTS = Path("/usr/share/wordnet/cntlist.rev")

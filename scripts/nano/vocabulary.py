@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from glmtts.text.g2p import is_hanzi
+from glmtts.text.frontend.g2p import is_hanzi
 from glmtts.text.tokenizer import Tokenizer, byte_ranks, write
 from scripts.nano import phonemes
 from scripts.nano.data import Corpus

@@ -28,13 +28,13 @@ class LocalText:
     """The text front end in this process."""
 
     def normalize(self, text: str, lang: str) -> str:
-        from glmtts.text.normalize import normalize
+        from glmtts.text.frontend.normalize import normalize
 
         # Without the parameter the text itself decides its language.
         return normalize(text, lang) if len(signature(normalize).parameters) > 1 else normalize(text)
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
-        from glmtts.text.g2p import G2P
+        from glmtts.text.frontend.g2p import G2P
 
         return G2P({}, frozenset()).pronunciation(self.normalize(text, "zh"))
 

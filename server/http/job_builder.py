@@ -31,7 +31,7 @@ def make_job(context: AppContext, engine: Engine, params: SpeechRequest, *, stre
     record.characters, record.segments = len(params.text), len(segments)
     with record.timed("voice"):
         voice = find_voice(context, engine, params)
-    record.prompted = voice.prompted
+    record.prompted, record.history = voice.prompted, params.history
     native_rates = engine.info.sample_rates
     record.seed = secrets.randbits(32) if params.seed is None else params.seed
     return Job(

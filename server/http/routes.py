@@ -54,6 +54,7 @@ def _info(context: AppContext) -> dict[str, Any]:
         "sample_rates": info.sample_rates,
         "features": info.features,
         "device": info.device,
+        "generation": info.generation,
         "formats": encoding.FORMATS,
         "resampled_rates": encoding.SAMPLE_RATES,
         "voices": [voice.name for voice in context.voices.all()],

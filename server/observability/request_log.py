@@ -43,6 +43,8 @@ class RequestRecord:
     voice: str | None = None
     prompted: bool | None = None
     """Whether the reference audio prompts the AR model; otherwise it gives the timbre only."""
+    history: bool | None = None
+    """Whether earlier segments prompt the next one, as many as the checkpoint was trained for."""
     format: str | None = None
     sample_rate: int | None = None
     seed: int | None = None
@@ -119,6 +121,7 @@ class RequestRecord:
             "segments": self.segments,
             "voice": self.voice,
             "prompted": self.prompted,
+            "history": self.history,
             "format": self.format,
             "sample_rate": self.sample_rate,
             "seed": self.seed,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from glmtts.text.g2p import G2P
+from glmtts.text.frontend.g2p import G2P
 from scripts.words.cases import Polyphone, Reading, comparable, read_polyphones
 from tests.helpers.server import ROOT
 

@@ -19,7 +19,7 @@ from glmtts.engine.scheduling.length_estimator import LengthEstimator
 from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import EngineStats
 from glmtts.models.llm.history import History, check_history
-from glmtts.text.frontend import Segment
+from glmtts.text.frontend.frontend import Segment
 from glmtts.voice.voice import Voice
 
 FEATURES = ("emotion", "phoneme_control", "kv_cache", "streaming")
@@ -148,6 +148,7 @@ def _engine_info(model: Model, options: EngineOptions) -> EngineInfo:
         features=FEATURES,
         device=str(model.device),
         max_streams=options.max_num_seqs,
+        generation=model.generation.stated_limits,
     )
 
 

@@ -23,7 +23,7 @@ from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, EngineStats, Histogram, ProgressClock
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
 from glmtts.models.llm.history import History, Prompt, check_history
-from glmtts.text.frontend import Segment
+from glmtts.text.frontend.frontend import Segment
 from glmtts.voice.reference_audio import load_reference_audio
 
 if TYPE_CHECKING:  # loads torch, without which a fake starts faster

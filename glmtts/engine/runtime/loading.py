@@ -12,7 +12,7 @@ from glmtts.dsp.audio import FRAMES_PER_TOKEN
 from glmtts.engine.api import Job
 from glmtts.engine.config import DEFAULT_OPTIONS, EngineOptions
 from glmtts.engine.runtime.engine import BatchEngine
-from glmtts.text.frontend import Segment
+from glmtts.text.frontend.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
 

@@ -25,7 +25,7 @@ from glmtts.models.llm.history import History
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.prompt import prompt_layout
 from glmtts.models.rng import frame_noise, stream_keys
-from glmtts.text.frontend import Segment
+from glmtts.text.frontend.frontend import Segment
 from glmtts.voice.voice import Voice
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0

@@ -12,7 +12,7 @@ from glmtts.engine.config import ChunkSchedule
 from glmtts.engine.scheduling.chunking import Chunk, Chunker
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.models.llm.history import History, Prompt, SpokenSegment
-from glmtts.text.frontend import Segment
+from glmtts.text.frontend.frontend import Segment
 
 
 @dataclass(eq=False)

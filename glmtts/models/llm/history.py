@@ -41,8 +41,8 @@ class Prompt:
 class History:
     """The prompts of one request: the voice's, which always stays, and its finished segments, oldest dropped first.
 
-    Without `enabled`, the voice alone prompts every segment. `max_positions`: KV cache positions for prompts and
-    segment together.
+    Without `enabled`, the voice alone prompts every segment; with it, at most `generation.history_segments` finished
+    ones do too. `max_positions`: KV cache positions for prompts and segment together.
     """
 
     def __init__(
@@ -65,6 +65,9 @@ class History:
         """Appends a finished segment: its text ids and the speech tokens generated for it."""
         if self._enabled and text and speech:
             self._earlier.append(SpokenSegment(tuple(text), tuple(speech)))
+            limit = self._generation.history_segments
+            if limit is not None:
+                del self._earlier[: max(len(self._earlier) - limit, 0)]
 
     @property
     def segments(self) -> tuple[SpokenSegment, ...]:

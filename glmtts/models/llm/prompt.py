@@ -76,6 +76,6 @@ def prompt_layout(
 
 
 def length_bounds(text_ids: int, generation: GenerationConfig) -> LengthBounds:
-    """Bounds for a segment of `text_ids` ids, not counting the prompt: ratio × ids, rounded down; maximum ≥ 1."""
-    minimum = int(text_ids * generation.min_ratio)
-    return LengthBounds(minimum, max(int(text_ids * generation.max_ratio), minimum, 1))
+    """Bounds for a segment of `text_ids` ids, the prompt's not counted: see `GenerationConfig`. maximum ≥ 1."""
+    minimum = max(int(text_ids * generation.min_ratio), generation.min_tokens)
+    return LengthBounds(minimum, max(int(text_ids * generation.max_ratio) + generation.extra_tokens, minimum, 1))

@@ -20,7 +20,7 @@ from glmtts.checkpoint.loader import Model, load, pick_device
 from glmtts.checkpoint.model_info import fingerprint
 from glmtts.config import GenerationConfig, HiFTConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.llm.prompt_score import prompt_nll
+from glmtts.models.llm.prompt_score import score_prompt
 from tests.helpers.tiny_checkpoint import CODES, DIT, write_tiny_checkpoint
 
 
@@ -94,16 +94,18 @@ def test_the_model_has_the_parameters_of_the_files(model: Model) -> None:
     assert model.frontend.segments("hello", phoneme=True)[0].ids != model.frontend.segments("hello")[0].ids
 
 
-def test_max_prompt_nll_limits_prompts(own: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Reference audio with a higher NLL does not prompt the model; without a limit all does."""
-    text, speech = (3, 4, 5), [1, 2, 3, 4]
+def test_limits_of_the_checkpoint_decide_on_prompts(own: Path) -> None:
+    """Reference audio with a higher NLL, or a less likely end, does not prompt the model; without limits all does."""
+    transcript, speech = "hello", [1, 2, 3, 4]
     model = load(own, device="cpu")
-    assert model.voice_maker.can_prompt(text, speech)
-    nats = prompt_nll(model.llm, model.special, text, speech)
-    for limit, can_prompt in ((nats + 0.1, True), (nats - 0.1, False)):
-        generation = replace(model.generation, max_prompt_nll=limit)
-        assert replace(model, generation=generation).voice_maker.can_prompt(text, speech) is can_prompt
-    assert f"{nats:.1f} nats" in caplog.text
+    form = model.voice_maker.check(transcript, speech, [])
+    assert (form.tokens, form.text) == (4, model.frontend.prompt_ids(transcript))
+    nll, end_nll = score_prompt(model.llm, model.special, form.text, speech)
+    for name, value in (("max_prompt_nll", nll), ("max_prompt_end_nll", end_nll)):
+        for limit, prompts in ((value + 0.1, True), (value - 0.1, False)):
+            generation = replace(model.generation, **{name: limit})
+            check = replace(model, generation=generation).voice_maker.check
+            assert bool(check(transcript, speech, []).text) is prompts
 
 
 @pytest.mark.parametrize("variant", ["sharded", "bare_flow", "own_flow_config", "onnx"])

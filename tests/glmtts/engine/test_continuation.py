@@ -13,7 +13,7 @@ from glmtts.engine.api import Job
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.errors import InputError
 from glmtts.models.llm.history import SpokenSegment
-from glmtts.text.frontend import Segment
+from glmtts.text.frontend.frontend import Segment
 from tests.helpers.voices import made_up_voice
 
 MakeEngine = Callable[..., BatchEngine]

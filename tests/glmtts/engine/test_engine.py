@@ -27,7 +27,7 @@ from glmtts.errors import (
     TextError,
     UnsupportedError,
 )
-from glmtts.text.frontend import Segment
+from glmtts.text.frontend.frontend import Segment
 from tests.helpers.server import wait_until
 from tests.helpers.voices import made_up_voice
 

@@ -17,7 +17,7 @@ from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.models.vocoder.vocos import Vocos
-from glmtts.text.frontend import Segment
+from glmtts.text.frontend.frontend import Segment
 from tests.helpers.voices import made_up_voice
 
 MakeEngine = Callable[..., BatchEngine]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from glmtts.errors import TextError
-from glmtts.text.frontend import Frontend, Segment
+from glmtts.text.frontend.frontend import Frontend, Segment
 from glmtts.text.tokenizer import Tokenizer
 from tests.helpers.tiny_tokenizer import write_tokenizer
 
@@ -107,11 +107,11 @@ def test_prompt(frontend: Frontend, tokenizer: Tokenizer) -> None:
 def test_light_import() -> None:
     """Importing the front end loads neither torch nor a dictionary; warming it loads the dictionaries."""
     code = (
-        "import sys; import glmtts.text.frontend as f\n"
-        "assert not {'torch', 'jieba', 'pypinyin', 'wetext'} & set(sys.modules)\n"
+        "import sys; import glmtts.text.frontend.frontend as f\n"
+        "assert not {'torch', 'jieba', 'pypinyin', 'opencc'} & set(sys.modules)\n"
         "from glmtts.text.tokenizer import Tokenizer, byte_ranks\n"
         "f.Frontend(Tokenizer(byte_ranks(), {})).warm()\n"
-        "assert {'jieba', 'pypinyin', 'wetext'} <= set(sys.modules) and 'torch' not in sys.modules"
+        "assert {'jieba', 'pypinyin', 'opencc'} <= set(sys.modules) and 'torch' not in sys.modules"
     )
     root = Path(__file__).resolve().parents[3]
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=root, check=True)
@@ -136,7 +136,7 @@ def test_replacements_come_first_and_are_checked(tokenizer: Tokenizer) -> None:
 def test_a_segment_is_taken_as_it_is(tokenizer: Tokenizer) -> None:
     """`segmented` text gives the same segment, although normalising it again would change it."""
     frontend = Frontend(tokenizer, max_ids=150)
-    text = "hello。world，十点三十分。"
+    text = "Hello。world，十点三十分。"
     assert frontend.segments(text)[0].text != text
     [same] = frontend.segments(text, segmented=True)
     assert (same.index, same.text) == (0, text)

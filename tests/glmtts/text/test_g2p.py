@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from glmtts.text.g2p import G2P, phonemes_zh, plain, syllables
+from glmtts.text.frontend.g2p import G2P, phonemes_zh, plain, syllables
 from glmtts.text.replacements import read_replacements
 from tests.helpers.tiny_tokenizer import PHONEMES
 
@@ -106,7 +106,7 @@ def test_english_stays_without_lexicon() -> None:
 
 def test_loads_in_silence(tmp_path: Path) -> None:
     """The dictionaries load without a word on stdout or stderr and leave no file in the temporary folder."""
-    code = "from glmtts.text.g2p import phonemes_zh; assert phonemes_zh('好') == '<|H|><|AO3|>'"
+    code = "from glmtts.text.frontend.g2p import phonemes_zh; assert phonemes_zh('好') == '<|H|><|AO3|>'"
     root = Path(__file__).resolve().parents[3]
     run = subprocess.run(
         # Without byte code every module is compiled afresh, and compiling is what warns.
@@ -130,3 +130,28 @@ def test_our_replacements() -> None:
         assert "".join(f"<|{name}|>" for name in names) == tokens
         assert sum(name[-1].isdigit() for name in names) == len(text)
         assert set(re.findall(r"<\|[^|]*\|>", tokens)) <= set(PHONEMES)
+
+
+def test_pronunciation() -> None:
+    """What is said, unit by unit: pinyin, ARPAbet and replacements; "" for what isn't known, no punctuation."""
+    lexicon = {"hello": "<|en:h|><|en:ə|><|en:l|><|en:ˈO|>"}
+    g2p = G2P({"弦": "<|X|><|IAN2|>"}, frozenset("好"), lexicon)
+    assert g2p.pronunciation("她长得好，弦！Hello xyz 1\U00030000") == [
+        ("她", "ta1"),
+        ("长", "zhang3"),
+        ("得", "de5"),
+        ("好", "hao3"),
+        ("弦", "<|X|><|IAN2|>"),
+        ("Hello", "HH AH0 L OW1"),
+        ("xyz", ""),
+        ("\U00030000", ""),
+    ]
+
+
+@pytest.mark.parametrize("text", ["他长得很高，Hello dog！", "重慶<|X|>行长 x", ""])
+def test_units_are_the_text(text: str) -> None:
+    """The units in a row are the text, and what is written for them is the result."""
+    g2p = G2P({"行长": "<|H|>"}, None, LEXICON)
+    units = list(g2p.units(text))
+    assert "".join(unit.text for unit in units) == text
+    assert "".join(unit.written for unit in units) == g2p(text)

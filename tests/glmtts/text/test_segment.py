@@ -65,3 +65,29 @@ def test_units() -> None:
 def test_syllables(word: str, count: int) -> None:
     """Groups of vowels count, a silent e does not, and no word has none."""
     assert syllable_count(word) == count
+
+
+def test_by_sentence_commas_do_not_end_a_segment() -> None:
+    """Only ends of sentences do, and a short sentence takes the next one with it."""
+    text = "今天天气很好，我们去公园。你呢？好。我也去。"
+    assert segment(text, minimum=3, maximum=40, by_sentence=True) == [
+        "今天天气很好，我们去公园。",
+        "你呢？",
+        "好。我也去。",
+    ]
+
+
+def test_by_sentence_a_long_sentence_is_cut_behind_its_last_sign_in_reach() -> None:
+    text = "一" * 20 + "，" + "二" * 10 + "，" + "三" * 20 + "。"
+    assert segment(text, minimum=3, maximum=40, by_sentence=True) == [
+        "一" * 20 + "，" + "二" * 10 + "，",
+        "三" * 20 + "。",
+    ]
+    assert segment("一" * 70 + "。", minimum=3, maximum=40, by_sentence=True) == ["一" * 40, "一" * 30 + "。"]
+
+
+@given(st.text("一二 ab，。.?", max_size=400), st.sampled_from([3.0, 30.0]), st.sampled_from([10.0, 60.0]))
+def test_by_sentence_nothing_is_lost(text: str, minimum: float, maximum: float) -> None:
+    pieces = segment(text, minimum=minimum, maximum=maximum, by_sentence=True)
+    assert "".join(pieces) == ("" if text.isspace() else text)
+    assert all(piece.strip() for piece in pieces)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 import soundfile
 import torch
 
-from glmtts.config import MEL_BY_RATE
+from glmtts.config import MEL_BY_RATE, GenerationConfig
 from glmtts.dsp.features import log_mel
 from glmtts.errors import AudioError
 from glmtts.models.encoders.speaker_encoder import CampPlus
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
+from glmtts.models.llm.prompt_score import PromptScore
 from glmtts.voice.digest import voice_digest
+from glmtts.voice.prompt_check import PromptCheck
 from glmtts.voice.voice import VoiceMaker
 
 TOKENIZER = WhisperVQConfig(
@@ -30,6 +33,11 @@ TOKENIZER = WhisperVQConfig(
 )
 
 
+def unscored(text: tuple[int, ...], speech: Sequence[int]) -> PromptScore:
+    """A checkpoint without limits scores nothing."""
+    raise AssertionError("scored")
+
+
 def code_points(text: str) -> tuple[int, ...]:
     return tuple(map(ord, text))
 
@@ -37,7 +45,12 @@ def code_points(text: str) -> tuple[int, ...]:
 @pytest.fixture(scope="module")
 def maker() -> VoiceMaker:
     torch.manual_seed(0)
-    return VoiceMaker(CampPlus().eval(), WhisperVQ(TOKENIZER).eval(), MEL_BY_RATE, code_points)
+    return VoiceMaker(
+        CampPlus().eval(),
+        WhisperVQ(TOKENIZER).eval(),
+        MEL_BY_RATE,
+        PromptCheck(GenerationConfig(), unscored, code_points),
+    )
 
 
 def recording(samples: int, rate: int, seed: int = 0) -> bytes:
@@ -83,24 +96,33 @@ def test_without_a_text_there_is_no_prompt_text(maker: VoiceMaker) -> None:
     assert maker.make_voice(recording(16000, 16000), " \n").prompt_text == ()
 
 
-def test_audio_that_cannot_prompt_gives_timbre_only(maker: VoiceMaker) -> None:
-    """`can_prompt` gets the text's ids and the tokens; if it says no, the rest of the voice is the same."""
-    calls: list[tuple[tuple[int, ...], list[int]]] = []
+def test_a_recording_that_does_not_fit_gives_timbre_only(maker: VoiceMaker) -> None:
+    """The model scores the transcript's ids and the tokens; after a no the rest of the voice is as it was."""
+    scored: list[tuple[tuple[int, ...], Sequence[int]]] = []
 
-    def can_prompt(text: tuple[int, ...], speech: list[int]) -> bool:
-        calls.append((text, speech))
-        return text == code_points("你好")
+    def score(text: tuple[int, ...], speech: Sequence[int]) -> PromptScore:
+        scored.append((text, speech))
+        return PromptScore(0.5 if text == code_points("你好") else 3.0, 0.0)
 
-    selective = replace(maker, can_prompt=can_prompt)
+    check = PromptCheck(GenerationConfig(max_prompt_nll=2.5), score, code_points)
+    choosy = replace(maker, check=check)
     data = recording(16000, 16000)
-    accepted, refused = selective.make_voice(data, "你好"), selective.make_voice(data, "再见")
-    assert calls[0] == (code_points("你好"), accepted.prompt_tokens.tolist())
-    assert (accepted.prompt_text, accepted.prompted) == (code_points("你好"), True)
-    assert (refused.prompt_text, refused.prompted, refused.reference_text) == ((), False, "再见")
-    assert torch.equal(refused.prompt_tokens, accepted.prompt_tokens)
-    assert refused.digest == voice_digest(data, "再见")
-    assert not selective.make_voice(data).prompted
-    assert len(calls) == 2
+    followed, strange = choosy.make_voice(data, "你好"), choosy.make_voice(data, "再见")
+    assert scored[0] == (code_points("你好"), followed.prompt_tokens.tolist())
+    assert (followed.prompt_text, followed.prompted) == (code_points("你好"), True)
+    assert (strange.prompt_text, strange.prompted, strange.reference_text) == ((), False, "再见")
+    assert torch.equal(strange.prompt_tokens, followed.prompt_tokens)
+    assert strange.digest == voice_digest(data, "再见")
+    assert not choosy.make_voice(data).prompted
+    assert len(scored) == 2
+
+
+def test_a_recording_beyond_the_longest_prompt_is_cut(maker: VoiceMaker) -> None:
+    """Tokens and mels are cut alike; without a transcript to match there is timbre only."""
+    short = replace(maker, check=PromptCheck(GenerationConfig(max_prompt_seconds=1.2), unscored, code_points))
+    voice = short.make_voice(recording(48000, 16000))
+    assert len(voice.prompt_tokens) == 30
+    assert {len(mel) for mel in voice.prompt_mels.values()} == {60}
 
 
 def test_the_digest_depends_on_audio_and_text(maker: VoiceMaker) -> None:

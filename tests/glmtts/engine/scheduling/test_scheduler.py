@@ -23,7 +23,7 @@ from glmtts.engine.scheduling.length_estimator import LengthEstimator
 from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.errors import CancelledError, EngineError, QueueFullError, QueueTimeoutError
 from glmtts.models.llm.history import History
-from glmtts.text.frontend import Segment
+from glmtts.text.frontend.frontend import Segment
 from glmtts.voice.voice import Voice
 
 SLOTS, PLACES = 3, 4

@@ -17,7 +17,7 @@ from glmtts.engine.runtime.offline import synthesize
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.errors import DeviceMemoryError, EngineError, GlmTtsError
 from glmtts.models.flow.flow import FlowInputs
-from glmtts.text.frontend import Segment
+from glmtts.text.frontend.frontend import Segment
 from tests.helpers.server import wait_until
 from tests.helpers.voices import made_up_voice
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from glmtts.errors import TextError
-from glmtts.text import g2p, normalize
 from glmtts.text.characters import SPECIAL_SPAN
+from glmtts.text.frontend import g2p, normalize
 from glmtts.text.segment import segment, units
 from glmtts.text.tokenizer import Tokenizer
 
@@ -28,7 +28,7 @@ class Frontend:
     """Text to segments. Immutable, so one instance serves all threads.
 
     replace, single_char_ok and lexicon: see `g2p.G2P`. phoneme_default: whether text is read in phoneme mode if the
-    caller does not say. max_ids: limit of the ids per segment.
+    caller does not say. max_ids: limit of the ids per segment. cut: splits a normalised text into segments.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Frontend:
         phoneme_default: bool = False,
         *,
         max_ids: int = MAX_IDS,
+        cut: Callable[[str], list[str]] = segment,
     ) -> None:
         self._tokenizer = tokenizer
         self._replace = replace or {}
@@ -47,6 +48,7 @@ class Frontend:
         self._g2p = g2p.G2P(self._replace, single_char_ok, lexicon, known=tokenizer.phonemes)
         self._phoneme_default = phoneme_default
         self._max_ids = max_ids
+        self._cut = cut
 
     def with_replacements(self, words: Mapping[str, str]) -> Frontend:
         """A new front end in which `words` come before the replacements of this one.
@@ -65,6 +67,7 @@ class Frontend:
             self._lexicon,
             self._phoneme_default,
             max_ids=self._max_ids,
+            cut=self._cut,
         )
 
     def warm(self) -> None:
@@ -83,7 +86,7 @@ class Frontend:
         if segmented:
             return [self._segment(text, self._phoneme_default if phoneme is None else phoneme)]
         result: list[Segment] = []
-        for part in segment(normalize.normalize(cleaned)):
+        for part in self._cut(normalize.normalize(cleaned)):
             for spoken, ids in self._fit(part, self._phoneme_default if phoneme is None else phoneme):
                 result.append(Segment(len(result), spoken, ids))
         if not result:

@@ -1,0 +1,1 @@
+"""Text to the AR model's text ids: normalisation, pronunciation, segments."""

@@ -1,0 +1,1 @@
+"""Chinese: how it is written out in words, and how its characters are read."""
