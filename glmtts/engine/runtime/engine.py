@@ -68,10 +68,13 @@ class BatchEngine:
     def segments(
         self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
     ) -> list[Segment]:
-        return self._frontend.segments(text, phoneme=phoneme, segmented=segmented, language=language)
+        strip_markup = self._options.strip_markup
+        return self._frontend.segments(
+            text, phoneme=phoneme, segmented=segmented, language=language, strip_markup=strip_markup
+        )
 
     def foreign_characters(self, text: str, *, language: Language | None = None) -> str:
-        return self._frontend.foreign_characters(text, language)
+        return self._frontend.foreign_characters(text, language=language, strip_markup=self._options.strip_markup)
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         return self._frontend.pronunciation(text)

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from glmtts.errors import LanguageError, TextError
+from glmtts.text import markup
 from glmtts.text.characters import SPECIAL_SPAN
 from glmtts.text.foreign import leave_out, writing_systems
 from glmtts.text.frontend import g2p, normalize
@@ -76,22 +77,30 @@ class Frontend:
 
     def warm(self) -> None:
         """Loads the grammars and dictionaries, which takes about three seconds, before the first request needs them."""
+        markup.warm()
         normalize.warm()
         g2p.warm()
 
     def segments(
-        self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
+        self,
+        text: str,
+        *,
+        phoneme: bool | None = None,
+        segmented: bool = False,
+        language: Language | None = None,
+        strip_markup: bool = True,
     ) -> list[Segment]:
         """The segments of `text`, at least one.
 
         `segmented`: `text` is one segment of an earlier call and is used as it is, because normalising or splitting it
         again could change it. `language` says how numbers and signs are read; None leaves it to the text's characters.
-        Characters of other languages are left out (`foreign_characters`).
+        `strip_markup`: whether Markdown and HTML are left out, see `glmtts.text.markup`. Characters of other languages
+        are left out, see `foreign_characters`.
 
         TextError (field "text") if nothing speakable is left, or the text has a special token that is not a phoneme of
         this model, a NUL, or half a surrogate pair; LanguageError if all there is to speak is in another language.
         """
-        cleaned, foreign = self._clean(text, "text", language)
+        cleaned, foreign = self._prepare(text, language, strip_markup=strip_markup and not segmented)
         phoneme = self._phoneme_default if phoneme is None else phoneme
         if segmented:
             return [self._segment(cleaned if foreign else text, phoneme, foreign)]
@@ -103,9 +112,9 @@ class Frontend:
             raise _nothing_to_speak(foreign)
         return result
 
-    def foreign_characters(self, text: str, language: Language | None = None) -> str:
+    def foreign_characters(self, text: str, *, language: Language | None = None, strip_markup: bool = True) -> str:
         """The characters of `text` that `segments` leaves out, because they belong to another language."""
-        return leave_out(text, language, self._replaced)[1]
+        return self._prepare(text, language, strip_markup=strip_markup)[1]
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         """What will be said of a segment's text, see `G2P.pronunciation`."""
@@ -126,13 +135,21 @@ class Frontend:
 
         `language` as in `segments`. TextError (field "reference_text") for the same characters and tokens as there.
         """
-        text = normalize.normalize(self._clean(reference_text, "reference_text", language)[0], language)
+        text, _ = leave_out(self._clean(reference_text, "reference_text"), language, self._replaced)
+        text = normalize.normalize(text, language)
         if not normalize.speakable(text):
             return ()
         return self._ids(text + " ", self._phoneme_default if phoneme is None else phoneme)
 
-    def _clean(self, text: str, field: str, language: Language | None) -> tuple[str, str]:
-        """`normalize.clean` of `text`, and its foreign characters, left out; TextError for what no text may have."""
+    def _prepare(self, text: str, language: Language | None, *, strip_markup: bool) -> tuple[str, str]:
+        """A text as it is normalised, and the foreign characters that are left out."""
+        text = self._clean(text, "text")
+        if strip_markup:
+            text = self._clean(markup.strip_markup(text), "text")
+        return leave_out(text, language, self._replaced)
+
+    def _clean(self, text: str, field: str) -> str:
+        """`normalize.clean` of `text`; TextError for what no text may have."""
         if "\0" in text:
             raise TextError(f"{field}: expected plain text, got a NUL at character {text.index(chr(0))}", field=field)
         try:
@@ -140,13 +157,12 @@ class Frontend:
         except UnicodeEncodeError as error:
             message = f"{field}: expected valid Unicode, got half a surrogate pair at character {error.start}"
             raise TextError(message, field=field) from error
-        text, foreign = leave_out(text, language, self._replaced)
         text = normalize.clean(text)
         for span in SPECIAL_SPAN.finditer(text):
             if span[0] not in self._tokenizer.phonemes:
                 message = f"{field}: expected no tokens <|…|> but this model's phonemes, got {span[0]!r}"
                 raise TextError(message, field=field)
-        return text, foreign
+        return text
 
     def _ids(self, text: str, phoneme: bool) -> tuple[int, ...]:
         converted = self._g2p(text) if phoneme else text

@@ -20,6 +20,7 @@ from glmtts.text.language import Language, language_of
         ("5 Ω", None),
         ("Привет 5", None),
         ("<|ZH|><|A1|> 5", None),
+        ("<p>5 < 7</p>", None),
         ("", None),
     ],
 )
