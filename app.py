@@ -50,7 +50,11 @@ def _load(path: Path, settings: setup.Settings) -> Engine:
         device=settings.device,
         replacements=settings.g2p_replace,
         vocos_sha256=settings.vocos_sha256,
-        options=EngineOptions(max_num_seqs=settings.max_num_seqs, deterministic=settings.deterministic),
+        options=EngineOptions(
+            max_num_seqs=settings.max_num_seqs,
+            deterministic=settings.deterministic,
+            strip_markup=settings.strip_markup,
+        ),
     )
 
 

@@ -102,21 +102,21 @@ class HiFTConfig:
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How the AR model generates (`llm/generation.json`), and what it was trained for.
+    """How the AR model generates (`llm/generation.json`), and within which limits it was trained.
 
     The defaults are the published constants; limits that the published checkpoint does not state are off.
 
     Length of a segment with n text ids, in speech tokens: at least max(`min_ratio` × n, `min_tokens`), at most
     `max_ratio` × n + `extra_tokens`. `phoneme` is the default for phoneme mode.
 
-    Segments: `segment_by` "punctuation" ends one at any sign, "sentence" only at the end of a sentence, once it weighs
-    `min_segment_weight` (`glmtts.text.segment`); none weighs more than `max_segment_weight`. At most `history_segments`
-    earlier segments prompt the next one; None: all that fit.
+    Segments: with `segment_by` "punctuation" one may end at any punctuation, with "sentence" only at the end of a
+    sentence, once its weight is `min_segment_weight` (`glmtts.text.segment`); none weighs more than
+    `max_segment_weight`. At most `history_segments` earlier segments prompt the next one; None: all that fit.
 
-    Prompts: a recording longer than `max_prompt_seconds` is cut at a pause. It gives timbre only, and does not prompt
-    the AR model, when it has fewer than `min_prompt_ratio` speech tokens for a text id of its transcript, when its
-    tokens surprise the model by more than `max_prompt_nll` nats each, given the transcript, or when the model is
-    surprised by more than `max_prompt_end_nll` nats that it ends where it does (`glmtts.voice.prompt_check`).
+    Prompts: reference audio longer than `max_prompt_seconds` is cut at a pause. It gives timbre only, and does not
+    prompt the AR model, if it has fewer than `min_prompt_ratio` speech tokens per text id, or if the negative
+    log-likelihood of its tokens, given the text, exceeds `max_prompt_nll` nats per token, or that of an end after them
+    `max_prompt_end_nll` nats (`glmtts.voice.prompt_check`).
 
     Redraws: a segment of n text ids is expected to have `tokens_per_id` × n + `base_tokens` speech tokens; None turns
     all of this off. It is implausible if it is cut at its maximum, ends as soon as it may, or has less than
@@ -156,8 +156,7 @@ class GenerationConfig:
 
     @property
     def stated_limits(self) -> dict[str, Any]:
-        """How texts are cut, how many segments prompt the next one, which prompts are taken; limits that are off left
-        out."""
+        """The limits for segments, history and prompts, by name; without those that are off."""
         names = (
             "segment_by",
             "max_segment_weight",

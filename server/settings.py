@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = _setting(
         25 * 2**20, "bytes", "Maximum size of a request body; a larger one is rejected unread.", ge=1024
     )
+    strip_markup: bool = _setting(
+        True, "switch", "Read Markdown and HTML as what they mark up; off reads their signs as they are written."
+    )
     max_text_chars: int = _setting(5000, "characters", "Maximum length of a request's text.", ge=1, le=5000)
     default_voice: str = _setting("default", "voice name", "Stored voice for requests that name none.")
     voices_dir: Path | None = _setting(

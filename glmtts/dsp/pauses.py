@@ -1,4 +1,4 @@
-"""Where a recording pauses."""
+"""Finds pauses in speech."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MIN_FRAMES = 3
 
 
 def find_pauses(wave: Wave, rate: int) -> list[int]:
-    """The middles of the pauses of at least 120 ms within a recording, in speech tokens of 40 ms from its start.
+    """The centres of pauses of at least 120 ms, in speech tokens of 40 ms from the start.
 
-    wave: (samples,) float32 at `rate` Hz. Silence before the first and behind the last loud frame is no pause.
+    wave: (samples,) float32 at `rate` Hz. Silence before the first and after the last loud frame is not a pause.
     """
     size = rate // TOKEN_RATE
     count = len(wave) // size

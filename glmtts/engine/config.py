@@ -67,6 +67,8 @@ class EngineOptions:
     deterministic: bool = False
     """Makes a job's tokens independent of the other rows of its batch (fixed shapes, float32), at a cost in speed, and
     draws no segment again."""
+    strip_markup: bool = True
+    """Whether Markdown and HTML in a text are left out rather than read."""
     chunk_schedule: ChunkSchedule = field(default_factory=ChunkSchedule)
     limits: SchedulerLimits = field(default_factory=SchedulerLimits)
     audio: AudioLimits | None = None

@@ -1,8 +1,8 @@
-"""Which part of a recording and of its transcript may prompt the AR model.
+"""Which part of the reference audio and of its text may prompt the AR model.
 
-The limits are the checkpoint's (`GenerationConfig`); without one its check is off. A transcript that says more than the
-recording, or a recording that is too long, is tried in shorter forms: the recording up to a pause, the transcript up to
-the end of a clause. Where no form fits, the recording gives timbre only.
+The limits are the checkpoint's (`GenerationConfig`); a limit that is None is not checked. If the text says more than
+the audio, or the audio is too long, shorter forms are tried: the audio up to a pause, the text up to the end of a
+clause. If no form fits, the voice gives timbre only.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from glmtts.models.llm.prompt_score import PromptScore
 log = logging.getLogger(__name__)
 
 MAX_FORMS = 8
-"""How many shorter forms are scored at most: each costs a pass through the AR model."""
+"""Limit of the shorter forms that are scored: each costs a pass through the AR model."""
 
 MAX_PAUSES = 3
 CLAUSE = re.compile(r"[^。？！；：、，.?!;:,]*[。？！；：、，.?!;:,]+\s*")
 
 Score = Callable[[tuple[int, ...], Sequence[int]], PromptScore]
-"""Text ids and speech tokens to how well they fit."""
+"""Text ids and speech tokens to their score."""
 
 
 @dataclass(frozen=True)
 class PromptForm:
-    """A recording's first `tokens` speech tokens, and the ids of what is said in them; no ids: timbre only."""
+    """The first `tokens` speech tokens of the audio, and the ids of what is said in them; no ids: timbre only."""
 
     tokens: int
     text: tuple[int, ...]
@@ -38,20 +38,20 @@ class PromptForm:
 
 @dataclass(frozen=True, eq=False)
 class PromptCheck:
-    """The check of one checkpoint. `prompt_ids` turns a transcript into text ids."""
+    """The check of one checkpoint. `prompt_ids` converts a reference text to text ids."""
 
     limits: GenerationConfig
     score: Score
     prompt_ids: Callable[[str], tuple[int, ...]]
 
-    def __call__(self, transcript: str, speech: Sequence[int], pauses: Sequence[int]) -> PromptForm:
-        """The form in which a recording of `speech` tokens prompts the model; `pauses` as `find_pauses` gives them.
+    def __call__(self, reference_text: str, speech: Sequence[int], pauses: Sequence[int]) -> PromptForm:
+        """The form in which audio of `speech` tokens prompts the model; `pauses` as returned by `find_pauses`.
 
-        The first that fits: the whole; then a shorter transcript, or a shorter recording with a shorter transcript.
+        The first that fits: audio and text as they are; then with a shorter text, or both shorter.
         """
         whole = len(speech)
         tried = 0
-        for form in self._forms(transcript, whole, pauses):
+        for form in self._forms(reference_text, whole, pauses):
             if not form.text or not self._long_enough(form):
                 continue
             if tried > MAX_FORMS:
@@ -59,8 +59,10 @@ class PromptCheck:
             tried += 1
             if self._fits(form.text, speech[: form.tokens]):
                 return form
-        if transcript:
-            log.warning("a recording gives timbre only: its transcript does not fit it, or the model cannot follow it")
+        if reference_text:
+            log.warning(
+                "The voice gives timbre only: its text does not fit the audio, or the model was not trained on such"
+            )
         return PromptForm(self._longest(whole, pauses), ())
 
     def _longest(self, whole: int, pauses: Sequence[int]) -> int:
@@ -69,20 +71,20 @@ class PromptCheck:
             return whole
         return max((pause for pause in pauses if pause <= limit * TOKEN_RATE), default=int(limit * TOKEN_RATE))
 
-    def _forms(self, transcript: str, whole: int, pauses: Sequence[int]) -> Iterator[PromptForm]:
-        """Forms in the order of preference. What is cut off of the recording must be cut off of the transcript too."""
-        clauses = [match.end() for match in CLAUSE.finditer(transcript)][:-1]
+    def _forms(self, reference_text: str, whole: int, pauses: Sequence[int]) -> Iterator[PromptForm]:
+        """Forms in order of preference. What is cut off the audio must also be cut off the text."""
+        clauses = [match.end() for match in CLAUSE.finditer(reference_text)][:-1]
         limit = self.limits.max_prompt_seconds
-        ids = self.prompt_ids(transcript) if transcript else ()
+        ids = self.prompt_ids(reference_text) if reference_text else ()
         if limit is None or whole <= limit * TOKEN_RATE:
             yield PromptForm(whole, ids)
             for end in reversed(clauses):
-                yield PromptForm(whole, self.prompt_ids(transcript[:end]))
+                yield PromptForm(whole, self.prompt_ids(reference_text[:end]))
             return
         for pause in sorted((p for p in pauses if p <= limit * TOKEN_RATE), reverse=True)[:MAX_PAUSES]:
-            share = pause / whole * len(transcript)
+            share = pause / whole * len(reference_text)
             for end in sorted(clauses, key=lambda end: abs(end - share))[:MAX_PAUSES]:
-                yield PromptForm(pause, self.prompt_ids(transcript[:end]))
+                yield PromptForm(pause, self.prompt_ids(reference_text[:end]))
 
     def _long_enough(self, form: PromptForm) -> bool:
         ratio = self.limits.min_prompt_ratio

@@ -68,7 +68,8 @@ class BatchEngine:
         self._frontend = self._model.frontend.with_replacements(words)
 
     def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
-        return self._frontend.segments(text, phoneme=phoneme, segmented=segmented)
+        strip_markup = self._options.strip_markup
+        return self._frontend.segments(text, phoneme=phoneme, segmented=segmented, strip_markup=strip_markup)
 
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
         return self._model.voice_maker.make_voice(reference_audio, reference_text)

@@ -1,7 +1,7 @@
-"""How well a recording and its transcript prompt the AR model.
+"""How well reference audio and its text prompt the AR model.
 
-A recording whose transcript is another's, says more than the recording, or is unlike anything that the model has heard,
-does not help it as a prompt: it loses its place in the text, and what is to be spoken comes out cut or wrong.
+If the text is not what is said, or says more than the audio, or the audio is unlike anything the model was trained on,
+the model loses its place in the text and omits or garbles words. The negative log-likelihood (NLL) tells.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from glmtts.models.llm.prompt import SpecialIds, prompt_layout
 
 
 class PromptScore(NamedTuple):
-    """−log p in nats: `nll` is the mean of the recording's tokens, `end_nll` that of an end behind the last one."""
+    """−log p in nats: `nll` is the mean over the speech tokens, `end_nll` that of the end token after them."""
 
     nll: float
     end_nll: float
@@ -25,10 +25,9 @@ class PromptScore(NamedTuple):
 
 @torch.inference_mode()
 def score_prompt(llm: Llama, special: SpecialIds, text: Sequence[int], speech: Sequence[int]) -> PromptScore:
-    """Scores the speech tokens (0 … special.speech_tokens − 1) of a recording by the ids of its transcript.
+    """Scores speech tokens (0 … special.speech_tokens − 1) by the ids of their text; at least one of each.
 
-    −log p of each token given the text and the tokens before it (the training loss), and of the end token behind them.
-    Both sequences have at least one element.
+    −log p of each token given the text and the tokens before it: the training loss.
     """
     ids = prompt_layout(text, (), speech, special)
     ids_n = torch.tensor(ids, device=llm.model.embed_tokens.weight.device)

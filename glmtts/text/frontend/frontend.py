@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from glmtts.errors import TextError
+from glmtts.text import markup
 from glmtts.text.characters import SPECIAL_SPAN
 from glmtts.text.frontend import g2p, normalize
 from glmtts.text.segment import segment, units
@@ -72,19 +73,26 @@ class Frontend:
 
     def warm(self) -> None:
         """Loads the grammars and dictionaries, which takes about three seconds, before the first request needs them."""
+        markup.warm()
         normalize.warm()
         g2p.warm()
 
-    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
+    def segments(
+        self, text: str, *, phoneme: bool | None = None, segmented: bool = False, strip_markup: bool = True
+    ) -> list[Segment]:
         """The segments of `text`, at least one.
 
         `segmented`: `text` is one segment of an earlier call and is used as it is, because normalising or splitting it
-        again could change it. TextError (field "text") if nothing speakable is left, or the text has a special token
-        that is not a phoneme of this model, a NUL, or half a surrogate pair.
+        again could change it. `strip_markup`: whether Markdown and HTML are left out, see `glmtts.text.markup`.
+
+        TextError (field "text") if nothing speakable is left, or the text has a special token that is not a phoneme of
+        this model, a NUL, or half a surrogate pair.
         """
         cleaned = self._clean(text, "text")
         if segmented:
             return [self._segment(text, self._phoneme_default if phoneme is None else phoneme)]
+        if strip_markup:
+            cleaned = self._clean(markup.strip_markup(cleaned), "text")
         result: list[Segment] = []
         for part in self._cut(normalize.normalize(cleaned)):
             for spoken, ids in self._fit(part, self._phoneme_default if phoneme is None else phoneme):

@@ -1,4 +1,4 @@
-"""Which part of a recording and its transcript may prompt the AR model."""
+"""Which part of the reference audio and its text may prompt the AR model."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def code_points(text: str) -> tuple[int, ...]:
     return tuple(map(ord, text))
 
 
-class Recording:
-    """Says a text at a steady two tokens an id; a transcript fits if it says as much as the tokens do."""
+class Audio:
+    """Audio of a text with two tokens per id; a text fits if it has as many ids as the tokens say."""
 
     def __init__(self, said: str) -> None:
         self.speech = list(range(TOKENS_PER_ID * len(said)))
@@ -36,51 +36,51 @@ class Recording:
 
 
 def test_without_limits_nothing_is_scored() -> None:
-    recording = Recording(TEXT)
-    assert recording.check()("something else", recording.speech, [10]) == PromptForm(
-        len(recording.speech), code_points("something else")
+    audio = Audio(TEXT)
+    assert audio.check()("something else", audio.speech, [10]) == PromptForm(
+        len(audio.speech), code_points("something else")
     )
-    assert recording.scored == 0
+    assert audio.scored == 0
 
 
-def test_a_transcript_that_says_more_is_cut_where_the_recording_ends() -> None:
+def test_a_text_that_says_more_is_cut_where_the_audio_ends() -> None:
     said = "One two. Three four, "
-    recording = Recording(said)
-    form = recording.check(max_prompt_end_nll=2.5)(TEXT, recording.speech, [])
-    assert form == PromptForm(len(recording.speech), code_points(said))
+    audio = Audio(said)
+    form = audio.check(max_prompt_end_nll=2.5)(TEXT, audio.speech, [])
+    assert form == PromptForm(len(audio.speech), code_points(said))
 
 
-def test_a_recording_that_breaks_off_within_a_word_gives_timbre_only() -> None:
-    recording = Recording("One two. Three fo")
-    form = recording.check(max_prompt_end_nll=2.5)(TEXT, recording.speech, [])
-    assert form == PromptForm(len(recording.speech), ())
+def test_audio_that_ends_within_a_word_gives_timbre_only() -> None:
+    audio = Audio("One two. Three fo")
+    form = audio.check(max_prompt_end_nll=2.5)(TEXT, audio.speech, [])
+    assert form == PromptForm(len(audio.speech), ())
 
 
-def test_a_long_recording_is_cut_at_a_pause_with_its_text() -> None:
-    recording = Recording(TEXT)
+def test_long_audio_is_cut_at_a_pause_with_its_text() -> None:
+    audio = Audio(TEXT)
     pause = TOKENS_PER_ID * len("One two. ")
-    form = recording.check(max_prompt_seconds=1.0, max_prompt_end_nll=2.5)(TEXT, recording.speech, [5, pause, 60])
+    form = audio.check(max_prompt_seconds=1.0, max_prompt_end_nll=2.5)(TEXT, audio.speech, [5, pause, 60])
     assert form == PromptForm(pause, code_points("One two. "))
 
 
-def test_a_long_recording_whose_text_cannot_be_told_gives_timbre_only() -> None:
-    recording = Recording(TEXT)
-    form = recording.check(max_prompt_seconds=1.0, max_prompt_end_nll=2.5)("one long clause", recording.speech, [17])
+def test_long_audio_of_one_clause_gives_timbre_only() -> None:
+    audio = Audio(TEXT)
+    form = audio.check(max_prompt_seconds=1.0, max_prompt_end_nll=2.5)("one long clause", audio.speech, [17])
     assert form == PromptForm(17, ())
 
 
-def test_a_transcript_far_too_long_is_not_scored() -> None:
-    recording = Recording("Hello.")
-    form = recording.check(min_prompt_ratio=0.8, max_prompt_nll=2.5)("word " * 1000, recording.speech, [])
-    assert form == PromptForm(len(recording.speech), ())
-    assert recording.scored == 0
+def test_a_text_far_too_long_is_not_scored() -> None:
+    audio = Audio("Hello.")
+    form = audio.check(min_prompt_ratio=0.8, max_prompt_nll=2.5)("word " * 1000, audio.speech, [])
+    assert form == PromptForm(len(audio.speech), ())
+    assert audio.scored == 0
 
 
 @given(st.text("ab .,", max_size=300), st.integers(1, 900), st.lists(st.integers(1, 900), max_size=20))
-def test_whatever_comes_a_form_lies_within_it(transcript: str, tokens: int, pauses: list[int]) -> None:
-    """No more tokens than there are, within the longest prompt, and a bounded number of passes through the model."""
-    recording = Recording("")
-    check = recording.check(max_prompt_seconds=8.0, max_prompt_end_nll=2.5, min_prompt_ratio=0.8)
-    form = check(transcript, list(range(tokens)), sorted({p for p in pauses if p < tokens}))
+def test_a_form_is_within_the_audio_and_the_limits(reference_text: str, tokens: int, pauses: list[int]) -> None:
+    """No more tokens than the audio has or a prompt may have, after a limited number of passes through the model."""
+    audio = Audio("")
+    check = audio.check(max_prompt_seconds=8.0, max_prompt_end_nll=2.5, min_prompt_ratio=0.8)
+    form = check(reference_text, list(range(tokens)), sorted({p for p in pauses if p < tokens}))
     assert 1 <= form.tokens <= min(tokens, 200)
-    assert recording.scored <= MAX_FORMS + 1
+    assert audio.scored <= MAX_FORMS + 1

@@ -1,0 +1,69 @@
+"""What an HTML tag is for the voice: a line break, a pause, a picture's description, or nothing."""
+
+from __future__ import annotations
+
+import html
+import re
+
+_LINES = frozenset({
+    "address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd", "details", "dialog",
+    "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6",
+    "head", "header", "hr", "html", "legend", "li", "main", "menu", "nav", "ol", "optgroup", "option", "p", "pre",
+    "section", "select", "summary", "table", "tbody", "textarea", "tfoot", "thead", "title", "tr", "ul",
+})  # fmt: skip
+_CELLS = frozenset({"td", "th"})
+_SILENT = frozenset({
+    "a", "abbr", "acronym", "audio", "b", "base", "bdi", "bdo", "big", "button", "canvas", "cite", "code", "col",
+    "colgroup", "data", "datalist", "del", "dfn", "em", "embed", "font", "i", "iframe", "img", "input", "ins",
+    "kbd", "label", "link", "map", "mark", "meta", "meter", "nobr", "noscript", "object", "output", "param",
+    "picture", "progress", "q", "rp", "rt", "ruby", "s", "samp", "small", "source", "span", "strike", "strong",
+    "sub", "sup", "svg", "time", "track", "tt", "u", "var", "video", "wbr",
+})  # fmt: skip
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)(.*?)/?>$", re.DOTALL)
+_ALT = re.compile(r"\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
+_HIDDEN = (
+    (re.compile("<!--"), re.compile("-->")),
+    (re.compile(r"<script\b", re.IGNORECASE), re.compile(r"</script\s*>", re.IGNORECASE)),
+    (re.compile(r"<style\b", re.IGNORECASE), re.compile(r"</style\s*>", re.IGNORECASE)),
+)
+
+
+def drop_hidden(text: str) -> str:
+    """`text` without what a browser does not show: comments, scripts and style sheets."""
+    for start, end in _HIDDEN:
+        parts: list[str] = []
+        position = 0
+        while (opening := start.search(text, position)) and (closing := end.search(text, opening.end())):
+            parts.append(text[position : opening.start()])
+            position = closing.end()
+        text = "".join([*parts, text[position:]])
+    return text
+
+
+def spoken_tag(tag: str, *, before: str, pause: str) -> str:
+    """What is read for `tag` behind the text `before`; `pause` is written between table cells.
+
+    A tag that HTML does not have stays as written.
+    """
+    if tag.startswith(("<!", "<?")):
+        return ""
+    match = _TAG.match(tag)
+    if match is None:
+        return tag
+    closes, name, attributes = bool(match[1]), match[2].lower(), match[3].strip()
+    if name not in _LINES | _CELLS | _SILENT or _is_comparison(name, attributes, closes, before):
+        return tag
+    if name == "img":
+        alt = _ALT.search(attributes)
+        return html.unescape(alt[1] or alt[2] or "") if alt else ""
+    if name in _LINES:
+        return "\n"
+    return pause if name in _CELLS and closes else ""
+
+
+def _is_comparison(name: str, attributes: str, closes: bool, before: str) -> bool:
+    """Whether a tag is none but two signs: a<b and b>c, x<i>y."""
+    if len(name) > 1 or closes:
+        return False
+    behind_word = before[-1:].isascii() and before[-1:].isalnum()
+    return (bool(attributes) and "=" not in attributes) or (behind_word and name != "p")

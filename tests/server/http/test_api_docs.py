@@ -1,0 +1,137 @@
+"""docs/api.md has what the server has, and nothing else: routes, fields, headers, error codes and values."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import cast
+
+import pytest
+import requests
+from flask import Flask
+from pydantic import BaseModel
+
+from glmtts.engine.api import Report
+from server.errors import STATUS_BY_ERROR
+from server.http.context import AppContext
+from server.http.routes import make_routes
+from server.http.schemas import SegmentsRequest, SpeechRequest, VoiceRequest
+from server.observability.metrics import STAGES
+from server.observability.playout import UnderrunMeter
+from server.observability.request_log import RequestRecord
+from tests.helpers.server import ROOT, Server
+
+PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+SOURCES = [
+    ast.parse(path.read_text(encoding="utf-8"))
+    for path in (ROOT / "server").rglob("*.py")
+    if path.parent.name != "discovery"  # speaks to Consul, which has headers of its own
+]
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading, without the table's own head."""
+    _, _, section = PAGE.partition(f"{heading}\n")
+    assert section, heading
+    table = re.search(r"(?:^\|.*\n)+", section.split("\n#")[0], re.MULTILINE)
+    assert table, heading
+    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table[0].splitlines()[2:]]
+    return [[cell.strip() for cell in line] for line in lines]
+
+
+def names(cell: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", cell))
+
+
+def column(heading: str, index: int = 0) -> set[str]:
+    """All names in code spans of a table's column; none stands there twice."""
+    listed = [name for row in rows(heading) for name in names(row[index])]
+    assert len(listed) == len(set(listed))
+    return set(listed)
+
+
+def constants() -> Iterator[str]:
+    """Every string in the server's code."""
+    for tree in SOURCES:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def raised_codes() -> Iterator[str]:
+    """The codes that the server's own code gives to ApiError and ErrorInfo, or assigns to `code`."""
+    for tree in SOURCES:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                if node.func.id in ("ApiError", "ErrorInfo") and isinstance(node.args[1], ast.Constant):
+                    yield str(node.args[1].value)
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).strip("()") == "code, message":
+                assert isinstance(node.value, ast.Tuple)
+                assert isinstance(node.value.elts[0], ast.Constant)
+                yield str(node.value.elts[0].value)
+
+
+def test_every_route_is_documented() -> None:
+    app = Flask("routes", static_folder=None)
+    app.register_blueprint(make_routes(cast(AppContext, None)))  # only its rules are read: nothing is called
+    routes = {
+        f"{method} {rule.rule}"
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+        if method.isalpha()
+    }
+    documented = {name for row in rows("## Routes") for name in names(row[0])}
+    assert documented == {route for route in routes if not route.startswith(("HEAD", "OPTIONS"))}
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"),
+    [
+        ("### Fields of `POST /tts` and `POST /tts/stream`", SpeechRequest),
+        ("### Fields of `POST /segments`", SegmentsRequest),
+        ("### Fields of `POST /voices/<name>`", VoiceRequest),
+    ],
+)
+def test_every_field_is_documented(heading: str, model: type[BaseModel]) -> None:
+    """By name, and whether it is required."""
+    assert column(heading) == model.model_fields.keys()
+    required = {name for row in rows(heading) if row[2] == "required" for name in names(row[0])}
+    assert required == {name for name, field in model.model_fields.items() if field.is_required()}
+
+
+def test_every_error_code_is_documented() -> None:
+    """Those of the total map with their status; and no others."""
+    documented = {name: row[0] for row in rows("## Errors") for name in names(row[1])}
+    codes = {code for _, code in STATUS_BY_ERROR.values()}
+    assert documented.keys() == codes | set(raised_codes())
+    for status, code in STATUS_BY_ERROR.values():
+        assert documented[code] == str(status), code
+
+
+def test_every_header_of_our_own_is_documented() -> None:
+    """Each X-… that the server reads or writes, anywhere on the page; names are case-insensitive."""
+    used = {text.lower() for text in constants() if re.fullmatch(r"X(-[A-Z][a-z]+)+", text)}
+    assert {name.split(":")[0].lower() for name in column("## Headers") if name.startswith("X-")} == used
+
+
+def test_every_value_of_a_request_is_documented() -> None:
+    """Those of the record, and one per stage."""
+    record = RequestRecord("id", "trace", True, "/tts", report=Report("stop", audio_seconds=1.0))
+    record.underrun_meter = UnderrunMeter()
+    for each in fields(record):
+        if getattr(record, each.name) is None:
+            setattr(record, each.name, 1)
+    stages = {f"{stage}_seconds" for stage in (*STAGES, "queue", "ar")}
+    assert column("## What is known of a request") == record.as_dict().keys() | stages
+
+
+@pytest.mark.processes
+def test_every_value_of_info_is_documented() -> None:
+    """Also the limits."""
+    with Server() as server:
+        info = requests.get(server.url + "/info", timeout=10).json()
+    assert column("## What a node says of itself") == info.keys()
+    [limits] = [row[1] for row in rows("## What a node says of itself") if names(row[0]) == {"limits"}]
+    assert names(limits) == info["limits"].keys()
