@@ -106,8 +106,9 @@ class EngineCollector(Collector):
 
 def _redraws(stats: EngineStats | None) -> Metric:
     family = CounterMetricFamily("glmtts_redraws", "Segments drawn again for an implausible length.", labels=["reason"])
-    for reason in get_args(RedrawReason) if stats is not None else ():
-        family.add_metric([reason], stats.redraws.get(reason, 0))
+    if stats is not None:
+        for reason in get_args(RedrawReason):
+            family.add_metric([reason], stats.redraws.get(reason, 0))
     return family
 
 

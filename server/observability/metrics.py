@@ -53,7 +53,9 @@ class Metrics:
         self._cancellations = self._counter(
             "cancellations", "Jobs cancelled: disconnected, slow_reader or shutdown.", reason=get_args(Cancellation)
         )
-        self._finishes = self._counter("finished", "Finished jobs; length and implausible are anomalies.", reason=FINISH_REASONS)
+        self._finishes = self._counter(
+            "finished", "Finished jobs; length and implausible are anomalies.", reason=FINISH_REASONS
+        )
         self._broken = self._counter("broken_streams", "Streams cut off by an error of the server.")
         self._audio = self._counter("audio_seconds", "Seconds of audio generated.")
         self._characters = self._counter("characters", "Characters of the texts of all jobs.")
