@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 FinishReason = Literal["stop", "implausible", "length", "cancelled", "error"]
 """`length`: a segment was cut at its maximum length. `implausible`: one is much shorter or longer than its text
 suggests."""
-RedrawReason = Literal["below_floor", "at_ceiling", "implausible_length"]
-"""Why a segment was drawn again: it ended as soon as it may, was cut at its maximum length, or its length is far from
-the one that its text suggests."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from typing import Any, get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from glmtts.engine.api import RedrawReason
-from glmtts.engine.stats import EngineStats, HistogramSnapshot
+from glmtts.engine.stats import EngineStats, HistogramSnapshot, RedrawReason
 from server.discovery.registration_state import Status
 from server.observability import device
 from server.voices.cache import CacheStats

@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from glmtts.config import GenerationConfig
-from glmtts.engine.api import FinishReason, RedrawReason
+from glmtts.engine.api import FinishReason
+from glmtts.engine.stats import RedrawReason
 from glmtts.models.llm.prompt import LengthBounds
 
 FREE_TOKENS = 24

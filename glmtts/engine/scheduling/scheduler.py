@@ -13,7 +13,7 @@ from typing import Literal
 
 from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import Wave
-from glmtts.engine.api import Job, RedrawReason
+from glmtts.engine.api import Job
 from glmtts.engine.config import ChunkSchedule, SchedulerLimits
 from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask, DecodeTask, SegmentState
 from glmtts.engine.scheduling.audio_policy import AudioPolicy
@@ -22,6 +22,7 @@ from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.scheduling.length_estimator import LengthEstimator
 from glmtts.engine.scheduling.redraws import SegmentDraws, worse
 from glmtts.engine.scheduling.slots import Slots
+from glmtts.engine.stats import RedrawReason
 from glmtts.errors import GlmTtsError
 from glmtts.models.llm.history import History
 
