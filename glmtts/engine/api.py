@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from glmtts.text.language import Language
     from glmtts.voice.voice import Voice  # loads torch, which the fake engine and the server do without
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
+FinishReason = Literal["stop", "implausible", "length", "cancelled", "error"]
+"""`length`: a segment was cut at its maximum length. `implausible`: one is much shorter or longer than its text
+suggests."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Report:
     speech_tokens: int = 0
     audio_seconds: float = 0.0
     segments_done: int = 0
+    redraws: int = 0
+    """How often speech tokens were drawn again because a segment's length was implausible."""
     history: tuple[SpokenSegment, ...] = ()
     """The `Job.history` of a job that continues this one."""
     first_audio_seconds: float | None = None

@@ -132,6 +132,7 @@ class RequestRecord:
             "total_seconds": self.total_seconds,
             "audio_seconds": report and report.audio_seconds,
             "speech_tokens": report and report.speech_tokens,
+            "redraws": report and report.redraws,
             "rtf": self.rtf(),
             "underrun_seconds": self.underrun_meter and self.underrun_meter.underrun_seconds,
             "finish_reason": report and report.finish_reason,

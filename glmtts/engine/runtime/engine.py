@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from glmtts.checkpoint.loader import Model
+from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import FRAME_RATE, TOKEN_RATE
 from glmtts.engine.api import EngineInfo, Job
 from glmtts.engine.config import DEFAULT_OPTIONS, AudioLimits, EngineOptions
@@ -52,6 +54,7 @@ class BatchEngine:
             options.max_num_seqs,
             self._history_with_earlier,
             self._lengths,
+            generation=_scheduled_generation(model, options),
             chunk_schedule=options.chunk_schedule,
             limits=options.limits,
             vocoder_delay=max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE,
@@ -126,6 +129,7 @@ class BatchEngine:
                 realtime_ratio=loop.throughput.audio_rate,
                 retries=loop.decode.retries.count + loop.audio.retries.count,
                 failures=loop.failures,
+                redraws=dict(self._scheduler.redraws),
             )
 
     def close(self, grace: float = 0.0) -> None:
@@ -162,6 +166,12 @@ def _engine_info(model: Model, options: EngineOptions) -> EngineInfo:
         max_streams=options.max_num_seqs,
         generation=model.generation.stated_limits,
     )
+
+
+def _scheduled_generation(model: Model, options: EngineOptions) -> GenerationConfig:
+    """The checkpoint's, by which segments are drawn again; a deterministic engine speaks every first draw."""
+    generation = model.generation
+    return replace(generation, tokens_per_id=None, max_redraws=0) if options.deterministic else generation
 
 
 def _initial_tokens_per_id(model: Model) -> float:

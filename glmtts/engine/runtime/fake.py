@@ -175,6 +175,7 @@ class FakeEngine:
             realtime_ratio=None,
             retries=0,
             failures=self._failures,
+            redraws={},
         )
 
     def close(self, grace: float = 0.0) -> None:
