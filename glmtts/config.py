@@ -117,6 +117,9 @@ class GenerationConfig:
     prompt the AR model, if it has fewer than `min_prompt_ratio` speech tokens per text id, or if the negative
     log-likelihood of its tokens, given the text, exceeds `max_prompt_nll` nats per token, or that of an end after them
     `max_prompt_end_nll` nats (`glmtts.voice.prompt_check`).
+
+    Speed: the flow makes speeds from `min_speed` to `max_speed`, and a time stretch what lies beyond
+    (`glmtts.dsp.time_stretch`); None: the flow makes every speed.
     """
 
     top_p: float = 0.8
@@ -137,10 +140,12 @@ class GenerationConfig:
     min_prompt_ratio: float | None = None
     max_prompt_nll: float | None = None
     max_prompt_end_nll: float | None = None
+    min_speed: float | None = None
+    max_speed: float | None = None
 
     @property
     def stated_limits(self) -> dict[str, Any]:
-        """The limits for segments, history and prompts, by name; without those that are off."""
+        """The limits for segments, history, prompts and speed, by name; without those that are off."""
         names = (
             "segment_by",
             "max_segment_weight",
@@ -148,6 +153,8 @@ class GenerationConfig:
             "max_prompt_seconds",
             "min_tokens",
             "extra_tokens",
+            "min_speed",
+            "max_speed",
         )
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
@@ -156,6 +163,10 @@ class GenerationConfig:
             raise CheckpointError(
                 f'generation.segment_by: expected "punctuation" or "sentence", got {self.segment_by!r}'
             )
+        for name, first, last in (("min_speed", 0.25, 1.0), ("max_speed", 1.0, 4.0)):
+            value = getattr(self, name)
+            if value is not None and not first <= value <= last:
+                raise CheckpointError(f"generation.{name}: expected {first} to {last}, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ VOICE_RATE = 16000
 
 
 def frames_for_tokens(tokens: int, speed: float = 1.0) -> int:
-    """Mel frames of `tokens` speech tokens at `speed` (0.5–2.0; 2 is twice as fast)."""
+    """Mel frames of `tokens` speech tokens at `speed` (2 is twice as fast)."""
     return round(tokens * FRAMES_PER_TOKEN / speed)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import FRAME_RATE, TOKEN_RATE
+from glmtts.dsp.time_stretch import SpeedRange
 from glmtts.engine.api import EngineInfo, Job
 from glmtts.engine.config import DEFAULT_OPTIONS, AudioLimits, EngineOptions
 from glmtts.engine.runtime.loop import EngineLoop
@@ -53,6 +54,7 @@ class BatchEngine:
             self._lengths,
             chunk_schedule=options.chunk_schedule,
             limits=options.limits,
+            speed_range=SpeedRange(model.generation.min_speed, model.generation.max_speed),
             vocoder_delay=max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE,
             audio_workers=max(1, num_threads - 1),
         )

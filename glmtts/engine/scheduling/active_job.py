@@ -63,6 +63,10 @@ class ActiveJob:
     """When it was admitted, became audible or last got audio; on `time.monotonic`'s clock."""
     pending: deque[Segment]
     """Segments that have not been started."""
+    flow_speed: float = 1.0
+    """How fast the flow speaks."""
+    stretch_factor: float = 1.0
+    """How much faster the speech is made behind the vocoder."""
     decoding: SegmentState | None = None
     """The segment whose prompt is fed or whose tokens are decoded."""
     unfinished: deque[SegmentState] = field(default_factory=deque)

@@ -98,5 +98,5 @@ class AudioPolicy:
         for chunk in chain.from_iterable(chunks):
             seconds = (chunk.end - chunk.start) / TOKEN_RATE / job.spec.speed
             # The vocoder holds back its context after the first chunk and catches up with the last.
-            seconds += self._vocoder_delay * (chunk.last - (chunk.start == 0))
+            seconds += self._vocoder_delay / job.stretch_factor * (chunk.last - (chunk.start == 0))
             yield ChunkEstimate(max(0.0, seconds), work(chunk.lookahead_end - chunk.start))

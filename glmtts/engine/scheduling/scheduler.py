@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from glmtts.dsp.audio import Wave
+from glmtts.dsp.time_stretch import UNLIMITED, SpeedRange
 from glmtts.engine.api import Job
 from glmtts.engine.config import ChunkSchedule, SchedulerLimits
 from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask, DecodeTask, SegmentState
@@ -30,6 +31,7 @@ class Scheduler:
     Args:
         make_history: the history that a job's first segment is prompted with.
         lengths: learns from every segment that has been decoded.
+        speed_range: of the flow.
         vocoder_delay, audio_workers: see `AudioPolicy`.
     """
 
@@ -42,11 +44,12 @@ class Scheduler:
         *,
         chunk_schedule: ChunkSchedule,
         limits: SchedulerLimits,
+        speed_range: SpeedRange = UNLIMITED,
         vocoder_delay: float = 0.0,
         audio_workers: int = 1,
     ) -> None:
         self._queue, self._make_history, self._lengths = queue, make_history, lengths
-        self._chunk_schedule, self._limits = chunk_schedule, limits
+        self._chunk_schedule, self._limits, self._speed_range = chunk_schedule, limits, speed_range
         self._policy = AudioPolicy(lengths, vocoder_delay=vocoder_delay, audio_workers=audio_workers)
         self._slots = Slots(num_slots)
         self._prefills: deque[ActiveJob] = deque()
@@ -72,9 +75,10 @@ class Scheduler:
         """Gives free slots to the jobs that have waited longest."""
         while self._slots.num_free and (handle := self._queue.pop()) is not None:
             spec = handle.job
-            schedule = self._chunk_schedule.scaled(spec.speed) if spec.stream else WHOLE_SEGMENT
+            speeds = flow_speed, _ = self._speed_range.split(spec.speed)
+            schedule = self._chunk_schedule.scaled(spec.speed, flow_speed) if spec.stream else WHOLE_SEGMENT
             slot = self._slots.reserve()
-            job = ActiveJob(handle, slot, self._make_history(spec), schedule, now, deque(spec.segments))
+            job = ActiveJob(handle, slot, self._make_history(spec), schedule, now, deque(spec.segments), *speeds)
             self._slots.add(job)
             handle.report.add_time("queue", handle.submitted, now)
             if not spec.stream:
