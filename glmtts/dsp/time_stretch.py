@@ -34,9 +34,6 @@ class SpeedRange:
         return model_speed, speed / model_speed
 
 
-UNLIMITED = SpeedRange()
-
-
 class TimeStretch:
     """Makes one segment `factor` times as fast. Samples are a function of the segment's, however it was cut.
 
