@@ -27,6 +27,7 @@ from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.prompt import prompt_layout
 from glmtts.models.rng import frame_noise, stream_keys
 from glmtts.text.frontend.frontend import Segment
+from glmtts.text.language import Language
 from glmtts.voice.voice import Voice
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
@@ -58,6 +59,7 @@ def synthesize(
     speed: float = 1.0,
     use_history: bool = True,
     phoneme: bool | None = None,
+    language: Language | None = None,
 ) -> SynthesisResult:
     """Synthesises `text` in `voice`.
 
@@ -67,6 +69,7 @@ def synthesize(
         speed: 0.5 (half as fast) to 2.0, by repeating the tokens over more or fewer mel frames.
         use_history: whether earlier segments prompt later ones.
         phoneme: phoneme mode; None is the checkpoint's default.
+        language: says how numbers and signs are read; None leaves it to the text's characters.
 
     Raises TextError if the text cannot be spoken, UnsupportedError for a rate that the model or the voice does not
     have, InputError for a speed or seed out of range.
@@ -76,7 +79,7 @@ def synthesize(
     result = _Result(Report())
 
     with _timed(result.report, "text"):
-        segments = model.frontend.segments(text, phoneme=phoneme)
+        segments = model.frontend.segments(text, phoneme=phoneme, language=language)
     prompt_tokens = voice.prompt_tokens.tolist()
     history = History(
         voice.prompt_text, prompt_tokens, model.generation, enabled=use_history, max_positions=model.max_positions
