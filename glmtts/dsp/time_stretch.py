@@ -14,6 +14,8 @@ import numpy as np
 from glmtts.dsp.audio import EMPTY_WAVE, Wave
 
 AVAILABLE = find_spec("libsonic") is not None
+DELAY_SECONDS = 0.04
+"""Of input, that are held back until more follows."""
 BLOCKS_PER_SECOND = 100
 """A block is short beside the two longest pitch periods (31 ms) that libsonic waits for."""
 
@@ -37,8 +39,8 @@ class SpeedRange:
 class TimeStretch:
     """Makes one segment `factor` times as fast. Samples are a function of the segment's, however it was cut.
 
-    About 40 ms of the input are held back until more follows. The length is that of the input divided by `factor`
-    within 1 %, or within 10 ms if that is more. A factor of 1 changes nothing.
+    Up to DELAY_SECONDS of the input are held back until more follows. The length is that of the input divided by
+    `factor`, within 1 % or 10 ms, whichever is more. A factor of 1 changes nothing.
 
     Args:
         factor: 0.1 to 10; 2 is twice as fast.
