@@ -30,6 +30,11 @@ def hop_length(sample_rate: int) -> int:
     return sample_rate // FRAME_RATE
 
 
+def with_silence(wave: Wave, seconds: float, sample_rate: int) -> Wave:
+    """`wave`, and `seconds` of silence after it at `sample_rate` in Hz."""
+    return np.concatenate([wave, np.zeros(round(seconds * sample_rate), np.float32)]) if seconds else wave
+
+
 def cross_fade(tail: Wave, head: Wave) -> Wave:
     """Blends two equally long waveforms, from `tail` to `head`, by a raised cosine; the weights sum to 1."""
     if tail.shape != head.shape:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
-from glmtts.dsp.audio import EMPTY_WAVE, Wave, frames_for_tokens
+from glmtts.dsp.audio import EMPTY_WAVE, Wave, frames_for_tokens, with_silence
 from glmtts.dsp.time_stretch import SpeedRange, TimeStretch
 from glmtts.engine.api import MAX_SPEED, MIN_SPEED, FinishReason, Report
 from glmtts.engine.scheduling.redraws import SegmentDraws, worse
@@ -105,6 +105,7 @@ def synthesize(
                 wave = model.vocoders[rate](mel, key)[0].cpu().numpy()
                 stretch = TimeStretch(stretch_factor, rate)
                 result.waves += [stretch.feed(wave), stretch.finish()]
+        result.waves.append(with_silence(EMPTY_WAVE, segment.pause_seconds, rate))
         result.add(segment, draws)
 
     return result.finish(segments, rate)

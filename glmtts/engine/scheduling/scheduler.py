@@ -247,8 +247,9 @@ class Scheduler:
         if chunk_done:
             segment.chunk = None
         if segment_done:
-            job.finish_segment(segment)
-        job.push(wave)
+            job.finish_segment(segment, wave)
+        else:
+            job.push(wave)
         if segment_done and job.decoding is None:
             self._start_next_segment(job)
 
