@@ -164,6 +164,7 @@ class GenerationConfig:
             "max_prompt_seconds",
             "min_tokens",
             "extra_tokens",
+            "max_redraws",
         )
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
