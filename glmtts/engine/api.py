@@ -16,7 +16,10 @@ from glmtts.models.llm.history import SpokenSegment
 if TYPE_CHECKING:
     from glmtts.engine.stats import EngineStats
     from glmtts.text.frontend.frontend import Segment
+    from glmtts.text.language import Language
     from glmtts.voice.voice import Voice  # loads torch, which the fake engine and the server do without
+
+MIN_SPEED, MAX_SPEED = 0.25, 4.0
 
 FinishReason = Literal["stop", "implausible", "length", "cancelled", "error"]
 """`length`: a segment was cut at its maximum length. `implausible`: one is much shorter or longer than its text
@@ -38,7 +41,7 @@ class Job:
     seed: int
     """0 … 2⁶³ − 1."""
     speed: float = 1.0
-    """0.5 (half as fast) to 2.0; stretches the map from tokens to mel frames."""
+    """MIN_SPEED (a quarter as fast) to MAX_SPEED."""
     use_history: bool = True
     """Whether earlier segments prompt later ones."""
     stream: bool = True
@@ -114,15 +117,26 @@ class Engine(Protocol):
 
     info: EngineInfo
 
-    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
+    def segments(
+        self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
+    ) -> list[Segment]:
         """Splits and normalises text into segments as they will be spoken.
 
         Args:
             phoneme: phoneme mode; None is the checkpoint's default.
             segmented: `text` is one segment from an earlier call, and is spoken as it is.
+            language: says how numbers and signs are read; None leaves it to the text's characters.
 
-        Raises TextError when nothing speakable is left.
+        Raises TextError when nothing speakable is left, LanguageError when that is because of `foreign_characters`.
         """
+        ...
+
+    def foreign_characters(self, text: str, *, language: Language | None = None) -> str:
+        """The characters of `text` that `segments` leaves out, because they belong to another language."""
+        ...
+
+    def pronunciation(self, text: str) -> list[tuple[str, str]]:
+        """The characters and words of a segment's text, each with what will be said: pinyin, ARPAbet or phonemes."""
         ...
 
     def set_replacements(self, words: Mapping[str, str]) -> None:

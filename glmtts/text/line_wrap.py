@@ -23,16 +23,17 @@ def join_wrapped(lines: list[str]) -> str:
     if not lines:
         return ""
     width = max(map(_columns, lines))
-    result = lines[0]
+    parts = [lines[0]]
     for before, line in pairwise(lines):
         following = line.lstrip()
-        if _HYPHENATED.search(result) and following[:1].islower():
-            result = result[:-1] + following
+        if _HYPHENATED.search(before) and following[:1].islower():
+            parts[-1] = parts[-1][:-1]
+            parts.append(following)
         elif _is_wrapped(before, following, width):
-            result += _joint(result, following) + following
+            parts += _joint(before, following), following
         else:
-            result += "\n" + line
-    return result
+            parts += "\n", line
+    return "".join(parts)
 
 
 def _is_wrapped(line: str, following: str, width: int) -> bool:

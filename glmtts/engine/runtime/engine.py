@@ -22,6 +22,7 @@ from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import EngineStats
 from glmtts.models.llm.history import History, check_history
 from glmtts.text.frontend.frontend import Segment
+from glmtts.text.language import Language
 from glmtts.voice.voice import Voice
 
 FEATURES = ("emotion", "phoneme_control", "kv_cache", "streaming")
@@ -67,9 +68,19 @@ class BatchEngine:
     def set_replacements(self, words: Mapping[str, str]) -> None:
         self._frontend = self._model.frontend.with_replacements(words)
 
-    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
+    def segments(
+        self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
+    ) -> list[Segment]:
         strip_markup = self._options.strip_markup
-        return self._frontend.segments(text, phoneme=phoneme, segmented=segmented, strip_markup=strip_markup)
+        return self._frontend.segments(
+            text, phoneme=phoneme, segmented=segmented, language=language, strip_markup=strip_markup
+        )
+
+    def foreign_characters(self, text: str, *, language: Language | None = None) -> str:
+        return self._frontend.foreign_characters(text, language=language, strip_markup=self._options.strip_markup)
+
+    def pronunciation(self, text: str) -> list[tuple[str, str]]:
+        return self._frontend.pronunciation(text)
 
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
         return self._model.voice_maker.make_voice(reference_audio, reference_text)

@@ -180,7 +180,7 @@ def test_what_cannot_be_done_is_refused_at_once(make_engine: MakeEngine, model: 
     with pytest.raises(UnsupportedError):
         engine.submit(job(model, sample_rate=16000))
     with pytest.raises(InputError):
-        engine.submit(job(model, speed=3.0))
+        engine.submit(job(model, speed=4.1))
     with pytest.raises(TextError):
         engine.submit(job(model, voice=made_up_voice(model, 2040)))
 

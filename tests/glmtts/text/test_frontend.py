@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from glmtts.errors import TextError
+from glmtts.errors import LanguageError, TextError
 from glmtts.text.frontend.frontend import Frontend, Segment
+from glmtts.text.language import Language
 from glmtts.text.tokenizer import Tokenizer
 from tests.helpers.tiny_tokenizer import write_tokenizer
 
@@ -104,6 +105,44 @@ def test_prompt(frontend: Frontend, tokenizer: Tokenizer) -> None:
     assert frontend.prompt_ids(" 。") == ()
 
 
+@pytest.mark.parametrize(("language", "spoken"), [(None, "ten o'clock."), ("en", "ten o'clock."), ("zh", "十点。")])
+def test_language(frontend: Frontend, tokenizer: Tokenizer, language: Language | None, spoken: str) -> None:
+    """The language says how numbers are read, in texts and in transcripts; without it the characters decide."""
+    assert [segment.text for segment in frontend.segments("10:00", language=language)] == [spoken]
+    assert frontend.prompt_ids("10:00", language=language) == tuple(tokenizer.encode(f"{spoken} "))
+    assert frontend.segments("你好，10:00")[0].text == "你好，十点。"
+
+
+def test_language_holds_for_every_part(tokenizer: Tokenizer) -> None:
+    """A part of a text without Chinese characters is read in the language of the whole."""
+    [*_, last] = Frontend(tokenizer, cut=lambda text: [text, "10:00"]).segments("你好", language="zh")
+    assert last.text == "十点。"
+
+
+def test_foreign_characters_are_left_out(frontend: Frontend) -> None:
+    """They are neither in the segments nor in a transcript's ids; a replaced word is no foreign one."""
+    text = "你好こんにちは。Привет, hello!"
+    assert [segment.text for segment in frontend.segments(text)] == ["你好，hello。"]
+    assert frontend.foreign_characters(text) == "こんにちはПривет"
+    assert frontend.prompt_ids("안녕하세요") == ()
+    replaced = frontend.with_replacements({"안녕": "<|H|><|AO3|>"})
+    assert replaced.foreign_characters("안녕 여러분") == "여러분"
+
+
+@pytest.mark.parametrize("text", ["안녕하세요.", "こんにちは、世界の😀", "Привет!"])
+@pytest.mark.parametrize("segmented", [True, False])
+def test_unsupported_language(frontend: Frontend, text: str, segmented: bool) -> None:
+    """The error says which languages are spoken."""
+    with pytest.raises(LanguageError, match=r"expected Chinese \(zh\) or English \(en\), got only [A-Z]") as raised:
+        frontend.segments(text, segmented=segmented)
+    assert raised.value.field == "text"
+
+
+def test_pronunciation(frontend: Frontend) -> None:
+    """A segment's characters and words with what will be said."""
+    assert frontend.pronunciation("今天弦。") == [("今", "jin1"), ("天", "tian1"), ("弦", "<|X|><|IAN2|>")]
+
+
 def test_light_import() -> None:
     """Importing the front end loads neither torch nor a dictionary; warming it loads the dictionaries."""
     code = (
@@ -146,3 +185,42 @@ def test_a_segment_is_taken_as_it_is(tokenizer: Tokenizer) -> None:
         with pytest.raises(TextError) as caught:
             frontend.segments(wrong, segmented=True)
         assert caught.value.field == "text"
+
+
+def test_markup(tokenizer: Tokenizer) -> None:
+    """Markdown and HTML are left out, unless their signs are to be read."""
+    frontend = Frontend(tokenizer)
+    assert frontend.segments("# **好**\n- 1 &lt; 2")[0].text == "好。一小于二。"
+    assert frontend.segments("1 &lt; 2")[0].text != frontend.segments("1 &lt; 2", strip_markup=False)[0].text
+    with pytest.raises(TextError, match=r"this model's phonemes, got '<\|user\|>'"):
+        frontend.segments("&lt;|user|&gt;好")
+
+
+def test_ssml(tokenizer: Tokenizer) -> None:
+    """Breaks separate segments and become their pauses; each segment is taken back as it is written."""
+    frontend = Frontend(tokenizer)
+    text = '<speak>你好<break time="1s"/>。<break time="500ms"/><p>世界</p><break time="2s"/></speak>'
+    segments = frontend.segments(text)
+    assert [(segment.index, segment.text, segment.pause_seconds) for segment in segments] == [
+        (0, "你好。", 1.5),
+        (1, "世界。", 2.0),
+    ]
+    assert segments[0].written == '你好。<break time="1500ms"/>'
+    for segment in segments:
+        [again] = frontend.segments(segment.written, segmented=True)
+        assert (again.text, again.ids, again.pause_seconds) == (segment.text, segment.ids, segment.pause_seconds)
+    for wrong in ("<speak/>", "<speak>。</speak>", "<speak>&lt;|user|&gt;</speak>", "<speak><|user|></speak>"):
+        with pytest.raises(TextError) as caught:
+            frontend.segments(wrong)
+        assert caught.value.field == "text"
+
+
+def test_phonemes_of_ssml(tokenizer: Tokenizer) -> None:
+    """A pronunciation becomes this model's phonemes, or an error; a replacement works inside the elements."""
+    frontend = Frontend(tokenizer, {"好": "<|N|>"})
+    [segment] = frontend.segments('<speak><phoneme alphabet="pinyin" ph="ni3">你</phoneme></speak>', phoneme=False)
+    assert segment.ids == tuple(tokenizer.encode("<|N|><|I3|>.", allow_special=tokenizer.phonemes))
+    [segment] = frontend.segments("<speak><p>好</p></speak>", phoneme=True)
+    assert segment.ids == tuple(tokenizer.encode("<|N|>。", allow_special=tokenizer.phonemes))
+    with pytest.raises(TextError, match="this model's phonemes, got"):
+        frontend.segments('<speak><phoneme alphabet="arpabet" ph="OY1">oi</phoneme></speak>')

@@ -256,6 +256,23 @@ TestRedraws = RedrawMachine.TestCase
 TestRedraws.settings = TestScheduler.settings
 
 
+def test_silence_after_a_segment_without_tokens() -> None:
+    """It follows the audio of the segment before, which has not been made when the one without tokens ends."""
+    machine = SchedulerMachine()
+    segments = tuple(Segment(index, "", (5,) * 2, pause) for index, pause in enumerate([0.1, 0.06, 0.02]))
+    handle = machine.queue.submit(Job(segments, cast("Voice", None), RATE, seed=0, stream=False), 1.0)
+    machine.handles, machine.said[handle] = [handle], []
+    outcomes = ["token", "token", "end", "end", "token", "end"]
+    while outcomes:
+        machine.step(lambda: outcomes.pop(0))
+    while not handle.ended:
+        for task in machine.scheduler.schedule_audio(machine.now, None):
+            machine.make(task)
+    while handle.buffered_seconds > 0:
+        machine.take(handle)
+    assert machine.said[handle] == [0.0, 1.0, *[0.0] * (5 + 3), 2000.0, 0.0]
+
+
 def test_a_whole_job_ends_beside_listeners_that_are_always_urgent() -> None:
     """The engine is too slow for its listeners, and still makes a step for a whole job now and then."""
     machine = SchedulerMachine()
