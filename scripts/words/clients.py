@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from inspect import signature
 from typing import Any, NamedTuple, Protocol
 
 import requests
@@ -28,10 +27,11 @@ class LocalText:
     """The text front end in this process."""
 
     def normalize(self, text: str, lang: str) -> str:
+        from glmtts.text.compatibility import clean
         from glmtts.text.frontend.normalize import normalize
+        from glmtts.text.markup import strip_markup
 
-        # Without the parameter the text itself decides its language.
-        return normalize(text, lang) if len(signature(normalize).parameters) > 1 else normalize(text)
+        return normalize(strip_markup(clean(text)), lang)
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         from glmtts.text.frontend.g2p import G2P

@@ -1,4 +1,4 @@
-"""Joins the lines of a paragraph that was wrapped at a width."""
+"""Line breaks: those that are written as `\\n`, and those of a paragraph that was wrapped at a width."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ MIN_COLUMNS = 40
 """Shorter lines end where their writer meant them to: verses, addresses, lists without marks."""
 _SENTENCE_END = tuple(".!?:;。！？：；…")
 _HYPHENATED = re.compile(r"[^\W\d_]{2}-$")
+
+# A backslash with an n is a line break, but not in a path.
+_WRITTEN_BREAK = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\[\w\\.-]{0,200}|\\n")
+
+
+def break_lines(text: str) -> str:
+    """`text` with a line break for each backslash with an n that is not in a path."""
+    return _WRITTEN_BREAK.sub(lambda match: "\n" if match[0] == "\\n" else match[0], text)
 
 
 def join_wrapped(lines: list[str]) -> str:
