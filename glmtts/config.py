@@ -169,6 +169,7 @@ class GenerationConfig:
             "max_prompt_seconds",
             "min_tokens",
             "extra_tokens",
+            "max_redraws",
             "min_speed",
             "max_speed",
         )
