@@ -121,7 +121,7 @@ class FakeEngine:
     def segments(
         self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
     ) -> list[Segment]:
-        blocks = ssml.parse(text, language) if ssml.is_ssml(text) and not segmented else [ssml.Block(text)]
+        blocks = ssml.parse(text, language) if ssml.is_ssml(text) and not segmented else [ssml.TextBlock(text)]
         result: list[Segment] = []
         foreign = ""
         for block in blocks:

@@ -7,9 +7,9 @@ become audio in the same order, chunk by chunk. Call all methods with the queue'
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import Wave
@@ -58,7 +58,7 @@ class Scheduler:
         self._slots = Slots(num_slots)
         self._prefills: deque[ActiveJob] = deque()
         """Jobs whose prompts are to be fed, and before them those that draw a segment again and keep its prompt."""
-        self.redraws: Counter[RedrawReason] = Counter()
+        self.redraws: dict[RedrawReason, int] = dict.fromkeys(get_args(RedrawReason), 0)
         """How often a segment was drawn again, by reason."""
 
     @property

@@ -159,13 +159,13 @@ class Frontend:
             return ()
         return self._ids(text + " ", self._phoneme_default if phoneme is None else phoneme)
 
-    def _blocks(self, text: str, language: Language | None, *, strip_markup: bool) -> tuple[list[ssml.Block], str]:
+    def _blocks(self, text: str, language: Language | None, *, strip_markup: bool) -> tuple[list[ssml.TextBlock], str]:
         """The blocks of a text as they are normalised, and the foreign characters that are left out of them."""
         cleaned = self._clean(text, "text")
         if ssml.is_ssml(text):
             blocks = ssml.parse(text, language)
         else:
-            blocks = [ssml.Block(markup.strip_markup(cleaned) if strip_markup else cleaned, language)]
+            blocks = [ssml.TextBlock(markup.strip_markup(cleaned) if strip_markup else cleaned, language)]
         parts = [leave_out(self._clean(block.text, "text"), block.language, self._replaced) for block in blocks]
         known = [replace(block, text=part) for block, (part, _) in zip(blocks, parts, strict=True)]
         return known, "".join(foreign for _, foreign in parts)

@@ -43,7 +43,7 @@ _REQUIRED = {"lang", *_TEXT_ONLY}
 
 
 @dataclass(frozen=True)
-class Block:
+class TextBlock:
     """Text to be normalised and split, its language ("zh", "en" or None for unknown), and the silence after it."""
 
     text: str
@@ -176,7 +176,7 @@ def is_ssml(text: str) -> bool:
     return _DOCUMENT.match(text) is not None
 
 
-def parse(text: str, language: Language | None = None) -> list[Block]:
+def parse(text: str, language: Language | None = None) -> list[TextBlock]:
     """The blocks of an SSML document, which its breaks separate. All but the last are followed by silence.
 
     language: that of text for which the document does not say it; None leaves it to the characters. TextError (field
@@ -191,7 +191,7 @@ def parse(text: str, language: Language | None = None) -> list[Block]:
     return list(_blocks(reader.pieces, main))
 
 
-def _blocks(pieces: list[_Piece], main: Language | None) -> Iterator[Block]:
+def _blocks(pieces: list[_Piece], main: Language | None) -> Iterator[TextBlock]:
     current: list[_Piece] = []
     pause = 0.0
     for piece in pieces:
@@ -206,14 +206,14 @@ def _blocks(pieces: list[_Piece], main: Language | None) -> Iterator[Block]:
         yield _block(current, main, pause)
 
 
-def _block(pieces: list[_Piece], main: Language | None, pause: float) -> Block:
+def _block(pieces: list[_Piece], main: Language | None, pause: float) -> TextBlock:
     if pause > MAX_PAUSE_SECONDS:
         raise _error(f"at most {MAX_PAUSE_SECONDS:g} s of <break> between two texts", f"{pause:g} s")
     if all(piece.is_blank for piece in pieces):
         raise _error("text before <break>", "none")
     languages = [piece.language for piece in pieces if piece.language]
     main = main or (languages[0] if languages else None)
-    return Block("".join(_spoken(piece, main) for piece in pieces), main, pause)
+    return TextBlock("".join(_spoken(piece, main) for piece in pieces), main, pause)
 
 
 def _spoken(piece: _Piece, main: Language | None) -> str:
