@@ -35,7 +35,7 @@ def to_tokens(phones: str) -> str:
     for phone in phones.split():
         name, stress = (phone[:-1], phone[-1]) if phone[-1].isdigit() else (phone, "")
         if name == "ER":
-            result += [_STRESSES[stress] + ("ə" if stress == "0" else "ɜ"), "ɹ"]
+            result += [_STRESSES.get(stress, "") + ("ə" if stress == "0" else "ɜ"), "ɹ"]
         else:
             result.append(_STRESSES.get(stress, "") + ("ə" if phone == "AH0" else _SYMBOLS[name]))
     return "".join(f"<|en:{symbol}|>" for symbol in result)

@@ -14,8 +14,9 @@ from glmtts.text.frontend.normalize import normalize
 from glmtts.text.language import Language
 from glmtts.text.zh import numbers as chinese
 
-_CARDINAL = re.compile(r"([-−+]?)(\d{1,60}(?:,\d{3})*(?:\.\d{1,60})?)")
-_CLOCK = re.compile(r"([01]?\d|2[0-4]):[0-5]\d(:[0-5]\d)?(\s?[AaPp]\.?[Mm]\.?)?")
+_CARDINAL = re.compile(r"([-−+]?)(\d{1,60}(?:,\d{3})*(?:\.\d{1,60})?)", re.ASCII)
+_CLOCK = re.compile(r"([01]?\d|2[0-4]):[0-5]\d(:[0-5]\d)?(\s?[AaPp]\.?[Mm]\.?)?", re.ASCII)
+_NUMERIC_DATE = re.compile(r"\d{1,4}(?:[-/.年]\d{1,4}(?:[-/.月]\d{1,4}日?|月)?)?|\d{1,2}月\d{1,2}[日号]", re.ASCII)
 _PINYIN = re.compile(r"([a-zêü]{1,6}:?)([0-5])[\s'’-]*")
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),
@@ -95,7 +96,7 @@ def _digits(text: str, is_chinese: bool) -> str:
 
 
 def _telephone(text: str, is_chinese: bool) -> str:
-    if not re.fullmatch(r"\+?[\d\s().-]+", text) or not re.search(r"\d", text):
+    if not re.fullmatch(r"\+?[0-9\s().-]+", text) or not re.search("[0-9]", text):
         return ""
     groups = re.findall(r"[0-9]+", text)
     if is_chinese:
@@ -126,33 +127,34 @@ def _cardinal(text: str, is_chinese: bool) -> str:
 
 def _date(text: str, is_chinese: bool) -> str:
     language: Language = "zh" if is_chinese else "en"
-    numbers = re.findall(r"[0-9]+", text)
-    if re.fullmatch(r"\d{8}", text):
-        numbers = [text[:4], text[4:6], text[6:]]
-    elif not re.fullmatch(r"\d{1,4}([-/.年]\d{1,4}(?:[-/.月]\d{1,4}日?|月)?)?|\d{1,2}月\d{1,2}[日号]", text):
+    if re.fullmatch("[0-9]{8}", text):
+        text = f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    if not _NUMERIC_DATE.fullmatch(text):
         words = read_in(text, language)  # May 1, 2024
         return words if re.search(r"\d", text) and not re.search(r"\d", words) else ""
-    year, month, day = _order(numbers)
-    if not (1 <= int(month or 1) <= 12 and 1 <= int(day or 1) <= 31):
+    year, month, day = _order(re.findall("[0-9]+", text))
+    if not re.fullmatch(r"(?:1\d|20)\d\d|", year) or not (1 <= int(month or 1) <= 12 and 1 <= int(day or 1) <= 31):
         return ""
-    if not is_chinese and not year:
-        return read_in(f"{_MONTHS[int(month) - 1]} {int(day)}", language)
-    parts = [part for part in (year, month.zfill(2) if month else "", day.zfill(2) if day else "") if part]
+    if not year and not (month and day):
+        return ""
     if is_chinese:
-        names = [(chinese.read(year), "年"), (month, "月"), (day, "日")]
-        return "".join(
-            (name if unit == "年" else chinese.cardinal(str(int(name)))) + unit for name, unit in names if name
+        words = f"{chinese.read(year)}年" if year else ""
+        return words + "".join(
+            chinese.cardinal(str(int(part))) + unit for part, unit in zip((month, day), "月日", strict=True) if part
         )
-    return read_in("-".join(parts), language)
+    if not year:
+        return read_in(f"{_MONTHS[int(month) - 1]} {int(day)}", language)
+    return read_in("-".join([year, *(part.zfill(2) for part in (month, day) if part)]), language)
 
 
 def _order(numbers: list[str]) -> tuple[str, str, str]:
-    """Year, month and day, "" for what is missing. The year has four digits; 25/12/2024 begins with the day."""
-    if len(numbers[0]) == 4:
-        year, month, day = [*numbers, "", ""][:3]
-        return year, month, day
-    first, second, year = [*numbers, "", ""][:3]
-    return (year, second, first) if int(first) > 12 else (year, first, second)
+    """Year, month and day, "" for what is missing. 12/25/2024 begins with the month, 25/12/24 with the day."""
+    first, second, third = [*numbers, "", ""][:3]
+    if len(first) == 4:
+        return first, second, third
+    if len(third) == 2:
+        third = ("20" if int(third) < 50 else "19") + third
+    return (third, second, first) if int(first) > 12 else (third, first, second)
 
 
 def _time(text: str, is_chinese: bool) -> str:

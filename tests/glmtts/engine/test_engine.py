@@ -260,3 +260,10 @@ def test_a_long_prompt_does_not_hold_up_rows_that_decode(
     assert max(widths) == 8
     assert decoding.count(8) > 3
     assert (8, 8) not in pairwise(decoding)
+
+
+def test_markup_is_read_where_an_option_says_so(make_engine: MakeEngine) -> None:
+    """By default signs of Markdown and HTML are left out."""
+    texts = {strip: make_engine(strip_markup=strip).segments("1 &lt; **2**")[0].text for strip in (True, False)}
+    assert texts[True] == "one less than two."
+    assert texts[False] != texts[True]

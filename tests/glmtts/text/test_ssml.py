@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmtts.errors import TextError
+from glmtts.text.characters import SPECIAL_SPAN
 from glmtts.text.frontend.normalize import normalize
+from glmtts.text.frontend.say_as import phonemes, say_as
 from glmtts.text.frontend.ssml import is_ssml, parse
+from glmtts.text.language import Language
 from glmtts.text.pause import parse_time, split_pause, with_pause
 
 LANGUAGES = ("zh", "en")
@@ -89,6 +93,8 @@ REFUSED = {
     "<speak><say-as interpret-as='date' format='ymd'>1</say-as></speak>": "got format",
     "<speak><say-as interpret-as='date'>2024-13-01</say-as></speak>": "expected date in <say-as>, got '2024-13-01'",
     "<speak><say-as interpret-as='date'>soon</say-as></speak>": "got 'soon'",
+    "<speak><say-as interpret-as='date'>5</say-as></speak>": "expected date in <say-as>, got '5'",
+    "<speak><say-as interpret-as='date'>0999-01-01</say-as></speak>": "got '0999-01-01'",
     "<speak><say-as interpret-as='time'>25:00</say-as></speak>": "expected time in <say-as>, got '25:00'",
     "<speak><say-as interpret-as='digits'>1a</say-as></speak>": "expected digits in <say-as>, got '1a'",
     "<speak><say-as interpret-as='cardinal'>one</say-as></speak>": "expected cardinal in <say-as>, got 'one'",
@@ -146,6 +152,24 @@ def test_times() -> None:
         *(0.5, 1.0, 1.5, 0.5),
         *(None, None, None, None),
     ]
+
+
+@given(
+    st.sampled_from(["digits", "date", "time", "telephone", "characters", "cardinal"]),
+    st.text(alphabet="0123456789-/.:年月日号 +,()aApPmMayrch一٣x@_", max_size=14),
+    st.sampled_from(LANGUAGES),
+)
+def test_any_value_of_say_as(kind: str, text: str, language: Language) -> None:
+    """It is refused, or in words that hold no figures."""
+    with suppress(TextError):
+        assert not re.search("[0-9]", normalize(say_as(kind, text, language), language))
+
+
+@given(st.sampled_from(["pinyin", "arpabet"]), st.text(alphabet="zhongxlvüu:qa125 0'-RDEHTNGAY", max_size=10))
+def test_any_pronunciation(alphabet: str, pronunciation: str) -> None:
+    """It is refused, or consists of tokens."""
+    with suppress(TextError):
+        assert re.fullmatch(f"(?:{SPECIAL_SPAN.pattern})+", phonemes(alphabet, pronunciation))
 
 
 @given(st.text(alphabet="<>/speak&;\"'= ab", max_size=60))
