@@ -22,6 +22,8 @@ _ENDS = (
     re.compile(r"\s"),
 )
 
+_SSML = re.compile(r"\s*(?:<\?xml[^<>]*>\s*)?<speak[\s/>]")
+
 
 def split(text: str, limit: int) -> list[str]:
     """Parts of at most `limit` characters; joined they are the text.
@@ -50,8 +52,11 @@ def _last_end(window: str, limit: int) -> int:
 def for_each_part(text: str, limit: int, process: Callable[[str], T]) -> Iterator[tuple[str, T | None]]:
     """Each part of a text with its result; None for a part with nothing to say, or all of it in another language.
 
-    Raises what `process` raises, and its last error if there is no part with a result.
+    Raises what `process` raises, its last error if there is no part with a result, and ClientError for SSML, which
+    cannot be cut.
     """
+    if _SSML.match(text):
+        raise ClientError(f"text: expected SSML of at most {limit} characters, got {len(text)}")
     unspoken: ResponseError | None = None
     results = 0
     for part in split(text, limit):

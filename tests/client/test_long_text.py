@@ -109,6 +109,14 @@ def test_a_long_text_is_spoken_whole(cluster: Cluster) -> None:
 
 
 @pytest.mark.processes
+def test_long_ssml_is_an_error(cluster: Cluster) -> None:
+    """Cutting it would break its elements."""
+    for call in (cluster.synthesize, cluster.segments):
+        with pytest.raises(ClientError, match=f"text: expected SSML of at most {LIMIT} characters"):
+            call(f"<speak>{SENTENCES}</speak>")
+
+
+@pytest.mark.processes
 def test_characters_in_another_language_are_counted(cluster: Cluster) -> None:
     """Those that the server skips, and parts of nothing else."""
     assert cluster.synthesize("Hello 안녕.").skipped_characters == 2

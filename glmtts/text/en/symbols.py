@@ -38,7 +38,7 @@ AFTER: tuple[Rule, ...] = (
     rule(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
     rule(r"(?<!\w)\.(?=\d)", " 0."),
     # Behind a word it marks a footnote.
-    rule("[⁰¹⁴-⁹]+", lambda m: f" {digit_words(unicodedata.normalize('NFKC', m[0]))} "),
+    rule("[⁰¹²³⁴-⁹]{2,}|[⁰¹⁴-⁹]", lambda m: f" {digit_words(unicodedata.normalize('NFKC', m[0]))} "),
     rule(rf"{NUMBER}|\d+", lambda m: f" {decimal_words(m[0])} "),
     rule(
         rf"(?<=[a-z])\s?/\s?({'|'.join(sorted(PER, key=len, reverse=True))})\b",

@@ -51,8 +51,8 @@ RULES: tuple[Rule, ...] = (
     rule(r"[,:：;；、/]+", "，"),
     rule(r"[.…‥]+", "。"),
     rule(r"[_·•\"“”|^]+", ""),
-    rule(_NAME_CLASS, lambda m: _NAMES[m[0]]),
     # Behind a word it marks a footnote.
-    rule("[⁰¹⁴-⁹]+", lambda m: read(unicodedata.normalize("NFKC", m[0]))),
+    rule("[⁰¹²³⁴-⁹]{2,}|[⁰¹⁴-⁹]", lambda m: read(unicodedata.normalize("NFKC", m[0]))),
+    rule(_NAME_CLASS, lambda m: _NAMES[m[0]]),
     rule("’", "'"),
 )
