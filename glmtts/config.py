@@ -117,6 +117,12 @@ class GenerationConfig:
     prompt the AR model, if it has fewer than `min_prompt_ratio` speech tokens per text id, or if the negative
     log-likelihood of its tokens, given the text, exceeds `max_prompt_nll` nats per token, or that of an end after them
     `max_prompt_end_nll` nats (`glmtts.voice.prompt_check`).
+
+    Redraws: a segment of n text ids is expected to have `tokens_per_id` × n + `base_tokens` speech tokens; None turns
+    all of this off. It is implausible if it is cut at its maximum, ends as soon as it may, or has less than
+    `min_length_ratio` or more than `max_length_ratio` times as many tokens. It is short if `max_length_ratio` times as
+    many are at most `max_redraw_tokens`; then they are its maximum. A short segment that is implausible is drawn again,
+    at most `max_redraws` times (`glmtts.engine.scheduling.redraws`).
     """
 
     top_p: float = 0.8
@@ -137,6 +143,16 @@ class GenerationConfig:
     min_prompt_ratio: float | None = None
     max_prompt_nll: float | None = None
     max_prompt_end_nll: float | None = None
+    tokens_per_id: float | None = None
+    base_tokens: float = 0.0
+    min_length_ratio: float = 0.5
+    max_length_ratio: float = 2.0
+    max_redraws: int = 0
+    max_redraw_tokens: int = 24
+
+    def expected_tokens(self, text_ids: int) -> float | None:
+        """Speech tokens that a segment of `text_ids` ids is expected to become; None if the checkpoint doesn't say."""
+        return None if self.tokens_per_id is None else self.tokens_per_id * text_ids + self.base_tokens
 
     @property
     def stated_limits(self) -> dict[str, Any]:
@@ -156,6 +172,8 @@ class GenerationConfig:
             raise CheckpointError(
                 f'generation.segment_by: expected "punctuation" or "sentence", got {self.segment_by!r}'
             )
+        if self.max_redraws and self.tokens_per_id is None:
+            raise CheckpointError("generation.tokens_per_id: expected a number when max_redraws is above 0, got null")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 GlmTtsError
 ├── InputError              the request cannot be served as it is
 │   ├── TextError             nothing speakable, a forbidden control token, too long
+│   │   └── LanguageError       text in another language only
 │   ├── AudioError            audio that cannot serve as a reference
 │   │   └── AudioDecodeError    bytes that are not audio
 │   └── UnsupportedError      a sample rate, style or format that this model lacks
@@ -31,6 +32,10 @@ class InputError(GlmTtsError):
 
 class TextError(InputError):
     """Text with nothing speakable in it, with a forbidden control token, or too long."""
+
+
+class LanguageError(TextError):
+    """Text in a language that is not spoken here, with nothing else to say."""
 
 
 class AudioError(InputError):

@@ -135,6 +135,12 @@ ENGINE = [
         },
     ),
     Panel(
+        "Segments drawn again",
+        "short",
+        {"{{reason}} per second": rate("glmtts_redraws_total", "reason")},
+        "Short segments whose first draw was too short, too long or cut off; listeners don't hear it.",
+    ),
+    Panel(
         "Jobs",
         "short",
         {"in flight {{node}}": "glmtts_in_flight{@}", "queued {{node}}": "glmtts_queued{@}"},

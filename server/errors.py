@@ -42,6 +42,7 @@ STATUS_BY_ERROR: dict[type[errors.GlmTtsError], tuple[int, str]] = {
     errors.GlmTtsError: (500, "internal"),
     errors.InputError: (400, "invalid_input"),
     errors.TextError: (400, "invalid_text"),
+    errors.LanguageError: (400, "unsupported_language"),
     errors.AudioError: (400, "invalid_audio"),
     errors.AudioDecodeError: (422, "undecodable_audio"),
     errors.UnsupportedError: (400, "unsupported"),

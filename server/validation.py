@@ -16,6 +16,8 @@ _PREFIXES = {"Input should be ": "", "String should have ": "", "String should m
 def expected(error: ErrorDetails) -> str:
     """What was expected: the words that follow `expected`."""
     message = _MESSAGES.get(error["type"], error["msg"])
+    if error["type"] == "literal_error":
+        message = message.replace("'", "")
     for prefix, words in _PREFIXES.items():
         if message.startswith(prefix):
             return words + message.removeprefix(prefix)

@@ -16,9 +16,12 @@ from glmtts.models.llm.history import SpokenSegment
 if TYPE_CHECKING:
     from glmtts.engine.stats import EngineStats
     from glmtts.text.frontend.frontend import Segment
+    from glmtts.text.language import Language
     from glmtts.voice.voice import Voice  # loads torch, which the fake engine and the server do without
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
+FinishReason = Literal["stop", "implausible", "length", "cancelled", "error"]
+"""`length`: a segment was cut at its maximum length. `implausible`: one is much shorter or longer than its text
+suggests."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Report:
     speech_tokens: int = 0
     audio_seconds: float = 0.0
     segments_done: int = 0
+    redraws: int = 0
+    """How often speech tokens were drawn again because a segment's length was implausible."""
     history: tuple[SpokenSegment, ...] = ()
     """The `Job.history` of a job that continues this one."""
     first_audio_seconds: float | None = None
@@ -110,15 +115,26 @@ class Engine(Protocol):
 
     info: EngineInfo
 
-    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
+    def segments(
+        self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
+    ) -> list[Segment]:
         """Splits and normalises text into segments as they will be spoken.
 
         Args:
             phoneme: phoneme mode; None is the checkpoint's default.
             segmented: `text` is one segment from an earlier call, and is spoken as it is.
+            language: says how numbers and signs are read; None leaves it to the text's characters.
 
-        Raises TextError when nothing speakable is left.
+        Raises TextError when nothing speakable is left, LanguageError when that is because of `foreign_characters`.
         """
+        ...
+
+    def foreign_characters(self, text: str, *, language: Language | None = None) -> str:
+        """The characters of `text` that `segments` leaves out, because they belong to another language."""
+        ...
+
+    def pronunciation(self, text: str) -> list[tuple[str, str]]:
+        """The characters and words of a segment's text, each with what will be said: pinyin, ARPAbet or phonemes."""
         ...
 
     def set_replacements(self, words: Mapping[str, str]) -> None:

@@ -65,7 +65,8 @@ class EngineOptions:
     num_threads: int | None = None
     """One thread does everything in turn. Of more, one runs decode steps and each of the others makes audio."""
     deterministic: bool = False
-    """Makes a job's tokens independent of the other rows of its batch (fixed shapes, float32), at a cost in speed."""
+    """Makes a job's tokens independent of the other rows of its batch (fixed shapes, float32), at a cost in speed, and
+    draws no segment again."""
     strip_markup: bool = True
     """Whether Markdown and HTML in a text are left out rather than read."""
     chunk_schedule: ChunkSchedule = field(default_factory=ChunkSchedule)

@@ -9,9 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from threading import Lock
+from typing import Literal
 
 SECONDS_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 ROWS_BOUNDS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
+
+RedrawReason = Literal["below_floor", "at_ceiling", "implausible_length"]
+"""Why a segment was drawn again: it ended as soon as it may, was cut at its maximum length, or its length is far from
+the one that its text suggests."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class EngineStats:
     """Batches that failed and were retried row by row."""
     failures: int
     """Jobs that ended with an error of the engine's own."""
+    redraws: Mapping[RedrawReason, int]
+    """How often a segment's speech tokens were drawn again, by reason."""
 
 
 class Histogram:

@@ -13,13 +13,20 @@ import torch
 from torch import Tensor
 
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)  # 2^64 / golden ratio, odd, as int64
+_ATTEMPT = 0xD1342543DE82EF95 - (1 << 64)  # odd, and no small multiple of _GAMMA: attempts never meet other segments
 _ROUNDS = ((30, 0xBF58476D1CE4E5B9 - (1 << 64)), (27, 0x94D049BB133111EB - (1 << 64)))
 _BITS = 24  # a float32 represents as many exactly
 
 
-def stream_keys(seeds_b: Tensor, segments_b: Tensor) -> Tensor:
-    """int64 (b,): a key for each (seed, segment), for all random numbers of that segment. Arguments int64 (b,)."""
-    return _mixed(_mixed(seeds_b + _GAMMA) + (segments_b + 1) * _GAMMA)
+def stream_keys(seeds_b: Tensor, segments_b: Tensor, attempts_b: Tensor | None = None) -> Tensor:
+    """int64 (b,): a key for each (seed, segment, attempt), for all its random numbers. Arguments int64 (b,).
+
+    Attempts count from 0, and None means the first.
+    """
+    counter_b = (segments_b + 1) * _GAMMA
+    if attempts_b is not None:
+        counter_b = counter_b + attempts_b * _ATTEMPT
+    return _mixed(_mixed(seeds_b + _GAMMA) + counter_b)
 
 
 def uniforms(keys_b: Tensor, steps_b: Tensor) -> Tensor:

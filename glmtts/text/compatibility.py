@@ -24,6 +24,7 @@ _INVISIBLE = re.compile(
 _THIN_THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:[\u2009\u202f\u00a0]\d{3})+(?!\d)")
 _WIDE_THOUSANDS = re.compile(r"(?<![\d,，.])\d{1,2}(?:，\d{3})+(?!\d)")
 _PLAIN = {"\u2044": "/", "\u2215": "/", "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u203c": "!!", "\u2049": "!?"}
+_PLAIN |= {"\u02bb": "'", "\u02bc": "'", "\u02bd": "'", "\u0149": "'n"}
 
 
 def clean(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from flask import g
 
@@ -13,8 +14,11 @@ from server.http import continuation, encoding
 from server.http.context import AppContext
 from server.http.continuation import Continuation
 from server.http.schemas import SpeechRequest
-from server.http.voice_lookup import find_voice
+from server.http.voice_lookup import find_voice, reading_language
 from server.observability.request_log import RequestRecord
+
+if TYPE_CHECKING:
+    from glmtts.text.frontend.frontend import Segment
 
 
 def make_job(context: AppContext, engine: Engine, params: SpeechRequest, *, stream: bool) -> Job:
@@ -23,19 +27,15 @@ def make_job(context: AppContext, engine: Engine, params: SpeechRequest, *, stre
     start = time.monotonic()
     earlier = Continuation() if params.continuation is None else continuation.decode(params.continuation, engine.info)
     with record.timed("text"):
-        segments = tuple(
-            # Numbered on from the earlier ones: a segment's randomness is a function of its index.
-            replace(segment, index=earlier.segments + segment.index)
-            for segment in engine.segments(params.text, phoneme=params.phoneme, segmented=params.segmented)
-        )
-    record.characters, record.segments = len(params.text), len(segments)
+        segments = _segments(context, engine, params, record)
     with record.timed("voice"):
         voice = find_voice(context, engine, params)
     record.prompted, record.history = voice.prompted, params.history
     native_rates = engine.info.sample_rates
     record.seed = secrets.randbits(32) if params.seed is None else params.seed
     return Job(
-        segments=segments,
+        # Numbered on from the earlier ones: a segment's randomness is a function of its index.
+        segments=tuple(replace(segment, index=earlier.segments + segment.index) for segment in segments),
         voice=voice,
         sample_rate=encoding.native_rate(params.sample_rate or native_rates[0], native_rates),
         seed=record.seed,
@@ -45,3 +45,12 @@ def make_job(context: AppContext, engine: Engine, params: SpeechRequest, *, stre
         deadline=start + (params.timeout or context.settings.queue_timeout),
         history=earlier.history,
     )
+
+
+def _segments(context: AppContext, engine: Engine, params: SpeechRequest, record: RequestRecord) -> list[Segment]:
+    language = reading_language(context, params)
+    record.characters = len(params.text)
+    record.skipped_characters = len(engine.foreign_characters(params.text, language=language))
+    segments = engine.segments(params.text, phoneme=params.phoneme, segmented=params.segmented, language=language)
+    record.segments = len(segments)
+    return segments

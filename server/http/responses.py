@@ -13,6 +13,7 @@ from server.http.running_job import RunningJob
 from server.http.streaming import SpeechStream
 from server.observability.request_log import RequestRecord
 
+SKIPPED_CHARACTERS = "X-Skipped-Characters"
 SERVER_TIMING_STAGES = ("queue", "text", "voice", "ar", "flow", "vocoder")
 MAX_HEADER_CHARS = 3000
 """Longest X-Continuation: common proxies accept 4 KiB of headers. /requests/<id> has a longer one."""
@@ -49,5 +50,6 @@ def _audio_headers(record: RequestRecord) -> dict[str, str]:
     return {
         "X-Sample-Rate": str(record.sample_rate),
         "X-Seed": str(record.seed),
+        SKIPPED_CHARACTERS: str(record.skipped_characters),
         "Server-Timing": ", ".join(f"{stage};dur={1000 * timings[stage]:.1f}" for stage in stages),
     }

@@ -11,7 +11,9 @@ from server.errors import ApiError
 from server.http import encoding, enrolment, parsing
 from server.http.auth import check_api_key
 from server.http.context import AppContext
+from server.http.responses import SKIPPED_CHARACTERS
 from server.http.tts import handle_tts
+from server.http.voice_lookup import reading_language
 from server.voices.store import StoredVoice
 
 
@@ -70,11 +72,20 @@ def _info(context: AppContext) -> dict[str, Any]:
     }
 
 
-def _segments(context: AppContext) -> dict[str, Any]:
+def _segments(context: AppContext) -> Response:
     max_text_chars = context.cluster_config.limits.max_text_chars
     params = parsing.parse_segments(request, context.settings.max_body_bytes, max_text_chars)
-    segments = context.node.engine.segments(params.text, phoneme=params.phoneme)
-    return {"segments": [{"index": segment.index, "text": segment.text} for segment in segments]}
+    if params.voice is not None:
+        context.voices.get(params.voice)  # raises if there is none
+    engine, language = context.node.engine, reading_language(context, params)
+    segments = [
+        {"index": segment.index, "text": segment.text}
+        | ({"pronunciation": engine.pronunciation(segment.text)} if params.pronunciation else {})
+        for segment in engine.segments(params.text, phoneme=params.phoneme, language=language)
+    ]
+    response = jsonify(segments=segments)
+    response.headers[SKIPPED_CHARACTERS] = str(len(engine.foreign_characters(params.text, language=language)))
+    return response
 
 
 def _voices(context: AppContext) -> dict[str, Any]:

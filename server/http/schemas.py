@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -59,6 +59,7 @@ def decode_audio(value: object) -> bytes:
         _reject("base64, a data: URI or an upload", f"invalid base64 ({error})")
 
 
+RequestLanguage = Literal["auto", "en", "zh"]
 Text = Annotated[str, AfterValidator(_no_nul)]
 Audio = Annotated[bytes, BeforeValidator(decode_audio)]
 
@@ -67,11 +68,13 @@ class _Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class SegmentsRequest(_Body):
-    """The body of POST /segments."""
+class TextRequest(_Body):
+    """A text and how to read it. `voice`, a stored one, gives the language of a text without letters."""
 
     text: Text = Field(min_length=1, max_length=MAX_TEXT_CHARS)
+    language: RequestLanguage = "auto"
     phoneme: bool | None = None
+    voice: str | None = Field(None, pattern=VOICE_NAME)
 
     @field_validator("text")
     @classmethod
@@ -82,7 +85,13 @@ class SegmentsRequest(_Body):
         return text
 
 
-class SpeechRequest(SegmentsRequest):
+class SegmentsRequest(TextRequest):
+    """The body of POST /segments. `pronunciation`: whether the response says how each character and word is read."""
+
+    pronunciation: bool = False
+
+
+class SpeechRequest(TextRequest):
     """The body of POST /tts and /tts/stream.
 
     `reference_audio` is base64 in JSON and a file in a form. `segmented`: the text is one segment, as returned by
@@ -91,7 +100,6 @@ class SpeechRequest(SegmentsRequest):
 
     reference_audio: Audio | None = None
     reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
-    voice: str | None = Field(None, pattern=VOICE_NAME)
     style: Text | None = Field(None, min_length=1, max_length=64)
     emotion: Text | None = Field(None, min_length=1, max_length=64)
     speed: float | None = Field(None, ge=0.5, le=2.0)
@@ -135,7 +143,7 @@ class VoiceRequest(_Body):
     reference_audio: Audio
     reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
     style: str = Field("neutral", pattern=VOICE_NAME)
-    language: str | None = Field(None, pattern="^[a-z]{2}$")
+    language: Literal["en", "zh"] | None = None
 
 
 Body = TypeVar("Body", bound=_Body)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from flask import g
 
 from glmtts.engine.api import Engine
+from glmtts.text.language import LANGUAGES, Language, language_of
 from server.cluster_config import Style
 from server.errors import ApiError
 from server.http.context import AppContext
-from server.http.schemas import SpeechRequest
+from server.http.schemas import SpeechRequest, TextRequest
 from server.voices.cache import VoiceCache
 from server.voices.store import VoiceStore
 
@@ -33,6 +34,29 @@ def find_voice(context: AppContext, engine: Engine, params: SpeechRequest) -> Vo
         raise ApiError(404, "unknown_voice", message, field="voice") from None
     g.record.voice = name
     return context.voice_cache.get(engine.make_voice, reference.audio, reference.text)
+
+
+def reading_language(context: AppContext, params: TextRequest) -> Language | None:
+    """The language in which the text of `params` is read; None if its characters decide.
+
+    Without letters and ideographs they can't: then it is that of the stored voice. ApiError 404 for an unknown voice.
+    """
+    if params.language != "auto":
+        return params.language
+    if language_of(params.text) is not None or (isinstance(params, SpeechRequest) and params.reference_audio):
+        return None
+    return _voice_language(context, params.voice)
+
+
+def _voice_language(context: AppContext, name: str | None) -> Language | None:
+    """The language of a stored voice, or of the default voice; None if that is not stored or has another one."""
+    try:
+        voice = context.voices.get(name or context.settings.default_voice)
+    except ApiError:
+        if name is not None:
+            raise
+        return None
+    return next((language for language in LANGUAGES if language == voice.language), None)
 
 
 def prepare_default_voice(engine: Engine, name: str, style: Style, voices: VoiceStore, cache: VoiceCache) -> None:

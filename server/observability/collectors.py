@@ -9,7 +9,7 @@ from typing import Any, get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from glmtts.engine.stats import EngineStats, HistogramSnapshot
+from glmtts.engine.stats import EngineStats, HistogramSnapshot, RedrawReason
 from server.discovery.registration_state import Status
 from server.observability import device
 from server.voices.cache import CacheStats
@@ -100,6 +100,15 @@ class EngineCollector(Collector):
             yield GaugeMetricFamily(f"glmtts_{name}", text, value(field))
         for field, (name, text) in COUNTERS.items():
             yield CounterMetricFamily(f"glmtts_{name}", text, value(field))
+        yield _redraws(stats)
+
+
+def _redraws(stats: EngineStats | None) -> Metric:
+    family = CounterMetricFamily("glmtts_redraws", "Segments drawn again for an implausible length.", labels=["reason"])
+    if stats is not None:
+        for reason in get_args(RedrawReason):
+            family.add_metric([reason], stats.redraws.get(reason, 0))
+    return family
 
 
 def _histogram(name: str, text: str, histogram: HistogramSnapshot | None) -> Metric:

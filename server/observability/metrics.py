@@ -20,7 +20,7 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
-from glmtts.engine.api import EngineInfo, Report
+from glmtts.engine.api import EngineInfo, FinishReason, Report
 from server.cluster_config import KEYS
 from server.observability import collectors
 from server.observability.device import make_reader
@@ -34,7 +34,7 @@ RTF_BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 1
 
 REJECTIONS = ("busy", "queue_timeout", "loading", "draining", "device_memory")
 """Error codes of valid requests that are rejected for lack of capacity."""
-FINISH_REASONS = ("stop", "length", "cancelled", "error")
+FINISH_REASONS = get_args(FinishReason)
 STAGES = ("text", "voice", "prefill", "decode", "flow", "vocoder", "send")
 
 
@@ -53,7 +53,9 @@ class Metrics:
         self._cancellations = self._counter(
             "cancellations", "Jobs cancelled: disconnected, slow_reader or shutdown.", reason=get_args(Cancellation)
         )
-        self._finishes = self._counter("finished", "Finished jobs; length is an anomaly.", reason=FINISH_REASONS)
+        self._finishes = self._counter(
+            "finished", "Finished jobs; length and implausible are anomalies.", reason=FINISH_REASONS
+        )
         self._broken = self._counter("broken_streams", "Streams cut off by an error of the server.")
         self._audio = self._counter("audio_seconds", "Seconds of audio generated.")
         self._characters = self._counter("characters", "Characters of the texts of all jobs.")

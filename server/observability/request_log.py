@@ -39,6 +39,8 @@ class RequestRecord:
     started: float = field(default_factory=time.monotonic)
     status: int | None = None
     characters: int | None = None
+    skipped_characters: int | None = None
+    """Characters of the text that are left out, because they belong to another language."""
     segments: int | None = None
     voice: str | None = None
     prompted: bool | None = None
@@ -118,6 +120,7 @@ class RequestRecord:
             "route": self.route,
             "status": self.status,
             "characters": self.characters,
+            "skipped_characters": self.skipped_characters,
             "segments": self.segments,
             "voice": self.voice,
             "prompted": self.prompted,
@@ -129,6 +132,7 @@ class RequestRecord:
             "total_seconds": self.total_seconds,
             "audio_seconds": report and report.audio_seconds,
             "speech_tokens": report and report.speech_tokens,
+            "redraws": report and report.redraws,
             "rtf": self.rtf(),
             "underrun_seconds": self.underrun_meter and self.underrun_meter.underrun_seconds,
             "finish_reason": report and report.finish_reason,

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "glmtts.models.encoders": {*LEAVES, "glmtts.models"},
     "glmtts.voice": {*LEAVES, "glmtts.models.encoders", "glmtts.models.llm"},
     "glmtts.checkpoint": {*LEAVES, *MODELS, "glmtts.text", "glmtts.text.frontend", "glmtts.voice"},
-    "glmtts.engine": {*LEAVES, "glmtts.text.frontend", "glmtts.models.llm", "glmtts.voice"},
+    "glmtts.engine": {*LEAVES, "glmtts.text", "glmtts.text.frontend", "glmtts.models.llm", "glmtts.voice"},
     "glmtts.engine.scheduling": {*LEAVES, "glmtts.text.frontend", "glmtts.models.llm", "glmtts.engine"},
     "glmtts.engine.synthesis": {
         *LEAVES, *MODELS, "glmtts.text", "glmtts.text.frontend", "glmtts.voice", "glmtts.checkpoint",

@@ -260,6 +260,32 @@ def test_info_segments_and_voices(server: Server) -> None:
     assert anna == {"name": "anna", "language": "zh", "styles": {"calm": "Slowly."}, "default_style": "calm"}
 
 
+def test_pronunciation_of_segments(server: Server) -> None:
+    """On request each segment has its characters or words with what will be said."""
+    body = {"text": "Hi. 你。", "pronunciation": True, "language": "zh", "voice": "anna"}
+    first, second = requests.post(server.url + "/segments", json=body, timeout=10).json()["segments"]
+    assert first == {"index": 0, "text": "Hi.", "pronunciation": [["H", "H"], ["i", "i"]]}
+    assert second == {"index": 1, "text": "你。", "pronunciation": [["你", "你"]]}
+    unknown = requests.post(server.url + "/segments", json={**body, "voice": "nobody"}, timeout=10)
+    assert error(unknown) == (404, "unknown_voice", "voice")
+
+
+def test_other_languages_are_skipped_and_counted(server: Server) -> None:
+    """Characters of other languages are left out and counted; a text of nothing else is refused."""
+    mixed = "Hello 안녕. Привет!"
+    answer = say(server, text=mixed)
+    assert answer.headers["X-Skipped-Characters"] == "8"
+    record = requests.get(f"{server.url}/requests/{answer.headers['X-Request-Id']}", timeout=10).json()
+    assert (record["characters"], record["skipped_characters"]) == (len(mixed), 8)
+    assert say(server, text=TEXT).headers["X-Skipped-Characters"] == "0"
+    segments = requests.post(server.url + "/segments", json={"text": mixed}, timeout=10)
+    assert segments.headers["X-Skipped-Characters"] == "8"
+    assert "안" not in segments.text
+    for route in ("/tts", "/tts/stream", "/segments"):
+        alone = requests.post(server.url + route, json={"text": "안녕하세요"}, timeout=10)
+        assert error(alone) == (400, "unsupported_language", "text")
+
+
 def test_the_basic_series_exist(server: Server) -> None:
     """Prometheus finds what the alerts and the dashboard need."""
     say(server)

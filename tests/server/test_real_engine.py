@@ -23,6 +23,7 @@ STAGES = ("text", "voice", "prefill", "decode", "flow", "vocoder", "send")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_tiny_checkpoint(tmp_path_factory.mktemp("real") / "tiny")
     store_voice(folder / "voices", "default", {"neutral": "Hello."})
+    store_voice(folder / "voices", "anna", {"neutral": "Hello."}, language="zh")
     return folder
 
 
@@ -78,6 +79,45 @@ def test_a_request_is_counted_in_every_stage(server: Server) -> None:
     hits = server.metric("glmtts_voice_prompt_cache_hits_total")
     assert say(server, "again").content == answer.content
     assert server.metric("glmtts_voice_prompt_cache_hits_total") == hits + 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "spoken"),
+    [
+        ({}, "ten o'clock."),
+        ({"voice": "anna"}, "十点。"),
+        ({"language": "zh"}, "十点。"),
+        ({"voice": "anna", "language": "en"}, "ten o'clock."),
+    ],
+)
+def test_the_language_of_a_text_without_letters(server: Server, fields: dict[str, str], spoken: str) -> None:
+    """It is that of the voice, unless the request gives one; /tts says the same as /segments."""
+    body = {"text": "10:00。", **fields}
+    segments = requests.post(server.url + "/segments", json=body, timeout=30).json()["segments"]
+    assert [segment["text"] for segment in segments] == [spoken]
+    said = requests.post(server.url + "/tts", json={**body, "seed": 1, "format": "pcm"}, timeout=120)
+    same = requests.post(
+        server.url + "/tts", json={**body, "text": spoken, "segmented": True, "seed": 1, "format": "pcm"}, timeout=120
+    )
+    assert said.content == same.content != b""
+
+
+def test_pronunciation(server: Server) -> None:
+    """Pinyin of Chinese characters, with their tones."""
+    body = {"text": "他长大了", "pronunciation": True}
+    [segment] = requests.post(server.url + "/segments", json=body, timeout=30).json()["segments"]
+    assert segment["pronunciation"] == [["他", "ta1"], ["长", "zhang3"], ["大", "da4"], ["了", "le5"]]
+
+
+def test_an_unsupported_language_is_named(server: Server) -> None:
+    """The error says what is spoken here."""
+    answer = requests.post(server.url + "/tts", json={"text": "안녕하세요"}, timeout=30)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == {
+        "code": "unsupported_language",
+        "message": "text: expected Chinese (zh) or English (en), got only Hangul",
+        "field": "text",
+    }
 
 
 def test_a_trace_has_a_span_for_every_stage(server: Server, receiver: Receiver) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from glmtts.checkpoint.loader import Model
+from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import FRAME_RATE, TOKEN_RATE
 from glmtts.engine.api import EngineInfo, Job
 from glmtts.engine.config import DEFAULT_OPTIONS, AudioLimits, EngineOptions
@@ -20,6 +22,7 @@ from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import EngineStats
 from glmtts.models.llm.history import History, check_history
 from glmtts.text.frontend.frontend import Segment
+from glmtts.text.language import Language
 from glmtts.voice.voice import Voice
 
 FEATURES = ("emotion", "phoneme_control", "kv_cache", "streaming")
@@ -51,6 +54,7 @@ class BatchEngine:
             options.max_num_seqs,
             self._history_with_earlier,
             self._lengths,
+            generation=_scheduled_generation(model, options),
             chunk_schedule=options.chunk_schedule,
             limits=options.limits,
             vocoder_delay=max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE,
@@ -64,9 +68,19 @@ class BatchEngine:
     def set_replacements(self, words: Mapping[str, str]) -> None:
         self._frontend = self._model.frontend.with_replacements(words)
 
-    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
+    def segments(
+        self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
+    ) -> list[Segment]:
         strip_markup = self._options.strip_markup
-        return self._frontend.segments(text, phoneme=phoneme, segmented=segmented, strip_markup=strip_markup)
+        return self._frontend.segments(
+            text, phoneme=phoneme, segmented=segmented, language=language, strip_markup=strip_markup
+        )
+
+    def foreign_characters(self, text: str, *, language: Language | None = None) -> str:
+        return self._frontend.foreign_characters(text, language=language, strip_markup=self._options.strip_markup)
+
+    def pronunciation(self, text: str) -> list[tuple[str, str]]:
+        return self._frontend.pronunciation(text)
 
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
         return self._model.voice_maker.make_voice(reference_audio, reference_text)
@@ -115,6 +129,7 @@ class BatchEngine:
                 realtime_ratio=loop.throughput.audio_rate,
                 retries=loop.decode.retries.count + loop.audio.retries.count,
                 failures=loop.failures,
+                redraws=dict(self._scheduler.redraws),
             )
 
     def close(self, grace: float = 0.0) -> None:
@@ -151,6 +166,12 @@ def _engine_info(model: Model, options: EngineOptions) -> EngineInfo:
         max_streams=options.max_num_seqs,
         generation=model.generation.stated_limits,
     )
+
+
+def _scheduled_generation(model: Model, options: EngineOptions) -> GenerationConfig:
+    """The checkpoint's, by which segments are drawn again; a deterministic engine speaks every first draw."""
+    generation = model.generation
+    return replace(generation, tokens_per_id=None, max_redraws=0) if options.deterministic else generation
 
 
 def _initial_tokens_per_id(model: Model) -> float:

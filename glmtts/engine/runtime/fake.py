@@ -21,9 +21,11 @@ from glmtts.engine.api import EngineInfo, Job
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, EngineStats, Histogram, ProgressClock
-from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, TextError
+from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, LanguageError, TextError
 from glmtts.models.llm.history import History, Prompt, check_history
+from glmtts.text.foreign import leave_out
 from glmtts.text.frontend.frontend import Segment
+from glmtts.text.language import Language
 from glmtts.voice.reference_audio import load_reference_audio
 
 if TYPE_CHECKING:  # loads torch, without which a fake starts faster
@@ -114,14 +116,25 @@ class FakeEngine:
             raise TextError(f"g2p_replace: expected phonemes <|…|>, got {invalid[0]!r}", field="g2p_replace")
         self._replacements = dict(words)
 
-    def segments(self, text: str, *, phoneme: bool | None = None, segmented: bool = False) -> list[Segment]:
+    def segments(
+        self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
+    ) -> list[Segment]:
+        text, foreign = leave_out(text, language)
         for word, phonemes in self._replacements.items():
             text = text.replace(word, phonemes)
         parts = [text] if segmented else [part.strip() for part in re.split(r"(?<=[。!?.!?\n])", text)]
         speakable = [part for part in parts if any(letter.isalnum() for letter in part)]
         if not speakable:
-            raise TextError("text: expected something to speak, got none", field="text")
+            error = LanguageError if foreign else TextError
+            raise error("text: expected something to speak, got none", field="text")
         return [Segment(index, part, tuple(map(ord, part))) for index, part in enumerate(speakable)]
+
+    def foreign_characters(self, text: str, *, language: Language | None = None) -> str:
+        return leave_out(text, language)[1]
+
+    def pronunciation(self, text: str) -> list[tuple[str, str]]:
+        """Each letter and digit with itself as its sound."""
+        return [(letter, letter) for letter in text if letter.isalnum()]
 
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
         wave, _ = load_reference_audio(reference_audio)
@@ -162,6 +175,7 @@ class FakeEngine:
             realtime_ratio=None,
             retries=0,
             failures=self._failures,
+            redraws={},
         )
 
     def close(self, grace: float = 0.0) -> None:

@@ -113,7 +113,8 @@ class EngineLoop:
         start = time.monotonic()
         job, segment = task
         ids = prompt_layout(segment.prompt.text, segment.segment.ids, segment.prompt.speech, self._special)
-        request = DecodeRequest(ids, segment.prompt.bounds, job.spec.seed, segment.segment.index)
+        index, attempt = segment.segment.index, segment.draws.attempt
+        request = DecodeRequest(ids, segment.prompt.bounds, job.spec.seed, index, attempt)
         try:
             self.decode.prefill(job.slot, request, segment.num_prefilled, self._prefill_chunk)
         except Exception as error:

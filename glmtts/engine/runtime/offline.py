@@ -1,8 +1,8 @@
 """Text and a voice to a waveform, one segment at a time: the reference that the engine is tested against.
 
 Read it from top to bottom. No threads, no streaming, no batching: each stage runs on its whole input. Randomness is a
-function of (seed, segment, step) in the AR model, (seed, segment, frame) in the flow and (seed, segment, sample) in the
-vocoder, so the same call gives the same waveform.
+function of (seed, segment, attempt, step) in the AR model, (seed, segment, frame) in the flow and (seed, segment,
+sample) in the vocoder, so the same call gives the same waveform.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import EMPTY_WAVE, Wave, frames_for_tokens
-from glmtts.engine.api import Report
+from glmtts.engine.api import FinishReason, Report
+from glmtts.engine.scheduling.redraws import SegmentDraws, worse
 from glmtts.errors import InputError, UnsupportedError
 from glmtts.models.llm.decoder import Decoder, DecodeRequest, generate_tokens
 from glmtts.models.llm.history import History
@@ -26,6 +27,7 @@ from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.prompt import prompt_layout
 from glmtts.models.rng import frame_noise, stream_keys
 from glmtts.text.frontend.frontend import Segment
+from glmtts.text.language import Language
 from glmtts.voice.voice import Voice
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
@@ -36,7 +38,7 @@ class SynthesisResult:
     """The waveform (samples,) float32 in [-1, 1], its rate in Hz, and how it was made.
 
     `segments` are the text after the front end, `tokens` the speech tokens of each. The report's finish reason is
-    `length` if any segment reached its maximum number of tokens.
+    that of the worst segment, see `FinishReason`.
     """
 
     wave: Wave
@@ -57,6 +59,7 @@ def synthesize(
     speed: float = 1.0,
     use_history: bool = True,
     phoneme: bool | None = None,
+    language: Language | None = None,
 ) -> SynthesisResult:
     """Synthesises `text` in `voice`.
 
@@ -66,16 +69,17 @@ def synthesize(
         speed: 0.5 (half as fast) to 2.0, by repeating the tokens over more or fewer mel frames.
         use_history: whether earlier segments prompt later ones.
         phoneme: phoneme mode; None is the checkpoint's default.
+        language: says how numbers and signs are read; None leaves it to the text's characters.
 
     Raises TextError if the text cannot be spoken, UnsupportedError for a rate that the model or the voice does not
     have, InputError for a speed or seed out of range.
     """
     rate = model.sample_rates[0] if sample_rate is None else sample_rate
     validate_request(model, voice, rate, seed, speed)
-    result = _Result(report=Report(finish_reason="stop"))
+    result = _Result(Report())
 
     with _timed(result.report, "text"):
-        segments = model.frontend.segments(text, phoneme=phoneme)
+        segments = model.frontend.segments(text, phoneme=phoneme, language=language)
     prompt_tokens = voice.prompt_tokens.tolist()
     history = History(
         voice.prompt_text, prompt_tokens, model.generation, enabled=use_history, max_positions=model.max_positions
@@ -88,10 +92,9 @@ def synthesize(
         with _timed(result.report, "ar"):
             prompt = history.prompt(segment.ids)
             ids = prompt_layout(prompt.text, segment.ids, prompt.speech, model.special)
-            tokens = tuple(generate_tokens(decoder, DecodeRequest(ids, prompt.bounds, seed, segment.index)))
+            draws = SegmentDraws(model.generation, len(segment.ids), prompt.bounds)
+            tokens = _draw_tokens(decoder, DecodeRequest(ids, prompt.bounds, seed, segment.index), draws)
         history.add(segment.ids, tokens)
-        if len(tokens) == prompt.bounds.maximum:
-            result.report.finish_reason = "length"
 
         # Speech tokens to mel to waveform, prompted by the voice alone. No tokens, no audio.
         if tokens:
@@ -100,7 +103,7 @@ def synthesize(
                 mel = tokens_to_mel(model, tokens, voice, rate, key, frames_for_tokens(len(tokens), speed))
             with _timed(result.report, "vocoder"):
                 result.waves.append(model.vocoders[rate](mel, key)[0].cpu().numpy())
-        result.add(segment, tokens)
+        result.add(segment, draws)
 
     return result.finish(segments, rate)
 
@@ -134,6 +137,15 @@ def validate_request(model: Model, voice: Voice, rate: int, seed: int, speed: fl
         raise InputError(f"seed: expected 0 to 2^63 - 1, got {seed}", field="seed")
 
 
+def _draw_tokens(decoder: Decoder, request: DecodeRequest, draws: SegmentDraws) -> tuple[int, ...]:
+    """The speech tokens of the request's segment, drawn again while they are implausible."""
+    while not draws.done:
+        for token in [*generate_tokens(decoder, replace(request, attempt=draws.attempt)), None]:
+            if draws.add(token) is not None or draws.done:  # a draw that was cut has no end token
+                break
+    return tuple(draws.tokens)
+
+
 @dataclass
 class _Result:
     """The result so far."""
@@ -141,16 +153,21 @@ class _Result:
     report: Report
     waves: list[Wave] = field(default_factory=list)
     tokens: list[tuple[int, ...]] = field(default_factory=list)
+    outcome: FinishReason = "stop"
 
-    def add(self, segment: Segment, tokens: tuple[int, ...]) -> None:
-        self.tokens.append(tokens)
-        self.report.text_ids += len(segment.ids)
-        self.report.speech_tokens += len(tokens)
-        self.report.segments_done += 1
+    def add(self, segment: Segment, draws: SegmentDraws) -> None:
+        report = self.report
+        self.tokens.append(tuple(draws.tokens))
+        self.outcome = worse(self.outcome, draws.finish_reason)
+        report.text_ids += len(segment.ids)
+        report.speech_tokens += len(draws.tokens)
+        report.redraws += draws.attempt
+        report.segments_done += 1
 
     def finish(self, segments: list[Segment], rate: int) -> SynthesisResult:
         wave = np.concatenate([EMPTY_WAVE, *self.waves])
         self.report.audio_seconds = len(wave) / rate
+        self.report.finish_reason = self.outcome
         return SynthesisResult(wave, rate, self.report, tuple(segments), tuple(self.tokens))
 
 

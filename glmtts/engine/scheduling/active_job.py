@@ -11,6 +11,7 @@ from glmtts.engine.api import Job
 from glmtts.engine.config import ChunkSchedule
 from glmtts.engine.scheduling.chunking import Chunk, Chunker
 from glmtts.engine.scheduling.job_handle import JobHandle
+from glmtts.engine.scheduling.redraws import SegmentDraws
 from glmtts.models.llm.history import History, Prompt, SpokenSegment
 from glmtts.text.frontend.frontend import Segment
 
@@ -22,12 +23,9 @@ class SegmentState:
     segment: Segment
     prompt: Prompt
     chunker: Chunker
+    draws: SegmentDraws
     num_prefilled: int = 0
     """Ids of its prompt that are in the KV cache."""
-    tokens: list[int] = field(default_factory=list)
-    """Speech tokens decoded so far."""
-    eos: bool = False
-    """Whether these are all."""
     chunk: Chunk | None = None
     """The chunk that is being made, or the next one if it can be made."""
     history_after: tuple[SpokenSegment, ...] = ()
@@ -35,6 +33,16 @@ class SegmentState:
     audio: Any = None
     """The audio runner's state (`SegmentAudio`, whose module loads torch), used only by the worker that has claimed the
     job."""
+
+    @property
+    def tokens(self) -> list[int]:
+        """Speech tokens decoded so far."""
+        return self.draws.tokens
+
+    @property
+    def eos(self) -> bool:
+        """Whether these are all."""
+        return self.draws.done
 
     @property
     def prefill_length(self) -> int:
@@ -47,7 +55,7 @@ class SegmentState:
 
     def current_chunk(self) -> Chunk | None:
         """The chunk to make now, if its tokens exist."""
-        self.chunk = self.chunk or self.chunker.next_chunk(len(self.tokens), self.eos)
+        self.chunk = self.chunk or self.chunker.next_chunk(self.draws.num_final_tokens, self.eos)
         return self.chunk
 
 

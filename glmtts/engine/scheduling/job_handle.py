@@ -32,8 +32,8 @@ class JobHandle:
         self.submitted = self._last_read = time.monotonic()
         self.started = False
         self.ended = False
-        self.hit_max_length = False
-        """Set by the engine when a segment reached its maximum length without an end token."""
+        self.outcome: FinishReason = "stop"
+        """The finish reason unless an error ends the job. Set by the engine, which knows how its segments ended."""
         self.buffered_seconds = 0.0
         """Seconds of audio that were pushed and not yet read."""
         self.playout_end: float | None = None
@@ -106,7 +106,7 @@ class JobHandle:
     def finish(self, error: Exception | None = None) -> None:
         """Ends the job: after the chunks pushed so far the reader gets the end, or `error`."""
         with self._changed:
-            self._end("error" if error else "length" if self.hit_max_length else "stop", error)
+            self._end("error" if error else self.outcome, error)
 
     def reader_idle_seconds(self, now: float) -> float:
         """Seconds since the reader last took a chunk; 0.0 while there is none to take."""

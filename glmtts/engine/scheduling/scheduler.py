@@ -7,10 +7,11 @@ become audio in the same order, chunk by chunk. Call all methods with the queue'
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Literal
 
+from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
 from glmtts.engine.config import ChunkSchedule, SchedulerLimits
@@ -19,7 +20,9 @@ from glmtts.engine.scheduling.audio_policy import AudioPolicy
 from glmtts.engine.scheduling.chunking import WHOLE_SEGMENT, Chunker
 from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.scheduling.length_estimator import LengthEstimator
+from glmtts.engine.scheduling.redraws import SegmentDraws, worse
 from glmtts.engine.scheduling.slots import Slots
+from glmtts.engine.stats import RedrawReason
 from glmtts.errors import GlmTtsError
 from glmtts.models.llm.history import History
 
@@ -30,6 +33,7 @@ class Scheduler:
     Args:
         make_history: the history that a job's first segment is prompted with.
         lengths: learns from every segment that has been decoded.
+        generation: decides which segments are drawn again.
         vocoder_delay, audio_workers: see `AudioPolicy`.
     """
 
@@ -40,16 +44,20 @@ class Scheduler:
         make_history: Callable[[Job], History],
         lengths: LengthEstimator,
         *,
+        generation: GenerationConfig,
         chunk_schedule: ChunkSchedule,
         limits: SchedulerLimits,
         vocoder_delay: float = 0.0,
         audio_workers: int = 1,
     ) -> None:
         self._queue, self._make_history, self._lengths = queue, make_history, lengths
-        self._chunk_schedule, self._limits = chunk_schedule, limits
+        self._generation, self._chunk_schedule, self._limits = generation, chunk_schedule, limits
         self._policy = AudioPolicy(lengths, vocoder_delay=vocoder_delay, audio_workers=audio_workers)
         self._slots = Slots(num_slots)
         self._prefills: deque[ActiveJob] = deque()
+        """Jobs whose prompts are to be fed, and before them those that draw a segment again and keep its prompt."""
+        self.redraws: Counter[RedrawReason] = Counter()
+        """How often a segment was drawn again, by reason."""
 
     @property
     def jobs(self) -> list[ActiveJob]:
@@ -130,12 +138,16 @@ class Scheduler:
         except GlmTtsError as error:
             self.fail(job, error)
             return
-        job.decoding = SegmentState(segment, prompt, Chunker(job.chunk_schedule))
+        draws = SegmentDraws(self._generation, len(segment.ids), prompt.bounds)
+        job.decoding = SegmentState(segment, prompt, Chunker(job.chunk_schedule), draws)
         job.unfinished.append(job.decoding)
         self._prefills.append(job)
 
     def next_prefill(self) -> DecodeTask | None:
-        """The segment whose prompt to feed next, `SchedulerLimits.prefill_chunk` ids from `num_prefilled` on."""
+        """The segment whose prompt to feed next, `SchedulerLimits.prefill_chunk` ids from `num_prefilled` on.
+
+        There are none left to feed when it is drawn again: then its row just starts over.
+        """
         if not self._prefills:
             return None
         job = self._prefills[0]
@@ -154,7 +166,7 @@ class Scheduler:
         return {
             job.slot: DecodeTask(job, job.decoding)
             for job in self._slots
-            if job.decoding is not None and job.decoding.prefilled
+            if job.decoding is not None and job.decoding.prefilled and job not in self._prefills
         }
 
     def on_token(self, task: DecodeTask, token: int | None) -> None:
@@ -162,15 +174,16 @@ class Scheduler:
         job, segment = task
         if segment.eos or job not in self._slots:
             return
-        if token is not None:
-            segment.tokens.append(token)
-            if len(segment.tokens) < segment.prompt.bounds.maximum:
-                return
-            job.handle.hit_max_length = True
-        self._end_decoding(job, segment)
+        reason = segment.draws.add(token)
+        if reason is not None:
+            self.redraws[reason] += 1
+            job.handle.report.redraws += 1
+            self._prefills.appendleft(job)
+        elif segment.eos:
+            self._end_decoding(job, segment)
 
     def _end_decoding(self, job: ActiveJob, segment: SegmentState) -> None:
-        segment.eos = True
+        job.handle.outcome = worse(job.handle.outcome, segment.draws.finish_reason)
         ids, tokens = segment.segment.ids, segment.tokens
         job.history.add(ids, tokens)
         segment.history_after = job.history.segments

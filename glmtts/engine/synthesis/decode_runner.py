@@ -44,11 +44,16 @@ class DecodeRunner(Generic[T]):
         return self._pending is not None
 
     def prefill(self, slot: int, request: DecodeRequest, start: int, count: int) -> None:
-        """Feeds ids [start, start + count) of the request; after the last but one, the slot decodes."""
+        """Feeds ids [start, start + count) of the request; after the last but one, the slot decodes.
+
+        With `start` behind these, another attempt at the request begins in the slot of an earlier one.
+        """
+        end = len(request.ids) - 1
         if start == 0:
             self._decoder.reserve(slot, request)
-        self._decoder.prefill(slot, request, start, count)
-        if start + count >= len(request.ids) - 1:
+        if start < end:
+            self._decoder.prefill(slot, request, start, count)
+        if start + count >= end:
             self._decoder.activate(slot, request)
 
     def release(self, slot: int) -> None:

@@ -36,13 +36,14 @@ IDLE, NAN_LOGITS = -1, -2
 class DecodeRequest:
     """One segment to decode: its input ids (see `prompt_layout`), its length bounds, and the key of its randomness.
 
-    `seed` and `segment` are integers in [0, 2^63).
+    `seed` and `segment` are integers in [0, 2^63); `attempt` counts how often the segment has been drawn before.
     """
 
     ids: tuple[int, ...]
     bounds: LengthBounds
     seed: int
     segment: int = 0
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,13 +146,17 @@ class Decoder:
 
     @torch.inference_mode()
     def activate(self, slot: int, request: DecodeRequest) -> None:
-        """Last part of `add`: the slot decodes from the next step on."""
+        """Last part of `add`: the slot decodes from the next step on.
+
+        A row that has ended may be activated again, with another attempt at the same ids: its prompt is still there.
+        """
         state = self._state
         state.next_ids[slot] = request.ids[-1]
         state.positions[slot] = self._max_position[slot] = len(request.ids) - 1
         state.generated[slot] = 0
         state.minimum[slot], state.maximum[slot] = request.bounds.minimum, request.bounds.maximum
-        state.keys[slot] = stream_keys(torch.tensor([request.seed]), torch.tensor([request.segment]))[0]
+        key = (torch.tensor([part]) for part in (request.seed, request.segment, request.attempt))
+        state.keys[slot] = stream_keys(*key)[0]
         state.recent[slot] = NO_TOKEN
         state.idle[slot] = False
 

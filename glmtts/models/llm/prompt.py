@@ -78,4 +78,8 @@ def prompt_layout(
 def length_bounds(text_ids: int, generation: GenerationConfig) -> LengthBounds:
     """Bounds for a segment of `text_ids` ids, the prompt's not counted: see `GenerationConfig`. maximum ≥ 1."""
     minimum = max(int(text_ids * generation.min_ratio), generation.min_tokens)
-    return LengthBounds(minimum, max(int(text_ids * generation.max_ratio) + generation.extra_tokens, minimum, 1))
+    maximum = int(text_ids * generation.max_ratio) + generation.extra_tokens
+    expected = generation.expected_tokens(text_ids)
+    if expected is not None and expected * generation.max_length_ratio <= generation.max_redraw_tokens:
+        maximum = min(maximum, int(expected * generation.max_length_ratio))
+    return LengthBounds(minimum, max(maximum, minimum, 1))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from glmtts.text.characters import latin_letters
 from glmtts.text.en import arpabet, heteronyms
 
-WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)*")
-"""An English word as the lexicon has it, apostrophes included."""
+_LETTERS = "[A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ]+"
+WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
+"""An English word, apostrophes and accents included; the lexicon has it without accents (café is cafe)."""
 
 _PART = 3
 
@@ -24,7 +26,7 @@ class Lexicon:
 
     def read(self, text: str, word: re.Match[str]) -> tuple[str, str]:
         """Phone tokens and ARPAbet of the `WORD` matched in `text`; the word itself and "" if it can't be read."""
-        lower = word[0].lower().replace("’", "'")
+        lower = _plain(word[0]).lower().replace("’", "'")
         tokens = self._heteronym(text, word, lower) or self._word(lower) or self._compound(lower)
         tokens = tokens or self._spelled(lower)
         return (tokens, arpabet.from_tokens(tokens)) if tokens else (word[0], "")
@@ -76,3 +78,8 @@ class Lexicon:
         if singular is None or plural is None or not plural.startswith(singular):
             return None
         return plural.removeprefix(singular)
+
+
+def _plain(word: str) -> str:
+    """`word` without accents."""
+    return word if word.isascii() else "".join(latin_letters(char) or char for char in word)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
-from glmtts.text.en.numbers import NUMBER, circled, decimal_words
+from glmtts.text.en.numbers import NUMBER, circled, decimal_words, digit_words
 from glmtts.text.en.units import PER
 from glmtts.text.rules import Rule, rule
 
@@ -36,6 +37,8 @@ AFTER: tuple[Rule, ...] = (
     rule(r"\b([A-Z]{2,3})(?=\d)", lambda m: " ".join(m[1])),
     rule(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
     rule(r"(?<!\w)\.(?=\d)", " 0."),
+    # Behind a word it marks a footnote.
+    rule("[⁰¹⁴-⁹]+", lambda m: f" {digit_words(unicodedata.normalize('NFKC', m[0]))} "),
     rule(rf"{NUMBER}|\d+", lambda m: f" {decimal_words(m[0])} "),
     rule(
         rf"(?<=[a-z])\s?/\s?({'|'.join(sorted(PER, key=len, reverse=True))})\b",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from glmtts.errors import TextError
+from glmtts.errors import LanguageError, TextError
 from glmtts.text import markup
 from glmtts.text.characters import SPECIAL_SPAN
+from glmtts.text.foreign import leave_out, writing_systems
 from glmtts.text.frontend import g2p, normalize
+from glmtts.text.language import LANGUAGES, NAMES, Language
 from glmtts.text.segment import segment, units
 from glmtts.text.tokenizer import Tokenizer
 
@@ -47,6 +50,7 @@ class Frontend:
         self._replace = replace or {}
         self._single_char_ok, self._lexicon = single_char_ok, lexicon
         self._g2p = g2p.G2P(self._replace, single_char_ok, lexicon, known=tokenizer.phonemes)
+        self._replaced = _any_of(self._replace)
         self._phoneme_default = phoneme_default
         self._max_ids = max_ids
         self._cut = cut
@@ -78,46 +82,71 @@ class Frontend:
         g2p.warm()
 
     def segments(
-        self, text: str, *, phoneme: bool | None = None, segmented: bool = False, strip_markup: bool = True
+        self,
+        text: str,
+        *,
+        phoneme: bool | None = None,
+        segmented: bool = False,
+        language: Language | None = None,
+        strip_markup: bool = True,
     ) -> list[Segment]:
         """The segments of `text`, at least one.
 
         `segmented`: `text` is one segment of an earlier call and is used as it is, because normalising or splitting it
-        again could change it. `strip_markup`: whether Markdown and HTML are left out, see `glmtts.text.markup`.
+        again could change it. `language` says how numbers and signs are read; None leaves it to the text's characters.
+        `strip_markup`: whether Markdown and HTML are left out, see `glmtts.text.markup`. Characters of other languages
+        are left out, see `foreign_characters`.
 
         TextError (field "text") if nothing speakable is left, or the text has a special token that is not a phoneme of
-        this model, a NUL, or half a surrogate pair.
+        this model, a NUL, or half a surrogate pair; LanguageError if all there is to speak is in another language.
         """
-        cleaned = self._clean(text, "text")
+        cleaned, foreign = self._prepare(text, language, strip_markup=strip_markup and not segmented)
+        phoneme = self._phoneme_default if phoneme is None else phoneme
         if segmented:
-            return [self._segment(text, self._phoneme_default if phoneme is None else phoneme)]
-        if strip_markup:
-            cleaned = self._clean(markup.strip_markup(cleaned), "text")
+            return [self._segment(cleaned if foreign else text, phoneme, foreign)]
         result: list[Segment] = []
-        for part in self._cut(normalize.normalize(cleaned)):
-            for spoken, ids in self._fit(part, self._phoneme_default if phoneme is None else phoneme):
+        for part in self._cut(normalize.normalize(cleaned, language)):
+            for spoken, ids in self._fit(part, phoneme, language):
                 result.append(Segment(len(result), spoken, ids))
         if not result:
-            raise TextError("text: expected letters, digits or Chinese characters, got nothing to speak", field="text")
+            raise _nothing_to_speak(foreign)
         return result
 
-    def _segment(self, text: str, phoneme: bool) -> Segment:
+    def foreign_characters(self, text: str, *, language: Language | None = None, strip_markup: bool = True) -> str:
+        """The characters of `text` that `segments` leaves out, because they belong to another language."""
+        return self._prepare(text, language, strip_markup=strip_markup)[1]
+
+    def pronunciation(self, text: str) -> list[tuple[str, str]]:
+        """What will be said of a segment's text, see `G2P.pronunciation`."""
+        return self._g2p.pronunciation(text)
+
+    def _segment(self, text: str, phoneme: bool, foreign: str) -> Segment:
         if not normalize.speakable(text):
-            raise TextError("text: expected a segment to speak, got nothing to speak", field="text")
+            raise _nothing_to_speak(foreign)
         ids = self._ids(text, phoneme)
         if len(ids) > self._max_ids:
             raise TextError(f"text: expected a segment of at most {self._max_ids} ids, got {len(ids)}", field="text")
         return Segment(0, text, ids)
 
-    def prompt_ids(self, reference_text: str, *, phoneme: bool | None = None) -> tuple[int, ...]:
+    def prompt_ids(
+        self, reference_text: str, *, phoneme: bool | None = None, language: Language | None = None
+    ) -> tuple[int, ...]:
         """Ids (n,) of a reference text, normalised, plus one space; () if there is nothing to speak.
 
-        TextError (field "reference_text") for the same characters and tokens as in `segments`.
+        `language` as in `segments`. TextError (field "reference_text") for the same characters and tokens as there.
         """
-        text = normalize.normalize(self._clean(reference_text, "reference_text"))
+        text, _ = leave_out(self._clean(reference_text, "reference_text"), language, self._replaced)
+        text = normalize.normalize(text, language)
         if not normalize.speakable(text):
             return ()
         return self._ids(text + " ", self._phoneme_default if phoneme is None else phoneme)
+
+    def _prepare(self, text: str, language: Language | None, *, strip_markup: bool) -> tuple[str, str]:
+        """A text as it is normalised, and the foreign characters that are left out."""
+        text = self._clean(text, "text")
+        if strip_markup:
+            text = self._clean(markup.strip_markup(text), "text")
+        return leave_out(text, language, self._replaced)
 
     def _clean(self, text: str, field: str) -> str:
         """`normalize.clean` of `text`; TextError for what no text may have."""
@@ -139,9 +168,9 @@ class Frontend:
         converted = self._g2p(text) if phoneme else text
         return tuple(self._tokenizer.encode(converted, allow_special=self._tokenizer.phonemes))
 
-    def _fit(self, part: str, phoneme: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+    def _fit(self, part: str, phoneme: bool, language: Language | None) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Text and ids of a part, normalised again because its end is now a segment's; halved until its ids fit."""
-        text = normalize.normalize(part)
+        text = normalize.normalize(part, language)
         if not normalize.speakable(text):
             return
         ids = self._ids(text, phoneme)
@@ -150,7 +179,21 @@ class Frontend:
             yield text, ids
             return
         for half in halves:
-            yield from self._fit(half, phoneme)
+            yield from self._fit(half, phoneme, language)
+
+
+def _nothing_to_speak(foreign: str) -> TextError:
+    """The error for a text of which nothing is left but, perhaps, what is `foreign`."""
+    if foreign:
+        spoken = " or ".join(f"{NAMES[language]} ({language})" for language in LANGUAGES)
+        return LanguageError(f"text: expected {spoken}, got only {writing_systems(foreign)}", field="text")
+    return TextError("text: expected letters, digits or Chinese characters, got nothing to speak", field="text")
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[str] | None:
+    """A pattern of these words, the longest first."""
+    words = sorted(filter(None, words), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, words))) if words else None
 
 
 def _halves(part: str) -> tuple[str, str] | None:

@@ -10,11 +10,10 @@ import re
 from glmtts.text.characters import EMOJI, PUNCTUATION, SPECIAL_SPAN, has_chinese, simplified
 from glmtts.text.compatibility import clean
 from glmtts.text.en.verbalize import verbalize as verbalize_english
+from glmtts.text.language import LANGUAGES, Language
 from glmtts.text.zh.verbalize import verbalize as verbalize_chinese
 
-__all__ = ["LANGUAGES", "clean", "normalize", "speakable", "warm"]
-
-LANGUAGES = ("zh", "en")
+__all__ = ["clean", "normalize", "speakable", "warm"]
 
 # A run of spans travels through the rules as one private-use character, which they copy.
 _FIRST_STANDIN = 0xF0000
@@ -24,7 +23,7 @@ _SPANS = re.compile(f"(?:{SPECIAL_SPAN.pattern})+")
 _LINE_ENDS = ".!?;:：。！？；，"
 
 
-def normalize(text: str, language: str | None = None) -> str:
+def normalize(text: str, language: Language | None = None) -> str:
     """`text` as it is spoken, in lower case, ending in `。` `.` or a question mark; "" when nothing is left.
 
     language: "zh" or "en" says how numbers and signs are read; None reads a text with a Chinese character as Chinese

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from glmtts.text.characters import PUNCTUATION
 from glmtts.text.rules import Rule, rule
+from glmtts.text.zh.numbers import read
 
 _VARIANTS = {"噢": "哦", "欸": "诶"}  # characters that the model has hardly seen, by those that sound the same
 _PER = "[秒天日周月年次人个件斤克吨米升平亩瓶盒箱袋包罐晚位户页套台度]|小时|分钟|公[斤里]|千[克米]|毫升|立方"
@@ -49,5 +51,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"[.…‥]+", "。"),
     rule(r"[_·•\"“”|^]+", ""),
     rule(_NAME_CLASS, lambda m: _NAMES[m[0]]),
+    # Behind a word it marks a footnote.
+    rule("[⁰¹⁴-⁹]+", lambda m: read(unicodedata.normalize("NFKC", m[0]))),
     rule("’", "'"),
 )

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from glmtts.errors import TextError
+from glmtts.errors import LanguageError, TextError
 from glmtts.text.frontend.frontend import Frontend, Segment
+from glmtts.text.language import Language
 from glmtts.text.tokenizer import Tokenizer
 from tests.helpers.tiny_tokenizer import write_tokenizer
 
@@ -102,6 +103,44 @@ def test_prompt(frontend: Frontend, tokenizer: Tokenizer) -> None:
     assert frontend.prompt_ids("今天5天！") == tuple(tokenizer.encode("今天五天。 "))
     assert frontend.prompt_ids("") == ()
     assert frontend.prompt_ids(" 。") == ()
+
+
+@pytest.mark.parametrize(("language", "spoken"), [(None, "ten o'clock."), ("en", "ten o'clock."), ("zh", "十点。")])
+def test_language(frontend: Frontend, tokenizer: Tokenizer, language: Language | None, spoken: str) -> None:
+    """The language says how numbers are read, in texts and in transcripts; without it the characters decide."""
+    assert [segment.text for segment in frontend.segments("10:00", language=language)] == [spoken]
+    assert frontend.prompt_ids("10:00", language=language) == tuple(tokenizer.encode(f"{spoken} "))
+    assert frontend.segments("你好，10:00")[0].text == "你好，十点。"
+
+
+def test_language_holds_for_every_part(tokenizer: Tokenizer) -> None:
+    """A part of a text without Chinese characters is read in the language of the whole."""
+    [*_, last] = Frontend(tokenizer, cut=lambda text: [text, "10:00"]).segments("你好", language="zh")
+    assert last.text == "十点。"
+
+
+def test_foreign_characters_are_left_out(frontend: Frontend) -> None:
+    """They are neither in the segments nor in a transcript's ids; a replaced word is no foreign one."""
+    text = "你好こんにちは。Привет, hello!"
+    assert [segment.text for segment in frontend.segments(text)] == ["你好，hello。"]
+    assert frontend.foreign_characters(text) == "こんにちはПривет"
+    assert frontend.prompt_ids("안녕하세요") == ()
+    replaced = frontend.with_replacements({"안녕": "<|H|><|AO3|>"})
+    assert replaced.foreign_characters("안녕 여러분") == "여러분"
+
+
+@pytest.mark.parametrize("text", ["안녕하세요.", "こんにちは、世界の😀", "Привет!"])
+@pytest.mark.parametrize("segmented", [True, False])
+def test_unsupported_language(frontend: Frontend, text: str, segmented: bool) -> None:
+    """The error says which languages are spoken."""
+    with pytest.raises(LanguageError, match=r"expected Chinese \(zh\) or English \(en\), got only [A-Z]") as raised:
+        frontend.segments(text, segmented=segmented)
+    assert raised.value.field == "text"
+
+
+def test_pronunciation(frontend: Frontend) -> None:
+    """A segment's characters and words with what will be said."""
+    assert frontend.pronunciation("今天弦。") == [("今", "jin1"), ("天", "tian1"), ("弦", "<|X|><|IAN2|>")]
 
 
 def test_light_import() -> None:

@@ -132,6 +132,12 @@ def test_our_replacements() -> None:
         assert set(re.findall(r"<\|[^|]*\|>", tokens)) <= set(PHONEMES)
 
 
+def test_accents_are_left_out() -> None:
+    """A word with accents is read as the word without them."""
+    g2p = G2P({}, None, {"cafe": "<|K|><|AE|>"})
+    assert g2p("Café!") == "<|K|><|AE|>!"
+
+
 def test_pronunciation() -> None:
     """What is said, unit by unit: pinyin, ARPAbet and replacements; "" for what isn't known, no punctuation."""
     lexicon = {"hello": "<|en:h|><|en:ə|><|en:l|><|en:ˈO|>"}

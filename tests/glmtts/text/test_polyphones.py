@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -72,6 +73,20 @@ def test_context_reaches_beyond_the_run() -> None:
     """A clause ends at punctuation, and digits count like numerals."""
     assert pinyin.readings("书还，走。")[1] == "huan2"
     assert pinyin.readings("3只猫")[1] == "zhi1"
+
+
+def test_a_run_without_punctuation_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """jieba never gets more than 100 characters, and no reading is lost."""
+    lengths: list[int] = []
+    segmenter = pinyin._segmenter()
+
+    def recording(text: str) -> list[Any]:
+        lengths.append(len(text))
+        return segmenter(text)
+
+    monkeypatch.setattr(pinyin, "_segmenter", lambda: recording)
+    assert pinyin.readings("银行" * 125) == ["yin2", "hang2"] * 125
+    assert lengths == [100, 100, 50]
 
 
 def test_cost_is_linear() -> None:

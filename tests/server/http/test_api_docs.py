@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from glmtts.engine.api import Report
 from server.errors import STATUS_BY_ERROR
 from server.http.context import AppContext
+from server.http.continuation import MAX_TOKEN_CHARS
+from server.http.encoding import FORMATS, SAMPLE_RATES
 from server.http.routes import make_routes
 from server.http.schemas import SegmentsRequest, SpeechRequest, VoiceRequest
 from server.observability.metrics import STAGES
@@ -24,6 +26,12 @@ from server.observability.request_log import RequestRecord
 from tests.helpers.server import ROOT, Server
 
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+FIELDS: dict[str, type[BaseModel]] = {
+    "### Fields of `POST /tts` and `POST /tts/stream`": SpeechRequest,
+    "### Fields of `POST /segments`": SegmentsRequest,
+    "### Fields of `POST /voices/<name>`": VoiceRequest,
+}
+"""The models, by the heading of their table."""
 SOURCES = [
     ast.parse(path.read_text(encoding="utf-8"))
     for path in (ROOT / "server").rglob("*.py")
@@ -86,19 +94,27 @@ def test_every_route_is_documented() -> None:
     assert documented == {route for route in routes if not route.startswith(("HEAD", "OPTIONS"))}
 
 
-@pytest.mark.parametrize(
-    ("heading", "model"),
-    [
-        ("### Fields of `POST /tts` and `POST /tts/stream`", SpeechRequest),
-        ("### Fields of `POST /segments`", SegmentsRequest),
-        ("### Fields of `POST /voices/<name>`", VoiceRequest),
-    ],
-)
+@pytest.mark.parametrize(("heading", "model"), FIELDS.items())
 def test_every_field_is_documented(heading: str, model: type[BaseModel]) -> None:
     """By name, and whether it is required."""
     assert column(heading) == model.model_fields.keys()
     required = {name for row in rows(heading) if row[2] == "required" for name in names(row[0])}
     assert required == {name for name, field in model.model_fields.items() if field.is_required()}
+
+
+@pytest.mark.parametrize(("heading", "model"), FIELDS.items())
+def test_every_range_is_documented(heading: str, model: type[BaseModel]) -> None:
+    """Bounds of numbers and lengths, except of the opaque token; formats and sample rates."""
+    ranges = {name: row[1] for row in rows(heading) for name in names(row[0])}
+    for name, field in model.model_fields.items():
+        limits = {
+            getattr(each, kind, None) for each in field.metadata for kind in ("ge", "gt", "le", "lt", "max_length")
+        }
+        documented = set(map(float, re.findall(r"\d+(?:\.\d+)?", ranges[name])))
+        assert ranges[name] == "as above" or limits - {None, MAX_TOKEN_CHARS} <= documented, name
+    if model is SpeechRequest:
+        assert names(ranges["format"]) == set(FORMATS)
+        assert set(re.findall(r"\d+", ranges["sample_rate"])) == set(map(str, SAMPLE_RATES))
 
 
 def test_every_error_code_is_documented() -> None:

@@ -49,6 +49,9 @@ def test_only_the_text_is_required() -> None:
         (b'{"text": "a", "voice": "../../etc"}', "voice"),
         (b'{"text": "a", "style": "calm", "emotion": "happy"}', "emotion"),
         (b'{"text": "a", "continuation": 1}', "continuation"),
+        (b'{"text": "a", "language": "fr"}', "language"),
+        (b'{"text": "a", "language": null}', "language"),
+        (b'{"text": "a", "pronunciation": true}', "pronunciation"),
         (b'{"text": "a", "colour": "x"}', "colour"),
     ],
 )
@@ -71,6 +74,13 @@ def test_a_body_that_is_no_json_object_is_malformed(body: bytes) -> None:
     with pytest.raises(ApiError) as caught:
         parse(body)
     assert (caught.value.status, caught.value.code) == (400, "malformed_json")
+
+
+def test_the_error_for_a_language_names_all_languages() -> None:
+    """The values are listed without quotes."""
+    with pytest.raises(ApiError) as caught:
+        parse(b'{"text": "a", "language": "fr"}')
+    assert str(caught.value) == "language: expected auto, en or zh, got 'fr'"
 
 
 def test_an_invalid_text_is_not_repeated() -> None:

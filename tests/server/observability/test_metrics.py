@@ -55,6 +55,7 @@ SERIES = {
     "engine_realtime_ratio": ("gauge", set()),
     "batch_retries": ("counter", set()),
     "engine_failures": ("counter", set()),
+    "redraws": ("counter", {"reason"}),
     "load_seconds": ("gauge", set()),
     "device_memory_bytes": ("gauge", {"kind"}),
     "device_busy_ratio": ("gauge", set()),

@@ -55,6 +55,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             SLOTS,
             lambda job: History((1, 2), (3,), GENERATION),
             LengthEstimator(0.1),
+            generation=GENERATION,
             chunk_schedule=ChunkSchedule(sizes=(2, 3), lookahead=1, left_context=2),
             limits=SchedulerLimits(prefill_chunk=5, max_buffered_seconds=0.3, reader_timeout=1e9),
         )
