@@ -118,6 +118,9 @@ class GenerationConfig:
     log-likelihood of its tokens, given the text, exceeds `max_prompt_nll` nats per token, or that of an end after them
     `max_prompt_end_nll` nats (`glmtts.voice.prompt_check`).
 
+    Speed: the flow makes speeds from `min_speed` to `max_speed`, and a time stretch what lies beyond
+    (`glmtts.dsp.time_stretch`); None: the flow makes every speed.
+
     Redraws: a segment of n text ids is expected to have `tokens_per_id` × n + `base_tokens` speech tokens; None turns
     all of this off. It is implausible if it is cut at its maximum, ends as soon as it may, or has less than
     `min_length_ratio` or more than `max_length_ratio` times as many tokens. It is short if `max_length_ratio` times as
@@ -143,6 +146,8 @@ class GenerationConfig:
     min_prompt_ratio: float | None = None
     max_prompt_nll: float | None = None
     max_prompt_end_nll: float | None = None
+    min_speed: float | None = None
+    max_speed: float | None = None
     tokens_per_id: float | None = None
     base_tokens: float = 0.0
     min_length_ratio: float = 0.5
@@ -156,7 +161,7 @@ class GenerationConfig:
 
     @property
     def stated_limits(self) -> dict[str, Any]:
-        """The limits for segments, history and prompts, by name; without those that are off."""
+        """The limits for segments, history, prompts and speed, by name; without those that are off."""
         names = (
             "segment_by",
             "max_segment_weight",
@@ -164,6 +169,9 @@ class GenerationConfig:
             "max_prompt_seconds",
             "min_tokens",
             "extra_tokens",
+            "max_redraws",
+            "min_speed",
+            "max_speed",
         )
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
@@ -172,6 +180,10 @@ class GenerationConfig:
             raise CheckpointError(
                 f'generation.segment_by: expected "punctuation" or "sentence", got {self.segment_by!r}'
             )
+        for name, first, last in (("min_speed", 0.25, 1.0), ("max_speed", 1.0, 4.0)):
+            value = getattr(self, name)
+            if value is not None and not first <= value <= last:
+                raise CheckpointError(f"generation.{name}: expected {first} to {last}, got {value!r}")
         if self.max_redraws and self.tokens_per_id is None:
             raise CheckpointError("generation.tokens_per_id: expected a number when max_redraws is above 0, got null")
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
+from glmtts.engine.api import MAX_SPEED, MIN_SPEED
 from glmtts.errors import InputError
 from server import validation
 from server.settings import Settings
@@ -29,7 +30,7 @@ class StyleDocument(_Document):
     """`default_style`: the style and speed of requests that give none."""
 
     emotion: str | None = Field(None, min_length=1, max_length=64)
-    speed: float | None = Field(None, ge=0.5, le=2.0)
+    speed: float | None = Field(None, ge=MIN_SPEED, le=MAX_SPEED)
 
 
 class LimitsDocument(_Document):

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from glmtts.engine.api import MAX_SPEED, MIN_SPEED
 from server import validation
 
 PREFIX = "GLMTTS_"
@@ -82,7 +83,7 @@ class Settings(BaseSettings):
     default_emotion: str | None = _setting(
         None, "style", "Style for requests that name none, if the voice has it; else the voice's default style."
     )
-    default_speed: float = _setting(1.0, "factor", "Speed for requests that give none.", ge=0.5, le=2.0)
+    default_speed: float = _setting(1.0, "factor", "Speed for requests that give none.", ge=MIN_SPEED, le=MAX_SPEED)
     voice_cache_items: int = _setting(64, "voices", "Maximum number of prepared voices kept in memory.", ge=1)
     voice_cache_bytes: int = _setting(64 * 2**20, "bytes", "Maximum memory for prepared voices.", ge=1)
     request_history_size: int = _setting(

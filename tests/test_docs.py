@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from glmtts.checkpoint.components import read_config
 from glmtts.config import GenerationConfig
 from tests.glmtts.test_imports import MAY_IMPORT
 
@@ -49,6 +50,19 @@ def test_the_architecture_lists_every_package_in_order() -> None:
 
 
 def test_the_architecture_explains_every_key_of_generation_json() -> None:
+    """And has nano's values, those of keys that it does not state included."""
     table = ARCHITECTURE.partition("### generation.json")[2].partition("\n## ")[0]
-    keys = {key for cell in re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE) for key in re.findall(r"`(\w+)`", cell)}
-    assert keys == {field.name for field in fields(GenerationConfig)}
+    documented = {}
+    for keys, values in re.findall(r"^\| (`[^|]*) \|.*\| ([^|]*) \|$", table, re.MULTILINE):
+        documented |= zip(re.findall(r"`(\w+)`", keys), values.split(", "), strict=True)
+    nano = read_config(ROOT / "checkpoints" / "nano" / "llm" / "generation.json", GenerationConfig)
+    assert documented == {field.name: shown(getattr(nano, field.name)) for field in fields(GenerationConfig)}
+
+
+def shown(value: object) -> str:
+    """A value as the page shows it."""
+    if value is None:
+        return "off"
+    if isinstance(value, str):
+        return f"`{value}`"
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"

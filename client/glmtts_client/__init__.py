@@ -14,7 +14,7 @@ from glmtts_client.errors import (
 from glmtts_client.failover_stream import SegmentReport
 from glmtts_client.node import Node, Query
 from glmtts_client.retry import RetryBudget, RetryPolicy
-from glmtts_client.speech import Speech, SpeechOptions
+from glmtts_client.speech import Segment, Speech, SpeechOptions
 from glmtts_client.splice import SplicePoint
 from glmtts_client.stream import SpeechStream
 
@@ -35,6 +35,7 @@ __all__ = [
     "RetriesExhaustedError",
     "RetryBudget",
     "RetryPolicy",
+    "Segment",
     "SegmentReport",
     "Speech",
     "SpeechOptions",

@@ -15,8 +15,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
-from glmtts_client.errors import NodeError, ResponseError
+from glmtts_client.errors import NodeError, ResponseError, TextTooLongError
 from glmtts_client.node import Node
+from glmtts_client.speech import Segment
 
 CONNECT_TIMEOUT = 2.0
 READ_TIMEOUT = 10.0
@@ -55,10 +56,15 @@ class Api:
     ) -> requests.Response:
         """POST /tts: the complete response.
 
-        Waits as long as the queue and the text justify, at most `timeout` seconds (but at least one).
+        Waits as long as the queue and the text justify, at most `timeout` seconds (but at least one). Raises
+        TextTooLongError too.
         """
         expected_seconds = body["timeout"] + READ_TIMEOUT + synthesis_timeout(body["text"])
-        with self._request(node, "POST", "/tts", headers, body, max(1.0, min(expected_seconds, timeout))) as response:
+        read_timeout = max(1.0, min(expected_seconds, timeout))
+        with (
+            self._length_errors(node, body["text"]),
+            self._request(node, "POST", "/tts", headers, body, read_timeout) as response,
+        ):
             _check_audio_headers(node, response)
             _ = response.content  # read it here, where a broken connection is mapped to NodeError
         return response
@@ -74,15 +80,30 @@ class Api:
                 connection.sock.settimeout(STREAM_IDLE_TIMEOUT)
             yield response
 
-    def segments(self, node: Node, text: str, phoneme: bool | None, headers: Mapping[str, str]) -> list[str]:
-        """POST /segments: the segments in which the server would speak `text`."""
-        body = {"text": text, "phoneme": phoneme}
-        with self._request(node, "POST", "/segments", headers, body, READ_TIMEOUT) as response:
+    def segments(self, node: Node, body: Mapping[str, Any], headers: Mapping[str, str]) -> list[Segment]:
+        """POST /segments: the segments in which the server would speak a text. Raises TextTooLongError too."""
+        with (
+            self._length_errors(node, body["text"]),
+            self._request(node, "POST", "/segments", headers, body, READ_TIMEOUT) as response,
+        ):
             content = _json(node, response)
         try:
-            return [str(segment["text"]) for segment in content["segments"]]
-        except (LookupError, TypeError) as error:
+            return [_segment(segment) for segment in content["segments"]]
+        except (LookupError, TypeError, ValueError) as error:
             raise NodeError(node.url, "expected a response with segments, got none") from error
+
+    @contextmanager
+    def _length_errors(self, node: Node, text: str) -> Iterator[None]:
+        """Raises TextTooLongError for the error that says so, with the node's limit from /info."""
+        try:
+            yield
+        except ResponseError as error:
+            if (error.code, error.field) != ("invalid_field", "text"):
+                raise
+            limit = self.get(node, "/info").get("limits", {}).get("max_text_chars")
+            if not isinstance(limit, int) or not 0 < limit < len(text):
+                raise
+            raise TextTooLongError(str(error), limit=limit) from error
 
     def get(self, node: Node, path: str) -> dict[str, Any]:
         """GET a JSON object."""
@@ -181,6 +202,11 @@ def _error_body(response: requests.Response) -> tuple[str, str, str | None]:
         return str(error["code"]), str(error["message"]), error.get("field")
     except (ValueError, LookupError, TypeError, AttributeError):
         return "error", " ".join(response.text.split())[:200] or response.reason, None
+
+
+def _segment(values: Mapping[str, Any]) -> Segment:
+    pronunciation = tuple((str(text), str(sound)) for text, sound in values.get("pronunciation", ()))
+    return Segment(str(values["text"]), pronunciation)
 
 
 def _json(node: Node, response: requests.Response) -> dict[str, Any]:

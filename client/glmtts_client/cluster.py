@@ -19,17 +19,18 @@ from typing import Any
 
 import requests
 
+from glmtts_client import long_text
 from glmtts_client.api import Api, synthesis_timeout
 from glmtts_client.audio_buffer import AudioBuffer
 from glmtts_client.balancer import DEFAULT_PREFERENCES, InRegion, LoadBalancer, Preference, RequestHints
 from glmtts_client.consul import ConsulAddress
 from glmtts_client.discovery import CACHE_SECONDS, ConsulDiscovery, Discovery, StaticDiscovery
-from glmtts_client.errors import NodeError
+from glmtts_client.errors import NodeError, TextTooLongError
 from glmtts_client.failover_stream import FailoverStream
 from glmtts_client.node import ANY_NODE, Node, Query
 from glmtts_client.node_pool import NodePool
 from glmtts_client.retry import Deadline, RetryPolicy
-from glmtts_client.speech import DEFAULT_OPTIONS, Speech, SpeechOptions
+from glmtts_client.speech import DEFAULT_OPTIONS, Language, Segment, Speech, SpeechOptions
 from glmtts_client.stream import MAX_BUFFERED_SECONDS, SpeechStream
 
 
@@ -106,9 +107,28 @@ class Cluster:
         query: Query | None = None,
         traceparent: str | None = None,
     ) -> Speech:
-        """The complete speech for `text`, from one node; from another one if that fails. Raises ClientError."""
-        query, policy = query or self._query, self._pool.retry
+        """The complete speech for `text`, from one node; from another one if that fails. Raises ClientError.
+
+        A text that is longer than a server takes is spoken in parts, which are joined (formats wav and pcm only).
+        """
+        query = (query or self._query).with_language(options.language)
         options = replace(options, seed=_seed(options))
+        try:
+            return self._synthesize(text, options, query, traceparent)
+        except TextTooLongError as error:
+            limit = error.limit
+        long_text.check_joinable(options.format)
+
+        def speak(part: str) -> Speech:
+            nonlocal options
+            speech = self.synthesize(part, options, query=query, traceparent=traceparent)
+            options = replace(options, sample_rate=speech.sample_rate)  # the same for all parts
+            return speech
+
+        return long_text.join(list(long_text.for_each_part(text, limit, speak)))
+
+    def _synthesize(self, text: str, options: SpeechOptions, query: Query, traceparent: str | None) -> Speech:
+        policy = self._pool.retry
         body = {"text": text, **options.to_json(), "timeout": policy.queue_timeout}
         deadline, used = Deadline(policy.timeout + synthesis_timeout(text)), list[str]()
         request_id = uuid.uuid4().hex
@@ -142,13 +162,39 @@ class Cluster:
         options = replace(options, format="pcm", seed=seed)
         buffer = AudioBuffer(max_buffered_seconds)
         source = FailoverStream(
-            self._pool, text, options, query or self._query, buffer, headers=_trace_headers(traceparent)
+            self._pool,
+            text,
+            options,
+            (query or self._query).with_language(options.language),
+            buffer,
+            headers=_trace_headers(traceparent),
         )
         return SpeechStream(source, buffer, seed=seed)
 
-    def segments(self, text: str, *, phoneme: bool | None = None, query: Query | None = None) -> list[str]:
-        """The segments in which a server would speak `text`. Raises ClientError."""
-        return self._pool.segments(text, SpeechOptions(phoneme=phoneme), query or self._query, {})
+    def segments(
+        self,
+        text: str,
+        *,
+        language: Language | None = None,
+        voice: str | None = None,
+        phoneme: bool | None = None,
+        query: Query | None = None,
+    ) -> list[str]:
+        """The segments in which a server would speak `text`. Raises ClientError.
+
+        `voice`: the stored voice whose language counts for a text without letters.
+        """
+        options = SpeechOptions(language=language, voice=voice, phoneme=phoneme)
+        query = (query or self._query).with_language(language)
+        return [segment.text for segment in self._pool.segments(text, options, query, {})]
+
+    def pronunciation(
+        self, text: str, *, language: Language | None = None, voice: str | None = None, query: Query | None = None
+    ) -> list[Segment]:
+        """The segments as `segments` has them, with what will be said of each character and word."""
+        options = SpeechOptions(language=language, voice=voice)
+        query = (query or self._query).with_language(language)
+        return self._pool.segments(text, options, query, {}, pronunciation=True)
 
     def all_nodes(self) -> list[Node]:
         """All registered nodes, including failing ones, whatever the query; never cached. Raises DiscoveryError."""
@@ -199,6 +245,7 @@ def _speech(node: Node, options: SpeechOptions, response: requests.Response, ela
             model_version=headers.get("X-Model-Version", ""),
             request_id=headers.get("X-Request-Id", ""),
             attempts=attempts,
+            skipped_characters=int(headers.get("X-Skipped-Characters", 0)),
         )
     except (KeyError, ValueError) as error:
         raise NodeError(node.url, f"missing or invalid response header: {error}") from error

@@ -5,6 +5,7 @@ ClientError
 ├── NoNodeAvailableError      no node can take the request now                   retried
 ├── NodeError                 a node failed or redirected the request            retried on another node
 ├── ResponseError             the server rejected the request: a retry would fail the same way
+├── TextTooLongError          the text is too long for one request
 └── RetriesExhaustedError     retried until the time limit, failure limit or retry budget was reached
 """
 
@@ -56,6 +57,14 @@ class ResponseError(ClientError):
         self.code = code
         self.field = field
         self.request_id = request_id
+
+
+class TextTooLongError(ClientError):
+    """The text has more than `limit` characters, the most that the server takes in one request."""
+
+    def __init__(self, message: str, *, limit: int) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class RetriesExhaustedError(ClientError):

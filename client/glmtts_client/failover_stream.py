@@ -130,12 +130,12 @@ class FailoverStream:
 
     def run(self) -> None:
         """Returns when the whole text is spoken. Raises ClientError; after `stop`, the error has no meaning."""
-        texts = self._pool.segments(self._text, self._options, self._query, self._headers, cancel=self._stopped)
-        for number, text in enumerate(texts):
+        segments = self._pool.segments(self._text, self._options, self._query, self._headers, cancel=self._stopped)
+        for number, segment in enumerate(segments):
             self._listener.wait_for_space()
             if self._stopped.is_set():
                 return
-            self._speak_segment(number, text)
+            self._speak_segment(number, segment.text)
 
     def _speak_segment(self, number: int, text: str) -> None:
         """Tries nodes until one completes the segment. Raises RetriesExhaustedError or ResponseError."""

@@ -6,7 +6,7 @@ Metadata comes from the nodes: any key may be missing and any value malformed. W
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -107,6 +107,10 @@ class Query:
             and self.region in (None, node.region)
             and (self.version is None or version_matches(node.version, self.version))
         )
+
+    def with_language(self, language: str | None) -> Query:
+        """This query, for a request in `language`; None and "auto" require none."""
+        return self if language in (None, "auto") or self.language is not None else replace(self, language=language)
 
 
 ANY_NODE = Query()

@@ -6,14 +6,19 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+from glmtts_client import long_text
 from glmtts_client.api import Api
 from glmtts_client.balancer import LoadBalancer, RequestHints
 from glmtts_client.discovery import Discovery
-from glmtts_client.errors import NodeError
+from glmtts_client.errors import NodeError, TextTooLongError
 from glmtts_client.node import Node, Query
 from glmtts_client.retry import Deadline, RetryPolicy
-from glmtts_client.speech import SpeechOptions
+from glmtts_client.speech import Segment, SpeechOptions
+
+TEXT_FIELDS = ("language", "phoneme", "voice")
+"""The options that decide how a text is read: fields of POST /segments."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,38 @@ class NodePool:
         query: Query,
         headers: Mapping[str, str],
         cancel: threading.Event | None = None,
-    ) -> list[str]:
+        *,
+        pronunciation: bool = False,
+    ) -> list[Segment]:
         """The segments in which a server would speak `text`. Raises ClientError, also after `cancel` is set."""
+        fields = {name: value for name, value in options.to_json().items() if name in TEXT_FIELDS}
+        if pronunciation:
+            fields["pronunciation"] = True
+
+        def of_text(part: str) -> list[Segment]:
+            try:
+                return self._segments({"text": part, **fields}, options, query, headers, cancel)
+            except TextTooLongError as error:
+                limit = error.limit
+            parts = long_text.for_each_part(part, limit, of_text)
+            return [segment for _, segments in parts for segment in segments or ()]
+
+        return of_text(text)
+
+    def _segments(
+        self,
+        body: Mapping[str, Any],
+        options: SpeechOptions,
+        query: Query,
+        headers: Mapping[str, str],
+        cancel: threading.Event | None,
+    ) -> list[Segment]:
         used: list[str] = []
-        segments: list[str] = []
+        segments: list[Segment] = []
         for attempt in self.retry.retrying(Deadline(self.retry.timeout), cancel=cancel):
             with attempt:
-                node = self.pick(query, RequestHints(len(text), options.sample_rate), used)
+                node = self.pick(query, RequestHints(len(body["text"]), options.sample_rate), used)
                 used.append(node.url)
                 with self.track_request(node):
-                    segments = self.api.segments(node, text, options.phoneme, headers)
+                    segments = self.api.segments(node, body, headers)
         return segments

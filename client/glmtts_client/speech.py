@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
+
+Language = Literal["auto", "en", "zh"]
 
 
 @dataclass(frozen=True)
 class SpeechOptions:
     """How to speak a text: the fields of POST /tts. None leaves a field to the server.
 
-    `reference_audio` is an encoded audio file. Without a `seed` the client picks one, so that a retry sounds the same.
+    `language`: zh and en also restrict the nodes to those with that language; auto does not. `reference_audio` is an
+    encoded audio file. Without a `seed` the client picks one, so that a retry sounds the same.
     """
 
+    language: Language | None = None
     voice: str | None = None
     style: str | None = None
     reference_audio: bytes | None = field(default=None, repr=False)
@@ -31,6 +35,14 @@ class SpeechOptions:
         if self.reference_audio is not None:
             values["reference_audio"] = base64.b64encode(self.reference_audio).decode()
         return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a text as it will be spoken. `pronunciation`: its characters and words, each with its sound."""
+
+    text: str
+    pronunciation: tuple[tuple[str, str], ...] = ()
 
 
 DEFAULT_OPTIONS = SpeechOptions()
@@ -51,6 +63,8 @@ class Speech:
     model_version: str
     request_id: str
     attempts: int
+    skipped_characters: int = 0
+    """Characters of the text that were left out, because they belong to a language that is not spoken."""
 
     @property
     def rtf(self) -> float:

@@ -19,7 +19,7 @@ VOICE_RATE = 16000
 
 
 def frames_for_tokens(tokens: int, speed: float = 1.0) -> int:
-    """Mel frames of `tokens` speech tokens at `speed` (0.5–2.0; 2 is twice as fast)."""
+    """Mel frames of `tokens` speech tokens at `speed` (2 is twice as fast)."""
     return round(tokens * FRAMES_PER_TOKEN / speed)
 
 
@@ -28,6 +28,11 @@ def hop_length(sample_rate: int) -> int:
     if sample_rate % FRAME_RATE:
         raise ValueError(f"sample rate: expected a multiple of {FRAME_RATE} Hz, got {sample_rate} Hz")
     return sample_rate // FRAME_RATE
+
+
+def with_silence(wave: Wave, seconds: float, sample_rate: int) -> Wave:
+    """`wave`, and `seconds` of silence after it at `sample_rate` in Hz."""
+    return np.concatenate([wave, np.zeros(round(seconds * sample_rate), np.float32)]) if seconds else wave
 
 
 def cross_fade(tail: Wave, head: Wave) -> Wave:

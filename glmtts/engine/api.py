@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from glmtts.text.language import Language
     from glmtts.voice.voice import Voice  # loads torch, which the fake engine and the server do without
 
+MIN_SPEED, MAX_SPEED = 0.25, 4.0
+
 FinishReason = Literal["stop", "implausible", "length", "cancelled", "error"]
 """`length`: a segment was cut at its maximum length. `implausible`: one is much shorter or longer than its text
 suggests."""
@@ -39,7 +41,7 @@ class Job:
     seed: int
     """0 … 2⁶³ − 1."""
     speed: float = 1.0
-    """0.5 (half as fast) to 2.0; stretches the map from tokens to mel frames."""
+    """MIN_SPEED (a quarter as fast) to MAX_SPEED."""
     use_history: bool = True
     """Whether earlier segments prompt later ones."""
     stream: bool = True

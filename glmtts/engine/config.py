@@ -22,10 +22,13 @@ class ChunkSchedule:
         if not self.sizes or min(self.sizes) < 1 or self.lookahead < 1 or self.left_context < 0:
             raise ValueError(f"chunk schedule: expected sizes and lookahead ≥ 1 and left_context ≥ 0, got {self}")
 
-    def scaled(self, speed: float) -> ChunkSchedule:
-        """The schedule whose chunks and left context last as long when speech is `speed` times as fast."""
+    def scaled(self, speed: float, flow_speed: float) -> ChunkSchedule:
+        """The schedule whose chunks and left context last as long when speech is `speed` times as fast.
+
+        The left context is one of the flow, which speaks at `flow_speed`.
+        """
         sizes = tuple(max(1, round(size * speed)) for size in self.sizes)
-        return replace(self, sizes=sizes, left_context=round(self.left_context * speed))
+        return replace(self, sizes=sizes, left_context=round(self.left_context * flow_speed))
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from glmtts.text.characters import HANZI, SPECIAL_SPAN, has_chinese
 from glmtts.text.html_tags import drop_hidden, spoken_tag
-from glmtts.text.line_wrap import join_wrapped
+from glmtts.text.lines import break_lines, join_wrapped
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 References = dict[str, dict[str, str]]
 """Link targets by label, as markdown-it keeps them."""
+_Kind = Literal["text", "item", "heading", "row", "code", "silent"]
+"""An item begins a paragraph, text goes on with it; a silent line only separates."""
 
 _MARKS = re.compile(r"[*_`<>#&|~\[\\\n•]|^\s*[-+]\s", re.MULTILINE)
 
@@ -42,7 +44,9 @@ _BULLET = re.compile(r"[ \t]*(?:(?:[-*•]|\+(?![ \t]+\d))[ \t]+)+(?:\[[ xX]\][ 
 _NUMBERED = re.compile(r"[ \t]*\d{1,9}[.)][ \t]")
 _DELIMITER_ROW = re.compile(r"[ \t]*\|?(?:[ \t]*:?-+:?[ \t]*\|)+(?:[ \t]*:?-+:?[ \t]*)?$")
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
-_REFERENCE = re.compile(r"[ \t]{0,3}\[([^\[\]]+)\]:[ \t]*<?((?:https?://|mailto:|/|\./|#)[^\s<>]*)")
+_REFERENCE = re.compile(
+    r"[ \t]{0,3}\[([^\[\]]+)\]:[ \t]*<?((?:https?://|mailto:|/|\./|#)[^\s<>]*)>?(?:[ \t]+[\"'(][^\"')]*[\"')])?[ \t]*$"
+)
 _FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,40}\]:?[ \t]?")
 
 
@@ -56,7 +60,7 @@ def strip_markup(text: str) -> str:
         spans.append(match[0])
         return chr(_FIRST_STANDIN + len(spans) - 1)
 
-    blocks = _blocks(drop_hidden(_SPANS.sub(stand_in, text)).splitlines())
+    blocks = _blocks(drop_hidden(_SPANS.sub(stand_in, break_lines(text))).splitlines())
     lines = [line.strip() for block in blocks for line in block.splitlines()]
     plain = "\n".join(line for line in lines if line)
     return _STANDIN.sub(lambda match: spans[ord(match[0]) - _FIRST_STANDIN], plain)
@@ -66,33 +70,46 @@ def _blocks(lines: list[str]) -> Iterator[str]:
     """The plain text of each block: a heading, list item, table row, line of code or paragraph."""
     lines = [_QUOTE.sub("", line, count=1) if _QUOTE.match(line) else line for line in lines]
     references = _references(lines)
-    rows = _table_rows(lines)
     paragraph: list[str] = []
-    fence = ""
-    for number, line in enumerate(lines):
-        starts = _FENCE.match(line) if not fence else None
-        ends = bool(fence) and line.strip().startswith(fence) and not line.strip(" \t`~")
-        own = bool(fence or starts or number in rows or _HEADING.match(line) or _is_silent(line))
-        if own or _BULLET.match(line) or _NUMBERED.match(line):
+    for kind, content in _contents(lines):
+        if kind != "text":
             yield _inline(join_wrapped(paragraph), references)
             paragraph = []
-        if starts or ends:
-            fence = starts[1] if starts else ""
-        elif fence:
-            yield line
-        elif number in rows:
-            yield _row(line, references)
-        elif heading := _HEADING.match(line):
-            yield _inline(_HEADING_END.sub("", line[heading.end() :].rstrip()), references)
-        elif not own:
-            bullet = _BULLET.match(line)
-            paragraph.append(line[bullet.end() :] if bullet else line)
+        match kind:
+            case "text" | "item":
+                paragraph.append(content)
+            case "heading":
+                yield _inline(content, references)
+            case "row":
+                yield _row(content, references)
+            case "code":
+                yield content
     yield _inline(join_wrapped(paragraph), references)
 
 
-def _is_silent(line: str) -> bool:
-    """Whether a line only separates: it is empty, a rule, a table's delimiters or the target of links."""
-    return not line.strip() or any(kind.match(line) for kind in (_RULE, _DELIMITER_ROW, _REFERENCE))
+def _contents(lines: list[str]) -> Iterator[tuple[_Kind, str]]:
+    """The kind of each line, and what it contains besides the marks of that kind."""
+    rows = _table_rows(lines)
+    fence = ""
+    for number, line in enumerate(lines):
+        if fence:
+            if line.strip().startswith(fence) and not line.strip(" \t`~"):
+                fence = ""
+            else:
+                yield "code", line
+        elif match := _FENCE.match(line):
+            fence = match[1]
+            yield "silent", ""
+        elif number in rows:
+            yield "row", line
+        elif match := _HEADING.match(line):
+            yield "heading", _HEADING_END.sub("", line[match.end() :].rstrip())
+        elif not line.strip() or any(kind.match(line) for kind in (_RULE, _DELIMITER_ROW, _REFERENCE)):
+            yield "silent", ""
+        elif match := _BULLET.match(line):
+            yield "item", line[match.end() :]
+        else:
+            yield "item" if _NUMBERED.match(line) else "text", line
 
 
 def _references(lines: list[str]) -> References:

@@ -79,7 +79,7 @@ def _segments(context: AppContext) -> Response:
         context.voices.get(params.voice)  # raises if there is none
     engine, language = context.node.engine, reading_language(context, params)
     segments = [
-        {"index": segment.index, "text": segment.text}
+        {"index": segment.index, "text": segment.written}
         | ({"pronunciation": engine.pronunciation(segment.text)} if params.pronunciation else {})
         for segment in engine.segments(params.text, phoneme=params.phoneme, language=language)
     ]

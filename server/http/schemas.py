@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from glmtts.engine.api import MAX_SPEED, MIN_SPEED
 from server import validation
 from server.errors import ApiError
 from server.http.continuation import MAX_TOKEN_CHARS
@@ -102,7 +103,7 @@ class SpeechRequest(TextRequest):
     reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
     style: Text | None = Field(None, min_length=1, max_length=64)
     emotion: Text | None = Field(None, min_length=1, max_length=64)
-    speed: float | None = Field(None, ge=0.5, le=2.0)
+    speed: float | None = Field(None, ge=MIN_SPEED, le=MAX_SPEED)
     sample_rate: int | None = None
     format: Format = "wav"
     seed: int | None = Field(None, ge=0, le=2**32 - 1)

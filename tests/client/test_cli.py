@@ -57,6 +57,17 @@ def test_voices(agent: Agent, cluster_nodes: list[Server]) -> None:
     assert "3 of 3" in run(agent, "voices")
 
 
+def test_segments(agent: Agent, cluster_nodes: list[Server]) -> None:
+    """Prints the segments of a text, on request with what will be said of each character and word."""
+    table = run(agent, "segments", "Hi there. 你。").splitlines()
+    assert [line.split() for line in table] == [["segment", "text"], ["0", "Hi", "there."], ["1", "你。"]]
+    sounds = run(agent, "segments", "-", "--pronunciation", "--language", "zh", text="你。").splitlines()
+    assert [line.split() for line in sounds] == [["segment", "text", "spoken", "as"], ["0", "你", "你"]]
+    line = json.loads(run(agent, "segments", "你。", "--pronunciation", "--json", "--language", "auto"))
+    assert line == {"index": 0, "text": "你。", "pronunciation": [["你", "你"]]}
+    assert json.loads(run(agent, "segments", "你。", "--json")) == {"index": 0, "text": "你。"}
+
+
 def test_say_writes_a_file(agent: Agent, cluster_nodes: list[Server], tmp_path: Path) -> None:
     """The suffix sets the format; text may come from standard input; no temporary file stays."""
     run(agent, "say", "Hello there.", "-o", str(tmp_path / "a.wav"), "--seed", "1", "--sample-rate", "16000")
@@ -106,6 +117,7 @@ def test_consul_and_token_work_before_and_after_the_subcommand(tmp_path: Path, b
     [
         (["say", "Hi."], "expected -o FILE, --play, or both"),
         (["say", "Hi.", "-o", "a.wav", "--speed", "9"], "--speed"),
+        (["say", "Hi.", "-o", "a.wav", "--language", "fr"], "'auto', 'en', 'zh'"),
         (["say", "Hi.", "-o", "a.mp3", "--play"], ".wav or .pcm"),
         (["--url", "localhost:1", "nodes"], "expected http"),
         (["--consul", "ftp://x", "nodes"], "expected host"),

@@ -21,6 +21,20 @@ def entry(**service: Any) -> dict[str, Any]:
     return {"Node": {"Node": "a", "Address": "10.0.0.1"}, "Service": own, "Checks": []}
 
 
+@pytest.mark.parametrize(
+    ("query", "language", "expected"),
+    [
+        (Query(), None, None),
+        (Query(), "auto", None),
+        (Query(), "zh", "zh"),
+        (Query(language="en"), "zh", "en"),
+    ],
+)
+def test_a_query_with_a_language(query: Query, language: str | None, expected: str | None) -> None:
+    """A request's language is required of the node, unless it is auto or the query requires another."""
+    assert query.with_language(language).language == expected
+
+
 def test_metadata_is_parsed() -> None:
     """Lists are comma-separated."""
     node = from_consul(entry())

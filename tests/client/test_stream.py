@@ -77,6 +77,17 @@ def test_a_crash_is_inaudible(agent: Agent, cluster_nodes: list[Server], undistu
     assert all(segment.used_history for segment in stream.segments)
 
 
+def test_a_crash_in_a_pause(agent: Agent, cluster_nodes: list[Server], voices: Path) -> None:
+    """Silence of SSML is sent segment by segment too, and a node that dies in it is replaced inaudibly."""
+    text = '<speak>Before it.<break time="3s"/>After it.<break time="500ms"/></speak>'
+    with Server("fake:", voices=voices) as server, Cluster(urls=[server.url]) as cluster:
+        whole = cluster.synthesize(text, replace(SEEDED, format="pcm")).audio
+    with retrying_cluster(agent, CLUSTER_SERVICE) as cluster, cluster.stream(text, SEEDED) as stream:
+        assert listen(stream, 2.0, lambda: kill(speaker(cluster_nodes, stream))) == whole
+    assert [segment.audio_seconds for segment in stream.segments] == pytest.approx([4.0, 1.4])
+    assert all(segment.used_history for segment in stream.segments)
+
+
 def test_two_of_three_nodes_crash(agent: Agent, cluster_nodes: list[Server], undisturbed: bytes) -> None:
     """One after the other in the same segment: the third speaks the rest."""
     out, killed = b"", []

@@ -245,6 +245,25 @@ def test_a_full_queue_is_a_429(server: Server) -> None:
         thread.join()
 
 
+@pytest.mark.parametrize("path", ["/tts", "/tts/stream", "/segments"])
+def test_ssml(server: Server, path: str) -> None:
+    """SSML that is not understood is a 400 that says what and where; a pause is heard and is part of the segment."""
+    for wrong in ("<speak>Hello<audio/></speak>", "<speak>Hello", "<!DOCTYPE speak><speak>Hello</speak>"):
+        answer = requests.post(server.url + path, json={"text": wrong}, timeout=10)
+        assert error(answer) == (400, "invalid_text", "text")
+        assert "line 1, column " in answer.json()["error"]["message"]
+    text = '<speak>Hello.<break time="2s"/></speak>'
+    answer = requests.post(
+        server.url + path, json={"text": text, **({"format": "pcm"} if "tts" in path else {})}, timeout=10
+    )
+    if path == "/segments":
+        assert answer.json()["segments"] == [{"index": 0, "text": 'Hello.<break time="2000ms"/>'}]
+    else:
+        rate = int(answer.headers["X-Sample-Rate"])
+        assert len(answer.content) == 2 * round(2.6 * rate)
+        assert not any(answer.content[-2 * 2 * rate :])
+
+
 def test_info_segments_and_voices(server: Server) -> None:
     """The loaded model, with the metadata in Consul; the segments of a text; the stored voices."""
     info = requests.get(server.url + "/info", timeout=10).json()

@@ -104,6 +104,7 @@ def _run_item(cluster: Cluster, output: OutputFolder, item: Item) -> dict[str, A
         "attempts": speech.attempts,
         "seed": speech.seed,
         "finish_reason": speech.finish_reason,
+        "skipped_characters": speech.skipped_characters,
         "model_version": speech.model_version,
     }
     return output.save(item, speech.audio, details)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 from rich.console import Console
@@ -23,7 +23,7 @@ from glmtts_client.cli.connection import Connection, connection_options
 from glmtts_client.errors import ClientError
 from glmtts_client.node import Query
 from glmtts_client.retry import RetryPolicy
-from glmtts_client.speech import SpeechOptions
+from glmtts_client.speech import Language, Segment, SpeechOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 SAY_TIMEOUT = 60.0
@@ -46,7 +46,11 @@ def query_options(command: F) -> F:
         click.option("--model-version", "version", metavar="RANGE", help='Only these models: "1.4" or ">=1.2,<2".'),
         click.option("--model", help="Only nodes with this model."),
         click.option("--feature", "features", multiple=True, metavar="NAME", help="Only nodes with this feature."),
-        click.option("--language", metavar="CODE", help="Only nodes with this language: zh, en."),
+        click.option(
+            "--language",
+            type=click.Choice(get_args(Language)),
+            help="How numbers are read; zh and en also take only nodes with this language.",
+        ),
     ):
         command = option(command)
     return command
@@ -59,7 +63,7 @@ def speech_options(command: F) -> F:
         click.option("--phoneme/--no-phoneme", default=None, help="Turn phoneme mode on or off."),
         click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="The same seed gives the same audio."),
         click.option("--sample-rate", type=int, metavar="HZ", help="Sample rate; prefers nodes that produce it."),
-        click.option("--speed", type=click.FloatRange(0.5, 2.0), help="Speaking rate."),
+        click.option("--speed", type=click.FloatRange(0.25, 4.0), help="Speaking rate."),
         click.option("--reference-text", help="Transcript of the reference audio."),
         click.option("--reference-audio", type=audio_file, help="Audio of the voice to speak with."),
         click.option("--style", help="Style of the voice, such as happy or calm."),
@@ -72,13 +76,16 @@ def speech_options(command: F) -> F:
 def _query_and_options(values: dict[str, Any]) -> tuple[Query, SpeechOptions]:
     """From the values of `query_options` and `speech_options`."""
     reference_audio: Path | None = values.pop("reference_audio")
-    query = Query(
-        values.pop("language"),
-        frozenset(values.pop("features")),
-        model=values.pop("model"),
-        version=values.pop("version"),
-    )
+    query = _query(values)
     return query, SpeechOptions(reference_audio=reference_audio.read_bytes() if reference_audio else None, **values)
+
+
+def _query(values: dict[str, Any]) -> Query:
+    """From the values of `query_options`, all of which but the language it removes."""
+    features = frozenset(values.pop("features"))
+    return Query(None, features, model=values.pop("model"), version=values.pop("version")).with_language(
+        values["language"]
+    )
 
 
 @cli.command()
@@ -162,6 +169,25 @@ def voices(connection: Connection, as_json: bool) -> None:
     """List the stored voices and the nodes that have them."""
     with connection.open() as cluster:
         tables.print_voices(cluster, as_json=as_json)
+
+
+@cli.command()
+@click.argument("text")
+@click.option("--voice", help="The stored voice whose language counts for a text without letters.")
+@click.option("--pronunciation", is_flag=True, help="Also print what will be said of each character and word.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each segment.")
+@query_options
+@connection_options
+@click.pass_obj
+def segments(connection: Connection, /, text: str, pronunciation: bool, as_json: bool, **values: Any) -> None:
+    """Print the segments in which TEXT ("-": standard input) would be spoken, without speaking it."""
+    text = sys.stdin.read() if text == "-" else text
+    with connection.open(_query(values), RetryPolicy(timeout=SAY_TIMEOUT)) as cluster:
+        if pronunciation:
+            found = cluster.pronunciation(text, **values)
+        else:
+            found = [Segment(part) for part in cluster.segments(text, **values)]
+        tables.print_segments(found, as_json=as_json, pronunciation=pronunciation)
 
 
 def main() -> None:

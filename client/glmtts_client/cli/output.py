@@ -38,6 +38,7 @@ def say(
         f"{speech.audio_seconds:.2f} s of speech in {speech.elapsed_seconds:.2f} s (RTF {speech.rtf:.2f}) "
         f"from {speech.node}, seed {speech.seed}, {speech.attempts} "
         f"{'attempt' if speech.attempts == 1 else 'attempts'}"
+        + (f", {speech.skipped_characters} characters in another language skipped" if speech.skipped_characters else "")
     )
 
 

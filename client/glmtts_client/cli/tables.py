@@ -1,8 +1,9 @@
-"""Prints nodes and voices: as tables for people, as JSON lines for programs."""
+"""Prints nodes, voices and segments: as tables for people, as JSON lines for programs."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glmtts_client.cluster import Cluster
+from glmtts_client.speech import Segment
 from glmtts_client.status import NodeStatus, cluster_voices, node_statuses
 
 UNLIMITED_WIDTH = 10_000
@@ -71,6 +73,19 @@ def print_voices(cluster: Cluster, *, as_json: bool) -> None:
     rows = [[voice.name, voice.language, ", ".join(voice.styles), f"{len(voice.nodes)} of {total}"]
             for voice in all_voices]  # fmt: skip
     _print_table(("voice", "language", "styles", "nodes"), rows)
+
+
+def print_segments(segments: Sequence[Segment], *, as_json: bool, pronunciation: bool) -> None:
+    """The segments of a text; with `pronunciation` a row for each character or word, and what will be said."""
+    if as_json:
+        names = ("text", "pronunciation") if pronunciation else ("text",)
+        entries = [{name: getattr(segment, name) for name in names} for segment in segments]
+        _print_lines([{"index": index, **entry} for index, entry in enumerate(entries)])
+    elif pronunciation:
+        rows = [[str(index), *pair] for index, segment in enumerate(segments) for pair in segment.pronunciation]
+        _print_table(("segment", "text", "spoken as"), rows)
+    else:
+        _print_table(("segment", "text"), [[str(index), segment.text] for index, segment in enumerate(segments)])
 
 
 def _print_table(columns: tuple[str, ...], rows: list[list[str]]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from glmtts.config import GenerationConfig
-from glmtts.dsp.audio import TOKEN_RATE, Wave
+from glmtts.dsp.audio import EMPTY_WAVE, TOKEN_RATE, Wave, with_silence
 from glmtts.engine.api import EngineInfo, Job
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import JobQueue
@@ -24,8 +24,10 @@ from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, EngineStats, Histog
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, LanguageError, TextError
 from glmtts.models.llm.history import History, Prompt, check_history
 from glmtts.text.foreign import leave_out
+from glmtts.text.frontend import ssml
 from glmtts.text.frontend.frontend import Segment
 from glmtts.text.language import Language
+from glmtts.text.pause import split_pause
 from glmtts.voice.reference_audio import load_reference_audio
 
 if TYPE_CHECKING:  # loads torch, without which a fake starts faster
@@ -119,15 +121,27 @@ class FakeEngine:
     def segments(
         self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
     ) -> list[Segment]:
-        text, foreign = leave_out(text, language)
+        blocks = ssml.parse(text, language) if ssml.is_ssml(text) and not segmented else [ssml.TextBlock(text)]
+        result: list[Segment] = []
+        foreign = ""
+        for block in blocks:
+            part, left_out = leave_out(block.text, language)
+            foreign += left_out
+            result += self._split(part, len(result), segmented=segmented)
+            if block.pause_seconds and result:
+                result[-1] = replace(result[-1], pause_seconds=block.pause_seconds)
+        if not result:
+            error = LanguageError if foreign else TextError
+            raise error("text: expected something to speak, got none", field="text")
+        return result
+
+    def _split(self, text: str, first: int, *, segmented: bool) -> list[Segment]:
+        text, pause = split_pause(text) if segmented else (text, 0.0)
         for word, phonemes in self._replacements.items():
             text = text.replace(word, phonemes)
         parts = [text] if segmented else [part.strip() for part in re.split(r"(?<=[。!?.!?\n])", text)]
         speakable = [part for part in parts if any(letter.isalnum() for letter in part)]
-        if not speakable:
-            error = LanguageError if foreign else TextError
-            raise error("text: expected something to speak, got none", field="text")
-        return [Segment(index, part, tuple(map(ord, part))) for index, part in enumerate(speakable)]
+        return [Segment(index, part, tuple(map(ord, part)), pause) for index, part in enumerate(speakable, first)]
 
     def foreign_characters(self, text: str, *, language: Language | None = None) -> str:
         return leave_out(text, language)[1]
@@ -212,6 +226,8 @@ class FakeEngine:
                     return None
                 if fault is not None:
                     return self._fail(handle, fault())
+            if segment.pause_seconds:
+                handle.push(with_silence(EMPTY_WAVE, segment.pause_seconds, job.sample_rate))
             report.segments_done += 1
             report.text_ids += len(segment.ids)
             report.speech_tokens += len(tokens)

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from glmtts.checkpoint.loader import Model
-from glmtts.dsp.audio import EMPTY_WAVE, Wave, frames_for_tokens
-from glmtts.engine.api import FinishReason, Report
+from glmtts.dsp.audio import EMPTY_WAVE, Wave, frames_for_tokens, with_silence
+from glmtts.dsp.time_stretch import SpeedRange, TimeStretch
+from glmtts.engine.api import MAX_SPEED, MIN_SPEED, FinishReason, Report
 from glmtts.engine.scheduling.redraws import SegmentDraws, worse
 from glmtts.errors import InputError, UnsupportedError
 from glmtts.models.llm.decoder import Decoder, DecodeRequest, generate_tokens
@@ -29,8 +30,6 @@ from glmtts.models.rng import frame_noise, stream_keys
 from glmtts.text.frontend.frontend import Segment
 from glmtts.text.language import Language
 from glmtts.voice.voice import Voice
-
-MIN_SPEED, MAX_SPEED = 0.5, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +65,7 @@ def synthesize(
     Args:
         sample_rate: one of the model's output rates in Hz; None is the lowest.
         seed: 0 … 2⁶³ − 1.
-        speed: 0.5 (half as fast) to 2.0, by repeating the tokens over more or fewer mel frames.
+        speed: MIN_SPEED (a quarter as fast) to MAX_SPEED; beyond the checkpoint's range by a time stretch.
         use_history: whether earlier segments prompt later ones.
         phoneme: phoneme mode; None is the checkpoint's default.
         language: says how numbers and signs are read; None leaves it to the text's characters.
@@ -84,6 +83,7 @@ def synthesize(
     history = History(
         voice.prompt_text, prompt_tokens, model.generation, enabled=use_history, max_positions=model.max_positions
     )
+    flow_speed, stretch_factor = SpeedRange(model.generation.min_speed, model.generation.max_speed).split(speed)
     cache = KVCache(model.llm.config, 1, model.max_positions, dtype=model.dtype, device=model.device)
     decoder = Decoder(model.llm, model.special, model.generation, cache)
 
@@ -100,9 +100,12 @@ def synthesize(
         if tokens:
             key = stream_keys(torch.tensor([seed]), torch.tensor([segment.index])).to(model.device)
             with _timed(result.report, "flow"):
-                mel = tokens_to_mel(model, tokens, voice, rate, key, frames_for_tokens(len(tokens), speed))
+                mel = tokens_to_mel(model, tokens, voice, rate, key, frames_for_tokens(len(tokens), flow_speed))
             with _timed(result.report, "vocoder"):
-                result.waves.append(model.vocoders[rate](mel, key)[0].cpu().numpy())
+                wave = model.vocoders[rate](mel, key)[0].cpu().numpy()
+                stretch = TimeStretch(stretch_factor, rate)
+                result.waves += [stretch.feed(wave), stretch.finish()]
+        result.waves.append(with_silence(EMPTY_WAVE, segment.pause_seconds, rate))
         result.add(segment, draws)
 
     return result.finish(segments, rate)

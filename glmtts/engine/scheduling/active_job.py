@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from glmtts.dsp.audio import Wave
+from glmtts.dsp.audio import EMPTY_WAVE, Wave, with_silence
 from glmtts.engine.api import Job
 from glmtts.engine.config import ChunkSchedule
 from glmtts.engine.scheduling.chunking import Chunk, Chunker
@@ -26,6 +26,8 @@ class SegmentState:
     draws: SegmentDraws
     num_prefilled: int = 0
     """Ids of its prompt that are in the KV cache."""
+    silence_seconds: float = 0.0
+    """Silence after it besides its own: that of segments right behind it that had no tokens."""
     chunk: Chunk | None = None
     """The chunk that is being made, or the next one if it can be made."""
     history_after: tuple[SpokenSegment, ...] = ()
@@ -71,6 +73,10 @@ class ActiveJob:
     """When it was admitted, became audible or last got audio; on `time.monotonic`'s clock."""
     pending: deque[Segment]
     """Segments that have not been started."""
+    flow_speed: float = 1.0
+    """How fast the flow speaks."""
+    stretch_factor: float = 1.0
+    """How much faster the speech is made behind the vocoder."""
     decoding: SegmentState | None = None
     """The segment whose prompt is fed or whose tokens are decoded."""
     unfinished: deque[SegmentState] = field(default_factory=deque)
@@ -121,8 +127,8 @@ class ActiveJob:
         else:
             self.prebuffered.append(wave)
 
-    def finish_segment(self, segment: SegmentState) -> None:
-        """Adds a segment that has wholly become audio to the report. Call it before its last audio is pushed."""
+    def finish_segment(self, segment: SegmentState, wave: Wave = EMPTY_WAVE) -> None:
+        """Passes on the last audio of a segment with the silence after it, and adds the segment to the report."""
         report = self.handle.report
         report.text_ids += len(segment.segment.ids)
         report.speech_tokens += len(segment.tokens)
@@ -130,7 +136,13 @@ class ActiveJob:
         # A segment without tokens changes no history, and the audio of those before it may not have been made yet.
         if segment.tokens and not self.handle.ended:
             report.history = segment.history_after
-        self.unfinished.remove(segment)
+        silence = segment.segment.pause_seconds + segment.silence_seconds
+        position = self.unfinished.index(segment)
+        del self.unfinished[position]
+        if position:  # it had no tokens, and the segment before it is still being made
+            self.unfinished[position - 1].silence_seconds += silence
+        else:
+            self.push(with_silence(wave, silence, self.spec.sample_rate))
 
 
 class DecodeTask(NamedTuple):

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Literal
 
 from glmtts.dsp.audio import TOKEN_RATE
+from glmtts.dsp.time_stretch import DELAY_SECONDS
 from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask
 from glmtts.engine.scheduling.chunking import Chunk, Chunker
 from glmtts.engine.scheduling.length_estimator import LengthEstimator
@@ -95,8 +96,10 @@ class AudioPolicy:
             chunks += [[segment.chunk] if segment.chunk is not None else [], segment.chunker.remaining(tokens)]
         for pending in job.pending:
             chunks.append(Chunker(job.chunk_schedule).remaining(self._lengths.expected_tokens(len(pending.ids))))
+        stretch_delay = 0.0 if job.stretch_factor == 1.0 else DELAY_SECONDS
+        held_back = (self._vocoder_delay + stretch_delay) / job.stretch_factor
         for chunk in chain.from_iterable(chunks):
             seconds = (chunk.end - chunk.start) / TOKEN_RATE / job.spec.speed
-            # The vocoder holds back its context after the first chunk and catches up with the last.
-            seconds += self._vocoder_delay * (chunk.last - (chunk.start == 0))
+            # What the vocoder and the stretch hold back after the first chunk comes with the last.
+            seconds += held_back * (chunk.last - (chunk.start == 0))
             yield ChunkEstimate(max(0.0, seconds), work(chunk.lookahead_end - chunk.start))

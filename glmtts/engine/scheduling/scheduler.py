@@ -7,12 +7,13 @@ become audio in the same order, chunk by chunk. Call all methods with the queue'
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import Wave
+from glmtts.dsp.time_stretch import SpeedRange
 from glmtts.engine.api import Job
 from glmtts.engine.config import ChunkSchedule, SchedulerLimits
 from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask, DecodeTask, SegmentState
@@ -33,7 +34,7 @@ class Scheduler:
     Args:
         make_history: the history that a job's first segment is prompted with.
         lengths: learns from every segment that has been decoded.
-        generation: decides which segments are drawn again.
+        generation: decides which segments are drawn again, and how fast the flow speaks.
         vocoder_delay, audio_workers: see `AudioPolicy`.
     """
 
@@ -52,11 +53,12 @@ class Scheduler:
     ) -> None:
         self._queue, self._make_history, self._lengths = queue, make_history, lengths
         self._generation, self._chunk_schedule, self._limits = generation, chunk_schedule, limits
+        self._speed_range = SpeedRange(generation.min_speed, generation.max_speed)
         self._policy = AudioPolicy(lengths, vocoder_delay=vocoder_delay, audio_workers=audio_workers)
         self._slots = Slots(num_slots)
         self._prefills: deque[ActiveJob] = deque()
         """Jobs whose prompts are to be fed, and before them those that draw a segment again and keep its prompt."""
-        self.redraws: Counter[RedrawReason] = Counter()
+        self.redraws: dict[RedrawReason, int] = dict.fromkeys(get_args(RedrawReason), 0)
         """How often a segment was drawn again, by reason."""
 
     @property
@@ -80,9 +82,10 @@ class Scheduler:
         """Gives free slots to the jobs that have waited longest."""
         while self._slots.num_free and (handle := self._queue.pop()) is not None:
             spec = handle.job
-            schedule = self._chunk_schedule.scaled(spec.speed) if spec.stream else WHOLE_SEGMENT
+            speeds = flow_speed, _ = self._speed_range.split(spec.speed)
+            schedule = self._chunk_schedule.scaled(spec.speed, flow_speed) if spec.stream else WHOLE_SEGMENT
             slot = self._slots.reserve()
-            job = ActiveJob(handle, slot, self._make_history(spec), schedule, now, deque(spec.segments))
+            job = ActiveJob(handle, slot, self._make_history(spec), schedule, now, deque(spec.segments), *speeds)
             self._slots.add(job)
             handle.report.add_time("queue", handle.submitted, now)
             if not spec.stream:
@@ -244,8 +247,9 @@ class Scheduler:
         if chunk_done:
             segment.chunk = None
         if segment_done:
-            job.finish_segment(segment)
-        job.push(wave)
+            job.finish_segment(segment, wave)
+        else:
+            job.push(wave)
         if segment_done and job.decoding is None:
             self._start_next_segment(job)
 

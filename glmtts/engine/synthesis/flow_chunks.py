@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, frames_for_tokens
+from glmtts.dsp.time_stretch import TimeStretch
 from glmtts.engine.config import AudioLimits
 from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask
 from glmtts.engine.scheduling.chunking import Chunk
@@ -94,7 +95,7 @@ class FlowChunks:
         sequence = self.sequence(task)
         if not self._batcher.is_done(sequence):
             return
-        start, end, lookahead_end = (frames_for_tokens(n, job.spec.speed) for n in _token_bounds(chunk)[1:])
+        start, end, lookahead_end = (frames_for_tokens(n, job.flow_speed) for n in _token_bounds(chunk)[1:])
         cut = sequence.frames - (lookahead_end - end)
         if sequence.cache is not None:
             audio.left_context = sequence.context.extended(sequence.cache, end - start, _context_frames(job))
@@ -136,13 +137,14 @@ class FlowChunks:
             seed, index = torch.tensor([job.spec.seed]), torch.tensor([segment.segment.index])
             key = stream_keys(seed, index).to(self._device)[0]
             bins = voice_prompt(job).mel_tm.shape[1]
-            segment.audio = SegmentAudio(key, bins, self._vocoders[job.spec.sample_rate])
+            stretch = TimeStretch(job.stretch_factor, job.spec.sample_rate)
+            segment.audio = SegmentAudio(key, bins, self._vocoders[job.spec.sample_rate], stretch)
         return segment_audio(task)
 
     def _chunk_sequence(self, task: ChunkTask, prompt: VoicePrompt, audio: SegmentAudio) -> FlowSequence:
         """A chunk after the voice's prompt and the chunks before it."""
         job, segment, chunk = task
-        speed, device = job.spec.speed, self._device
+        speed, device = job.flow_speed, self._device
         context_start, start, end, lookahead_end = (frames_for_tokens(n, speed) for n in _token_bounds(chunk))
         tokens_n = torch.tensor(segment.tokens[: chunk.lookahead_end], device=device)
         tokens_t = tokens_n[token_indices(chunk, context_start, lookahead_end, speed, device)]
@@ -165,7 +167,7 @@ class FlowChunks:
     def _segment_sequence(self, task: ChunkTask, prompt: VoicePrompt, audio: SegmentAudio) -> FlowSequence:
         """A whole segment with the prompt before it: see `glmtts.engine.runtime.offline.tokens_to_mel`."""
         tokens = task.segment.tokens
-        frames = frames_for_tokens(len(tokens), task.job.spec.speed)
+        frames = frames_for_tokens(len(tokens), task.job.flow_speed)
         tokens_n: Tensor = torch.tensor(tokens, device=self._device)
         bins = prompt.mel_tm.shape[1]
         noise_tm = frame_noise(audio.key[None], -prompt.frames, prompt.frames + frames, bins)[0]
@@ -197,4 +199,4 @@ def _token_bounds(chunk: Chunk) -> tuple[int, int, int, int]:
 
 def _context_frames(job: ActiveJob) -> int:
     """Frames before a chunk that it attends to."""
-    return frames_for_tokens(job.chunk_schedule.left_context, job.spec.speed)
+    return frames_for_tokens(job.chunk_schedule.left_context, job.flow_speed)

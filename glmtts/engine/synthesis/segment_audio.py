@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from glmtts.dsp.audio import Wave, cross_fade
+from glmtts.dsp.time_stretch import TimeStretch
 from glmtts.engine.scheduling.chunking import Chunk
 from glmtts.engine.synthesis.vocoder_batch import Window, render_windows
 from glmtts.models.flow.flow_batch import FlowSequence
@@ -27,9 +29,10 @@ class SegmentAudio:
         key: decides the noise; int64 ().
         mel_bins: of the mel.
         vocoder: renders the mel.
+        stretch: changes the speed of what the vocoder returns.
     """
 
-    def __init__(self, key: Tensor, mel_bins: int, vocoder: Vocoder) -> None:
+    def __init__(self, key: Tensor, mel_bins: int, vocoder: Vocoder, stretch: TimeStretch) -> None:
         self.key = key
         self.sequence: FlowSequence | None = None
         """The chunk in the flow."""
@@ -38,7 +41,7 @@ class SegmentAudio:
         self.ready_chunk: Chunk | None = None
         """The chunk whose mel exists and is not fully rendered."""
         self.rendered_frames = 0
-        self._vocoder = vocoder
+        self._vocoder, self._stretch = vocoder, stretch
         self._mel_tm = torch.zeros(0, mel_bins, device=key.device)
         self._first_frame = 0  # of the segment, that the mel begins with
         self._phase = torch.zeros((), dtype=torch.float64, device=key.device)
@@ -79,7 +82,10 @@ class SegmentAudio:
         )
 
     def accept(self, window: Window, wave: Wave, phase_t: Tensor) -> Wave:
-        """Takes a rendered window: all its samples, and the phases at its frames. Returns the new samples."""
+        """Takes a rendered window: all its samples, and the phases at its frames.
+
+        Returns the new samples, stretched.
+        """
         hop, stop = self._vocoder.hop, window.history + window.new
         new = wave[window.history * hop : stop * hop].copy()
         if self._fade_tail is not None:
@@ -87,7 +93,9 @@ class SegmentAudio:
             new[:faded] = cross_fade(self._fade_tail[:faded], new[:faded])
         self._fade_tail = None if self._vocoder.is_windowable else wave[stop * hop : (stop + 1) * hop].copy()
         self.rendered_frames, self._phase = window.end, phase_t[stop - 1]
-        return new
+        if not (self._has_last_frame and window.end == self.mel_frames):
+            return self._stretch.feed(new)
+        return np.concatenate([self._stretch.feed(new), self._stretch.finish()])
 
     def finish_chunk_if_rendered(self) -> bool:
         """Whether all is rendered that can be; if so, drops the mel that later windows don't need as context."""

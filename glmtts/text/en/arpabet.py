@@ -22,13 +22,20 @@ def known(tokens: str) -> bool:
     return bool(found) and all(found)
 
 
+def is_phone(phone: str) -> bool:
+    """Whether `to_tokens` knows a phone: a consonant, or a vowel with or without its stress 0, 1 or 2."""
+    name, stress = (phone[:-1], phone[-1]) if phone[-1:].isdigit() else (phone, "")
+    is_vowel = name == "ER" or _SYMBOLS.get(name, " ") in _VOWELS
+    return is_vowel and stress in ("", *_STRESSES) if stress or is_vowel else name in _SYMBOLS
+
+
 def to_tokens(phones: str) -> str:
     """Phone tokens of a pronunciation in ARPAbet: `"R EH1 D"` becomes `<|en:ɹ|><|en:ˈɛ|><|en:d|>`."""
     result: list[str] = []
     for phone in phones.split():
         name, stress = (phone[:-1], phone[-1]) if phone[-1].isdigit() else (phone, "")
         if name == "ER":
-            result += [_STRESSES[stress] + ("ə" if stress == "0" else "ɜ"), "ɹ"]
+            result += [_STRESSES.get(stress, "") + ("ə" if stress == "0" else "ɜ"), "ɹ"]
         else:
             result.append(_STRESSES.get(stress, "") + ("ə" if phone == "AH0" else _SYMBOLS[name]))
     return "".join(f"<|en:{symbol}|>" for symbol in result)

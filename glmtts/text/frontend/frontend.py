@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from glmtts.errors import LanguageError, TextError
 from glmtts.text import markup
 from glmtts.text.characters import SPECIAL_SPAN
 from glmtts.text.foreign import leave_out, writing_systems
-from glmtts.text.frontend import g2p, normalize
+from glmtts.text.frontend import g2p, normalize, ssml
 from glmtts.text.language import LANGUAGES, NAMES, Language
+from glmtts.text.pause import MAX_PAUSE_SECONDS, split_pause, with_pause
 from glmtts.text.segment import segment, units
 from glmtts.text.tokenizer import Tokenizer
 
@@ -21,11 +22,20 @@ MAX_IDS = 400
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a request that is synthesised as a whole. `index` counts from 0; `ids` are text ids (n,), n ≥ 1."""
+    """A part of a request that is synthesised as a whole. `index` counts from 0; `ids` are text ids (n,), n ≥ 1.
+
+    `pause_seconds`: silence after it, 0 to 10.
+    """
 
     index: int
     text: str
     ids: tuple[int, ...]
+    pause_seconds: float = 0.0
+
+    @property
+    def written(self) -> str:
+        """The text with the pause, as `Frontend.segments` takes it back with `segmented`."""
+        return with_pause(self.text, self.pause_seconds)
 
 
 class Frontend:
@@ -94,39 +104,47 @@ class Frontend:
 
         `segmented`: `text` is one segment of an earlier call and is used as it is, because normalising or splitting it
         again could change it. `language` says how numbers and signs are read; None leaves it to the text's characters.
-        `strip_markup`: whether Markdown and HTML are left out, see `glmtts.text.markup`. Characters of other languages
-        are left out, see `foreign_characters`.
+        `strip_markup`: whether Markdown and HTML are left out, see `glmtts.text.markup`. A text in a `<speak>` element
+        is SSML, see `glmtts.text.frontend.ssml`. Characters of other languages are left out, see `foreign_characters`.
 
         TextError (field "text") if nothing speakable is left, or the text has a special token that is not a phoneme of
-        this model, a NUL, or half a surrogate pair; LanguageError if all there is to speak is in another language.
+        this model, a NUL, half a surrogate pair, or SSML that is not understood; LanguageError if all there is to speak
+        is in another language.
         """
-        cleaned, foreign = self._prepare(text, language, strip_markup=strip_markup and not segmented)
         phoneme = self._phoneme_default if phoneme is None else phoneme
         if segmented:
-            return [self._segment(cleaned if foreign else text, phoneme, foreign)]
+            return [self._segment(text, phoneme, language)]
+        blocks, foreign = self._blocks(text, language, strip_markup=strip_markup)
         result: list[Segment] = []
-        for part in self._cut(normalize.normalize(cleaned, language)):
-            for spoken, ids in self._fit(part, phoneme, language):
-                result.append(Segment(len(result), spoken, ids))
+        for block in blocks:
+            for part in self._cut(normalize.normalize(block.text, block.language)):
+                for spoken, ids in self._fit(part, phoneme, block.language):
+                    result.append(Segment(len(result), spoken, ids))
+            if block.pause_seconds and result:
+                pause = min(MAX_PAUSE_SECONDS, result[-1].pause_seconds + block.pause_seconds)
+                result[-1] = replace(result[-1], pause_seconds=pause)
         if not result:
             raise _nothing_to_speak(foreign)
         return result
 
     def foreign_characters(self, text: str, *, language: Language | None = None, strip_markup: bool = True) -> str:
         """The characters of `text` that `segments` leaves out, because they belong to another language."""
-        return self._prepare(text, language, strip_markup=strip_markup)[1]
+        return self._blocks(text, language, strip_markup=strip_markup)[1]
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         """What will be said of a segment's text, see `G2P.pronunciation`."""
         return self._g2p.pronunciation(text)
 
-    def _segment(self, text: str, phoneme: bool, foreign: str) -> Segment:
+    def _segment(self, text: str, phoneme: bool, language: Language | None) -> Segment:
+        text, pause_seconds = split_pause(text)
+        known, foreign = leave_out(self._clean(text, "text"), language, self._replaced)
+        text = known if foreign else text
         if not normalize.speakable(text):
             raise _nothing_to_speak(foreign)
         ids = self._ids(text, phoneme)
         if len(ids) > self._max_ids:
             raise TextError(f"text: expected a segment of at most {self._max_ids} ids, got {len(ids)}", field="text")
-        return Segment(0, text, ids)
+        return Segment(0, text, ids, pause_seconds)
 
     def prompt_ids(
         self, reference_text: str, *, phoneme: bool | None = None, language: Language | None = None
@@ -141,12 +159,16 @@ class Frontend:
             return ()
         return self._ids(text + " ", self._phoneme_default if phoneme is None else phoneme)
 
-    def _prepare(self, text: str, language: Language | None, *, strip_markup: bool) -> tuple[str, str]:
-        """A text as it is normalised, and the foreign characters that are left out."""
-        text = self._clean(text, "text")
-        if strip_markup:
-            text = self._clean(markup.strip_markup(text), "text")
-        return leave_out(text, language, self._replaced)
+    def _blocks(self, text: str, language: Language | None, *, strip_markup: bool) -> tuple[list[ssml.TextBlock], str]:
+        """The blocks of a text as they are normalised, and the foreign characters that are left out of them."""
+        cleaned = self._clean(text, "text")
+        if ssml.is_ssml(text):
+            blocks = ssml.parse(text, language)
+        else:
+            blocks = [ssml.TextBlock(markup.strip_markup(cleaned) if strip_markup else cleaned, language)]
+        parts = [leave_out(self._clean(block.text, "text"), block.language, self._replaced) for block in blocks]
+        known = [replace(block, text=part) for block, (part, _) in zip(blocks, parts, strict=True)]
+        return known, "".join(foreign for _, foreign in parts)
 
     def _clean(self, text: str, field: str) -> str:
         """`normalize.clean` of `text`; TextError for what no text may have."""

@@ -40,6 +40,11 @@ def syllables(hanzi: str) -> list[Syllable]:
     return [_names(spoken) if spoken else () for spoken in pinyin.readings(hanzi)]
 
 
+def syllable_tokens(spoken: str) -> str:
+    """The tokens of a syllable in pinyin with a tone digit: zhang3 is `<|ZH|><|ANG3|>`. "" for one without a vowel."""
+    return _tokens(_names(spoken))
+
+
 @cache
 def _names(spoken: str) -> Syllable:
     """The phoneme names of a syllable in pinyin with a tone digit; empty for one without a vowel, such as hm."""

@@ -11,6 +11,7 @@ from glmtts.text.characters import EMOJI, PUNCTUATION, SPECIAL_SPAN, has_chinese
 from glmtts.text.compatibility import clean
 from glmtts.text.en.verbalize import verbalize as verbalize_english
 from glmtts.text.language import LANGUAGES, Language
+from glmtts.text.lines import break_lines
 from glmtts.text.zh.verbalize import verbalize as verbalize_chinese
 
 __all__ = ["clean", "normalize", "speakable", "warm"]
@@ -61,15 +62,12 @@ def warm() -> None:
 
 def _prepare(text: str) -> str:
     """One line without emoji; every former line ends in punctuation."""
-    text = _WRITTEN_BREAK.sub(lambda match: "\n" if match[0] == "\\n" else match[0], text)
-    text = re.sub(r"([^\w\s])\1{4,}", r"\1\1\1\1", EMOJI.sub("", text))
+    text = re.sub(r"([^\w\s])\1{4,}", r"\1\1\1\1", EMOJI.sub("", break_lines(text)))
     lines = [line.strip() for line in text.splitlines()]
     ended = [_end_line(_MARKER.sub(r"\1。", line)) for line in lines if line]
     return "".join(ended) if has_chinese("".join(ended)) else " ".join(ended)
 
 
-# A backslash with an n is a line break, but not in a path.
-_WRITTEN_BREAK = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\[\w\\.-]{0,200}|\\n")
 _MARKER = re.compile(r"^(\d+)\. ")
 """A numbered list's marker, whose dot would read as a decimal point or an abbreviation."""
 

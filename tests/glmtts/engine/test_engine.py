@@ -180,7 +180,7 @@ def test_what_cannot_be_done_is_refused_at_once(make_engine: MakeEngine, model: 
     with pytest.raises(UnsupportedError):
         engine.submit(job(model, sample_rate=16000))
     with pytest.raises(InputError):
-        engine.submit(job(model, speed=3.0))
+        engine.submit(job(model, speed=4.1))
     with pytest.raises(TextError):
         engine.submit(job(model, voice=made_up_voice(model, 2040)))
 
@@ -260,3 +260,10 @@ def test_a_long_prompt_does_not_hold_up_rows_that_decode(
     assert max(widths) == 8
     assert decoding.count(8) > 3
     assert (8, 8) not in pairwise(decoding)
+
+
+def test_markup_is_read_where_an_option_says_so(make_engine: MakeEngine) -> None:
+    """By default signs of Markdown and HTML are left out."""
+    texts = {strip: make_engine(strip_markup=strip).segments("1 &lt; **2**")[0].text for strip in (True, False)}
+    assert texts[True] == "one less than two."
+    assert texts[False] != texts[True]

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from glmtts.checkpoint.loader import Model
 from glmtts.config import MEL_32K
+from glmtts.dsp import time_stretch
 from glmtts.dsp.audio import Wave
+from glmtts.dsp.time_stretch import TimeStretch
 from glmtts.engine.api import Job
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.models.vocoder.vocos import Vocos
@@ -37,10 +39,14 @@ class Generator(nn.Module):
         return 0.3 * torch.tanh(self.wave(hidden)).flatten(1)
 
 
-def chunks_of(engine: BatchEngine, model: Model, **options: object) -> list[Wave]:
+def request_of(model: Model) -> Job:
     """A segment of some ten seconds and more."""
-    request = Job((Segment(0, "", (9,) * 80),), made_up_voice(model), 24000, seed=1)
-    return list(engine.submit(replace(request, **options)).chunks())  # type: ignore[arg-type]  # each of its own type
+    return Job((Segment(0, "", (9,) * 80),), made_up_voice(model), 24000, seed=1)
+
+
+def chunks_of(engine: BatchEngine, model: Model, **options: object) -> list[Wave]:
+    """The chunks of a job with these options."""
+    return list(engine.submit(replace(request_of(model), **options)).chunks())  # type: ignore[arg-type]  # each of its own type
 
 
 def distance(one: Wave, other: Wave) -> float:
@@ -79,6 +85,26 @@ def test_chunks_join_to_nearly_the_whole_without_a_click(make_engine: MakeEngine
     elsewhere = np.arange(1000, len(wave) - 1000, 37)
     assert steps(wave, joins(chunks)).max() <= steps(wave, elsewhere).max()
     assert np.median(energy_jumps(wave, joins(chunks))) <= np.quantile(energy_jumps(wave, elsewhere), 0.9)
+
+
+@pytest.mark.skipif(not time_stretch.AVAILABLE, reason="libsonic needs Python 3.11")
+@pytest.mark.parametrize("speed", [0.4, 2.2])
+def test_beyond_the_range_of_speeds_chunks_are_stretched(make_engine: MakeEngine, model: Model, speed: float) -> None:
+    """Whole or in chunks, the job is as long as it should be, reports that, and has no click."""
+    limited = replace(model, generation=replace(model.generation, min_speed=0.8, max_speed=1.0))
+    engine = make_engine(limited)
+    plain = np.concatenate(chunks_of(engine, limited, stream=False))
+    for stream in (True, False):
+        handle = engine.submit(replace(request_of(limited), speed=speed, stream=stream))
+        chunks = list(handle.chunks())
+        wave = np.concatenate(chunks)
+        assert len(wave) == pytest.approx(len(plain) / speed, rel=0.01)
+        assert handle.report.audio_seconds == pytest.approx(len(wave) / 24000)
+        elsewhere = np.arange(1000, len(wave) - 1000, 37)
+        assert not stream or steps(wave, joins(chunks)).max() <= steps(wave, elsewhere).max()
+        if speed > 1.0 and not stream:
+            stretch = TimeStretch(speed, 24000)
+            np.testing.assert_allclose(wave, np.concatenate([stretch.feed(plain), stretch.finish()]), atol=1e-5)
 
 
 def test_a_vocoder_that_is_not_windowable_is_cross_faded(make_engine: MakeEngine, model: Model) -> None:

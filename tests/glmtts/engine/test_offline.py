@@ -12,6 +12,8 @@ import soundfile
 import torch
 
 from glmtts.checkpoint.loader import Model, load
+from glmtts.dsp import time_stretch
+from glmtts.dsp.time_stretch import TimeStretch
 from glmtts.engine.runtime.offline import SynthesisResult, synthesize, tokens_to_mel
 from glmtts.errors import InputError, TextError, UnsupportedError
 from glmtts.voice.voice import Voice
@@ -85,6 +87,18 @@ def test_speed_changes_the_length_and_not_the_tokens(model: Model, voice: Voice)
     assert (len(fast.wave), len(slow.wave)) == (len(plain.wave) // 2, len(plain.wave) * 2)
 
 
+@pytest.mark.skipif(not time_stretch.AVAILABLE, reason="libsonic needs Python 3.11")
+def test_each_segment_is_stretched_for_itself(model: Model, voice: Voice) -> None:
+    """At a speed beyond the model's, the first segment sounds the same whatever follows, and so do its tokens."""
+    limited = replace(model, generation=replace(model.generation, max_speed=1.0))
+    plain, fast = say(model, voice, LONG), say(limited, voice, LONG, speed=2.0)
+    assert plain.tokens == fast.tokens
+    assert fast.report.audio_seconds == pytest.approx(plain.report.audio_seconds / 2, rel=0.01)
+    first = TimeStretch(2.0, 24000)
+    alone = np.concatenate([first.feed(plain.wave[: 960 * len(plain.tokens[0])]), first.finish()])
+    np.testing.assert_array_equal(fast.wave[: len(alone)], alone)
+
+
 def test_a_segment_cut_off_has_finish_reason_length(voice: Voice, tmp_path: Path) -> None:
     """A segment that reached its maximum without the end token has the finish reason `length`."""
     folder = write_tiny_checkpoint(tmp_path / "c", generation={"min_ratio": 1.0, "max_ratio": 1.0})
@@ -128,7 +142,7 @@ def test_a_voice_without_transcript_gives_timbre_only(model: Model, voice: Voice
         ({"text": "😀"}, TextError, "text"),
         ({"text": "<|user|>"}, TextError, "text"),
         ({"sample_rate": 16000}, UnsupportedError, "sample_rate"),
-        ({"speed": 2.1}, InputError, "speed"),
+        ({"speed": 4.1}, InputError, "speed"),
         ({"speed": float("nan")}, InputError, "speed"),
         ({"seed": -1}, InputError, "seed"),
         ({"seed": 2**63}, InputError, "seed"),

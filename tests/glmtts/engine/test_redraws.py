@@ -86,7 +86,7 @@ def test_jobs_together_say_what_offline_synthesis_says(
     assert finishes == {"stop", "length", "implausible"}
     redraws = engine.stats().redraws
     assert sum(redraws.values()) == sum(handle.report.redraws for handle in handles)
-    assert set(redraws) == {"below_floor", "at_ceiling", "implausible_length"}
+    assert all(redraws.values()), "each reason must have occurred"
 
 
 def test_a_plausible_first_draw_is_spoken_as_it_is(moody: Model) -> None:
@@ -103,7 +103,7 @@ def test_a_deterministic_engine_draws_once(make_engine: MakeEngine, moody: Model
     for seed, handle in enumerate(handles):
         assert list(handle.chunks())
         assert handle.report.history == spoken(offline(once(moody), "你好世界", seed))
-    assert engine.stats().redraws == {}
+    assert not any(engine.stats().redraws.values())
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -29,13 +29,22 @@ def test_the_numbers_are_splitmix64s(seed: int) -> None:
     assert got.tolist() == [expected]
 
 
-@pytest.mark.parametrize("axis", ["seed", "segment", "step"])
+def test_attempts_have_their_own_numbers() -> None:
+    """The first attempt's key is that of the segment; no other attempt at any segment shares a key."""
+    segments, attempts = torch.arange(1000).repeat_interleave(4), torch.arange(4).repeat(1000)
+    keys = stream_keys(torch.full((4000,), 9), segments, attempts)
+    assert keys.unique().numel() == 4000
+    assert torch.equal(keys[::4], stream_keys(torch.full((1000,), 9), torch.arange(1000)))
+
+
+@pytest.mark.parametrize("axis", ["seed", "segment", "attempt", "step"])
 def test_the_numbers_are_uniform_and_independent(axis: str) -> None:
     """Along each part of the counter numbers fill [0, 1) evenly, without correlation between neighbours or lanes."""
     n = 40_000
     along, fixed = torch.arange(n), torch.full((n,), 3)
-    seed, segment, step = (along if axis == name else fixed for name in ("seed", "segment", "step"))
-    u = uniforms(stream_keys(seed, segment), step)
+    names = ("seed", "segment", "attempt", "step")
+    seed, segment, attempt, step = (along if axis == name else fixed for name in names)
+    u = uniforms(stream_keys(seed, segment, attempt), step)
     assert u.dtype == torch.float32
     assert u.min() >= 0
     assert u.max() <= LARGEST

@@ -185,3 +185,42 @@ def test_a_segment_is_taken_as_it_is(tokenizer: Tokenizer) -> None:
         with pytest.raises(TextError) as caught:
             frontend.segments(wrong, segmented=True)
         assert caught.value.field == "text"
+
+
+def test_markup(tokenizer: Tokenizer) -> None:
+    """Markdown and HTML are left out, unless their signs are to be read."""
+    frontend = Frontend(tokenizer)
+    assert frontend.segments("# **好**\n- 1 &lt; 2")[0].text == "好。一小于二。"
+    assert frontend.segments("1 &lt; 2")[0].text != frontend.segments("1 &lt; 2", strip_markup=False)[0].text
+    with pytest.raises(TextError, match=r"this model's phonemes, got '<\|user\|>'"):
+        frontend.segments("&lt;|user|&gt;好")
+
+
+def test_ssml(tokenizer: Tokenizer) -> None:
+    """Breaks separate segments and become their pauses; each segment is taken back as it is written."""
+    frontend = Frontend(tokenizer)
+    text = '<speak>你好<break time="1s"/>。<break time="500ms"/><p>世界</p><break time="2s"/></speak>'
+    segments = frontend.segments(text)
+    assert [(segment.index, segment.text, segment.pause_seconds) for segment in segments] == [
+        (0, "你好。", 1.5),
+        (1, "世界。", 2.0),
+    ]
+    assert segments[0].written == '你好。<break time="1500ms"/>'
+    for segment in segments:
+        [again] = frontend.segments(segment.written, segmented=True)
+        assert (again.text, again.ids, again.pause_seconds) == (segment.text, segment.ids, segment.pause_seconds)
+    for wrong in ("<speak/>", "<speak>。</speak>", "<speak>&lt;|user|&gt;</speak>", "<speak><|user|></speak>"):
+        with pytest.raises(TextError) as caught:
+            frontend.segments(wrong)
+        assert caught.value.field == "text"
+
+
+def test_phonemes_of_ssml(tokenizer: Tokenizer) -> None:
+    """A pronunciation becomes this model's phonemes, or an error; a replacement works inside the elements."""
+    frontend = Frontend(tokenizer, {"好": "<|N|>"})
+    [segment] = frontend.segments('<speak><phoneme alphabet="pinyin" ph="ni3">你</phoneme></speak>', phoneme=False)
+    assert segment.ids == tuple(tokenizer.encode("<|N|><|I3|>.", allow_special=tokenizer.phonemes))
+    [segment] = frontend.segments("<speak><p>好</p></speak>", phoneme=True)
+    assert segment.ids == tuple(tokenizer.encode("<|N|>。", allow_special=tokenizer.phonemes))
+    with pytest.raises(TextError, match="this model's phonemes, got"):
+        frontend.segments('<speak><phoneme alphabet="arpabet" ph="OY1">oi</phoneme></speak>')

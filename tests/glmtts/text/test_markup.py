@@ -68,6 +68,12 @@ def test_plain_text_stays(text: str) -> None:
     assert strip_markup(text) == text
 
 
+def test_written_line_breaks() -> None:
+    """A backslash with an n breaks a line as in a text without escapes, but not in a path."""
+    assert stripped(r"- 苹果\n- 香蕉") == "苹果\n香蕉"
+    assert stripped(r"C:\new *x* y") == r"C:\new x y"
+
+
 REPEATED = (
     *("<", "*", "_", "[", "![", "](", "`", "`a", "&", "&#", "**a", "*a ", "a**", "> ", "- ", "|", "\\", "<!--", "~~"),
     *("<script>", "[a](", "[[](", "<b '\"", "<a ", "# ", "1. ", "<|", "_a_ ", "*a_b", "|a", "__a", "a-\n", "x*"),

@@ -14,6 +14,8 @@ from flask import Flask
 from pydantic import BaseModel
 
 from glmtts.engine.api import Report
+from glmtts.errors import TextError
+from glmtts.text.frontend import ssml
 from server.errors import STATUS_BY_ERROR
 from server.http.context import AppContext
 from server.http.continuation import MAX_TOKEN_CHARS
@@ -115,6 +117,17 @@ def test_every_range_is_documented(heading: str, model: type[BaseModel]) -> None
     if model is SpeechRequest:
         assert names(ranges["format"]) == set(FORMATS)
         assert set(re.findall(r"\d+", ranges["sample_rate"])) == set(map(str, SAMPLE_RATES))
+
+
+def test_every_element_of_ssml_is_documented() -> None:
+    """With an example that is understood."""
+    with pytest.raises(TextError) as error:
+        ssml.parse("<speak><unknown/></speak>")
+    [elements] = re.findall(r"expected the elements ([\w, -]+),", str(error.value))
+    assert column("### SSML") == set(elements.split(", "))
+    for _, example, _ in rows("### SSML"):
+        [text] = names(example)
+        assert ssml.parse(text if text.startswith("<speak") else f"<speak>{text}</speak>")
 
 
 def test_every_error_code_is_documented() -> None:

@@ -21,6 +21,7 @@ from tests.helpers.server import Server
 
 INFO = EngineInfo("glm-tts", "0123456789ab", ("zh",), (24000,), (), "cpu", 1)
 TEXT = "Hello there. How are you today? Fine, thank you."
+SSML = '<speak>Hello there.<break time="1.5s"/>How are you today? Fine, thank you.<break time="250ms"/></speak>'
 
 IDS = st.lists(st.integers(0, 2**32 - 1), max_size=60).map(tuple)
 CONTINUATIONS = st.builds(Continuation, st.integers(0, 2**31 - 1), st.lists(st.tuples(IDS, IDS), max_size=5).map(tuple))
@@ -77,8 +78,8 @@ def say(server: Server, path: str = "/tts", **fields: Any) -> requests.Response:
     return requests.post(server.url + path, json={"text": TEXT, "format": "pcm", "seed": 4, **fields}, timeout=60)
 
 
-def segments(server: Server) -> list[str]:
-    listed = requests.post(server.url + "/segments", json={"text": TEXT}, timeout=10).json()["segments"]
+def segments(server: Server, text: str = TEXT) -> list[str]:
+    listed = requests.post(server.url + "/segments", json={"text": text}, timeout=10).json()["segments"]
     return [segment["text"] for segment in listed]
 
 
@@ -87,11 +88,12 @@ def token_of(server: Server, answer: requests.Response) -> str:
     return str(record["continuation"])
 
 
+@pytest.mark.parametrize("written", [TEXT, SSML], ids=["text", "ssml"])
 @pytest.mark.parametrize("history", [True, False])
 @pytest.mark.parametrize("path", ["/tts", "/tts/stream"])
-def test_a_chain_of_segments_sounds_as_the_whole(server: Server, path: str, history: bool) -> None:
+def test_a_chain_of_segments_sounds_as_the_whole(server: Server, path: str, history: bool, written: str) -> None:
     """Segment by segment, each with the token of the one before: exactly the samples of a single request."""
-    texts = segments(server)
+    texts = segments(server, written)
     assert len(texts) == 3
     audio, token = b"", None
     for text in texts:
@@ -100,7 +102,7 @@ def test_a_chain_of_segments_sounds_as_the_whole(server: Server, path: str, hist
         audio, token = audio + answer.content, token_of(server, answer)
         if path == "/tts":
             assert answer.headers["X-Continuation"] == token
-    whole = say(server, path, history=history)
+    whole = say(server, path, text=written, history=history)
     assert audio == whole.content
     assert token == token_of(server, whole)
 

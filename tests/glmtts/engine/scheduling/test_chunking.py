@@ -95,7 +95,7 @@ def test_remaining_chunks_are_predicted(schedule: ChunkSchedule, total: int, see
 @given(SCHEDULES, st.sampled_from([0.5, 1.0, 2.0]))
 def test_a_schedule_keeps_its_seconds_at_any_speed(schedule: ChunkSchedule, speed: float) -> None:
     """Chunks and left context last as long at any speed; the lookahead is a number of tokens."""
-    other = schedule.scaled(speed)
+    other = schedule.scaled(speed, speed)
     assert [round(size * speed) or 1 for size in schedule.sizes] == list(other.sizes)
     assert (other.left_context, other.lookahead) == (round(schedule.left_context * speed), schedule.lookahead)
 

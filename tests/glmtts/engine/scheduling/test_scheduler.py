@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import cast
 
 import numpy as np
@@ -46,16 +46,20 @@ def audio_of(segment: SegmentState, start: int, end: int) -> Wave:
 class SchedulerMachine(RuleBasedStateMachine):
     """Clients submit, read and cancel; the device decodes, renders and fails; in any order."""
 
+    generation = GENERATION
+
     def __init__(self) -> None:
         super().__init__()
+        self.tokens = count()
+        self.chunk_tokens: dict[SegmentState, list[int]] = {}
         self.now = 0.0
         self.queue = JobQueue(PLACES)
         self.scheduler = Scheduler(
             self.queue,
             SLOTS,
-            lambda job: History((1, 2), (3,), GENERATION),
+            lambda job: History((1, 2), (3,), self.generation),
             LengthEstimator(0.1),
-            generation=GENERATION,
+            generation=self.generation,
             chunk_schedule=ChunkSchedule(sizes=(2, 3), lookahead=1, left_context=2),
             limits=SchedulerLimits(prefill_chunk=5, max_buffered_seconds=0.3, reader_timeout=1e9),
         )
@@ -104,6 +108,15 @@ class SchedulerMachine(RuleBasedStateMachine):
     def decode_step(self, data: st.DataObject) -> None:
         self.step(lambda: data.draw(st.sampled_from(["token", "token", "token", "end", "fault", "nothing"])))
 
+    @rule(count=st.integers(2, 12), end=st.booleans())
+    def decode_steps(self, count: int, end: bool) -> None:
+        """Enough of them for prompts to be fed and for chunks, which single steps among all rules seldom are."""
+        for _ in range(count):
+            self.step(lambda: "token")
+            self.schedule(None)
+        if end:
+            self.step(lambda: "end")
+
     def step(self, outcome: Callable[[], str]) -> None:
         self.now += 0.01
         scheduler = self.scheduler
@@ -121,12 +134,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         if outcome == "fault":
             self.scheduler.fail(task.job, EngineError("a fault"))
         elif outcome != "nothing":
-            self.scheduler.on_token(task, 7 if outcome == "token" else None)
+            self.scheduler.on_token(task, next(self.tokens) if outcome == "token" else None)
 
     @rule(rate=st.sampled_from([None, 0.5, 4.0]), data=st.data())
     def render(self, rate: float | None, data: st.DataObject) -> None:
-        tasks = self.scheduler.schedule_audio(self.now, rate)
-        assert not any(task.job.handle in self.cancelled for task in tasks), "no chunk is made for a cancelled job"
+        tasks = self.schedule(rate)
         if tasks:
             self.scheduler.on_audio_step(tasks[0], self.now)
         for task in tasks[: data.draw(st.integers(1, SLOTS))]:
@@ -138,6 +150,13 @@ class SchedulerMachine(RuleBasedStateMachine):
             end = task.chunk.end if outcome == "whole" else data.draw(st.integers(done, task.chunk.end))
             wave = audio_of(task.segment, done, end)
             self.scheduler.on_audio(task, wave, self.now, chunk_done=outcome == "whole")
+
+    def schedule(self, rate: float | None) -> list[ChunkTask]:
+        """The chunks to make now, whose tokens are noted: from here on a worker may have read them."""
+        tasks = self.scheduler.schedule_audio(self.now, rate)
+        assert not any(task.job.handle in self.cancelled for task in tasks), "no chunk is made for a cancelled job"
+        self.chunk_tokens |= {task.segment: task.segment.tokens[: task.chunk.lookahead_end] for task in tasks}
+        return tasks
 
     def make(self, task: ChunkTask) -> None:
         """All the audio of a chunk."""
@@ -179,6 +198,20 @@ class SchedulerMachine(RuleBasedStateMachine):
             for before, after in pairwise(said):
                 assert after == before + 1 or (after % 1000 == 0 and after > before)
 
+    @invariant()
+    def tokens_of_chunks_stay(self) -> None:
+        """A segment is not drawn again once a chunk of it is made."""
+        for segment, tokens in self.chunk_tokens.items():
+            assert segment.tokens[: len(tokens)] == tokens
+
+    @invariant()
+    def a_row_decodes_or_waits_for_its_prompt(self) -> None:
+        """Never both: the device must begin a new draw before it is asked for a token of it."""
+        decoding = {task.job for task in self.scheduler.decode_tasks().values()}
+        prefills = set(self.scheduler._prefills)
+        assert not decoding & prefills
+        assert decoding | prefills == {job for job in self.scheduler.jobs if job.decoding is not None}
+
     def teardown(self) -> None:
         """When rows end and readers read, every job ends, and a job without a failure has spoken every token."""
         for _ in range(4000):
@@ -202,6 +235,42 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 TestScheduler = SchedulerMachine.TestCase
 TestScheduler.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+class RedrawMachine(SchedulerMachine):
+    """The same for a checkpoint that draws implausible segments again; texts of up to 5 ids are short."""
+
+    generation = GenerationConfig(
+        min_ratio=0.0, max_ratio=3.0, tokens_per_id=1.0, max_length_ratio=1.4, max_redraws=2, max_redraw_tokens=7
+    )
+
+    @invariant()
+    def draws_are_bounded_and_counted(self) -> None:
+        counted = sum(handle.report.redraws for handle in self.handles)
+        assert sum(self.scheduler.redraws.values()) == counted
+        for handle in self.handles:
+            assert handle.report.redraws <= 2 * len(handle.job.segments)
+
+
+TestRedraws = RedrawMachine.TestCase
+TestRedraws.settings = TestScheduler.settings
+
+
+def test_silence_after_a_segment_without_tokens() -> None:
+    """It follows the audio of the segment before, which has not been made when the one without tokens ends."""
+    machine = SchedulerMachine()
+    segments = tuple(Segment(index, "", (5,) * 2, pause) for index, pause in enumerate([0.1, 0.06, 0.02]))
+    handle = machine.queue.submit(Job(segments, cast("Voice", None), RATE, seed=0, stream=False), 1.0)
+    machine.handles, machine.said[handle] = [handle], []
+    outcomes = ["token", "token", "end", "end", "token", "end"]
+    while outcomes:
+        machine.step(lambda: outcomes.pop(0))
+    while not handle.ended:
+        for task in machine.scheduler.schedule_audio(machine.now, None):
+            machine.make(task)
+    while handle.buffered_seconds > 0:
+        machine.take(handle)
+    assert machine.said[handle] == [0.0, 1.0, *[0.0] * (5 + 3), 2000.0, 0.0]
 
 
 def test_a_whole_job_ends_beside_listeners_that_are_always_urgent() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from glmtts.checkpoint.loader import Model
@@ -84,6 +86,25 @@ def test_a_released_slot_serves_the_next_row(model: Model) -> None:
     assert used.step({0: "before"}) == []
     fill(used, 0, row(3), 1000)
     assert decoded(used, {0: "a"}) == expected
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_row_may_be_drawn_again_in_its_slot(model: Model, late: bool) -> None:
+    """Its prompt is not fed again, no token of the first draw comes after it, and its neighbour decodes what it does
+    anyway."""
+    again = replace(row(1), attempt=1)
+    fresh: DecodeRunner[str] = DecodeRunner(model, 2)
+    fill(fresh, 0, again, 1000)
+    fill(fresh, 1, row(2), 1000)
+    expected = decoded(fresh, {0: "again", 1: "other"})
+    used: DecodeRunner[str] = DecodeRunner(model, 2, async_readback=late)
+    fill(used, 0, row(1, maximum=3), 1000)
+    first = decoded(used, {0: "first"}, 5)["first"]
+    assert len(first) == 3
+    assert first != expected["again"][:3]
+    used.prefill(0, again, len(again.ids) - 1, 1000)
+    fill(used, 1, row(2), 1000)
+    assert decoded(used, {0: "again", 1: "other"}) == expected
 
 
 def test_scores_that_are_not_numbers_are_an_error_of_that_row(model: Model) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glmtts.dsp.audio import FRAMES_PER_TOKEN, Wave
+from glmtts.dsp.time_stretch import TimeStretch
 from glmtts.engine.scheduling.chunking import Chunk
 from glmtts.engine.synthesis.segment_audio import SegmentAudio, render_next
 from glmtts.engine.synthesis.vocoder_batch import LENGTH_BUCKET
@@ -20,7 +21,7 @@ MAX_FRAMES = 60
 
 def rendered(vocoder: HiFT, mel_tm: Tensor, *ends: int) -> Wave:
     """The audio of one segment whose mel arrives in chunks that end at these tokens."""
-    audio = SegmentAudio(torch.tensor(5), mel_tm.shape[1], vocoder)
+    audio = SegmentAudio(torch.tensor(5), mel_tm.shape[1], vocoder, TimeStretch(1.0, 24000))
     chunk, waves = Chunk(0, 0, 0, 0, False), []
     for end in ends:
         chunk = replace(chunk, start=chunk.end, end=end, lookahead_end=end, last=end == ends[-1])

@@ -30,6 +30,9 @@ def test_speech_is_shifted_only_beside_a_transcript() -> None:
         (7, GenerationConfig(min_ratio=0.5, max_ratio=2.9), LengthBounds(3, 20)),
         (1, GenerationConfig(min_ratio=0.5, max_ratio=0.5), LengthBounds(0, 1)),
         (3, GenerationConfig(min_ratio=4.0, max_ratio=2.0), LengthBounds(12, 12)),
+        (3, GenerationConfig(tokens_per_id=2.0, base_tokens=1.5, max_redraw_tokens=15), LengthBounds(6, 15)),
+        (3, GenerationConfig(tokens_per_id=2.0, base_tokens=1.5, max_redraw_tokens=14), LengthBounds(6, 60)),
+        (3, GenerationConfig(tokens_per_id=0.5), LengthBounds(6, 6)),
     ],
 )
 def test_bounds(text_ids: int, generation: GenerationConfig, expected: LengthBounds) -> None:

@@ -1,4 +1,4 @@
-"""Joins the lines of a paragraph that was wrapped at a width."""
+"""Line breaks: those that are written as `\\n`, and those of a paragraph that was wrapped at a width."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ MIN_COLUMNS = 40
 _SENTENCE_END = tuple(".!?:;。！？：；…")
 _HYPHENATED = re.compile(r"[^\W\d_]{2}-$")
 
+# A backslash with an n is a line break, but not in a path.
+_WRITTEN_BREAK = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\[\w\\.-]{0,200}|\\n")
+
+
+def break_lines(text: str) -> str:
+    """`text` with a line break for each backslash with an n that is not in a path."""
+    return _WRITTEN_BREAK.sub(lambda match: "\n" if match[0] == "\\n" else match[0], text)
+
 
 def join_wrapped(lines: list[str]) -> str:
     """The lines as one text, in which a line break is left where a line does not look wrapped.
@@ -23,16 +31,17 @@ def join_wrapped(lines: list[str]) -> str:
     if not lines:
         return ""
     width = max(map(_columns, lines))
-    result = lines[0]
+    parts = [lines[0]]
     for before, line in pairwise(lines):
         following = line.lstrip()
-        if _HYPHENATED.search(result) and following[:1].islower():
-            result = result[:-1] + following
+        if _HYPHENATED.search(before) and following[:1].islower():
+            parts[-1] = parts[-1][:-1]
+            parts.append(following)
         elif _is_wrapped(before, following, width):
-            result += _joint(result, following) + following
+            parts += _joint(before, following), following
         else:
-            result += "\n" + line
-    return result
+            parts += "\n", line
+    return "".join(parts)
 
 
 def _is_wrapped(line: str, following: str, width: int) -> bool:
