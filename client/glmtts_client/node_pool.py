@@ -17,7 +17,7 @@ from glmtts_client.node import Node, Query
 from glmtts_client.retry import Deadline, RetryPolicy
 from glmtts_client.speech import Segment, SpeechOptions
 
-TEXT_FIELDS = ("language", "phoneme", "voice")
+TEXT_FIELDS = ("language", "phoneme", "voice", "reference_text")
 """The options that decide how a text is read: fields of POST /segments."""
 
 

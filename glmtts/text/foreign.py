@@ -21,7 +21,7 @@ from glmtts.text.language import Language
 GREEK_NAMED = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ"
 """Greek letters that the rules of both languages read by name."""
 
-_IDEOGRAPHIC = "々〆〇"
+_IDEOGRAPHIC = "々〇"
 _APOSTROPHES = "\u02bb\u02bc\u02bd"
 _UNREAD_FRACTIONS = "⅟↉"
 _KINDS = ".mhkgGf"

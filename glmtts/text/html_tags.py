@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Set
 
 _LINES = frozenset({
     "address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd", "details", "dialog",
@@ -19,7 +20,10 @@ _SILENT = frozenset({
     "picture", "progress", "q", "rp", "rt", "ruby", "s", "samp", "small", "source", "span", "strike", "strong",
     "sub", "sup", "svg", "time", "track", "tt", "u", "var", "video", "wbr",
 })  # fmt: skip
-_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)(.*?)/?>$", re.DOTALL)
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9-]*)(.*?)/?>$", re.DOTALL)
+_CLOSING = re.compile(r"</([A-Za-z][A-Za-z0-9-]*)\s*>")
+_POWER = re.compile(r"<sup>([0-9+-]{1,4})</sup>", re.IGNORECASE)
+_SUPERSCRIPTS = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
 _ALT = re.compile(r"\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
 _HIDDEN = (
     (re.compile("<!--"), re.compile("-->")),
@@ -40,10 +44,20 @@ def drop_hidden(text: str) -> str:
     return text
 
 
-def spoken_tag(tag: str, *, before: str, pause: str) -> str:
+def write_powers(text: str) -> str:
+    """`text` with superscripts for numbers in `<sup>`: m² is not m2."""
+    return _POWER.sub(lambda match: match[1].translate(_SUPERSCRIPTS), text)
+
+
+def closed_elements(text: str) -> frozenset[str]:
+    """The names, in lower case, of the elements that a text closes."""
+    return frozenset(name.lower() for name in _CLOSING.findall(text))
+
+
+def spoken_tag(tag: str, *, before: str, pause: str, closed: Set[str]) -> str:
     """What is read for `tag` behind the text `before`; `pause` is written between table cells.
 
-    A tag that HTML does not have stays as written.
+    A tag that HTML does not have stays as written, unless its element is one of those that the text closes.
     """
     if tag.startswith(("<!", "<?")):
         return ""
@@ -51,7 +65,9 @@ def spoken_tag(tag: str, *, before: str, pause: str) -> str:
     if match is None:
         return tag
     closes, name, attributes = bool(match[1]), match[2].lower(), match[3].strip()
-    if name not in _LINES | _CELLS | _SILENT or _is_comparison(name, attributes, closes, before):
+    if name not in _LINES | _CELLS | _SILENT | closed:
+        return tag
+    if name not in closed and _is_comparison(name, attributes, before):
         return tag
     if name == "img":
         alt = _ALT.search(attributes)
@@ -61,9 +77,7 @@ def spoken_tag(tag: str, *, before: str, pause: str) -> str:
     return pause if name in _CELLS and closes else ""
 
 
-def _is_comparison(name: str, attributes: str, closes: bool, before: str) -> bool:
-    """Whether a tag is none but two signs: a<b and b>c, x<i>y."""
-    if len(name) > 1 or closes:
-        return False
+def _is_comparison(name: str, attributes: str, before: str) -> bool:
+    """Whether the tag of an element that is not closed is none but two signs: a<b and b>c, x<i>y."""
     behind_word = before[-1:].isascii() and before[-1:].isalnum()
-    return (bool(attributes) and "=" not in attributes) or (behind_word and name != "p")
+    return len(name) == 1 and name != "p" and ("=" not in attributes if attributes else behind_word)

@@ -13,18 +13,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from glmtts.text.characters import HANZI, SPECIAL_SPAN, has_chinese
-from glmtts.text.html_tags import drop_hidden, spoken_tag
+from glmtts.text.html_tags import closed_elements, drop_hidden, spoken_tag, write_powers
 from glmtts.text.lines import break_lines, join_wrapped
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-References = dict[str, dict[str, str]]
-"""Link targets by label, as markdown-it keeps them."""
+
+class _Context(NamedTuple):
+    """What a block's inside refers to in the rest of the text."""
+
+    references: dict[str, dict[str, str]]
+    """Link targets by label, as markdown-it keeps them."""
+    closed: frozenset[str]
+    """Names of the elements that are closed."""
+
+
 _Kind = Literal["text", "item", "heading", "row", "code", "silent"]
 """An item begins a paragraph, text goes on with it; a silent line only separates."""
 
@@ -60,7 +68,7 @@ def strip_markup(text: str) -> str:
         spans.append(match[0])
         return chr(_FIRST_STANDIN + len(spans) - 1)
 
-    blocks = _blocks(drop_hidden(_SPANS.sub(stand_in, break_lines(text))).splitlines())
+    blocks = _blocks(write_powers(drop_hidden(_SPANS.sub(stand_in, break_lines(text)))).splitlines())
     lines = [line.strip() for block in blocks for line in block.splitlines()]
     plain = "\n".join(line for line in lines if line)
     return _STANDIN.sub(lambda match: spans[ord(match[0]) - _FIRST_STANDIN], plain)
@@ -69,22 +77,22 @@ def strip_markup(text: str) -> str:
 def _blocks(lines: list[str]) -> Iterator[str]:
     """The plain text of each block: a heading, list item, table row, line of code or paragraph."""
     lines = [_QUOTE.sub("", line, count=1) if _QUOTE.match(line) else line for line in lines]
-    references = _references(lines)
+    context = _Context(_references(lines), closed_elements("\n".join(lines)))
     paragraph: list[str] = []
     for kind, content in _contents(lines):
         if kind != "text":
-            yield _inline(join_wrapped(paragraph), references)
+            yield _inline(join_wrapped(paragraph), context)
             paragraph = []
         match kind:
             case "text" | "item":
                 paragraph.append(content)
             case "heading":
-                yield _inline(content, references)
+                yield _inline(content, context)
             case "row":
-                yield _row(content, references)
+                yield _row(content, context)
             case "code":
                 yield content
-    yield _inline(join_wrapped(paragraph), references)
+    yield _inline(join_wrapped(paragraph), context)
 
 
 def _contents(lines: list[str]) -> Iterator[tuple[_Kind, str]]:
@@ -112,7 +120,7 @@ def _contents(lines: list[str]) -> Iterator[tuple[_Kind, str]]:
             yield "item" if _NUMBERED.match(line) else "text", line
 
 
-def _references(lines: list[str]) -> References:
+def _references(lines: list[str]) -> dict[str, dict[str, str]]:
     from markdown_it.common.utils import normalizeReference
 
     found = [match for line in lines if (match := _REFERENCE.match(line))]
@@ -139,8 +147,8 @@ def _is_row(line: str) -> bool:
     return line.startswith("|") and line.endswith("|") and line.count("|") > 2
 
 
-def _row(line: str, references: References) -> str:
-    cells = [_inline(cell.replace("\\|", "|"), references).strip() for cell in _CELL_BORDER.split(line)]
+def _row(line: str, context: _Context) -> str:
+    cells = [_inline(cell.replace("\\|", "|"), context).strip() for cell in _CELL_BORDER.split(line)]
     return _pause(line).join(cell for cell in cells if cell)
 
 
@@ -162,7 +170,7 @@ _PATH = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\[\w\\.-]{0,200}|(?<![\\\w])\\\\(?=\
 _LEFT_OVER = re.compile(r"(?<!\d)\*{2,}|\*{2,}(?!\d)")
 
 
-def _inline(text: str, references: References) -> str:
+def _inline(text: str, context: _Context) -> str:
     """The plain text of a block's inside."""
     if not text:
         return ""
@@ -170,19 +178,19 @@ def _inline(text: str, references: References) -> str:
     text = _PRODUCT.sub(lambda match: match[0].replace("*", "\\*"), text)
     text = _DOUBLE_UNDERSCORES.sub(r"**\1**", text)
     text = _BETWEEN_WIDE.sub(rf"{_LETTER}\g<0>{_LETTER}", text)
-    tokens = _parser().parseInline(text, {"references": references})
-    return _LEFT_OVER.sub("", _plain(tokens[0].children or [], _pause(text)).replace(_LETTER, ""))
+    tokens = _parser().parseInline(text, {"references": context.references})
+    return _LEFT_OVER.sub("", _plain(tokens[0].children or [], _pause(text), context.closed).replace(_LETTER, ""))
 
 
-def _plain(tokens: list[Token], pause: str) -> str:
+def _plain(tokens: list[Token], pause: str, closed: frozenset[str]) -> str:
     parts: list[str] = []
     for token in tokens:
         if token.type in ("softbreak", "hardbreak"):
             parts.append("\n")
         elif token.type == "html_inline":
-            parts.append(spoken_tag(token.content, before=parts[-1] if parts else "", pause=pause))
+            parts.append(spoken_tag(token.content, before=parts[-1] if parts else "", pause=pause, closed=closed))
         elif token.type == "image":
-            parts.append(_plain(token.children or [], pause))
+            parts.append(_plain(token.children or [], pause, closed))
         else:
             parts.append(token.content)
     return "".join(parts)

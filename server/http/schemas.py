@@ -70,11 +70,12 @@ class _Body(BaseModel):
 
 
 class TextRequest(_Body):
-    """A text and how to read it. `voice`, a stored one, gives the language of a text without letters."""
+    """A text and how to read it. A text without letters has the language of `reference_text`, else of `voice`."""
 
     text: Text = Field(min_length=1, max_length=MAX_TEXT_CHARS)
     language: RequestLanguage = "auto"
     phoneme: bool | None = None
+    reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
     voice: str | None = Field(None, pattern=VOICE_NAME)
 
     @field_validator("text")
@@ -100,7 +101,6 @@ class SpeechRequest(TextRequest):
     """
 
     reference_audio: Audio | None = None
-    reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
     style: Text | None = Field(None, min_length=1, max_length=64)
     emotion: Text | None = Field(None, min_length=1, max_length=64)
     speed: float | None = Field(None, ge=MIN_SPEED, le=MAX_SPEED)

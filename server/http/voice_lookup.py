@@ -39,12 +39,15 @@ def find_voice(context: AppContext, engine: Engine, params: SpeechRequest) -> Vo
 def reading_language(context: AppContext, params: TextRequest) -> Language | None:
     """The language in which the text of `params` is read; None if its characters decide.
 
-    Without letters and ideographs they can't: then it is that of the stored voice. ApiError 404 for an unknown voice.
+    Without letters and ideographs they can't: then it is that of the reference text or of the stored voice. ApiError
+    404 for an unknown voice.
     """
     if params.language != "auto":
         return params.language
-    if language_of(params.text) is not None or (isinstance(params, SpeechRequest) and params.reference_audio):
+    if language_of(params.text) is not None:
         return None
+    if params.reference_text or (isinstance(params, SpeechRequest) and params.reference_audio):
+        return language_of(params.reference_text)
     return _voice_language(context, params.voice)
 
 

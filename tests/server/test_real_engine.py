@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 import requests
 
 from tests.helpers.otlp import Receiver, running_receiver
-from tests.helpers.server import Server, store_voice, wait_until
+from tests.helpers.server import Server, recording, store_voice, wait_until
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 pytestmark = pytest.mark.processes
@@ -100,6 +101,19 @@ def test_the_language_of_a_text_without_letters(server: Server, fields: dict[str
         server.url + "/tts", json={**body, "text": spoken, "segmented": True, "seed": 1, "format": "pcm"}, timeout=120
     )
     assert said.content == same.content != b""
+
+
+def test_an_upload_has_the_language_of_its_text(server: Server) -> None:
+    """A text without letters is read as Chinese if the reference text is; both routes agree."""
+    audio = base64.b64encode(recording()).decode()
+    body = {"text": "10:00", "reference_text": "你好", "seed": 1, "format": "pcm"}
+    fields = {"text": "10:00", "reference_text": "你好"}
+    segments = requests.post(server.url + "/segments", json=fields, timeout=30).json()["segments"]
+    assert [segment["text"] for segment in segments] == ["十点。"]
+    said = requests.post(server.url + "/tts", json={**body, "reference_audio": audio}, timeout=120)
+    same = requests.post(server.url + "/tts", json={**body, "reference_audio": audio, "language": "zh"}, timeout=120)
+    other = requests.post(server.url + "/tts", json={**body, "reference_audio": audio, "language": "en"}, timeout=120)
+    assert said.content == same.content != other.content
 
 
 def test_pronunciation(server: Server) -> None:

@@ -105,11 +105,12 @@ class G2P:
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         """What will be said of `text`: its Chinese characters, English words and replaced texts, each with its sound.
 
-        A sound is pinyin with its tone digit (5 is neutral), ARPAbet, or the replacement as it is written. It is "" for
-        a character or a word that neither the dictionaries nor the lexicon have. Punctuation and spaces are left out.
-        A character that the model reads by itself has the dictionary's reading.
+        A sound is pinyin with its tone digit (5 is neutral), ARPAbet, or, for a replacement that is neither, what is
+        written for it. It is "" for a character or a word that neither the dictionaries nor the lexicon have.
+        Punctuation and spaces are left out. A character that the model reads by itself has the dictionary's reading.
         """
-        return [(unit.text, unit.spoken) for unit in self.units(text) if unit.spoken or unit.text.isalpha()]
+        spoken = (unit for unit in self.units(text) if unit.spoken or unit.text.isalpha())
+        return [pair for unit in spoken for pair in _sounds(unit)]
 
     def units(self, text: str) -> Iterator[Unit]:
         """The characters, English words and replaced texts that `text` consists of, in order."""
@@ -146,6 +147,42 @@ class G2P:
             return Unit(word[0], word[0], "")
         written, spoken = self._lexicon.read(text, word)
         return Unit(word[0], written, spoken)
+
+
+def _sounds(unit: Unit) -> list[tuple[str, str]]:
+    """A unit with its sound. One that is spoken as Mandarin tokens has pinyin, a syllable for each character if it can.
+
+    A single token that stands in the text is left as it is.
+    """
+    syllables = [_spellings().get(names) for names in _split(unit.spoken)] if unit.text != unit.spoken else []
+    known = [spelling for spelling in syllables if spelling is not None]
+    if not known or len(known) < len(syllables):
+        return [(unit.text, unit.spoken)]
+    if len(known) == len(unit.text):
+        return list(zip(unit.text, known, strict=True))
+    return [(unit.text, " ".join(known))]
+
+
+def _split(tokens: str) -> list[Syllable]:
+    """The syllables of Mandarin tokens `<|X|><|IAN2|>`; none if there is anything else."""
+    if not _SYLLABLES.fullmatch(tokens):
+        return []
+    return [tuple(filter(None, match.groups())) for match in _SYLLABLE.finditer(tokens)]
+
+
+_SYLLABLE = re.compile(r"(?:<\|([A-Z]+)\|>)?<\|([A-Z]+[1-5])\|>")
+_SYLLABLES = re.compile(rf"(?:{_SYLLABLE.pattern})+")
+
+
+@cache
+def _spellings() -> dict[Syllable, str]:
+    """The pinyin of each syllable by its phoneme names: the inverse of `_names`."""
+    from pypinyin.contrib.tone_convert import to_normal
+    from pypinyin.pinyin_dict import pinyin_dict
+
+    toneless = {to_normal(marked) for readings in pinyin_dict.values() for marked in readings.split(",")}
+    spoken = [f"{syllable}{tone}" for syllable in sorted(toneless) for tone in range(1, 6)]
+    return {names: syllable for syllable in spoken if (names := _names(syllable))}
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from glmtts.text.characters import PUNCTUATION
+from glmtts.text.characters import HANZI, PUNCTUATION
 from glmtts.text.rules import Rule, rule
 from glmtts.text.zh.numbers import read
 
@@ -31,6 +31,7 @@ _NAME_CLASS = "[" + "".join(map(re.escape, _NAMES)) + "]"
 
 VARIANTS: tuple[Rule, ...] = (
     rule("|".join(_VARIANTS), lambda m: _VARIANTS[m[0]]),
+    rule(f"([{HANZI}])々", r"\1\1"),
     rule(f"咯(?=[{PUNCTUATION}])", "喽"),
 )
 

@@ -87,7 +87,7 @@ def test_every_letter_and_digit_is_read_or_counted() -> None:
 def _is_read(spoken: str) -> bool:
     """Whether a normalised text has something to say, all of it ideographs and Latin letters."""
     return speakable(spoken) and all(
-        is_hanzi(letter) or letter in "〇々〆" or latin_letters(letter) for letter in spoken if letter.isalnum()
+        is_hanzi(letter) or letter in "〇々" or latin_letters(letter) for letter in spoken if letter.isalnum()
     )
 
 

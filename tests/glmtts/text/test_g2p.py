@@ -141,17 +141,33 @@ def test_accents_are_left_out() -> None:
 def test_pronunciation() -> None:
     """What is said, unit by unit: pinyin, ARPAbet and replacements; "" for what isn't known, no punctuation."""
     lexicon = {"hello": "<|en:h|><|en:ə|><|en:l|><|en:ˈO|>"}
-    g2p = G2P({"弦": "<|X|><|IAN2|>"}, frozenset("好"), lexicon)
-    assert g2p.pronunciation("她长得好，弦！Hello xyz 1\U00030000") == [
+    replace = {"弦": "<|X|><|IAN2|>", "还钱": "<|H|><|UAN2|><|Q|><|IAN2|>", "GLM": "智谱"}
+    g2p = G2P({**replace, "哦": "<|A1|><|en:l|>"}, frozenset("好"), lexicon)
+    assert g2p.pronunciation("她长得好，弦！Hello xyz 1\U00030000还钱GLM哦<|X|>") == [
         ("她", "ta1"),
         ("长", "zhang3"),
         ("得", "de5"),
         ("好", "hao3"),
-        ("弦", "<|X|><|IAN2|>"),
+        ("弦", "xian2"),
         ("Hello", "HH AH0 L OW1"),
         ("xyz", ""),
         ("\U00030000", ""),
+        ("还", "huan2"),
+        ("钱", "qian2"),
+        ("GLM", "智谱"),
+        ("哦", "<|A1|><|en:l|>"),
+        ("<|X|>", "<|X|>"),
     ]
+
+
+def test_replacements_of_this_repository_have_pinyin() -> None:
+    """Each syllable of G2P_replace_dict.jsonl, written as in the dictionary."""
+    replace = read_replacements(Path(__file__).resolve().parents[3] / "G2P_replace_dict.jsonl")
+    g2p = G2P(replace, frozenset())
+    for text in replace:
+        sounds = g2p.pronunciation(text)
+        assert "".join(written for written, _ in sounds) == text
+        assert all(re.fullmatch("[a-zü]+[1-5]", sound) for _, sound in sounds), sounds
 
 
 @pytest.mark.parametrize("text", ["他长得很高，Hello dog！", "重慶<|X|>行长 x", ""])
