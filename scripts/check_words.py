@@ -124,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = parser().parse_args()
     if args.kind in ("readings", "polyphones"):
-        client: TextClient = ServerClient(args.url) if args.url else LocalText()
+        client: TextClient = ServerClient(args.url) if args.url else LocalText(ROOT / "checkpoints" / "nano")
         check = check_readings if args.kind == "readings" else check_polyphones
         sys.exit(report(args.kind, check(args.files, client)))
     with server(args.url, args.checkpoint) as url:

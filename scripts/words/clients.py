@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import requests
 import soundfile
 
+from glmtts.checkpoint.components import load_frontend
+from glmtts.checkpoint.loader import TOKENIZER
+from glmtts.config import GenerationConfig
+from glmtts.text.tokenizer import Tokenizer
 from scripts.benchmarks.speech_metrics import Wave
 
 TIMEOUT_SECONDS = 600
@@ -24,19 +29,20 @@ class TextClient(Protocol):
 
 
 class LocalText:
-    """The text front end in this process."""
+    """The text front end of a checkpoint, in this process."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        tokenizer = Tokenizer.from_dir(checkpoint / TOKENIZER)
+        self._frontend = load_frontend(checkpoint / "frontend", tokenizer, {}, GenerationConfig())
 
     def normalize(self, text: str, lang: str) -> str:
-        from glmtts.text.compatibility import clean
-        from glmtts.text.frontend.normalize import normalize
-        from glmtts.text.markup import strip_markup
-
-        return normalize(strip_markup(clean(text)), lang)
+        return " ".join(
+            segment.text
+            for segment in self._frontend.segments(text, phoneme=False, language="zh" if lang == "zh" else "en")
+        )
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
-        from glmtts.text.frontend.g2p import G2P
-
-        return G2P({}, frozenset()).pronunciation(self.normalize(text, "zh"))
+        return self._frontend.pronunciation(self.normalize(text, "zh"))
 
 
 class Speech(NamedTuple):

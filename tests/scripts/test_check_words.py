@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from glmtts.text.frontend.g2p import G2P
 from scripts.words.cases import Polyphone, Reading, comparable, read_polyphones
 from tests.helpers.server import ROOT
 
@@ -68,7 +67,6 @@ def test_failed_readings_are_listed_and_counted(tmp_path: Path) -> None:
     assert lines == ["en number '7 dogs': expected six dogs, got seven dogs.", "readings: 2 of 3"]
 
 
-@pytest.mark.skipif(not hasattr(G2P, "pronunciation"), reason="needs G2P.pronunciation")
 def test_failed_polyphones_are_listed_and_counted(tmp_path: Path) -> None:
     status, lines = check("polyphones", "长\t[长]江很长。\tchang2\n行\t[行]吗？\thang2\n", tmp_path)
     assert status == 1

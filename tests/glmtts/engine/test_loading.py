@@ -14,6 +14,7 @@ from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.engine.runtime.loading import load_engine
 from glmtts.errors import CheckpointError, EngineError
 from glmtts.models.flow.dit_layers import DiTBlock
+from tests.helpers.consul import eventually
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -32,10 +33,11 @@ def test_a_loaded_engine_is_warm_and_idle(tiny: Path) -> None:
     """It is warm, idle, and knows its own speed before the first caller comes."""
     engine = load_engine(tiny, device="cpu")
     try:
-        stats = engine.stats()
+        # The last chunk is read before its thread has written down the work and released the slot.
+        stats = eventually(lambda: None if engine.stats().slots_used else engine.stats())
         assert stats.step_rows.total > 0
         assert stats.realtime_ratio is not None
-        assert (engine.num_running(), engine.num_waiting(), stats.slots_used, stats.buffered_seconds) == (0, 0, 0, 0.0)
+        assert (engine.num_running(), engine.num_waiting(), stats.buffered_seconds) == (0, 0, 0.0)
     finally:
         engine.close()
 
