@@ -51,7 +51,7 @@ GENERATION: dict[str, Any] = {
     "min_segment_weight": 4.0,
     "max_segment_weight": 40.0,
     "history_segments": 1,
-    "min_tokens": 6,
+    "min_tokens": 10,
     "extra_tokens": 25,
     # Both languages together: Mandarin takes 2.4 tokens an id + 4, English 1.3 + 10. Right draws of 110 texts from one
     # word to a sentence, in four voices, have 0.66 to 1.52 times as many as expected, draws that go on with the
