@@ -60,7 +60,7 @@ FULL = Amounts(
         Speech("zf_xiaoxiao", "en", 0.06, texts="short"),
         Speech("zm_yunxi", "zh", 0.11, texts="short"),
     ),
-    {"tokenizer": 1500, "phone_perceptual": 2150, "flow": 40700, "vocoder": 21100, "ar": 16400},
+    {"tokenizer": 1500, "phone_perceptual": 2150, "flow": 40700, "vocoder": 21100, "ar": 20600},
     None,
     2000,
     75.0,
