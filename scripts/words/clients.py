@@ -12,8 +12,8 @@ import soundfile
 from glmtts.checkpoint.components import load_frontend
 from glmtts.checkpoint.loader import TOKENIZER
 from glmtts.config import GenerationConfig
+from glmtts.dsp.audio import Wave
 from glmtts.text.tokenizer import Tokenizer
-from scripts.benchmarks.speech_metrics import Wave
 
 TIMEOUT_SECONDS = 600
 

@@ -60,6 +60,7 @@ def test_the_stages_are_measured_against_the_roofline(tmp_path: Path) -> None:
     assert stages["AR step, 4 rows"]["arithmetic"] > stages["AR step, 1 rows"]["arithmetic"]
 
 
+@pytest.mark.recogniser  # the script imports it
 def test_chunks_of_both_designs_are_compared_with_the_whole(tmp_path: Path) -> None:
     """In each language: chunked speech is nearer to the whole than another sentence is, and its cost is reported."""
     ratios = {"min_ratio": 1.0, "max_ratio": 1.0}
