@@ -48,15 +48,10 @@ def reading_language(context: AppContext, params: TextRequest) -> Language | Non
         return None
     if params.reference_text or (isinstance(params, SpeechRequest) and params.reference_audio):
         return language_of(params.reference_text)
-    return _voice_language(context, params.voice)
-
-
-def _voice_language(context: AppContext, name: str | None) -> Language | None:
-    """The language of a stored voice, or of the default voice; None if that is not stored or has another one."""
     try:
-        voice = context.voices.get(name or context.settings.default_voice)
+        voice = context.voices.get(params.voice or context.settings.default_voice)
     except ApiError:
-        if name is not None:
+        if params.voice is not None:
             raise
         return None
     return next((language for language in LANGUAGES if language == voice.language), None)
