@@ -78,7 +78,9 @@ class PromptCheck:
         ids = self.prompt_ids(reference_text) if reference_text else ()
         if limit is None or whole <= limit * TOKEN_RATE:
             yield PromptForm(whole, ids)
-            for end in reversed(clauses):
+            # Bounded before the ids are made: a text of thousands of clauses would be normalised once for each.
+            room = whole / (self.limits.min_prompt_ratio or 1e-9) * len(reference_text) / max(len(ids), 1)
+            for end in [end for end in reversed(clauses) if end <= room][:MAX_FORMS]:
                 yield PromptForm(whole, self.prompt_ids(reference_text[:end]))
             return
         for pause in sorted((p for p in pauses if p <= limit * TOKEN_RATE), reverse=True)[:MAX_PAUSES]:

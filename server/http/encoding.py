@@ -16,7 +16,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from glmtts.dsp.audio import Wave, to_int16
+from glmtts.dsp.audio import EMPTY_WAVE, Wave, to_int16
 
 Format = Literal["wav", "pcm", "flac"]
 FORMATS: tuple[Format, ...] = ("wav", "pcm", "flac")
@@ -25,7 +25,6 @@ BYTES_PER_SAMPLE = 2
 WAV_HEADER_BYTES = 44
 UNKNOWN_SIZE = (0xFFFFFFFF - (WAV_HEADER_BYTES - 8)) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
 """Size of the data in a streamed WAV's header: the most whole samples for which the RIFF size also fits 32 bits."""
-_EMPTY_WAVE: Wave = np.zeros(0, np.float32)
 
 Samples = NDArray[np.int16]
 
@@ -155,7 +154,7 @@ class Encoder:
 
     def flush(self) -> bytes:
         """The rest of the file."""
-        return self._write(self._resampler.feed(_EMPTY_WAVE, last=True)) + self._container.finish()
+        return self._write(self._resampler.feed(EMPTY_WAVE, last=True)) + self._container.finish()
 
     def _write(self, wave: Wave) -> bytes:
         self._num_samples += len(wave)

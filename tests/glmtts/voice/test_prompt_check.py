@@ -76,6 +76,19 @@ def test_a_text_far_too_long_is_not_scored() -> None:
     assert audio.scored == 0
 
 
+def test_a_text_of_a_thousand_clauses_is_not_read_a_thousand_times() -> None:
+    recording = Audio("Hello, hello.")
+    texts: list[str] = []
+
+    def prompt_ids(text: str) -> tuple[int, ...]:
+        texts.append(text)
+        return code_points(text)
+
+    check = PromptCheck(GenerationConfig(min_prompt_ratio=0.8, max_prompt_end_nll=2.5), recording.score, prompt_ids)
+    check("word, " * 800, recording.speech, [])
+    assert len(texts) <= MAX_FORMS + 1
+
+
 @given(st.text("ab .,", max_size=300), st.integers(1, 900), st.lists(st.integers(1, 900), max_size=20))
 def test_a_form_is_within_the_audio_and_the_limits(reference_text: str, tokens: int, pauses: list[int]) -> None:
     """No more tokens than the audio has or a prompt may have, after a limited number of passes through the model."""
