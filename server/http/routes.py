@@ -14,7 +14,7 @@ from server.http.context import AppContext
 from server.http.responses import SKIPPED_CHARACTERS
 from server.http.tts import handle_tts
 from server.http.voice_lookup import reading_language
-from server.voices.store import StoredVoice
+from server.voices.stored_voice import StoredVoice
 
 
 def make_routes(context: AppContext) -> Blueprint:
@@ -98,6 +98,10 @@ def _voice_json(voice: StoredVoice) -> dict[str, Any]:
         "language": voice.language,
         "styles": voice.transcripts,
         "default_style": voice.default_style,
+        "recordings": {
+            style: {"consent": item.consent, "created_at": item.created_at, "updated_at": item.updated_at}
+            for style, item in voice.recordings.items()
+        },
     }
 
 
