@@ -78,13 +78,14 @@ def _segments(context: AppContext) -> Response:
     if params.voice is not None:
         context.voices.get(params.voice)  # raises if there is none
     engine, language = context.node.engine, reading_language(context, params)
+    reading = engine.read(params.text, phoneme=params.phoneme, language=language)
     segments = [
         {"index": segment.index, "text": segment.written}
         | ({"pronunciation": engine.pronunciation(segment.text)} if params.pronunciation else {})
-        for segment in engine.segments(params.text, phoneme=params.phoneme, language=language)
+        for segment in reading.segments
     ]
     response = jsonify(segments=segments)
-    response.headers[SKIPPED_CHARACTERS] = str(len(engine.foreign_characters(params.text, language=language)))
+    response.headers[SKIPPED_CHARACTERS] = str(len(reading.foreign))
     return response
 
 
