@@ -52,6 +52,16 @@ class Job:
     """Segments of the job that this one continues, oldest first. The indices of `segments` go on from there."""
 
 
+@dataclass(frozen=True)
+class SegmentTiming:
+    """Where a segment is in a job's audio: seconds from its first sample. Silence after it lies behind its end."""
+
+    index: int
+    text: str
+    start_seconds: float
+    end_seconds: float
+
+
 @dataclass
 class Report:
     """Facts about a job; complete once its handle has ended."""
@@ -61,6 +71,8 @@ class Report:
     speech_tokens: int = 0
     audio_seconds: float = 0.0
     segments_done: int = 0
+    timings: list[SegmentTiming] = field(default_factory=list)
+    """Of the segments with speech whose audio is complete, in order."""
     redraws: int = 0
     """How often speech tokens were drawn again because a segment's length was implausible."""
     history: tuple[SpokenSegment, ...] = ()

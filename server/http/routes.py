@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -118,4 +119,6 @@ def _request(context: AppContext, request_id: str) -> dict[str, Any]:
         message = f"request: expected the id of a recent speech request, got {request_id:.64}"
         raise ApiError(404, "unknown_request", message)
     token = {} if record.continuation is None else {"continuation": record.continuation}
-    return {"state": "running" if record.total_seconds is None else "finished", **record.as_dict(), **token}
+    timing = {} if record.report is None else {"timing": [asdict(segment) for segment in record.report.timings]}
+    state = "running" if record.total_seconds is None else "finished"
+    return {"state": state, **record.as_dict(), **timing, **token}

@@ -17,7 +17,7 @@ import numpy as np
 
 from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import EMPTY_WAVE, TOKEN_RATE, Wave, with_silence
-from glmtts.engine.api import EngineInfo, Job
+from glmtts.engine.api import EngineInfo, Job, SegmentTiming
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, EngineStats, Histogram, ProgressClock
@@ -223,11 +223,13 @@ class FakeEngine:
                 return self._fail(handle, fault())
             tokens, chunks = tone(job, segment, history.prompt(segment.ids), self._options.drift)
             history.add(segment.ids, tokens)
+            start = report.audio_seconds
             for chunk in chunks:
                 if not self._push(handle, chunk, hang="HANG" in segment.text):
                     return None
                 if fault is not None:
                     return self._fail(handle, fault())
+            report.timings.append(SegmentTiming(segment.index, segment.text, start, report.audio_seconds))
             if segment.pause_seconds:
                 handle.push(with_silence(EMPTY_WAVE, segment.pause_seconds, job.sample_rate))
             report.segments_done += 1
