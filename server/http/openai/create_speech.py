@@ -14,7 +14,7 @@ from server.http.openai.schemas import CreateSpeechRequest, without_empty
 from server.http.openai.voices import choose_voice, parse_aliases, style_in
 from server.http.schemas import SpeechRequest
 from server.http.tts import SpeechPlan, speak_response
-from server.voices.store import StoredVoice
+from server.voices.stored_voice import StoredVoice
 
 PCM_RATE = 24000
 """What clients of OpenAI's API play `pcm` at, whatever a header says."""

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 from glmtts.text.language import language_of
 from server.errors import ApiError
-from server.voices.store import StoredVoice, VoiceStore
+from server.voices.store import VoiceStore
+from server.voices.stored_voice import StoredVoice
 
 OPENAI_VOICES = (
     *("alloy", "ash", "ballad", "coral", "echo", "fable", "onyx", "nova", "sage", "shimmer", "verse", "marin", "cedar"),
@@ -23,22 +24,23 @@ def parse_aliases(setting: str) -> dict[str, str]:
 
 
 def choose_voice(store: VoiceStore, name: str, text: str, aliases: Mapping[str, str]) -> StoredVoice:
-    """The stored voice of that name, else the one that the name stands for; ApiError 400 lists what there is.
+    """The stored voice of that name, else the one that the name stands for; ApiError 400 names some of the stored ones.
 
     A name of OpenAI's without an alias stands for one of the voices in the language of `text`, and for the same one as
     long as the stored voices stay the same.
     """
-    for stored_name in (name, aliases.get(name.lower())):
-        with suppress(ApiError):
-            if stored_name is not None:
-                return store.get(stored_name)
-    voices = store.all()
-    if name.lower() in OPENAI_VOICES and voices:
-        candidates = [voice for voice in voices if voice.language == language_of(text)] or voices
-        return candidates[OPENAI_VOICES.index(name.lower()) % len(candidates)]
-    names = ", ".join(voice.name for voice in voices) or "none"
-    message = f"voice: expected a stored voice ({names}), an alias or a voice of OpenAI's, got {name[:64]!r}"
-    raise ApiError(400, "unknown_voice", message, field="voice")
+    try:
+        return store.get(name)
+    except ApiError as error:
+        unknown = ApiError(400, error.code, str(error), field=error.field)
+    if (alias := aliases.get(name.lower())) is not None:
+        with suppress(ApiError):  # the voice that it is to stand for may have been deleted
+            return store.get(alias)
+    voices = store.all() if name.lower() in OPENAI_VOICES else []
+    if not voices:
+        raise unknown
+    candidates = [voice for voice in voices if voice.language == language_of(text)] or voices
+    return candidates[OPENAI_VOICES.index(name.lower()) % len(candidates)]
 
 
 def style_in(instructions: str, voice: StoredVoice) -> str | None:
