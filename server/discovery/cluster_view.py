@@ -6,6 +6,7 @@ It asks the local agent, and the nodes that the agent lists, and nobody else.
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -33,9 +34,11 @@ class ClusterView:
     `registration` returns the node's own status in discovery, in words.
     """
 
-    def __init__(self, settings: Settings, node_name: str, registration: Callable[[], str]) -> None:
+    def __init__(self, settings: Settings, registration: Callable[[], str]) -> None:
         self._settings = settings
-        self._own_id = service_id(settings.consul_service, node_name, settings.port)
+        self._own_id = service_id(
+            settings.consul_service, settings.node_name or socket.gethostname(), settings.port
+        )
         self._registration = registration
         self._lock = threading.Lock()
         self._snapshot: dict[str, Any] = {}

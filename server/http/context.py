@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.cluster_config import ClusterConfig
+from server.discovery.cluster_view import ClusterView
 from server.http.auth import ApiKeys
 from server.http.disconnect import DisconnectWatcher
 from server.node import Node
@@ -35,3 +36,4 @@ class AppContext:
     """None: requests are not traced."""
     metadata: Callable[[], dict[str, str]]
     """The node's metadata as registered in Consul; ApiError 503 while the model loads."""
+    cluster_view: ClusterView

@@ -11,10 +11,12 @@ from flask import Flask
 from glmtts.engine.api import Engine
 from server import errors
 from server.cluster_config import ClusterConfig
+from server.discovery.cluster_view import ClusterView
 from server.discovery.config_watcher import ConfigWatcher
 from server.discovery.metadata import metadata
 from server.discovery.registration import ConsulRegistration
 from server.http.auth import ApiKeys
+from server.http.console.routes import make_console_routes
 from server.http.context import AppContext
 from server.http.disconnect import DisconnectWatcher
 from server.http.lifecycle import register_lifecycle
@@ -67,6 +69,7 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
         api_keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
         tracing=make_tracing(settings),
         metadata=lambda: metadata(node.engine.info, settings),
+        cluster_view=ClusterView(settings, registration.status),
     )
 
 
@@ -119,5 +122,7 @@ def create_app(context: AppContext) -> Flask:
     register_lifecycle(app, context)
     errors.register_error_handlers(app, {openai_errors.PATH: openai_errors.error_object})
     app.register_blueprint(make_routes(context))
+    if context.settings.console:
+        app.register_blueprint(make_console_routes(context.cluster_view.snapshot))
     app.register_blueprint(make_openai_routes(context))
     return app

@@ -9,6 +9,8 @@ import { showSnippets } from './snippets.js';
 import { setUpSpeak } from './speak.js';
 import { refreshVoices, setUpVoices } from './voices.js';
 
+const RETRY = 2000; // ms
+
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 
 /** Shows a tab; arrow keys move between those that are not hidden. */
@@ -56,12 +58,19 @@ setUpSpeak();
 setUpCompare();
 setUpCluster();
 setUpTabs();
-try {
-  const info = await getJson('info');
-  $('model').textContent = `${info.model} ${info.model_version} · ${info.device}`;
-  document.dispatchEvent(new CustomEvent('info', { detail: info }));
-  await refreshVoices();
-} catch (error) {
-  $('error-general').textContent = error.message;
+/** Waits until the model is loaded, then fills the page. */
+async function start() {
+  try {
+    const info = await getJson('info');
+    $('model').textContent = `${info.model} ${info.model_version} · ${info.device}`;
+    $('error-general').textContent = '';
+    document.dispatchEvent(new CustomEvent('info', { detail: info }));
+    await refreshVoices();
+    document.body.dataset.ready = 'true';
+  } catch (error) {
+    $('error-general').textContent = error.message;
+    if (error.status === 503) setTimeout(start, RETRY);
+  }
 }
-document.body.dataset.ready = 'true';
+
+start();

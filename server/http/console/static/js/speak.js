@@ -173,7 +173,7 @@ async function showHistory() {
 export function fillVoices(select, { voices, default: standard }, own = false) {
   const before = select.value || standard;
   select.replaceChildren(...voices.map(({ name }) => el('option', { value: name }, name)));
-  if (own) select.append(el('option', { value: OWN }, t('ownRecording')));
+  if (own && standard) select.append(el('option', { value: OWN }, t('ownRecording')));
   if ([...select.options].some((option) => option.value === before)) select.value = before;
 }
 
