@@ -36,7 +36,12 @@ class Settings(BaseSettings):
     """The settings in force. pydantic's ValidationError: a value has the wrong type or is out of range."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     # Also set by flags.
@@ -136,7 +141,7 @@ class Settings(BaseSettings):
     consul_token_file: Path | None = _setting(
         None,
         "path",
-        "File with the ACL token; read again at every heartbeat.",
+        "File with the ACL token; read again when it changes.",
         validation_alias=_or("CONSUL_TOKEN_FILE", "CONSUL_HTTP_TOKEN_FILE"),
     )
     consul_auth: SecretStr | None = _setting(
@@ -182,7 +187,9 @@ class Settings(BaseSettings):
         "Prefix in Consul's KV store of the shared configuration: default_style, g2p_replace, limits.",
         pattern="^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$",
     )
-    node_name: str | None = _setting(None, "name", "Node name in the service id; defaults to the host name.")
+    node_name: str | None = _setting(
+        None, "name", "Node name in the service id; defaults to the host name.", pattern="^[A-Za-z0-9._-]{1,200}$"
+    )
     advertise: str | None = _setting(
         None, "address", "Address that clients connect to; defaults to the local address of the agent connection."
     )
