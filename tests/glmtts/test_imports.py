@@ -48,14 +48,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": {"glmtts", "glmtts.engine"},
     "server.discovery": {"glmtts", "glmtts.engine", "server"},
     "server.voices": {"glmtts", "glmtts.voice", "server"},
+    "server.keys": {"server"},
     "server.observability": {*LEAVES, "glmtts.engine", "server", "server.discovery", "server.voices"},
     "server.http": {
         *LEAVES, "glmtts.text", "glmtts.text.frontend", "glmtts.models.llm", "glmtts.voice", "glmtts.engine",
-        "server", "server.discovery", "server.voices", "server.observability",
+        "server", "server.discovery", "server.voices", "server.keys", "server.observability",
     },
     "server.wsgi": {
         "glmtts", "glmtts.engine",
-        "server", "server.discovery", "server.voices", "server.observability", "server.http",
+        "server", "server.discovery", "server.voices", "server.keys", "server.observability", "server.http",
     },
     "glmtts_client": set(),
     "glmtts_client.batch": {"glmtts_client"},
