@@ -93,6 +93,9 @@ class Settings(BaseSettings):
         False, "switch", "Without voices_dir, let POST and DELETE /voices change the checkpoint's own voices."
     )
     max_voices: int = _setting(1000, "voices", "Maximum number of voices that POST /voices may store.", ge=1)
+    max_voices_bytes: int = _setting(
+        2 * 2**30, "bytes", "Maximum size of the folder that POST /voices stores voices in.", ge=1
+    )
     default_emotion: str | None = _setting(
         None, "style", "Style for requests that name none, if the voice has it; else the voice's default style."
     )

@@ -61,7 +61,7 @@ class Caller:
 
 
 class AccessControl:
-    """Checks requests; knows nothing of the web framework that received them. Thread-safe.
+    """Checks requests by their headers alone. Thread-safe.
 
     OSError, ValueError: the file of API keys is unreadable or invalid.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
@@ -15,7 +16,7 @@ from server.http.context import AppContext
 from server.http.responses import SKIPPED_CHARACTERS
 from server.http.tts import handle_tts
 from server.http.voice_lookup import reading_language
-from server.voices.store import StoredVoice
+from server.voices.stored_voice import StoredVoice
 
 
 def make_routes(context: AppContext) -> Blueprint:
@@ -88,13 +89,14 @@ def _segments(context: AppContext) -> Response:
     if params.voice is not None:
         context.voices.get(params.voice)  # raises if there is none
     engine, language = context.node.engine, reading_language(context, params)
+    reading = engine.read(params.text, phoneme=params.phoneme, language=language)
     segments = [
         {"index": segment.index, "text": segment.written}
         | ({"pronunciation": engine.pronunciation(segment.text)} if params.pronunciation else {})
-        for segment in engine.segments(params.text, phoneme=params.phoneme, language=language)
+        for segment in reading.segments
     ]
     response = jsonify(segments=segments)
-    response.headers[SKIPPED_CHARACTERS] = str(len(engine.foreign_characters(params.text, language=language)))
+    response.headers[SKIPPED_CHARACTERS] = str(len(reading.foreign))
     return response
 
 
@@ -108,6 +110,10 @@ def _voice_json(voice: StoredVoice) -> dict[str, Any]:
         "language": voice.language,
         "styles": voice.transcripts,
         "default_style": voice.default_style,
+        "recordings": {
+            style: {"consent": item.consent, "created_at": item.created_at, "updated_at": item.updated_at}
+            for style, item in voice.recordings.items()
+        },
     }
 
 
@@ -127,4 +133,6 @@ def _request(context: AppContext, request_id: str) -> dict[str, Any]:
         message = f"request: expected the id of a recent speech request, got {request_id:.64}"
         raise ApiError(404, "unknown_request", message)
     token = {} if record.continuation is None else {"continuation": record.continuation}
-    return {"state": "running" if record.total_seconds is None else "finished", **record.as_dict(), **token}
+    timing = {} if record.report is None else {"timing": [asdict(segment) for segment in record.report.timings]}
+    state = "running" if record.total_seconds is None else "finished"
+    return {"state": state, **record.as_dict(), **timing, **token}

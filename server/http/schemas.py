@@ -25,9 +25,10 @@ from server import validation
 from server.errors import ApiError
 from server.http.continuation import MAX_TOKEN_CHARS
 from server.http.encoding import SAMPLE_RATES, Format
-from server.voices.store import VOICE_NAME
+from server.voices.stored_voice import VOICE_NAME
 
 MAX_TEXT_CHARS = 5000
+MAX_CONSENT_CHARS = 1000
 
 
 def _reject(expected: str, got: str, field: str = "") -> NoReturn:
@@ -139,12 +140,16 @@ class SpeechRequest(TextRequest):
 
 
 class VoiceRequest(_Body):
-    """The body of POST /voices/<name>. `reference_audio` is base64 in JSON and a file in a form."""
+    """The body of POST /voices/<name>. `reference_audio` is base64 in JSON and a file in a form.
+
+    `consent`: who agreed to the use of the voice, and how.
+    """
 
     reference_audio: Audio
     reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
     style: str = Field("neutral", pattern=VOICE_NAME)
     language: Literal["en", "zh"] | None = None
+    consent: Text = Field("", max_length=MAX_CONSENT_CHARS)
 
 
 Body = TypeVar("Body", bound=_Body)

@@ -1,6 +1,7 @@
-"""Records of requests, for their log lines and for GET /requests/<id>. They never have the text or the audio.
+"""Records of requests, for their log lines and for GET /requests/<id>. They never have the audio.
 
-GET /requests/<id> also returns the continuation. Log lines must not have it: the text could be recovered from it.
+GET /requests/<id> also returns the timing, which has the text, and the continuation, from which it could be recovered.
+Log lines must have neither.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class RequestRecord:
         return max(0.0, self.total_seconds - self.timings().get("queue", 0.0)) / self.report.audio_seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """All known values except the continuation, for JSON."""
+        """All known values except timing and continuation, for JSON."""
         report = self.report
         values: dict[str, Any] = {
             "request_id": self.request_id,

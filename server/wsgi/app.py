@@ -77,7 +77,7 @@ def make_store(settings: Settings, checkpoint_voices: Path | None) -> VoiceStore
     """The stored voices: first those of `voices_dir`, then the checkpoint's."""
     folders = [folder for folder in (settings.voices_dir, checkpoint_voices) if folder is not None]
     writable = settings.voices_dir or (checkpoint_voices if settings.write_checkpoint_voices else None)
-    return VoiceStore(folders, writable, limit=settings.max_voices)
+    return VoiceStore(folders, writable, max_voices=settings.max_voices, max_bytes=settings.max_voices_bytes)
 
 
 def _register_engine_gauges(metrics: Metrics, node: Node) -> None:

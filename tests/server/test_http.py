@@ -75,7 +75,7 @@ def test_audio_leaves_while_the_rest_is_being_made(server: Server) -> None:
 
 
 def test_the_record_of_a_request_is_kept(server: Server) -> None:
-    """GET /requests/<id> has the fields of the log line, also for a stream; never the text."""
+    """GET /requests/<id> has the fields of the log line and the timing, also for a stream; the log has no text."""
     headers = {"X-Request-Id": "mine-1", "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "via_consul": "true"}
     answer = requests.post(server.url + "/tts/stream", json={"text": TEXT, "seed": 5}, headers=headers, timeout=60)
     own_id = answer.headers["X-Request-Id"]
@@ -93,6 +93,10 @@ def test_the_record_of_a_request_is_kept(server: Server) -> None:
     assert known["client_request_id"] == "mine-1"
     assert known["trace_id"] == "ab" * 16
     assert known["first_audio_seconds"] <= known["total_seconds"]
+    timing = known.pop("timing")
+    assert [segment["index"] for segment in timing] == [0, 1]
+    assert (timing[0]["start_seconds"], timing[-1]["end_seconds"]) == (0.0, pytest.approx(SECONDS))
+    assert "".join(segment["text"] for segment in timing).startswith("Hello")
 
     def log_lines() -> list[dict[str, Any]]:
         return [line for line in server.log("request") if line["request_id"] == own_id]
