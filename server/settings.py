@@ -96,6 +96,12 @@ class Settings(BaseSettings):
     max_voices_bytes: int = _setting(
         2 * 2**30, "bytes", "Maximum size of the folder that POST /voices stores voices in.", ge=1
     )
+    require_consent: bool = _setting(
+        False, "switch", "A recording, stored or sent with a text, needs consent: who agreed to the use of the voice."
+    )
+    audit_log: Path | None = _setting(
+        None, "path", "File to which each clone, stored and deleted voice adds a JSON line; the log has them too."
+    )
     default_emotion: str | None = _setting(
         None, "style", "Style for requests that name none, if the voice has it; else the voice's default style."
     )

@@ -23,6 +23,7 @@ from server.http.response_headers import register_response_headers
 from server.http.routes import make_routes
 from server.node import Node
 from server.observability import collectors
+from server.observability.audit import AuditLog
 from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
 from server.observability.tracing import make_tracing
@@ -66,6 +67,7 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
         request_history=RequestHistory(settings.request_history_size),
         disconnects=DisconnectWatcher(),
         access=AccessControl(settings),
+        audit=AuditLog(settings.audit_log),
         tracing=make_tracing(settings),
         # To gunicorn's master: the worker alone would be replaced by another one.
         request_drain=lambda: os.kill(os.getppid(), signal.SIGTERM),
