@@ -24,8 +24,8 @@ from server.settings import Settings
 log = logging.getLogger(__name__)
 
 Need = Literal["probe", "metrics", "names", "public", Scope]
-"""What a route needs: nothing at all; what GLMTTS_PROTECT_METRICS or GLMTTS_PROTECT_NAMES say; a fitting Host and Origin
-where there are no keys; a key with that scope."""
+"""What a route needs: nothing at all; what GLMTTS_PROTECT_METRICS says; what GLMTTS_PROTECT_NAMES says; a fitting Host
+and Origin where there are no keys; a key with that scope."""
 View = TypeVar("View", bound=Callable[..., Any])
 _ATTRIBUTE = "needs"
 
