@@ -39,9 +39,14 @@ def parse_voice(request: Request, max_body_bytes: int) -> VoiceRequest:
 
 def parse_segments(request: Request, max_body_bytes: int, max_text_chars: int) -> SegmentsRequest:
     """The body of POST /segments."""
-    check_length(request, max_body_bytes)
-    fields = json_fields(_read_json(request, max_body_bytes, JSON))
+    fields = parse_json(request, max_body_bytes)
     return schemas.validate(SegmentsRequest, fields, strict=True, max_text_chars=max_text_chars)
+
+
+def parse_json(request: Request, max_body_bytes: int) -> dict[str, Any]:
+    """The fields of a body that can be JSON only."""
+    check_length(request, max_body_bytes)
+    return json_fields(_read_json(request, max_body_bytes, JSON))
 
 
 def check_length(request: Request, max_body_bytes: int) -> None:
