@@ -66,6 +66,9 @@ class Settings(BaseSettings):
         None, "path", "File of API keys, which `python -m server.keys new` makes; reloaded when it changes."
     )
     protect_metrics: bool = _setting(False, "switch", "/metrics needs an API key with the scope admin.")
+    protect_names: bool = _setting(
+        False, "switch", "The names of models and voices under /v1 need an API key with the scope speak."
+    )
     allowed_hosts: str = _setting(
         "",
         "names, comma-separated",
@@ -84,6 +87,12 @@ class Settings(BaseSettings):
     )
     max_text_chars: int = _setting(5000, "characters", "Maximum length of a request's text.", ge=1, le=5000)
     default_voice: str = _setting("default", "voice name", "Stored voice for requests that name none.")
+    voice_aliases: str = _setting(
+        "",
+        "NAME=VOICE,…",
+        "Stored voices that other names stand for under /v1; OpenAI's names stand for one of the stored voices anyhow.",
+        pattern=r"^([^=,]+=[A-Za-z0-9_-]+(,[^=,]+=[A-Za-z0-9_-]+)*)?$",
+    )
     voices_dir: Path | None = _setting(
         None,
         "path",

@@ -23,9 +23,9 @@ from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Need = Literal["probe", "metrics", "public", Scope]
-"""What a route needs: nothing at all; what GLMTTS_PROTECT_METRICS says; a fitting Host and Origin where there are no
-keys; a key with that scope."""
+Need = Literal["probe", "metrics", "names", "public", Scope]
+"""What a route needs: nothing at all; what GLMTTS_PROTECT_METRICS says; what GLMTTS_PROTECT_NAMES says; a fitting Host
+and Origin where there are no keys; a key with that scope."""
 View = TypeVar("View", bound=Callable[..., Any])
 _ATTRIBUTE = "needs"
 
@@ -71,6 +71,7 @@ class AccessControl:
         self.usage = KeyUsage()
         self._only_speech = self.keys is None and not is_loopback(settings.host)
         self._metrics_need: Need = "admin" if settings.protect_metrics else "probe"
+        self._names_need: Need = "speak" if settings.protect_names else "public"
         self._origins = OriginCheck(settings)
         if self._only_speech:
             log.warning(
@@ -81,8 +82,7 @@ class AccessControl:
 
     def authorize(self, need: Need, headers: Headers) -> Caller:
         """Who sent the headers. ApiError 401: no valid key; 403: one without the scope, or a foreign Host or Origin."""
-        if need == "metrics":
-            need = self._metrics_need
+        need = {"metrics": self._metrics_need, "names": self._names_need}.get(need, need)
         if need == "probe":
             return Caller()
         if self.keys is None:

@@ -39,10 +39,15 @@ def parse_voice(request: Request, max_body_bytes: int) -> VoiceRequest:
 
 def parse_segments(request: Request, max_body_bytes: int, max_text_chars: int) -> SegmentsRequest:
     """The body of POST /segments."""
-    max_body_bytes = request.max_content_length = min(max_body_bytes, MAX_TEXT_BODY_BYTES)
-    check_length(request, max_body_bytes)
-    fields = json_fields(_read_json(request, max_body_bytes, JSON))
+    fields = parse_json(request, min(max_body_bytes, MAX_TEXT_BODY_BYTES))
     return schemas.validate(SegmentsRequest, fields, strict=True, max_text_chars=max_text_chars)
+
+
+def parse_json(request: Request, max_body_bytes: int) -> dict[str, Any]:
+    """The fields of a body that can be JSON only."""
+    request.max_content_length = max_body_bytes  # for a body without a length
+    check_length(request, max_body_bytes)
+    return json_fields(_read_json(request, max_body_bytes, JSON))
 
 
 def check_length(request: Request, max_body_bytes: int) -> None:

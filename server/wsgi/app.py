@@ -19,6 +19,8 @@ from server.http.access import AccessControl
 from server.http.context import AppContext
 from server.http.disconnect import DisconnectWatcher
 from server.http.lifecycle import register_access, register_lifecycle
+from server.http.openai import errors as openai_errors
+from server.http.openai.routes import make_openai_routes
 from server.http.response_headers import register_response_headers
 from server.http.routes import make_routes
 from server.node import Node
@@ -120,8 +122,9 @@ def create_app(context: AppContext) -> Flask:
     app.config["MAX_FORM_PARTS"] = errors.MAX_FORM_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]
     register_lifecycle(app, context)
-    errors.register_error_handlers(app)
+    errors.register_error_handlers(app, {openai_errors.PATH: openai_errors.error_object})
     app.register_blueprint(make_routes(context))
+    app.register_blueprint(make_openai_routes(context))
     register_access(app, context.access)
     register_response_headers(app, context.settings)
     return app

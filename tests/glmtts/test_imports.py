@@ -54,9 +54,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         *LEAVES, "glmtts.text", "glmtts.text.frontend", "glmtts.models.llm", "glmtts.voice", "glmtts.engine",
         "server", "server.discovery", "server.voices", "server.keys", "server.observability",
     },
+    "server.http.openai": {"glmtts", "glmtts.text", "glmtts.engine", "server", "server.voices", "server.http"},
     "server.wsgi": {
         "glmtts", "glmtts.engine",
         "server", "server.discovery", "server.voices", "server.keys", "server.observability", "server.http",
+        "server.http.openai",
     },
     "glmtts_client": set(),
     "glmtts_client.batch": {"glmtts_client"},

@@ -291,7 +291,9 @@ def test_info_segments_and_voices(server: Server) -> None:
     listed = requests.get(server.url + "/voices", timeout=10).json()
     assert [voice["name"] for voice in listed["voices"]] == ["anna", "default"]
     anna = requests.get(server.url + "/voices/anna", timeout=10).json()
-    assert anna == {"name": "anna", "language": "zh", "styles": {"calm": "Slowly."}, "default_style": "calm"}
+    by_hand = {"calm": {"consent": "", "created_at": "", "updated_at": ""}}
+    expected = {"name": "anna", "language": "zh", "styles": {"calm": "Slowly."}, "default_style": "calm"}
+    assert anna == {**expected, "recordings": by_hand}
 
 
 def test_pronunciation_of_segments(server: Server) -> None:
