@@ -187,7 +187,7 @@ def describe(value: object) -> str:
     """A JSON value for a message: a short one itself, else its type or length."""
     if isinstance(value, str):
         return f"{value!r}" if len(value) <= 32 and value.isprintable() else f"{len(value)} characters"
-    return json.dumps(value) if isinstance(value, int | float | None) else f"a JSON {json_type(value)}"
+    return json.dumps(value)[:32] if isinstance(value, int | float | None) else f"a JSON {json_type(value)}"
 
 
 def json_type(value: object) -> str:
