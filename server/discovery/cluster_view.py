@@ -36,9 +36,7 @@ class ClusterView:
 
     def __init__(self, settings: Settings, registration: Callable[[], str]) -> None:
         self._settings = settings
-        self._own_id = service_id(
-            settings.consul_service, settings.node_name or socket.gethostname(), settings.port
-        )
+        self._own_id = service_id(settings.consul_service, settings.node_name or socket.gethostname(), settings.port)
         self._registration = registration
         self._lock = threading.Lock()
         self._snapshot: dict[str, Any] = {}

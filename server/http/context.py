@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from server.cluster_config import ClusterConfig
 from server.discovery.cluster_view import ClusterView
-from server.http.auth import ApiKeys
+from server.http.access import AccessControl
 from server.http.disconnect import DisconnectWatcher
 from server.node import Node
+from server.observability.audit import AuditLog
 from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
 from server.observability.tracing import Tracing
@@ -30,10 +31,12 @@ class AppContext:
     metrics: Metrics
     request_history: RequestHistory
     disconnects: DisconnectWatcher
-    api_keys: ApiKeys | None
-    """None: requests need no key."""
+    access: AccessControl
+    audit: AuditLog
     tracing: Tracing | None
     """None: requests are not traced."""
+    request_drain: Callable[[], None]
+    """Begins what SIGTERM begins, and returns."""
     metadata: Callable[[], dict[str, str]]
     """The node's metadata as registered in Consul; ApiError 503 while the model loads."""
     cluster_view: ClusterView

@@ -25,6 +25,7 @@ def make_job(context: AppContext, engine: Engine, params: SpeechRequest, *, stre
     """The job for `params`, with the cluster's and the node's defaults where it gives no value."""
     record: RequestRecord = g.record
     start = time.monotonic()
+    context.access.charge(g.caller, params.text)
     earlier = Continuation() if params.continuation is None else continuation.decode(params.continuation, engine.info)
     with record.timed("text"):
         segments = _segments(context, engine, params, record)

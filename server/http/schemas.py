@@ -110,10 +110,12 @@ class SpeechRequest(TextRequest):
     """The body of POST /tts and /tts/stream.
 
     `reference_audio` is base64 in JSON and a file in a form. `segmented`: the text is one segment, as returned by
-    /segments. `continuation`: the token of an earlier response that this request continues.
+    /segments. `consent`: who agreed to the use of the recording. `continuation`: the token of an earlier response that
+    this request continues.
     """
 
     reference_audio: Audio | None = None
+    consent: Text = Field("", max_length=MAX_CONSENT_CHARS)
     style: StyleName = None
     emotion: StyleName = None
     speed: Speed = None
@@ -187,7 +189,7 @@ def describe(value: object) -> str:
     """A JSON value for a message: a short one itself, else its type or length."""
     if isinstance(value, str):
         return f"{value!r}" if len(value) <= 32 and value.isprintable() else f"{len(value)} characters"
-    return json.dumps(value) if isinstance(value, int | float | None) else f"a JSON {json_type(value)}"
+    return json.dumps(value)[:32] if isinstance(value, int | float | None) else f"a JSON {json_type(value)}"
 
 
 def json_type(value: object) -> str:

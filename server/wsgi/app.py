@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,16 +16,18 @@ from server.discovery.cluster_view import ClusterView
 from server.discovery.config_watcher import ConfigWatcher
 from server.discovery.metadata import metadata
 from server.discovery.registration import ConsulRegistration
-from server.http.auth import ApiKeys
+from server.http.access import AccessControl
 from server.http.console.routes import make_console_routes
 from server.http.context import AppContext
 from server.http.disconnect import DisconnectWatcher
-from server.http.lifecycle import register_lifecycle
+from server.http.lifecycle import register_access, register_lifecycle
 from server.http.openai import errors as openai_errors
 from server.http.openai.routes import make_openai_routes
+from server.http.response_headers import register_response_headers
 from server.http.routes import make_routes
 from server.node import Node
 from server.observability import collectors
+from server.observability.audit import AuditLog
 from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
 from server.observability.tracing import make_tracing
@@ -37,7 +40,8 @@ from server.wsgi.warm_up import WarmUp
 def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoint_voices: Path | None) -> AppContext:
     """The node of this process, which its `start` loads, and everything else that the routes need.
 
-    `checkpoint_voices` is the directory of the checkpoint's own voices. OSError: the file of API keys is unreadable.
+    `checkpoint_voices` is the directory of the checkpoint's own voices. OSError, ValueError: a setting, or a file that
+    it names, is invalid.
     """
     metrics = Metrics()
     cluster_config = ClusterConfig(settings)
@@ -66,8 +70,11 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
         metrics=metrics,
         request_history=RequestHistory(settings.request_history_size),
         disconnects=DisconnectWatcher(),
-        api_keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
+        access=AccessControl(settings),
+        audit=AuditLog(settings.audit_log),
         tracing=make_tracing(settings),
+        # To gunicorn's master: the worker alone would be replaced by another one.
+        request_drain=lambda: os.kill(os.getppid(), signal.SIGTERM),
         metadata=lambda: metadata(node.engine.info, settings),
         cluster_view=ClusterView(settings, registration.status),
     )
@@ -125,4 +132,6 @@ def create_app(context: AppContext) -> Flask:
     if context.settings.console:
         app.register_blueprint(make_console_routes(context.cluster_view.snapshot))
     app.register_blueprint(make_openai_routes(context))
+    register_access(app, context.access)
+    register_response_headers(app, context.settings)
     return app

@@ -9,6 +9,8 @@ from typing import Any
 
 from flask import Blueprint, Response, send_from_directory
 
+from server.http.access import needs
+
 STATIC = Path(__file__).parent / "static"
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -21,15 +23,14 @@ mimetypes.add_type("text/javascript", ".js")  # the system's table may say other
 def make_console_routes(cluster_snapshot: Callable[[], dict[str, Any]]) -> Blueprint:
     """The console as a blueprint. `cluster_snapshot`: see ClusterView."""
     console = Blueprint("console", __name__)
-    console.add_url_rule("/", "page", lambda: _file("index.html"), methods=["GET"])
-    console.add_url_rule("/console/<path:name>", "file", _file, methods=["GET"])
-    console.add_url_rule("/cluster", "cluster", cluster_snapshot, methods=["GET"])
+    console.add_url_rule("/", "page", needs("public", lambda: _file("index.html")), methods=["GET"])
+    console.add_url_rule("/console/<path:name>", "file", needs("public", lambda name: _file(name)), methods=["GET"])
+    console.add_url_rule("/cluster", "cluster", needs("speak", lambda: cluster_snapshot()), methods=["GET"])
     return console
 
 
 def _file(name: str) -> Response:
     response = send_from_directory(STATIC, name, conditional=True)
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "no-cache"
     return response

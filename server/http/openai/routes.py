@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, request
 
 from server.errors import ApiError
+from server.http.access import Need, needs
 from server.http.context import AppContext
 from server.http.openai.create_speech import handle_speech
 
@@ -19,12 +21,16 @@ def make_openai_routes(context: AppContext) -> Blueprint:
     """The API under /v1 as a blueprint."""
     api = Blueprint("openai", __name__, url_prefix="/v1")
     started = int(time.time())
-    api.add_url_rule("/audio/speech", "speech", lambda: handle_speech(context, request), methods=["POST"])
-    api.add_url_rule("/models", "models", lambda: _models(context, started), methods=["GET"])
-    api.add_url_rule("/models/<path:name>", "model", lambda name: _model(context, started, name), methods=["GET"])
-    api.add_url_rule("/audio/models", "audio_models", lambda: _audio_models(context), methods=["GET"])
-    api.add_url_rule("/audio/voices", "voices", lambda: _voices(context), methods=["GET"])
-    api.add_url_rule("/test", "test", lambda: {"status": "ok"}, methods=["GET"])
+
+    def add(rule: str, name: str, need: Need, view: Callable[..., Any], *, method: str = "GET") -> None:
+        api.add_url_rule(rule, name, needs(need, view), methods=[method])
+
+    add("/audio/speech", "speech", "speak", lambda: handle_speech(context, request), method="POST")
+    add("/models", "models", "names", lambda: _models(context, started))
+    add("/models/<path:name>", "model", "names", lambda name: _model(context, started, name))
+    add("/audio/models", "audio_models", "names", lambda: _audio_models(context))
+    add("/audio/voices", "voices", "names", lambda: _voices(context))
+    add("/test", "test", "probe", lambda: {"status": "ok"})
     return api
 
 
