@@ -36,7 +36,12 @@ class Settings(BaseSettings):
     """The settings in force. pydantic's ValidationError: a value has the wrong type or is out of range."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     # Also set by flags.
@@ -62,7 +67,23 @@ class Settings(BaseSettings):
     )
 
     # Requests.
-    api_keys_file: Path | None = _setting(None, "path", "File of API keys, one per line; reloaded when it changes.")
+    api_keys_file: Path | None = _setting(
+        None, "path", "File of API keys, which `python -m server.keys new` makes; reloaded when it changes."
+    )
+    protect_metrics: bool = _setting(False, "switch", "/metrics needs an API key with the scope admin.")
+    protect_names: bool = _setting(
+        False, "switch", "The names of models and voices under /v1 need an API key with the scope speak."
+    )
+    allowed_hosts: str = _setting(
+        "",
+        "names, comma-separated",
+        "Public names of this server, which it serves without API keys; .example.com is all below it, * every name.",
+    )
+    cors_origins: str = _setting(
+        "",
+        "origins, comma-separated",
+        "Origins of web pages that may use this server, such as https://example.com; * is all. Off if empty.",
+    )
     max_body_bytes: int = _setting(
         25 * 2**20, "bytes", "Maximum size of a request body; a larger one is rejected unread.", ge=1024
     )
@@ -71,6 +92,12 @@ class Settings(BaseSettings):
     )
     max_text_chars: int = _setting(5000, "characters", "Maximum length of a request's text.", ge=1, le=5000)
     default_voice: str = _setting("default", "voice name", "Stored voice for requests that name none.")
+    voice_aliases: str = _setting(
+        "",
+        "NAME=VOICE,…",
+        "Stored voices that other names stand for under /v1; OpenAI's names stand for one of the stored voices anyhow.",
+        pattern=r"^([^=,]+=[A-Za-z0-9_-]+(,[^=,]+=[A-Za-z0-9_-]+)*)?$",
+    )
     voices_dir: Path | None = _setting(
         None,
         "path",
@@ -80,6 +107,15 @@ class Settings(BaseSettings):
         False, "switch", "Without voices_dir, let POST and DELETE /voices change the checkpoint's own voices."
     )
     max_voices: int = _setting(1000, "voices", "Maximum number of voices that POST /voices may store.", ge=1)
+    max_voices_bytes: int = _setting(
+        2 * 2**30, "bytes", "Maximum size of the folder that POST /voices stores voices in.", ge=1
+    )
+    require_consent: bool = _setting(
+        False, "switch", "A recording, stored or sent with a text, needs consent: who agreed to the use of the voice."
+    )
+    audit_log: Path | None = _setting(
+        None, "path", "File to which each clone, stored and deleted voice adds a JSON line; the log has them too."
+    )
     default_emotion: str | None = _setting(
         None, "style", "Style for requests that name none, if the voice has it; else the voice's default style."
     )
@@ -136,7 +172,7 @@ class Settings(BaseSettings):
     consul_token_file: Path | None = _setting(
         None,
         "path",
-        "File with the ACL token; read again at every heartbeat.",
+        "File with the ACL token; read again when it changes.",
         validation_alias=_or("CONSUL_TOKEN_FILE", "CONSUL_HTTP_TOKEN_FILE"),
     )
     consul_auth: SecretStr | None = _setting(
@@ -182,7 +218,9 @@ class Settings(BaseSettings):
         "Prefix in Consul's KV store of the shared configuration: default_style, g2p_replace, limits.",
         pattern="^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$",
     )
-    node_name: str | None = _setting(None, "name", "Node name in the service id; defaults to the host name.")
+    node_name: str | None = _setting(
+        None, "name", "Node name in the service id; defaults to the host name.", pattern="^[A-Za-z0-9._-]{1,200}$"
+    )
     advertise: str | None = _setting(
         None, "address", "Address that clients connect to; defaults to the local address of the agent connection."
     )
@@ -220,6 +258,11 @@ class Settings(BaseSettings):
 
 NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN", "GLMTTS_REFERENCE", "GLMTTS_URL", "GLMTTS_API_KEY"})
 """Variables of the parity tool, the tests and the client; they may be set when the server starts."""
+
+
+def comma_separated(value: str) -> list[str]:
+    """The items of a setting that is a list."""
+    return [item.strip() for item in value.split(",") if item.strip()]
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

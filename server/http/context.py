@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.cluster_config import ClusterConfig
-from server.http.auth import ApiKeys
+from server.http.access import AccessControl
 from server.http.disconnect import DisconnectWatcher
 from server.node import Node
+from server.observability.audit import AuditLog
 from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
 from server.observability.tracing import Tracing
@@ -29,9 +30,11 @@ class AppContext:
     metrics: Metrics
     request_history: RequestHistory
     disconnects: DisconnectWatcher
-    api_keys: ApiKeys | None
-    """None: requests need no key."""
+    access: AccessControl
+    audit: AuditLog
     tracing: Tracing | None
     """None: requests are not traced."""
+    request_drain: Callable[[], None]
+    """Begins what SIGTERM begins, and returns."""
     metadata: Callable[[], dict[str, str]]
     """The node's metadata as registered in Consul; ApiError 503 while the model loads."""

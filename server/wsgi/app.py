@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +15,17 @@ from server.cluster_config import ClusterConfig
 from server.discovery.config_watcher import ConfigWatcher
 from server.discovery.metadata import metadata
 from server.discovery.registration import ConsulRegistration
-from server.http.auth import ApiKeys
+from server.http.access import AccessControl
 from server.http.context import AppContext
 from server.http.disconnect import DisconnectWatcher
-from server.http.lifecycle import register_lifecycle
+from server.http.lifecycle import register_access, register_lifecycle
+from server.http.openai import errors as openai_errors
+from server.http.openai.routes import make_openai_routes
+from server.http.response_headers import register_response_headers
 from server.http.routes import make_routes
 from server.node import Node
 from server.observability import collectors
+from server.observability.audit import AuditLog
 from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
 from server.observability.tracing import make_tracing
@@ -33,7 +38,8 @@ from server.wsgi.warm_up import WarmUp
 def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoint_voices: Path | None) -> AppContext:
     """The node of this process, which its `start` loads, and everything else that the routes need.
 
-    `checkpoint_voices` is the directory of the checkpoint's own voices. OSError: the file of API keys is unreadable.
+    `checkpoint_voices` is the directory of the checkpoint's own voices. OSError, ValueError: a setting, or a file that
+    it names, is invalid.
     """
     metrics = Metrics()
     cluster_config = ClusterConfig(settings)
@@ -62,8 +68,11 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
         metrics=metrics,
         request_history=RequestHistory(settings.request_history_size),
         disconnects=DisconnectWatcher(),
-        api_keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
+        access=AccessControl(settings),
+        audit=AuditLog(settings.audit_log),
         tracing=make_tracing(settings),
+        # To gunicorn's master: the worker alone would be replaced by another one.
+        request_drain=lambda: os.kill(os.getppid(), signal.SIGTERM),
         metadata=lambda: metadata(node.engine.info, settings),
     )
 
@@ -72,7 +81,7 @@ def make_store(settings: Settings, checkpoint_voices: Path | None) -> VoiceStore
     """The stored voices: first those of `voices_dir`, then the checkpoint's."""
     folders = [folder for folder in (settings.voices_dir, checkpoint_voices) if folder is not None]
     writable = settings.voices_dir or (checkpoint_voices if settings.write_checkpoint_voices else None)
-    return VoiceStore(folders, writable, limit=settings.max_voices)
+    return VoiceStore(folders, writable, max_voices=settings.max_voices, max_bytes=settings.max_voices_bytes)
 
 
 def _register_engine_gauges(metrics: Metrics, node: Node) -> None:
@@ -115,6 +124,9 @@ def create_app(context: AppContext) -> Flask:
     app.config["MAX_FORM_PARTS"] = errors.MAX_FORM_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]
     register_lifecycle(app, context)
-    errors.register_error_handlers(app)
+    errors.register_error_handlers(app, {openai_errors.PATH: openai_errors.error_object})
     app.register_blueprint(make_routes(context))
+    app.register_blueprint(make_openai_routes(context))
+    register_access(app, context.access)
+    register_response_headers(app, context.settings)
     return app
