@@ -79,7 +79,7 @@ def _operation(operation: Operation, rule: Rule, need: Need) -> dict[str, Any]:
 def _tag(rule: str) -> str:
     if rule.startswith(openai_errors.PATH):
         return "OpenAI"
-    return {"tts": "Speech", "segments": "Speech", "voices": "Voices"}.get(rule.split("/")[1], "Node")
+    return {"tts": "Speech", "segments": "Speech", "voices": "Voices", "sync": "Voices"}.get(rule.split("/")[1], "Node")
 
 
 def _parameters(operation: Operation, rule: Rule) -> list[dict[str, Any]]:

@@ -65,6 +65,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET /v1/audio/models": Operation("List the models, for Open WebUI", {200: json_object("models")}),
     "GET /v1/audio/voices": Operation("List the voices' names", {200: VOICES}, query={"legacy": {"type": "boolean"}}),
     "GET /v1/test": Operation("Is this a speech server?", {200: json_object("status")}),
+    "GET /sync/voices": Operation("Digests of the voices, for other nodes", {200: json_object("voices"), 304: {}}),
+    "GET /sync/voices/<name>": Operation("A voice.json, for other nodes", {200: json_object("name")}),
+    "GET /sync/voices/<name>/<file>": Operation("A recording, for other nodes", {200: {"audio/flac": {}}}),
     "GET /openapi.json": Operation("This description", {200: json_object("openapi", "paths")}),
 }
 """By method and rule. The pages at /docs are for people and have none."""
