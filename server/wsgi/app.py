@@ -20,6 +20,7 @@ from server.discovery.registration import ConsulRegistration
 from server.http.access import AccessControl
 from server.http.context import AppContext
 from server.http.disconnect import DisconnectWatcher
+from server.http.docs.routes import make_docs_routes
 from server.http.lifecycle import register_access, register_lifecycle
 from server.http.openai import errors as openai_errors
 from server.http.openai.routes import make_openai_routes
@@ -140,6 +141,7 @@ def create_app(context: AppContext) -> Flask:
     errors.register_error_handlers(app, {openai_errors.PATH: openai_errors.error_object})
     app.register_blueprint(make_routes(context))
     app.register_blueprint(make_openai_routes(context))
+    app.register_blueprint(make_docs_routes(app, context.access))
     register_access(app, context.access)
     register_response_headers(app, context.settings)
     return app
