@@ -110,6 +110,12 @@ class Settings(BaseSettings):
     max_voices_bytes: int = _setting(
         2 * 2**30, "bytes", "Maximum size of the folder that POST /voices stores voices in.", ge=1
     )
+    sync_voices: bool = _setting(
+        True, "switch", "Keep the stored voices the same as those of the other nodes that are in Consul."
+    )
+    peer_api_key_file: Path | None = _setting(
+        None, "path", "File with the API key that the other nodes take from this one; its scope is voices."
+    )
     require_consent: bool = _setting(
         False, "switch", "A recording, stored or sent with a text, needs consent: who agreed to the use of the voice."
     )
