@@ -56,7 +56,9 @@ def open_page(browser: Browser, node: Server) -> Iterator[Open]:
         pages.append(page)
         page.on("console", log)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: request.url.startswith((url, "blob:", "data:")) or foreign.append(request.url))
+        page.on(
+            "request", lambda request: request.url.startswith((url, "blob:", "data:")) or foreign.append(request.url)
+        )
         page.goto(url)
         if ready:
             page.wait_for_selector("body[data-ready]")

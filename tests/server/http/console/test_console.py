@@ -122,7 +122,11 @@ def test_a_voice_is_recorded_stored_and_deleted(open_page: Open) -> None:
 def test_a_bad_recording_is_named_before_it_is_sent(open_page: Open, tmp_path: Path) -> None:
     page = open_page()
     page.click("#tab-voices")
-    for amplitude, length, words in ((0.3, 1.5, "Shorter than 3 seconds."), (0.004, 4.0, "Very quiet"), (1.0, 4.0, "clipped")):
+    for amplitude, length, words in (
+        (0.3, 1.5, "Shorter than 3 seconds."),
+        (0.004, 4.0, "Very quiet"),
+        (1.0, 4.0, "clipped"),
+    ):
         path = tmp_path / f"{length}-{amplitude}.wav"
         path.write_bytes(recording(length, amplitude=amplitude))
         page.set_input_files("#voice-file", path)
@@ -166,14 +170,16 @@ def test_two_voices_are_compared(open_page: Open) -> None:
 
 def test_the_request_is_shown_as_code_that_works(open_page: Open, tmp_path: Path) -> None:
     page = open_page()
-    page.fill("#text", "It's a \"test\".")
+    page.fill("#text", 'It\'s a "test".')
     page.fill("#seed", "7")
     page.click("#tab-use")
     names = page.locator("#snippets h3").all_text_contents()
     assert names == ["curl", "Python (glmtts-client)", "Python (openai)", "JavaScript"]
     codes = page.locator("#snippets code").all_text_contents()
     for command in (["bash", "-c", codes[0]], [sys.executable, "-c", codes[1]], [sys.executable, "-c", codes[2]]):
-        subprocess.run(command, cwd=tmp_path, check=True, timeout=60, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}/client"})
+        subprocess.run(
+            command, cwd=tmp_path, check=True, timeout=60, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}/client"}
+        )
         assert (tmp_path / "speech.wav").read_bytes().startswith(b"RIFF")
         (tmp_path / "speech.wav").unlink()
 
