@@ -15,7 +15,8 @@ from typing import Any
 
 import requests
 
-from server.discovery.consul import AgentClient, ConsulError, ServiceInstance
+from server.discovery.consul import AgentClient, ServiceInstance
+from server.discovery.errors import ConsulError
 from server.discovery.metadata import service_id
 from server.settings import Settings
 
@@ -57,7 +58,7 @@ class ClusterView:
         own = f"This node is {self._registration()}."
         agent = AgentClient(self._settings)
         try:
-            agent.reload_token()
+            agent.acl_token.reload()
             instances = agent.service_instances(self._settings.consul_service)
         except ConsulError as error:
             return {"configured": True, "node": self._own_id, "summary": f"{own} {error}", "nodes": []}

@@ -148,7 +148,7 @@ def create_app(context: AppContext) -> Flask:
     errors.register_error_handlers(app, {openai_errors.PATH: openai_errors.error_object})
     app.register_blueprint(make_routes(context))
     if context.settings.console:
-        app.register_blueprint(make_console_routes(context.cluster_view.snapshot))
+        app.register_blueprint(make_console_routes())
     app.register_blueprint(make_openai_routes(context))
     app.register_blueprint(make_docs_routes(app, context.access))
     register_access(app, context.access)

@@ -1,11 +1,9 @@
-"""The routes of the console: the page at /, its files, and the cluster as JSON."""
+"""The routes of the console: the page at / and its files."""
 
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from flask import Blueprint, Response, send_from_directory
 
@@ -20,12 +18,11 @@ CONTENT_SECURITY_POLICY = (
 mimetypes.add_type("text/javascript", ".js")  # the system's table may say otherwise, and browsers then refuse modules
 
 
-def make_console_routes(cluster_snapshot: Callable[[], dict[str, Any]]) -> Blueprint:
-    """The console as a blueprint. `cluster_snapshot`: see ClusterView."""
+def make_console_routes() -> Blueprint:
+    """The console as a blueprint. It may be seen by everyone: it says nothing about this server."""
     console = Blueprint("console", __name__)
     console.add_url_rule("/", "page", needs("public", lambda: _file("index.html")), methods=["GET"])
     console.add_url_rule("/console/<path:name>", "file", needs("public", lambda name: _file(name)), methods=["GET"])
-    console.add_url_rule("/cluster", "cluster", needs("speak", lambda: cluster_snapshot()), methods=["GET"])
     return console
 
 
