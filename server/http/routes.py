@@ -38,9 +38,9 @@ def make_routes(context: AppContext) -> Blueprint:
     add("/sync/voices/<name>", "sync_voice", "voices", lambda name: sync.description_response(context.voices, name))
     add(
         "/sync/voices/<name>/<file>",
-        "sync_recording",
+        "sync_file",
         "voices",
-        lambda name, file: sync.recording_response(context.voices, name, file),
+        lambda name, file: sync.file_response(context.voices, name, file),
     )
     add("/requests/<request_id>", "request", "speak", lambda request_id: _request(context, request_id))
     add("/tts", "tts", "speak", lambda: handle_tts(context, request, stream=False), method="POST")
