@@ -126,7 +126,7 @@ def _voice_json(voice: StoredVoice) -> dict[str, Any]:
 
 
 def _enrol_voice(context: AppContext, name: str) -> tuple[dict[str, Any], int]:
-    is_new = enrolment.enrol(context, request, name)
+    is_new = enrolment.enrol_from_body(context, request, name)
     return _voice_json(context.voices.get(name)), 201 if is_new else 200
 
 

@@ -25,7 +25,7 @@ from server.http.docs.operations import OPERATIONS
 from server.http.docs.routes import make_docs_routes
 from server.http.encoding import FORMATS, SAMPLE_RATES
 from server.http.openai.routes import make_openai_routes
-from server.http.openai.schemas import CreateSpeechRequest
+from server.http.openai.schemas import BatchRequest, CreateSpeechRequest, CreateVoiceRequest
 from server.http.routes import make_routes
 from server.http.schemas import SegmentsRequest, SpeechRequest, VoiceRequest
 from server.observability.metrics import STAGES
@@ -39,6 +39,8 @@ FIELDS: dict[str, type[BaseModel]] = {
     "### Fields of `POST /segments`": SegmentsRequest,
     "### Fields of `POST /voices/<name>`": VoiceRequest,
     "### Fields of `POST /v1/audio/speech`": CreateSpeechRequest,
+    "### Fields of `POST /v1/audio/speech/batch`": BatchRequest,
+    "### Fields of `POST /v1/audio/voices`": CreateVoiceRequest,
 }
 """The models, by the heading of their table."""
 SOURCES = [
