@@ -16,6 +16,7 @@ from server.http.schemas import VoiceRequest
 from server.http.voice_lookup import prepare_default_voice
 from server.voices.flac import to_flac
 from server.voices.stored_voice import VOICE_NAME
+from server.worker_pool import MAX_WAITING
 
 
 def enrol_from_body(context: AppContext, request: Request, name: str) -> bool:
@@ -39,7 +40,7 @@ def enrol(context: AppContext, parse: Callable[[], tuple[str, VoiceRequest]]) ->
         name, params = parse()
         context.voices.check_writable(name)
         check_consent(context, params.consent)
-        reference_audio = to_flac(params.reference_audio)
+        reference_audio = context.workers.voices.run(lambda: to_flac(params.reference_audio), max_waiting=MAX_WAITING)
         context.voice_cache.get(engine.make_voice, reference_audio, params.reference_text)
         language = params.language or ("zh" if any(map(is_hanzi, params.reference_text)) else "en")
         audit(
