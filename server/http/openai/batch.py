@@ -33,12 +33,12 @@ def handle_batch(context: AppContext, request: Request) -> dict[str, Any]:
     client = Client(current_app._get_current_object())  # type: ignore[attr-defined]  # threads have no current app
     headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
 
-    def speak(item: dict[str, Any]) -> dict[str, Any]:
+    def answer(item: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in item.items() if name not in OWN_FIELDS and value is not None}
         body = {**shared, **given, "stream": False}
         return _result(context, client.post("/v1/audio/speech", json=body, headers=headers, buffered=True))
 
-    results = _run(speak, batch.items)
+    results = _run(answer, batch.items)
     failed = sum(result["status"] == "error" for result in results)
     return {
         "id": f"speech-batch-{g.record.request_id}",
@@ -49,9 +49,9 @@ def handle_batch(context: AppContext, request: Request) -> dict[str, Any]:
     }
 
 
-def _run(speak: Callable[[dict[str, Any]], dict[str, Any]], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _run(answer: Callable[[dict[str, Any]], dict[str, Any]], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     with ThreadPoolExecutor(CONCURRENT_ITEMS, thread_name_prefix="batch") as pool:
-        return list(pool.map(speak, items))
+        return list(pool.map(answer, items))
 
 
 def _result(context: AppContext, response: TestResponse) -> dict[str, Any]:
