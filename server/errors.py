@@ -6,10 +6,11 @@ A 500 reveals nothing about its cause.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,8 @@ from glmtts import errors
 
 log = logging.getLogger(__name__)
 
+MAX_MESSAGE_BYTES, MAX_FIELD_CHARS = 1024, 64
+"""Of an error: names of fields and of voices come from clients, and a client may not expect a long answer."""
 MAX_FORM_PARTS = 64
 """Maximum number of fields and files in a form."""
 
@@ -72,7 +75,20 @@ class ErrorInfo:
 
 
 def to_error_info(error: BaseException) -> ErrorInfo:
-    """Describes any exception; one that is not expected here is a 500 without details."""
+    """Describes any exception, in bounded length; one that is not expected here is a 500 without details."""
+    info = _describe(error)
+    return replace(info, message=_clipped(info.message), field=info.field and info.field[:MAX_FIELD_CHARS])
+
+
+def _clipped(message: str) -> str:
+    """`message`, or as much of its beginning as keeps MAX_MESSAGE_BYTES in JSON, which escapes a character in 12."""
+    clipped = message[:MAX_MESSAGE_BYTES]
+    while len(json.dumps(clipped)) > MAX_MESSAGE_BYTES:
+        clipped = clipped[: len(clipped) * 3 // 4]
+    return message if clipped == message else f"{clipped}..."
+
+
+def _describe(error: BaseException) -> ErrorInfo:
     if isinstance(error, ApiError):
         return ErrorInfo(error.status, error.code, str(error), error.field, error.retry_after)
     if isinstance(error, errors.GlmTtsError):

@@ -9,6 +9,7 @@ from server.cluster_config import ClusterConfig
 from server.http.access import AccessControl
 from server.http.disconnect import DisconnectWatcher
 from server.node import Node
+from server.observability.audit import AuditLog
 from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
 from server.observability.tracing import Tracing
@@ -30,6 +31,7 @@ class AppContext:
     request_history: RequestHistory
     disconnects: DisconnectWatcher
     access: AccessControl
+    audit: AuditLog
     tracing: Tracing | None
     """None: requests are not traced."""
     request_drain: Callable[[], None]

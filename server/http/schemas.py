@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -78,9 +79,11 @@ RequestLanguage = Literal["auto", "en", "zh"]
 Text = Annotated[str, AfterValidator(_no_nul)]
 SpokenText = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT_CHARS), AfterValidator(_within_limit)]
 StyleName = Annotated[Text | None, Field(min_length=1, max_length=64)]
-Audio = Annotated[bytes, BeforeValidator(decode_audio)]
+Audio = Annotated[bytes, BeforeValidator(decode_audio), WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
 Speed = Annotated[float | None, Field(ge=MIN_SPEED, le=MAX_SPEED)]
-SampleRate = Annotated[int | None, AfterValidator(_supported_rate)]
+SampleRate = Annotated[
+    int | None, AfterValidator(_supported_rate), Field(json_schema_extra={"enum": [*SAMPLE_RATES, None]})
+]
 Seed = Annotated[int | None, Field(ge=0, le=2**32 - 1)]
 
 
@@ -110,10 +113,12 @@ class SpeechRequest(TextRequest):
     """The body of POST /tts and /tts/stream.
 
     `reference_audio` is base64 in JSON and a file in a form. `segmented`: the text is one segment, as returned by
-    /segments. `continuation`: the token of an earlier response that this request continues.
+    /segments. `consent`: who agreed to the use of the recording. `continuation`: the token of an earlier response that
+    this request continues.
     """
 
     reference_audio: Audio | None = None
+    consent: Text = Field("", max_length=MAX_CONSENT_CHARS)
     style: StyleName = None
     emotion: StyleName = None
     speed: Speed = None
@@ -187,7 +192,7 @@ def describe(value: object) -> str:
     """A JSON value for a message: a short one itself, else its type or length."""
     if isinstance(value, str):
         return f"{value!r}" if len(value) <= 32 and value.isprintable() else f"{len(value)} characters"
-    return json.dumps(value) if isinstance(value, int | float | None) else f"a JSON {json_type(value)}"
+    return json.dumps(value)[:32] if isinstance(value, int | float | None) else f"a JSON {json_type(value)}"
 
 
 def json_type(value: object) -> str:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from server.http.encoding import Format
 from server.http.schemas import (
+    MAX_CONSENT_CHARS,
     MAX_TEXT_CHARS,
     Audio,
     RequestBody,
@@ -49,6 +50,15 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+VoiceName = Annotated[
+    str | None,
+    BeforeValidator(_voice_name),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"id": {"type": "string"}}}, {"type": "null"}]}
+    ),
+]
+
+
 class CreateSpeechRequest(RequestBody):
     """The body of POST /v1/audio/speech. Unknown fields are ignored, and so is null.
 
@@ -59,7 +69,7 @@ class CreateSpeechRequest(RequestBody):
 
     input: SpokenText
     model: Any = None
-    voice: Annotated[str | None, BeforeValidator(_voice_name)] = None
+    voice: VoiceName = None
     response_format: Annotated[Format, BeforeValidator(_lower)] = "mp3"
     speed: Speed = None
     instructions: str | None = None
@@ -69,6 +79,7 @@ class CreateSpeechRequest(RequestBody):
     reference_text: Text = Field(
         "", max_length=MAX_TEXT_CHARS, validation_alias=AliasChoices("reference_text", "ref_text")
     )
+    consent: Text = Field("", max_length=MAX_CONSENT_CHARS)
     language: Annotated[RequestLanguage, BeforeValidator(_language_code)] = "auto"
     style: StyleName = None
     seed: Seed = None
