@@ -36,6 +36,7 @@ from server.settings import Settings
 from server.voices.cache import VoiceCache
 from server.voices.replication import VoiceReplicator
 from server.voices.store import VoiceStore
+from server.worker_pool import make_workers
 from server.wsgi.warm_up import WarmUp
 
 
@@ -49,7 +50,8 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
     cluster_config = ClusterConfig(settings)
     watcher = ConfigWatcher(settings, cluster_config, metrics.observe_config_change) if settings.consul else None
     voices = make_store(settings, checkpoint_voices)
-    voice_cache = VoiceCache(max_items=settings.voice_cache_items, max_bytes=settings.voice_cache_bytes)
+    workers = make_workers(settings.voice_threads)
+    voice_cache = VoiceCache(workers.voices, max_items=settings.voice_cache_items, max_bytes=settings.voice_cache_bytes)
     registration = ConsulRegistration(settings)
     node = Node(
         settings,
@@ -65,12 +67,14 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
     _register_engine_gauges(metrics, node)
     _register_discovery_gauges(metrics, registration, watcher)
     metrics.register(collectors.VoiceCacheCollector(voice_cache.stats))
+    metrics.register(collectors.WorkersCollector(workers))
     return AppContext(
         settings=settings,
         cluster_config=cluster_config,
         node=node,
         voices=voices,
         voice_cache=voice_cache,
+        workers=workers,
         metrics=metrics,
         request_history=RequestHistory(settings.request_history_size),
         disconnects=DisconnectWatcher(),
