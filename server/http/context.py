@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from server.cluster_config import ClusterConfig
 from server.http.auth import ApiKeys
-from server.http.disconnect import DisconnectWatcher
 from server.node import Node
 from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
@@ -28,7 +27,6 @@ class AppContext:
     voice_cache: VoiceCache
     metrics: Metrics
     request_history: RequestHistory
-    disconnects: DisconnectWatcher
     api_keys: ApiKeys | None
     """None: requests need no key."""
     tracing: Tracing | None

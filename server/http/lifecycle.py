@@ -23,7 +23,8 @@ def register_lifecycle(app: Flask, context: AppContext) -> None:
 def _before_request() -> None:
     # The route's rule, not the path: metric labels must have a bounded set of values.
     route = str(request.url_rule) if request.url_rule else "other"
-    g.record = RequestRecord.from_headers(request.headers, route)
+    # The edge asks twice about a request whose body comes slowly, with one environment.
+    g.record = request.environ.setdefault("server.record", RequestRecord.from_headers(request.headers, route))
 
 
 def _after_request(context: AppContext, response: Response) -> Response:

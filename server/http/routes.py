@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server.errors import ApiError
-from server.http import encoding, enrolment, parsing
+from server.http import encoding, enrolment, parsing, probes
 from server.http.auth import check_api_key
 from server.http.context import AppContext
 from server.http.responses import SKIPPED_CHARACTERS
@@ -21,8 +21,8 @@ def make_routes(context: AppContext) -> Blueprint:
     """The API as a blueprint."""
     api = Blueprint("api", __name__)
     api.before_app_request(lambda: check_api_key(request, context.api_keys))
-    api.add_url_rule("/health", "health", lambda: {"status": "ok"}, methods=["GET"])
-    api.add_url_rule("/ready", "ready", lambda: _ready(context), methods=["GET"])
+    api.add_url_rule("/health", "health", lambda: _probe(*probes.health()), methods=["GET"])
+    api.add_url_rule("/ready", "ready", lambda: _probe(*probes.ready(context.node)), methods=["GET"])
     api.add_url_rule("/metrics", "metrics", lambda: _metrics(context), methods=["GET"])
     api.add_url_rule("/info", "info", lambda: _info(context), methods=["GET"])
     api.add_url_rule("/segments", "segments", lambda: _segments(context), methods=["POST"])
@@ -36,11 +36,8 @@ def make_routes(context: AppContext) -> Blueprint:
     return api
 
 
-def _ready(context: AppContext) -> Response:
-    reason = context.node.not_ready_reason()
-    response = jsonify(status="ready") if reason is None else jsonify(status="not ready", reason=reason)
-    response.status_code = 200 if reason is None else 503
-    return response
+def _probe(status: int, values: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    return values, status
 
 
 def _metrics(context: AppContext) -> Response:

@@ -8,6 +8,7 @@ from flask import Request, Response, g
 
 from server.http import encoding, parsing, responses
 from server.http.context import AppContext
+from server.http.disconnect import watch_client
 from server.http.job_builder import make_job
 from server.http.running_job import RunningJob
 from server.observability.request_log import RequestRecord
@@ -28,8 +29,7 @@ def handle_tts(context: AppContext, request: Request, *, stream: bool) -> Respon
         params = parsing.parse_speech(request, context.settings.max_body_bytes, limits.max_text_chars)
         job = make_job(context, engine, params, stream=stream)
         running = resources.enter_context(RunningJob(engine, job, record))
-        connection = request.environ.get("gunicorn.socket")
-        resources.enter_context(context.disconnects.watch(connection, running.on_disconnect))
+        resources.enter_context(watch_client(request.environ, running.on_disconnect))
         record.format, record.sample_rate = params.format, params.sample_rate or job.sample_rate
         encoder = encoding.make_encoder(params.format, job.sample_rate, record.sample_rate, streamed=stream)
         running.wait_for_audio()

@@ -16,7 +16,6 @@ from server.discovery.metadata import metadata
 from server.discovery.registration import ConsulRegistration
 from server.http.auth import ApiKeys
 from server.http.context import AppContext
-from server.http.disconnect import DisconnectWatcher
 from server.http.lifecycle import register_lifecycle
 from server.http.routes import make_routes
 from server.node import Node
@@ -61,7 +60,6 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
         voice_cache=voice_cache,
         metrics=metrics,
         request_history=RequestHistory(settings.request_history_size),
-        disconnects=DisconnectWatcher(),
         api_keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
         tracing=make_tracing(settings),
         metadata=lambda: metadata(node.engine.info, settings),
