@@ -1,21 +1,28 @@
 """Maps exceptions to HTTP responses: one total map, one JSON shape.
 
-The body of every error is `{"error": {"code", "message", "field"}}`. A 500 reveals nothing about its cause.
+The body of every error is `{"error": {"code", "message", "field"}}`, unless the API of a path has a shape of its own.
+A 500 reveals nothing about its cause.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
-from flask import Flask, Response, g, jsonify
+from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from glmtts import errors
 
 log = logging.getLogger(__name__)
 
+MAX_MESSAGE_BYTES, MAX_FIELD_CHARS = 1024, 64
+"""Of an error: names of fields and of voices come from clients, and a client may not expect a long answer."""
 MAX_FORM_PARTS = 64
 """Maximum number of fields and files in a form."""
 
@@ -68,7 +75,20 @@ class ErrorInfo:
 
 
 def to_error_info(error: BaseException) -> ErrorInfo:
-    """Describes any exception; one that is not expected here is a 500 without details."""
+    """Describes any exception, in bounded length; one that is not expected here is a 500 without details."""
+    info = _describe(error)
+    return replace(info, message=_clipped(info.message), field=info.field and info.field[:MAX_FIELD_CHARS])
+
+
+def _clipped(message: str) -> str:
+    """`message`, or as much of its beginning as keeps MAX_MESSAGE_BYTES in JSON, which escapes a character in 12."""
+    clipped = message[:MAX_MESSAGE_BYTES]
+    while len(json.dumps(clipped)) > MAX_MESSAGE_BYTES:
+        clipped = clipped[: len(clipped) * 3 // 4]
+    return message if clipped == message else f"{clipped}..."
+
+
+def _describe(error: BaseException) -> ErrorInfo:
     if isinstance(error, ApiError):
         return ErrorInfo(error.status, error.code, str(error), error.field, error.retry_after)
     if isinstance(error, errors.GlmTtsError):
@@ -103,15 +123,30 @@ def _methods(error: MethodNotAllowed) -> str:
     return ", ".join(sorted(error.valid_methods or ()))
 
 
-def to_response(error: BaseException) -> Response:
-    """The response for an exception, headers included. Sets the code in the request's record."""
+ErrorShape = Callable[[ErrorInfo, str], dict[str, Any]]
+"""What stands under `error` in the body, given the route's rule."""
+
+
+def _error_object(info: ErrorInfo, _route: str) -> dict[str, Any]:
+    return {"code": info.code, "message": info.message, "field": info.field}
+
+
+def to_response(shapes: Mapping[str, ErrorShape], error: BaseException) -> Response:
+    """The response for an exception, headers included. Sets the code in the request's record.
+
+    `shapes` has the shapes of errors by the beginning of the path.
+    """
     info = to_error_info(error)
     if info.status == 500:
         log.error("request %s failed", g.record.request_id, exc_info=error)
     g.record.error = info.code
-    response = jsonify(error={"code": info.code, "message": info.message, "field": info.field})
+    shape = next((shape for path, shape in shapes.items() if request.path.startswith(path)), _error_object)
+    response = jsonify(error=shape(info, g.record.route))
     response.status_code = info.status
-    if info.retry_after is not None:
+    if info.retry_after is None:
+        # Some client libraries repeat a request after any 409 or 5xx, and a device would do its work again.
+        response.headers["X-Should-Retry"] = "false"
+    else:
         response.headers["Retry-After"] = str(max(1, math.ceil(info.retry_after)))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = _methods(error)
@@ -127,6 +162,6 @@ def too_large(max_body_bytes: int) -> RequestEntityTooLarge:
     )
 
 
-def register_error_handlers(app: Flask) -> None:
-    """Sends every exception of every route through the one map."""
-    app.register_error_handler(Exception, to_response)
+def register_error_handlers(app: Flask, shapes: Mapping[str, ErrorShape]) -> None:
+    """Sends every exception of every route through the one map; `shapes` as of `to_response`."""
+    app.register_error_handler(Exception, partial(to_response, shapes))

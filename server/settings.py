@@ -62,7 +62,23 @@ class Settings(BaseSettings):
     )
 
     # Requests.
-    api_keys_file: Path | None = _setting(None, "path", "File of API keys, one per line; reloaded when it changes.")
+    api_keys_file: Path | None = _setting(
+        None, "path", "File of API keys, which `python -m server.keys new` makes; reloaded when it changes."
+    )
+    protect_metrics: bool = _setting(False, "switch", "/metrics needs an API key with the scope admin.")
+    protect_names: bool = _setting(
+        False, "switch", "The names of models and voices under /v1 need an API key with the scope speak."
+    )
+    allowed_hosts: str = _setting(
+        "",
+        "names, comma-separated",
+        "Public names of this server, which it serves without API keys; .example.com is all below it, * every name.",
+    )
+    cors_origins: str = _setting(
+        "",
+        "origins, comma-separated",
+        "Origins of web pages that may use this server, such as https://example.com; * is all. Off if empty.",
+    )
     max_body_bytes: int = _setting(
         25 * 2**20, "bytes", "Maximum size of a request body; a larger one is rejected unread.", ge=1024
     )
@@ -71,6 +87,12 @@ class Settings(BaseSettings):
     )
     max_text_chars: int = _setting(5000, "characters", "Maximum length of a request's text.", ge=1, le=5000)
     default_voice: str = _setting("default", "voice name", "Stored voice for requests that name none.")
+    voice_aliases: str = _setting(
+        "",
+        "NAME=VOICE,…",
+        "Stored voices that other names stand for under /v1; OpenAI's names stand for one of the stored voices anyhow.",
+        pattern=r"^([^=,]+=[A-Za-z0-9_-]+(,[^=,]+=[A-Za-z0-9_-]+)*)?$",
+    )
     voices_dir: Path | None = _setting(
         None,
         "path",
@@ -80,6 +102,9 @@ class Settings(BaseSettings):
         False, "switch", "Without voices_dir, let POST and DELETE /voices change the checkpoint's own voices."
     )
     max_voices: int = _setting(1000, "voices", "Maximum number of voices that POST /voices may store.", ge=1)
+    max_voices_bytes: int = _setting(
+        2 * 2**30, "bytes", "Maximum size of the folder that POST /voices stores voices in.", ge=1
+    )
     default_emotion: str | None = _setting(
         None, "style", "Style for requests that name none, if the voice has it; else the voice's default style."
     )
@@ -220,6 +245,11 @@ class Settings(BaseSettings):
 
 NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN", "GLMTTS_REFERENCE", "GLMTTS_URL", "GLMTTS_API_KEY"})
 """Variables of the parity tool, the tests and the client; they may be set when the server starts."""
+
+
+def comma_separated(value: str) -> list[str]:
+    """The items of a setting that is a list."""
+    return [item.strip() for item in value.split(",") if item.strip()]
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

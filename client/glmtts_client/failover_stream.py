@@ -199,7 +199,8 @@ class FailoverStream:
         try:
             with self._pool.api.stream(node, self._body(segment, token), headers) as response:
                 self._copy(response, segment)
-            next_token = None if self._stopped.is_set() else self._fetch_token(node, request_id)
+                own_id = response.headers.get("X-Request-Id", "")
+            next_token = None if self._stopped.is_set() else self._fetch_token(node, own_id)
         except NodeError as error:
             # After `stop` a broken connection is our own doing.
             return _Stopped() if self._stopped.is_set() else RetryableFailure(error)

@@ -15,7 +15,7 @@ from glmtts.models.llm.history import SpokenSegment
 
 if TYPE_CHECKING:
     from glmtts.engine.stats import EngineStats
-    from glmtts.text.frontend.frontend import Segment
+    from glmtts.text.frontend.frontend import Reading, Segment
     from glmtts.text.language import Language
     from glmtts.voice.voice import Voice  # loads torch, which the fake engine and the server do without
 
@@ -52,6 +52,16 @@ class Job:
     """Segments of the job that this one continues, oldest first. The indices of `segments` go on from there."""
 
 
+@dataclass(frozen=True)
+class SegmentTiming:
+    """Where a segment is in a job's audio: seconds from its first sample. Silence after it lies behind its end."""
+
+    index: int
+    text: str
+    start_seconds: float
+    end_seconds: float
+
+
 @dataclass
 class Report:
     """Facts about a job; complete once its handle has ended."""
@@ -61,6 +71,8 @@ class Report:
     speech_tokens: int = 0
     audio_seconds: float = 0.0
     segments_done: int = 0
+    timings: list[SegmentTiming] = field(default_factory=list)
+    """Of the segments with speech whose audio is complete, in order."""
     redraws: int = 0
     """How often speech tokens were drawn again because a segment's length was implausible."""
     history: tuple[SpokenSegment, ...] = ()
@@ -120,19 +132,21 @@ class Engine(Protocol):
     def segments(
         self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
     ) -> list[Segment]:
-        """Splits and normalises text into segments as they will be spoken.
+        """The segments of a text, see `read`."""
+        ...
+
+    def read(
+        self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
+    ) -> Reading:
+        """Splits and normalises text into segments as they will be spoken; characters of other languages are left out.
 
         Args:
             phoneme: phoneme mode; None is the checkpoint's default.
             segmented: `text` is one segment from an earlier call, and is spoken as it is.
             language: says how numbers and signs are read; None leaves it to the text's characters.
 
-        Raises TextError when nothing speakable is left, LanguageError when that is because of `foreign_characters`.
+        Raises TextError when nothing speakable is left, LanguageError when all there was is in another language.
         """
-        ...
-
-    def foreign_characters(self, text: str, *, language: Language | None = None) -> str:
-        """The characters of `text` that `segments` leaves out, because they belong to another language."""
         ...
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:

@@ -105,7 +105,7 @@ def wasted_responses(logs: Sequence[Path]) -> int:
             entry = _request_entry(line)
             if entry.get("route") == "/tts" and entry.get("status") == 200 and "error" not in entry:
                 # The client appends the number of the attempt to the request id.
-                responses[str(entry["request_id"]).rpartition("-")[0]] += 1
+                responses[str(entry["client_request_id"]).rpartition("-")[0]] += 1
     return sum(responses.values()) - len(responses)
 
 

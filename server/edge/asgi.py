@@ -9,7 +9,7 @@ from typing import Any
 
 from server.edge.bridge import Exchange, Send, WsgiApp, make_environ
 from server.edge.connection import KEY, Connection
-from server.edge.errors import EdgeError, malformed
+from server.edge.errors import JSON_HEADERS, EdgeError, malformed
 from server.edge.limits import Limits
 from server.edge.request_body import MemoryBudget, Message, PendingBody, Receive, RequestBody
 
@@ -73,7 +73,7 @@ def _check_head(scope: Message) -> None:
 
 async def _send_json(send: Send, status: int, values: dict[str, Any]) -> None:
     data = json.dumps(values).encode()
-    await _send(send, status, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))], data)
+    await _send(send, status, [*JSON_HEADERS, (b"content-length", b"%d" % len(data))], data)
 
 
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

@@ -21,19 +21,22 @@ class Connection:
         self._close = close
         self._closed = asyncio.Event()
         self._lock = threading.Lock()
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[bool], None]] = []
         self.is_lost = False
         """Nothing can be written any more."""
         self.has_left = False
         """The client has closed its side at least. It no longer waits for a response that has not begun."""
+        self.is_too_slow = False
+        """The connection is cut because its client does not read."""
         self.is_body_broken = False
         """The rest of a request's body will not come, or is not HTTP."""
 
     @contextmanager
-    def watch(self, on_disconnect: Callable[[], None]) -> Iterator[None]:
+    def watch(self, on_disconnect: Callable[[bool], None]) -> Iterator[None]:
         """Calls `on_disconnect` once if the client leaves during the block, or has left before.
 
-        It is called in the event loop, so it must be quick.
+        Its argument is whether the client was cut off because it did not read. It is called in the event loop, so it
+        must be quick.
         """
         with self._lock:
             self._callbacks.append(on_disconnect)
@@ -67,4 +70,4 @@ class Connection:
         with self._lock:
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback()
+            callback(self.is_too_slow)

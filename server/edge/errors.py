@@ -10,6 +10,8 @@ from http import HTTPStatus
 
 log = logging.getLogger(__name__)
 
+JSON_HEADERS = ((b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"))
+
 
 @dataclass(eq=False)
 class EdgeError(Exception):
@@ -24,11 +26,11 @@ class EdgeError(Exception):
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The response's headers. The connection can't be used for another request."""
-        headers = [("content-type", "application/json"), ("connection", "close"), ("x-request-id", self.request_id)]
-        headers.append(("content-length", str(len(self.body))))
+        headers = [*JSON_HEADERS, (b"connection", b"close"), (b"x-request-id", self.request_id.encode())]
+        headers.append((b"content-length", b"%d" % len(self.body)))
         if self.retry_after is not None:
-            headers.append(("retry-after", str(self.retry_after)))
-        return [(name.encode(), value.encode()) for name, value in headers]
+            headers.append((b"retry-after", b"%d" % self.retry_after))
+        return headers
 
     @property
     def body(self) -> bytes:

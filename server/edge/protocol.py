@@ -63,7 +63,8 @@ class EdgeProtocol(H11Protocol):
         now, waiting = self.loop.time(), self._metered.inner.get_write_buffer_size() > 0
         if self._has_ended or (self._metered.inner.is_closing() and not waiting):
             return
-        if self._download.update(now, self._metered.taken, waiting=waiting) <= 0 or self._is_overdue(now):
+        self._peer.is_too_slow = self._download.update(now, self._metered.taken, waiting=waiting) <= 0
+        if self._peer.is_too_slow or self._is_overdue(now):
             self._metered.inner.abort()
             return
         self.loop.call_later(CHECK_INTERVAL, self._check)

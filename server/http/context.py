@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.cluster_config import ClusterConfig
-from server.http.auth import ApiKeys
+from server.http.access import AccessControl
 from server.node import Node
 from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
@@ -27,9 +27,10 @@ class AppContext:
     voice_cache: VoiceCache
     metrics: Metrics
     request_history: RequestHistory
-    api_keys: ApiKeys | None
-    """None: requests need no key."""
+    access: AccessControl
     tracing: Tracing | None
     """None: requests are not traced."""
+    request_drain: Callable[[], None]
+    """Begins what SIGTERM begins, and returns."""
     metadata: Callable[[], dict[str, str]]
     """The node's metadata as registered in Consul; ApiError 503 while the model loads."""

@@ -9,7 +9,7 @@ from typing import Any
 from server.edge.connection import KEY, Connection
 
 
-def watch_client(environ: dict[str, Any], on_disconnect: Callable[[], None]) -> AbstractContextManager[None]:
-    """Calls `on_disconnect` once if the client of a WSGI request leaves during the block; it must be quick."""
+def watch_client(environ: dict[str, Any], on_disconnect: Callable[[bool], None]) -> AbstractContextManager[None]:
+    """Calls `on_disconnect` once if the client of a WSGI request leaves during the block; see `Connection.watch`."""
     connection: Connection | None = environ.get(KEY)
     return nullcontext() if connection is None else connection.watch(on_disconnect)

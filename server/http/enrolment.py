@@ -12,7 +12,7 @@ from server.http import parsing
 from server.http.context import AppContext
 from server.http.voice_lookup import prepare_default_voice
 from server.voices.flac import to_flac
-from server.voices.store import VOICE_NAME
+from server.voices.stored_voice import VOICE_NAME
 
 
 def enrol(context: AppContext, request: Request, name: str) -> bool:
@@ -28,7 +28,9 @@ def enrol(context: AppContext, request: Request, name: str) -> bool:
         reference_audio = to_flac(params.reference_audio)
         context.voice_cache.get(engine.make_voice, reference_audio, params.reference_text)
         language = params.language or ("zh" if any(map(is_hanzi, params.reference_text)) else "en")
-        is_new = context.voices.put(name, params.style, params.reference_text, reference_audio, language)
+        is_new = context.voices.put(
+            name, params.style, params.reference_text, reference_audio, language, consent=params.consent
+        )
         if name == context.settings.default_voice:
             prepare_default_voice(engine, name, context.cluster_config.style, context.voices, context.voice_cache)
     return is_new

@@ -25,6 +25,7 @@ def make_job(context: AppContext, engine: Engine, params: SpeechRequest, *, stre
     """The job for `params`, with the cluster's and the node's defaults where it gives no value."""
     record: RequestRecord = g.record
     start = time.monotonic()
+    context.access.charge(g.caller, params.text)
     earlier = Continuation() if params.continuation is None else continuation.decode(params.continuation, engine.info)
     with record.timed("text"):
         segments = _segments(context, engine, params, record)
@@ -50,7 +51,7 @@ def make_job(context: AppContext, engine: Engine, params: SpeechRequest, *, stre
 def _segments(context: AppContext, engine: Engine, params: SpeechRequest, record: RequestRecord) -> list[Segment]:
     language = reading_language(context, params)
     record.characters = len(params.text)
-    record.skipped_characters = len(engine.foreign_characters(params.text, language=language))
-    segments = engine.segments(params.text, phoneme=params.phoneme, segmented=params.segmented, language=language)
-    record.segments = len(segments)
-    return segments
+    reading = engine.read(params.text, phoneme=params.phoneme, segmented=params.segmented, language=language)
+    record.skipped_characters = len(reading.foreign)
+    record.segments = len(reading.segments)
+    return reading.segments

@@ -7,24 +7,51 @@ import time
 
 from flask import Flask, Response, g, request
 
-from server.http.auth import PUBLIC_PATHS
+from server.edge.request_body import BodyNeeded
+from server.http.access import AccessControl, Caller, need_of
 from server.http.context import AppContext
 from server.observability.request_log import RequestRecord
 
 log = logging.getLogger("server.requests")
+
+PROBES = ("/health", "/ready", "/metrics")
+"""Routes that are called all the time: not traced, and logged at DEBUG only."""
 
 
 def register_lifecycle(app: Flask, context: AppContext) -> None:
     """Gives every request a record in `g.record`, and reports it once its response has been sent."""
     app.before_request(_before_request)
     app.after_request(lambda response: _after_request(context, response))
+    app.teardown_request(_teardown)
+
+
+def register_access(app: Flask, access: AccessControl) -> None:
+    """Checks every request before its view. LookupError: a view does not declare what it needs."""
+    wanted = {endpoint: need_of(app, endpoint) for endpoint in app.view_functions}
+
+    def check() -> None:
+        if request.endpoint is None or request.method == "OPTIONS":
+            return  # there is no such route; or it is asked about, which needs nothing
+        record: RequestRecord = g.record
+        g.caller = access.authorize(wanted[request.endpoint], request.headers)
+        record.key = g.caller.name
+        if request.method != "GET":
+            record.release = access.begin(g.caller)
+
+    app.before_request(check)
 
 
 def _before_request() -> None:
+    g.caller = Caller()
     # The route's rule, not the path: metric labels must have a bounded set of values.
     route = str(request.url_rule) if request.url_rule else "other"
-    # The edge asks twice about a request whose body comes slowly, with one environment.
+    # The edge runs the app twice for a body that comes slowly, with one environment.
     g.record = request.environ.setdefault("server.record", RequestRecord.from_headers(request.headers, route))
+
+
+def _teardown(error: BaseException | None) -> None:
+    if isinstance(error, BodyNeeded):  # there is no response, which would end what has begun
+        g.record.release()
 
 
 def _after_request(context: AppContext, response: Response) -> Response:
@@ -45,8 +72,9 @@ def _on_close(context: AppContext, record: RequestRecord, method: str, send_star
         return
     record.spans["send"] = (send_start, time.monotonic())
     record.total_seconds = record.elapsed()
-    if context.tracing is not None and record.route not in PUBLIC_PATHS:
+    record.release()
+    if context.tracing is not None and record.route not in PROBES:
         context.tracing.trace(record, method)
     context.metrics.observe_request(record)
-    level = logging.DEBUG if record.route in PUBLIC_PATHS else logging.INFO
+    level = logging.DEBUG if record.route in PROBES else logging.INFO
     log.log(level, "request", extra={"fields": record.as_dict()})

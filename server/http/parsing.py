@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from flask import Request
-from pydantic_core import from_json
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from server.errors import ApiError, invalid_field, too_large
 from server.http import schemas
+from server.http.json_body import MAX_TEXT_BODY_BYTES, json_fields
 from server.http.schemas import SegmentsRequest, SpeechRequest, VoiceRequest
 
 UPLOAD = "reference_audio"
@@ -38,9 +38,15 @@ def parse_voice(request: Request, max_body_bytes: int) -> VoiceRequest:
 
 def parse_segments(request: Request, max_body_bytes: int, max_text_chars: int) -> SegmentsRequest:
     """The body of POST /segments."""
-    check_length(request, max_body_bytes)
-    fields = json_fields(_read_json(request, max_body_bytes, JSON))
+    fields = parse_json(request, min(max_body_bytes, MAX_TEXT_BODY_BYTES))
     return schemas.validate(SegmentsRequest, fields, strict=True, max_text_chars=max_text_chars)
+
+
+def parse_json(request: Request, max_body_bytes: int) -> dict[str, Any]:
+    """The fields of a body that can be JSON only."""
+    request.max_content_length = max_body_bytes  # for a body without a length
+    check_length(request, max_body_bytes)
+    return json_fields(_read_json(request, max_body_bytes, JSON))
 
 
 def check_length(request: Request, max_body_bytes: int) -> None:
@@ -57,20 +63,6 @@ def _json_or_form(request: Request, max_body_bytes: int) -> tuple[dict[str, Any]
     with _read_errors(max_body_bytes):
         form, files = request.form, request.files
     return form_fields(form, files), False
-
-
-def json_fields(body: bytes) -> dict[str, Any]:
-    """The members of a JSON object; ApiError 400 for anything else, also for broken UTF-8 and any depth of nesting."""
-    try:
-        value = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise ApiError(
-            400, "malformed_json", f"body: expected a JSON object in UTF-8, got invalid JSON: {error}"
-        ) from None
-    if not isinstance(value, dict):
-        message = f"body: expected a JSON object, got a JSON {schemas.json_type(value)}"
-        raise ApiError(400, "malformed_json", message)
-    return value
 
 
 def form_fields(form: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> dict[str, Any]:

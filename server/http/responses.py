@@ -6,11 +6,11 @@ from contextlib import ExitStack
 
 from flask import Response
 
-from server.errors import to_error_info
+from server.errors import ErrorInfo, to_error_info
 from server.http.context import AppContext
 from server.http.encoding import Encoder
 from server.http.running_job import RunningJob
-from server.http.streaming import SpeechStream
+from server.http.streaming import Framing, SpeechStream
 from server.observability.request_log import RequestRecord
 
 SKIPPED_CHARACTERS = "X-Skipped-Characters"
@@ -31,16 +31,20 @@ def full_response(running: RunningJob, encoder: Encoder) -> Response:
     return response
 
 
-def streaming_response(context: AppContext, running: RunningJob, encoder: Encoder, resources: ExitStack) -> Response:
+def streaming_response(
+    context: AppContext, running: RunningJob, encoder: Encoder, framing: Framing, resources: ExitStack
+) -> Response:
     """The response as soon as there is audio. Its body takes over `resources`, and releases them when it is closed."""
     record = running.record
 
-    def on_error(error: Exception) -> None:
-        record.error = to_error_info(context.node.attribute_to_shutdown(error)).code
+    def on_error(error: Exception) -> ErrorInfo:
+        info = to_error_info(context.node.attribute_to_shutdown(error))
+        record.error = info.code
+        return info
 
     headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store", **_audio_headers(record)}
-    body = SpeechStream(running.chunks(), encoder, on_error, resources.pop_all())
-    return Response(body, content_type=encoder.content_type, headers=headers)
+    body = SpeechStream(running.chunks(), encoder, framing, on_error, resources.pop_all())
+    return Response(body, content_type=framing.content_type or encoder.content_type, headers=headers)
 
 
 def _audio_headers(record: RequestRecord) -> dict[str, str]:

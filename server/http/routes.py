@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server.errors import ApiError
 from server.http import encoding, enrolment, parsing, probes
-from server.http.auth import check_api_key
+from server.http.access import Need, needs
 from server.http.context import AppContext
 from server.http.responses import SKIPPED_CHARACTERS
 from server.http.tts import handle_tts
 from server.http.voice_lookup import reading_language
-from server.voices.store import StoredVoice
+from server.voices.stored_voice import StoredVoice
 
 
 def make_routes(context: AppContext) -> Blueprint:
     """The API as a blueprint."""
     api = Blueprint("api", __name__)
-    api.before_app_request(lambda: check_api_key(request, context.api_keys))
-    api.add_url_rule("/health", "health", lambda: _probe(*probes.health()), methods=["GET"])
-    api.add_url_rule("/ready", "ready", lambda: _probe(*probes.ready(context.node)), methods=["GET"])
-    api.add_url_rule("/metrics", "metrics", lambda: _metrics(context), methods=["GET"])
-    api.add_url_rule("/info", "info", lambda: _info(context), methods=["GET"])
-    api.add_url_rule("/segments", "segments", lambda: _segments(context), methods=["POST"])
-    api.add_url_rule("/voices", "voices", lambda: _voices(context), methods=["GET"])
-    api.add_url_rule("/voices/<name>", "voice", lambda name: _voice_json(context.voices.get(name)), methods=["GET"])
-    api.add_url_rule("/voices/<name>", "enrol_voice", lambda name: _enrol_voice(context, name), methods=["POST"])
-    api.add_url_rule("/voices/<name>", "delete_voice", lambda name: _delete_voice(context, name), methods=["DELETE"])
-    api.add_url_rule("/requests/<request_id>", "request", lambda **ids: _request(context, **ids), methods=["GET"])
-    api.add_url_rule("/tts", "tts", lambda: handle_tts(context, request, stream=False), methods=["POST"])
-    api.add_url_rule("/tts/stream", "stream", lambda: handle_tts(context, request, stream=True), methods=["POST"])
+
+    def add(rule: str, name: str, need: Need, view: Callable[..., Any], *, method: str = "GET") -> None:
+        api.add_url_rule(rule, name, needs(need, view), methods=[method])
+
+    add("/health", "health", "probe", lambda: _probe(*probes.health()))
+    add("/ready", "ready", "probe", lambda: _probe(*probes.ready(context.node)))
+    add("/metrics", "metrics", "metrics", lambda: _metrics(context))
+    add("/info", "info", "speak", lambda: _info(context))
+    add("/segments", "segments", "speak", lambda: _segments(context), method="POST")
+    add("/voices", "voices", "speak", lambda: _voices(context))
+    add("/voices/<name>", "voice", "speak", lambda name: _voice_json(context.voices.get(name)))
+    add("/voices/<name>", "enrol_voice", "voices", lambda name: _enrol_voice(context, name), method="POST")
+    add("/voices/<name>", "delete_voice", "voices", lambda name: _delete_voice(context, name), method="DELETE")
+    add("/requests/<request_id>", "request", "speak", lambda request_id: _request(context, request_id))
+    add("/tts", "tts", "speak", lambda: handle_tts(context, request, stream=False), method="POST")
+    add("/tts/stream", "stream", "speak", lambda: handle_tts(context, request, stream=True), method="POST")
+    add("/admin/drain", "drain", "admin", lambda: _drain(context), method="POST")
     return api
 
 
 def _probe(status: int, values: dict[str, Any]) -> tuple[dict[str, Any], int]:
     return values, status
+
+
+def _drain(context: AppContext) -> tuple[dict[str, str], int]:
+    context.request_drain()
+    return {"status": "draining"}, 202
 
 
 def _metrics(context: AppContext) -> Response:
@@ -75,13 +86,14 @@ def _segments(context: AppContext) -> Response:
     if params.voice is not None:
         context.voices.get(params.voice)  # raises if there is none
     engine, language = context.node.engine, reading_language(context, params)
+    reading = engine.read(params.text, phoneme=params.phoneme, language=language)
     segments = [
         {"index": segment.index, "text": segment.written}
         | ({"pronunciation": engine.pronunciation(segment.text)} if params.pronunciation else {})
-        for segment in engine.segments(params.text, phoneme=params.phoneme, language=language)
+        for segment in reading.segments
     ]
     response = jsonify(segments=segments)
-    response.headers[SKIPPED_CHARACTERS] = str(len(engine.foreign_characters(params.text, language=language)))
+    response.headers[SKIPPED_CHARACTERS] = str(len(reading.foreign))
     return response
 
 
@@ -95,6 +107,10 @@ def _voice_json(voice: StoredVoice) -> dict[str, Any]:
         "language": voice.language,
         "styles": voice.transcripts,
         "default_style": voice.default_style,
+        "recordings": {
+            style: {"consent": item.consent, "created_at": item.created_at, "updated_at": item.updated_at}
+            for style, item in voice.recordings.items()
+        },
     }
 
 
@@ -110,8 +126,10 @@ def _delete_voice(context: AppContext, name: str) -> Response:
 
 def _request(context: AppContext, request_id: str) -> dict[str, Any]:
     record = context.request_history.get(request_id)
-    if record is None:
+    if record is None or not context.access.may_see(g.caller, record.key):
         message = f"request: expected the id of a recent speech request, got {request_id:.64}"
         raise ApiError(404, "unknown_request", message)
     token = {} if record.continuation is None else {"continuation": record.continuation}
-    return {"state": "running" if record.total_seconds is None else "finished", **record.as_dict(), **token}
+    timing = {} if record.report is None else {"timing": [asdict(segment) for segment in record.report.timings]}
+    state = "running" if record.total_seconds is None else "finished"
+    return {"state": state, **record.as_dict(), **timing, **token}

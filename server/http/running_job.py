@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from glmtts.dsp.audio import Wave
-from glmtts.engine.api import Engine, Job
+from glmtts.engine.api import Engine, Job, Report
 from glmtts.errors import EngineError
 from server.http import continuation
 from server.http.continuation import Continuation
@@ -40,13 +40,18 @@ class RunningJob:
         self._handle.report.history = ()
 
     @property
+    def report(self) -> Report:
+        """Facts about the job; complete once its last chunk is read."""
+        return self._handle.report
+
+    @property
     def finish_reason(self) -> str:
         """Why the job ended: stop, or an anomaly."""
-        return self._handle.report.finish_reason or "stop"
+        return self.report.finish_reason or "stop"
 
-    def on_disconnect(self) -> None:
+    def on_disconnect(self, was_too_slow: bool) -> None:
         """Cancels the job: nobody is left to read it."""
-        self.record.disconnected = True
+        self.record.disconnected = not was_too_slow
         self._handle.cancel()
 
     def wait_for_audio(self) -> None:

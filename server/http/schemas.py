@@ -15,7 +15,6 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
-    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -25,19 +24,20 @@ from server import validation
 from server.errors import ApiError
 from server.http.continuation import MAX_TOKEN_CHARS
 from server.http.encoding import SAMPLE_RATES, Format
-from server.voices.store import VOICE_NAME
+from server.voices.stored_voice import VOICE_NAME
 
 MAX_TEXT_CHARS = 5000
+MAX_CONSENT_CHARS = 1000
 
 
-def _reject(expected: str, got: str, field: str = "") -> NoReturn:
+def reject(expected: str, got: str, field: str = "") -> NoReturn:
     """Fails the validation of a field, or, in a model's validator, of the one named."""
     raise PydanticCustomError("value", "{expected}", {"expected": expected, "got": got, "field": field})
 
 
 def _no_nul(text: str) -> str:
     if "\0" in text:
-        _reject("text without NUL characters", "one with NUL")
+        reject("text without NUL characters", "one with NUL")
     return text
 
 
@@ -46,45 +46,58 @@ def decode_audio(value: object) -> bytes:
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
-        _reject("base64, a data: URI or an upload", describe(value))
+        reject("base64, a data: URI or an upload", describe(value))
     head, comma, data = value.partition(",")
     if comma and head.startswith("data:"):
         if not head.endswith(";base64"):
-            _reject("a data: URI in base64", "one without ;base64")
+            reject("a data: URI in base64", "one without ;base64")
         value = data
     elif "://" in value[:16]:
-        _reject("the audio itself", "a URL")
+        reject("the audio itself", "a URL")
     try:
         return base64.b64decode("".join(value.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        _reject("base64, a data: URI or an upload", f"invalid base64 ({error})")
+        reject("base64, a data: URI or an upload", f"invalid base64 ({error})")
+
+
+def _within_limit(text: str, info: ValidationInfo) -> str:
+    """Applies the node's limit, which may be lower than the API's."""
+    limit = (info.context or {}).get("max_text_chars", MAX_TEXT_CHARS)
+    if len(text) > limit:
+        reject(f"at most {limit} characters", f"{len(text)} characters")
+    return text
+
+
+def _supported_rate(sample_rate: int | None) -> int | None:
+    if sample_rate is not None and sample_rate not in SAMPLE_RATES:
+        reject(f"one of {', '.join(map(str, SAMPLE_RATES))}", str(sample_rate))
+    return sample_rate
 
 
 RequestLanguage = Literal["auto", "en", "zh"]
 Text = Annotated[str, AfterValidator(_no_nul)]
+SpokenText = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT_CHARS), AfterValidator(_within_limit)]
+StyleName = Annotated[Text | None, Field(min_length=1, max_length=64)]
 Audio = Annotated[bytes, BeforeValidator(decode_audio)]
+Speed = Annotated[float | None, Field(ge=MIN_SPEED, le=MAX_SPEED)]
+SampleRate = Annotated[int | None, AfterValidator(_supported_rate)]
+Seed = Annotated[int | None, Field(ge=0, le=2**32 - 1)]
 
 
-class _Body(BaseModel):
+class RequestBody(BaseModel):
+    """The fields of a body. Unknown ones are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class TextRequest(_Body):
+class TextRequest(RequestBody):
     """A text and how to read it. A text without letters has the language of `reference_text`, else of `voice`."""
 
-    text: Text = Field(min_length=1, max_length=MAX_TEXT_CHARS)
+    text: SpokenText
     language: RequestLanguage = "auto"
     phoneme: bool | None = None
     reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
     voice: str | None = Field(None, pattern=VOICE_NAME)
-
-    @field_validator("text")
-    @classmethod
-    def _within_limit(cls, text: str, info: ValidationInfo) -> str:
-        limit = (info.context or {}).get("max_text_chars", MAX_TEXT_CHARS)
-        if len(text) > limit:
-            _reject(f"at most {limit} characters", f"{len(text)} characters")
-        return text
 
 
 class SegmentsRequest(TextRequest):
@@ -101,35 +114,28 @@ class SpeechRequest(TextRequest):
     """
 
     reference_audio: Audio | None = None
-    style: Text | None = Field(None, min_length=1, max_length=64)
-    emotion: Text | None = Field(None, min_length=1, max_length=64)
-    speed: float | None = Field(None, ge=MIN_SPEED, le=MAX_SPEED)
-    sample_rate: int | None = None
+    style: StyleName = None
+    emotion: StyleName = None
+    speed: Speed = None
+    sample_rate: SampleRate = None
     format: Format = "wav"
-    seed: int | None = Field(None, ge=0, le=2**32 - 1)
+    seed: Seed = None
     segmented: bool = False
     continuation: str | None = Field(None, max_length=MAX_TOKEN_CHARS)
     history: bool = True
     timeout: float | None = Field(None, gt=0, le=600)
 
-    @field_validator("sample_rate")
-    @classmethod
-    def _supported(cls, sample_rate: int | None) -> int | None:
-        if sample_rate is not None and sample_rate not in SAMPLE_RATES:
-            _reject(f"one of {', '.join(map(str, SAMPLE_RATES))}", str(sample_rate))
-        return sample_rate
-
     @model_validator(mode="after")
     def _consistent(self) -> SpeechRequest:
         if self.emotion is not None and self.style is not None and self.emotion != self.style:
-            _reject("the same value as style, whose other name it is", "another", "emotion")
+            reject("the same value as style, whose other name it is", "another", "emotion")
         if self.reference_audio is None:
             if self.reference_text:
-                _reject("it together with reference_audio, or a stored voice", "it alone", "reference_text")
+                reject("it together with reference_audio, or a stored voice", "it alone", "reference_text")
         elif self.voice is not None:
-            _reject("either voice or reference_audio", "both", "voice")
+            reject("either voice or reference_audio", "both", "voice")
         elif self.requested_style is not None:
-            _reject("a style of a stored voice only", "one with reference_audio", "style")
+            reject("a style of a stored voice only", "one with reference_audio", "style")
         return self
 
     @property
@@ -138,16 +144,20 @@ class SpeechRequest(TextRequest):
         return self.style if self.style is not None else self.emotion
 
 
-class VoiceRequest(_Body):
-    """The body of POST /voices/<name>. `reference_audio` is base64 in JSON and a file in a form."""
+class VoiceRequest(RequestBody):
+    """The body of POST /voices/<name>. `reference_audio` is base64 in JSON and a file in a form.
+
+    `consent`: who agreed to the use of the voice, and how.
+    """
 
     reference_audio: Audio
     reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
     style: str = Field("neutral", pattern=VOICE_NAME)
     language: Literal["en", "zh"] | None = None
+    consent: Text = Field("", max_length=MAX_CONSENT_CHARS)
 
 
-Body = TypeVar("Body", bound=_Body)
+Body = TypeVar("Body", bound=RequestBody)
 
 
 def validate(model: type[Body], fields: dict[str, Any], *, strict: bool, max_text_chars: int = MAX_TEXT_CHARS) -> Body:
@@ -163,7 +173,7 @@ def validate(model: type[Body], fields: dict[str, Any], *, strict: bool, max_tex
         raise ApiError(400, "invalid_field", _message(model, field, first), field=field or None) from None
 
 
-def _message(model: type[_Body], field: str, error: ErrorDetails) -> str:
+def _message(model: type[RequestBody], field: str, error: ErrorDetails) -> str:
     """`field: expected …, got …`. Never repeats a text, only its length."""
     if error["type"] == "missing":
         return f"{field}: expected a value, got nothing"
@@ -177,7 +187,7 @@ def describe(value: object) -> str:
     """A JSON value for a message: a short one itself, else its type or length."""
     if isinstance(value, str):
         return f"{value!r}" if len(value) <= 32 and value.isprintable() else f"{len(value)} characters"
-    return json.dumps(value) if isinstance(value, int | float | None) else f"a JSON {json_type(value)}"
+    return json.dumps(value)[:32] if isinstance(value, int | float | None) else f"a JSON {json_type(value)}"
 
 
 def json_type(value: object) -> str:

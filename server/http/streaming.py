@@ -9,23 +9,65 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Protocol
 
 from glmtts.dsp.audio import Wave
 from glmtts.errors import CancelledError
+from server.errors import ErrorInfo
 from server.http.encoding import Encoder
+
+
+class Framing(Protocol):
+    """How the bytes of an audio file stand in the body of a stream."""
+
+    content_type: str | None
+    """Of the body. None: that of the file."""
+
+    def audio(self, data: bytes) -> bytes:
+        """The next bytes of the file; `data` may be empty."""
+        ...
+
+    def end(self) -> bytes:
+        """What follows the whole file."""
+        ...
+
+    def error(self, info: ErrorInfo) -> bytes | None:
+        """What tells the client that the file is cut. None: only the end of the connection can."""
+        ...
+
+
+class BareAudio:
+    """The body is the file."""
+
+    content_type: str | None = None
+
+    def audio(self, data: bytes) -> bytes:
+        return data
+
+    def end(self) -> bytes:
+        return b""
+
+    def error(self, info: ErrorInfo) -> bytes | None:
+        return None
 
 
 class SpeechStream:
     """Encodes `chunks` one by one, and releases `resources` when closed.
 
-    `on_error` is called with an error after the first byte, and with CancelledError if the client did not read it all.
+    `on_error` describes an error after the first byte, and CancelledError if the client did not read it all.
     """
 
     def __init__(
-        self, chunks: Iterator[Wave], encoder: Encoder, on_error: Callable[[Exception], None], resources: ExitStack
+        self,
+        chunks: Iterator[Wave],
+        encoder: Encoder,
+        framing: Framing,
+        on_error: Callable[[Exception], ErrorInfo],
+        resources: ExitStack,
     ) -> None:
         self._chunks = chunks
         self._encoder = encoder
+        self._framing = framing
         self._on_error = on_error
         self._resources = resources
         self._ended = False
@@ -39,13 +81,14 @@ class SpeechStream:
         try:
             for wave in self._chunks:
                 if data := self._encoder.encode(wave):
-                    return data
+                    return self._framing.audio(data)
             self._ended = True
-            return self._encoder.flush()
+            return self._framing.audio(self._encoder.flush()) + self._framing.end()
         except Exception as error:
             self._ended = True
-            self._on_error(error)
-            # On this error gunicorn closes the connection without the final, empty chunk and without a traceback.
+            if (message := self._framing.error(self._on_error(error))) is not None:
+                return message
+            # On this error the edge closes the connection without the final, empty chunk.
             raise BrokenPipeError(errno.EPIPE, "the response was cut short") from error
 
     def close(self) -> None:

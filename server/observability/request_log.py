@@ -1,6 +1,7 @@
-"""Records of requests, for their log lines and for GET /requests/<id>. They never have the text or the audio.
+"""Records of requests, for their log lines and for GET /requests/<id>. They never have the audio.
 
-GET /requests/<id> also returns the continuation. Log lines must not have it: the text could be recovered from it.
+GET /requests/<id> also returns the timing, which has the text, and the continuation, from which it could be recovered.
+Log lines must have neither.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -35,6 +36,10 @@ class RequestRecord:
     trace_id: str | None
     via_consul: bool
     route: str
+    client_request_id: str | None = None
+    """The id that the client chose. Several requests may have the same, so nothing is found by it."""
+    key: str | None = None
+    """Name of the API key, which owns the request."""
     trace_headers: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     status: int | None = None
@@ -60,16 +65,19 @@ class RequestRecord:
     underrun_meter: UnderrunMeter | None = None
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Start and end of the server's own stages, on the clock of `started`."""
+    release: Callable[[], None] = lambda: None
+    """Gives back what the request holds of its key's limits."""
 
     @staticmethod
     def from_headers(headers: Headers, route: str) -> RequestRecord:
-        """A record for a request's headers. Uses the client's request id if it is valid, else a new one."""
+        """A record for a request's headers. Its id is new and cannot be guessed: who knows it may read the record."""
         client_id = headers.get("X-Request-Id", "")
         trace = _TRACEPARENT.fullmatch(headers.get("Traceparent", ""))
-        # gunicorn passes `via_consul` on like `Via-Consul`.
+        # WSGI has `via_consul` and `Via-Consul` under one name.
         via = headers.get("Via-Consul", headers.get("X-Via-Consul", ""))
         return RequestRecord(
-            request_id=client_id if _REQUEST_ID.fullmatch(client_id) else uuid.uuid4().hex,
+            request_id=uuid.uuid4().hex,
+            client_request_id=client_id if _REQUEST_ID.fullmatch(client_id) else None,
             trace_id=trace[1] if trace else None,
             via_consul=via.strip().lower() in ("true", "1"),
             route=route,
@@ -111,10 +119,12 @@ class RequestRecord:
         return max(0.0, self.total_seconds - self.timings().get("queue", 0.0)) / self.report.audio_seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """All known values except the continuation, for JSON."""
+        """All known values except timing and continuation, for JSON."""
         report = self.report
         values: dict[str, Any] = {
             "request_id": self.request_id,
+            "client_request_id": self.client_request_id,
+            "key": self.key,
             "trace_id": self.trace_id,
             "via_consul": self.via_consul,
             "route": self.route,
@@ -153,7 +163,6 @@ class RequestHistory:
 
     def add(self, record: RequestRecord) -> None:
         with self._lock:
-            self._records.pop(record.request_id, None)
             self._records[record.request_id] = record
             while len(self._records) > self._size:
                 self._records.popitem(last=False)

@@ -28,8 +28,9 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 """OpenTelemetry's own variables for an endpoint. The exporter reads these and its other variables itself."""
 STAGES = ("queue", "text", "voice", "prefill", "decode", "flow", "vocoder", "send")
 ATTRIBUTES = (
-    *("request_id", "via_consul", "characters", "segments", "voice", "format", "sample_rate", "seed"),
-    *("audio_seconds", "speech_tokens", "first_audio_seconds", "underrun_seconds", "rtf", "finish_reason"),
+    *("request_id", "client_request_id", "key", "via_consul", "characters", "segments", "voice", "format"),
+    *("sample_rate", "seed", "audio_seconds", "speech_tokens", "first_audio_seconds", "underrun_seconds", "rtf"),
+    "finish_reason",
 )
 
 

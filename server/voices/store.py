@@ -1,99 +1,79 @@
-"""Stored voices on disk.
+"""Stored voices on disk: one folder for each, in one or more folders of voices.
 
-A stored voice is a directory `<voice>/` with `voice.json` = {"name", "language", "transcripts": {style: text},
-"default_style"} and one reference recording `<style>.flac` per style.
+A change is one atomic replacement of a `voice.json`. So readers need no lock, and whatever stops a writer (a full
+disk, a crash, a power cut), a voice is as it was or as it was meant to be. Writers take turns by a lock on the folder.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import hashlib
 import re
 import shutil
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
-from glmtts.errors import UnsupportedError
 from server.errors import ApiError
+from server.voices.files import UNFINISHED, exclusive, sync_folder, write_file
+from server.voices.stored_voice import (
+    DESCRIPTION,
+    VOICE_NAME,
+    Recording,
+    Reference,
+    StoredVoice,
+    read_voice,
+    time_after,
+)
 
-VOICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-"""Names of voices and of styles. They become file names: no dot, no slash."""
 MAX_STYLES = 64
+MAX_NAMED = 20
+"""How many of the stored voices an error names."""
+ATTEMPTS = 10
+"""How often a reader looks again at a voice that changes between its description and its recording."""
 _NAME = re.compile(VOICE_NAME)
-
-
-class Reference(NamedTuple):
-    """What a voice is cloned from: an encoded recording, the text spoken in it, and the style that it stands for."""
-
-    audio: bytes
-    text: str
-    style: str
-
-
-@dataclass(frozen=True)
-class StoredVoice:
-    """One voice on disk; `transcripts` maps each style to the text spoken in its recording."""
-
-    name: str
-    language: str
-    transcripts: dict[str, str]
-    default_style: str
-    path: Path
-
-    def reference(self, style: str | None, preferred: str | None = None) -> Reference:
-        """The reference of `style`, else of `preferred`, else of the default style.
-
-        UnsupportedError: the voice lacks `style`. A missing `preferred` style falls back to the default.
-        """
-        if style is not None and style not in self.transcripts:
-            styles = ", ".join(sorted(self.transcripts))
-            raise UnsupportedError(f"style: expected one of {styles} (voice {self.name}), got {style!r}", field="style")
-        candidates = (style, preferred, self.default_style, next(iter(self.transcripts)))
-        chosen = next(name for name in candidates if name is not None and name in self.transcripts)
-        return Reference((self.path / f"{chosen}.flac").read_bytes(), self.transcripts[chosen], chosen)
+_OWN_FILE = re.compile(rf"{re.escape(UNFINISHED)}.*|[^.]+\.[0-9a-f]{{64}}\.flac")
+"""Files that the store made: unfinished ones, and recordings named after their content."""
 
 
 class VoiceStore:
     """The stored voices of several folders; an earlier folder wins where two have the same name. Thread-safe.
 
-    Every call reads the disk: there are few voices, and other processes may change them. `writable` is the one of the
-    folders that takes new voices (None: no folder does); it holds at most `limit` voices.
+    Every call reads the disk: other processes may change the voices. `writable` is the one of the folders that takes
+    new voices (None: no folder does); it holds at most `max_voices` voices and `max_bytes` bytes.
     """
 
-    def __init__(self, folders: Sequence[Path], writable: Path | None = None, *, limit: int = 1000) -> None:
+    def __init__(
+        self, folders: Sequence[Path], writable: Path | None = None, *, max_voices: int = 1000, max_bytes: int = 2**31
+    ) -> None:
         self._folders = tuple(folders)
         self._writable = writable
-        self._limit = limit
-        self._lock = threading.Lock()
+        self._max_voices = max_voices
+        self._max_bytes = max_bytes
 
     def all(self) -> list[StoredVoice]:
         """Every well-formed voice, sorted by name."""
-        paths = [path for folder in reversed(self._folders) for path in folder.glob("*/voice.json")]
-        voices = {path.parent.name: voice for path in paths if (voice := _read(path.parent)) is not None}
-        return [voices[name] for name in sorted(voices)]
+        return list(self._voices())
 
     def get(self, name: str) -> StoredVoice:
-        """The voice of that name; ApiError 404 that lists the stored voices."""
+        """The voice of that name; ApiError 404 that names some of the stored voices."""
         voice = self._find(name)
         if voice is None:
-            names = ", ".join(voice.name for voice in self.all()) or "none"
+            first = [voice.name for voice in islice(self._voices(), MAX_NAMED + 1)]
+            names = ", ".join(first[:MAX_NAMED]) + (" …" if len(first) > MAX_NAMED else "") or "none"
             message = f"voice: expected a stored voice ({names}), got {name[:64]!r}"
             raise ApiError(404, "unknown_voice", message, field="voice")
         return voice
 
     def reference(self, name: str, style: str | None, preferred: str | None = None) -> Reference:
         """`StoredVoice.reference` of the voice of that name, consistent even while the voice is being changed."""
-        with self._lock:
+        for _ in range(ATTEMPTS):
             voice = self.get(name)
-            try:
+            with suppress(FileNotFoundError):  # replaced or deleted since we read the description
                 return voice.reference(style, preferred)
-            except FileNotFoundError:  # another process that shares the folder has just removed it
-                raise ApiError(404, "unknown_voice", f"voice: {name} has just been removed", field="voice") from None
+        raise ApiError(404, "unknown_voice", f"voice: {name} is being changed", field="voice")
 
     def check_writable(self, name: str) -> Path:
         """The directory of a voice of that name; ApiError 403 if no voice can be stored, or that one is read-only."""
@@ -105,104 +85,139 @@ class VoiceStore:
             raise ApiError(403, "voice_read_only", message, field="voice")
         return self._writable / name
 
-    def put(self, name: str, style: str, reference_text: str, flac: bytes, language: str) -> bool:
+    def put(self, name: str, style: str, text: str, flac: bytes, language: str, *, consent: str = "") -> bool:
         """Adds or replaces a style of a voice, and creates the voice if it is new. True if the style is new.
 
-        `name` and `style` match VOICE_NAME. The first style becomes the default. No reader ever sees a recording with
-        the text of another, not even after a crash.
+        `name` and `style` match VOICE_NAME. The first style becomes the default. ApiError 403, 409 over a limit, 507 if
+        the disk does not take it: then nothing has changed.
         """
         assert _NAME.fullmatch(name)
         assert _NAME.fullmatch(style)
-        path = self.check_writable(name)
-        with self._lock, _storage_errors():
-            old = _read(path)
-            others = {} if old is None else {key: text for key, text in old.transcripts.items() if key != style}
-            self._check_limits(path, new=old is None, styles=len(others))
-            path.mkdir(parents=True, exist_ok=True)
-            if old is not None and style in old.transcripts:
-                _write_description(replace(old, transcripts=others))
-            _write(path / f"{style}.flac", flac)
-            default = style if old is None else old.default_style
-            _write_description(StoredVoice(name, language, {**others, style: reference_text}, default, path))
-        return old is None or style not in old.transcripts
-
-    def _check_limits(self, path: Path, *, new: bool, styles: int) -> None:
-        if new and sum(1 for _ in path.parent.glob("*/voice.json")) >= self._limit:
-            raise ApiError(409, "too_many_voices", f"voices: expected at most {self._limit}, got one more")
-        if styles >= MAX_STYLES:
-            raise ApiError(409, "too_many_styles", f"styles: expected at most {MAX_STYLES} per voice, got one more")
+        with self._writing(name) as path:
+            voice = read_voice(path) or StoredVoice(name, {}, style, path)
+            old = voice.recordings.get(style)
+            self._check_limits(voice, style, flac)
+            now = time_after(max(old.updated_at if old else "", voice.deleted.get(style, "")))
+            file = f"{style}.{hashlib.sha256(flac).hexdigest()}.flac"
+            new = Recording(file, text, language, consent, old.created_at if old else now, now)
+            changed = replace(
+                voice,
+                recordings={**voice.recordings, style: new},
+                default_style=voice.default_style if voice.recordings else style,
+                deleted={key: time for key, time in voice.deleted.items() if key != style},
+            )
+            _commit(voice, changed, {file: flac})
+        return old is None
 
     def delete(self, name: str, style: str | None = None) -> None:
-        """Deletes a voice, or one of its styles; deleting the last style deletes the voice. ApiError 403 or 404."""
-        voice = self.get(name)
-        self.check_writable(name)
-        if style is not None and style not in voice.transcripts:
-            styles = ", ".join(sorted(voice.transcripts))
-            message = f"style: expected one of {styles} (voice {name}), got {style[:64]!r}"
-            raise ApiError(404, "unknown_style", message, field="style")
-        remaining = {} if style is None else {key: text for key, text in voice.transcripts.items() if key != style}
-        with self._lock, _storage_errors():
-            if remaining:
-                default = voice.default_style if voice.default_style in remaining else next(iter(remaining))
-                _write_description(replace(voice, transcripts=remaining, default_style=default))
-                (voice.path / f"{style}.flac").unlink(missing_ok=True)
-            else:
-                (voice.path / "voice.json").unlink(missing_ok=True)  # first: without it the rest is not a voice
-                shutil.rmtree(voice.path)
+        """Deletes a voice, or one of its styles; deleting the last style deletes it. ApiError 403, 404 or 507."""
+        self.get(name)
+        with self._writing(name):
+            voice = self.get(name)
+            self.check_writable(name)  # ours may just have been deleted, and then the checkpoint's is there
+            if style is not None and style not in voice.recordings:
+                styles = ", ".join(sorted(voice.recordings))
+                message = f"style: expected one of {styles} (voice {name}), got {style[:64]!r}"
+                raise ApiError(404, "unknown_style", message, field="style")
+            gone = {key: item for key, item in voice.recordings.items() if style in (None, key)}
+            rest = {key: item for key, item in voice.recordings.items() if key not in gone}
+            times = {key: time_after(item.updated_at) for key, item in gone.items()}
+            default = voice.default_style if voice.default_style in rest else next(iter(rest), "")
+            changed = replace(voice, recordings=rest, default_style=default, deleted={**voice.deleted, **times})
+            _commit(voice, changed, {})
 
     def _find(self, name: str) -> StoredVoice | None:
         if not _NAME.fullmatch(name):
             return None
-        return next((voice for folder in self._folders if (voice := _read(folder / name)) is not None), None)
+        voices = (read_voice(folder / name) for folder in self._folders)
+        return next((voice for voice in voices if voice is not None and voice.recordings), None)
+
+    def _voices(self) -> Iterator[StoredVoice]:
+        names = {path.name for folder in self._folders for path in _voice_folders(folder)}
+        return (voice for name in sorted(names) if (voice := self._find(name)) is not None)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
+        """The directory of a voice that no one else changes meanwhile. ApiError 403, and 507 for an OSError."""
+        path = self.check_writable(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with exclusive(path.parent):
+                yield path
+        except OSError as error:
+            message = f"the folder of stored voices cannot be written: {error.strerror}"
+            raise ApiError(507, "storage", message) from error
+
+    def _check_limits(self, voice: StoredVoice, style: str, flac: bytes) -> None:
+        _remove_unfinished(voice.path.parent)
+        folders = _voice_folders(voice.path.parent)
+        voices = {path.name for path in folders if (other := read_voice(path)) is not None and other.recordings}
+        if voice.name not in voices and len(voices) >= self._max_voices:
+            raise ApiError(409, "too_many_voices", f"voices: expected at most {self._max_voices}, got one more")
+        if style not in voice.recordings and len(voice.recordings) >= MAX_STYLES:
+            raise ApiError(409, "too_many_styles", f"styles: expected at most {MAX_STYLES} per voice, got one more")
+        replaced = voice.recordings.get(style)
+        used = sum(file.stat().st_size for path in folders for file in path.iterdir())
+        used -= (voice.path / replaced.file).stat().st_size if replaced else 0
+        if used + len(flac) > self._max_bytes:
+            message = f"voices: expected at most {self._max_bytes} bytes, got {used + len(flac)}"
+            raise ApiError(409, "too_many_bytes", message)
 
 
-def _read(path: Path) -> StoredVoice | None:
-    """The voice in a directory; None if its description cannot be read, or if it has no recording."""
+def _voice_folders(folder: Path) -> list[Path]:
+    """Where in a folder of voices there may be one; nowhere if it is not there."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    return []
+
+
+def _commit(old: StoredVoice, new: StoredVoice, files: Mapping[str, bytes]) -> None:
+    """Writes `files`, then a description that takes the place of `old`; removes what it needs no more."""
+    if not new.path.is_dir():
+        return _create(new, files)
     try:
-        description = json.loads((path / "voice.json").read_text("utf-8"))
-        transcripts = {
-            style: str(text)
-            for style, text in description["transcripts"].items()
-            if _NAME.fullmatch(style) and (path / f"{style}.flac").is_file()
-        }
-        default = str(description.get("default_style", ""))
-        voice = StoredVoice(path.name, str(description["language"]), transcripts, default, path)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return None
-    return voice if transcripts else None
+        _write(new.path, new, files)
+    finally:
+        with suppress(OSError):
+            _remove_unused(new.path, {recording.file for recording in old.recordings.values()})
+    return None
 
 
-def _write_description(voice: StoredVoice) -> None:
-    description = {
-        "name": voice.name,
-        "language": voice.language,
-        "transcripts": voice.transcripts,
-        "default_style": voice.default_style,
-    }
-    _write(voice.path / "voice.json", json.dumps(description, ensure_ascii=False, indent=1).encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a file atomically: even a crash of the machine leaves the old content or the new."""
-    # The dot keeps the temporary name apart from those of styles, which begin with a letter or a digit.
-    number, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+def _create(voice: StoredVoice, files: Mapping[str, bytes]) -> None:
+    """Makes the directory of a new voice, which appears with everything in it."""
+    folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=voice.path.parent))
     try:
-        with os.fdopen(number, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        folder.chmod(0o755)
+        _write(folder, voice, files)
+        folder.rename(voice.path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
+    sync_folder(voice.path.parent)
 
 
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    """Turns an OSError into ApiError 507 `storage`."""
-    try:
-        yield
-    except OSError as error:
-        message = f"the folder of stored voices cannot be written: {error.strerror}"
-        raise ApiError(507, "storage", message) from error
+def _write(folder: Path, voice: StoredVoice, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        write_file(folder / name, data)
+    sync_folder(folder)  # the description must not survive a power cut that its recordings do not
+    write_file(folder / DESCRIPTION, voice.to_json())
+    sync_folder(folder)
+
+
+def _remove_unused(path: Path, replaced: Collection[str] = ()) -> None:
+    """Removes recordings that the description does not name, if they are in `replaced` or the store's own."""
+    voice = read_voice(path)
+    if voice is None:
+        return
+    used = {recording.file for recording in voice.recordings.values()}
+    for file in list(path.iterdir()):
+        if file.name not in used and (file.name in replaced or _OWN_FILE.fullmatch(file.name)):
+            file.unlink(missing_ok=True)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Removes what crashes have left: no one else is writing now."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(path)
+    for path in _voice_folders(folder):
+        _remove_unused(path)

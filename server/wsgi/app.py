@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from server.cluster_config import ClusterConfig
 from server.discovery.config_watcher import ConfigWatcher
 from server.discovery.metadata import metadata
 from server.discovery.registration import ConsulRegistration
-from server.http.auth import ApiKeys
+from server.http.access import AccessControl
 from server.http.context import AppContext
-from server.http.lifecycle import register_lifecycle
+from server.http.lifecycle import register_access, register_lifecycle
+from server.http.openai import errors as openai_errors
+from server.http.openai.routes import make_openai_routes
+from server.http.response_headers import register_response_headers
 from server.http.routes import make_routes
 from server.node import Node
 from server.observability import collectors
@@ -32,7 +36,8 @@ from server.wsgi.warm_up import WarmUp
 def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoint_voices: Path | None) -> AppContext:
     """The node of this process, which its `start` loads, and everything else that the routes need.
 
-    `checkpoint_voices` is the directory of the checkpoint's own voices. OSError: the file of API keys is unreadable.
+    `checkpoint_voices` is the directory of the checkpoint's own voices. OSError, ValueError: a setting, or a file that
+    it names, is invalid.
     """
     metrics = Metrics()
     cluster_config = ClusterConfig(settings)
@@ -60,8 +65,10 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
         voice_cache=voice_cache,
         metrics=metrics,
         request_history=RequestHistory(settings.request_history_size),
-        api_keys=None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file),
+        access=AccessControl(settings),
         tracing=make_tracing(settings),
+        # To gunicorn's master: the worker alone would be replaced by another one.
+        request_drain=lambda: os.kill(os.getppid(), signal.SIGTERM),
         metadata=lambda: metadata(node.engine.info, settings),
     )
 
@@ -70,7 +77,7 @@ def make_store(settings: Settings, checkpoint_voices: Path | None) -> VoiceStore
     """The stored voices: first those of `voices_dir`, then the checkpoint's."""
     folders = [folder for folder in (settings.voices_dir, checkpoint_voices) if folder is not None]
     writable = settings.voices_dir or (checkpoint_voices if settings.write_checkpoint_voices else None)
-    return VoiceStore(folders, writable, limit=settings.max_voices)
+    return VoiceStore(folders, writable, max_voices=settings.max_voices, max_bytes=settings.max_voices_bytes)
 
 
 def _register_engine_gauges(metrics: Metrics, node: Node) -> None:
@@ -113,6 +120,9 @@ def create_app(context: AppContext) -> Flask:
     app.config["MAX_FORM_PARTS"] = errors.MAX_FORM_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]
     register_lifecycle(app, context)
-    errors.register_error_handlers(app)
+    errors.register_error_handlers(app, {openai_errors.PATH: openai_errors.error_object})
     app.register_blueprint(make_routes(context))
+    app.register_blueprint(make_openai_routes(context))
+    register_access(app, context.access)
+    register_response_headers(app, context.settings)
     return app

@@ -38,7 +38,7 @@ class Receiver:
 
     def trace(self, request_id: str) -> dict[str, Span]:
         """The spans of a request by name, the root as ""; empty until the root has arrived."""
-        roots = [span for span in list(self.spans) if span.attributes.get("glmtts.request_id") == request_id]
+        roots = [span for span in list(self.spans) if span.attributes.get("glmtts.client_request_id") == request_id]
         if not roots:
             return {}
         assert len(roots) == 1, roots

@@ -212,11 +212,11 @@ def test_wasted_responses_are_read_from_the_logs(load: LoadResult, tmp_path: Pat
     """Two complete responses to one request; cancelled ones, streams and broken lines don't count."""
     line = {"message": "request", "route": "/tts", "status": 200}
     lines = [
-        {**line, "request_id": "one-1"},
-        {**line, "request_id": "one-2"},
-        {**line, "request_id": "two-1", "error": "cancelled"},
-        {**line, "request_id": "two-2"},
-        {**line, "request_id": "one-3", "route": "/tts/stream"},
+        {**line, "client_request_id": "one-1"},
+        {**line, "client_request_id": "one-2"},
+        {**line, "client_request_id": "two-1", "error": "cancelled"},
+        {**line, "client_request_id": "two-2"},
+        {**line, "client_request_id": "one-3", "route": "/tts/stream"},
     ]
     log = tmp_path / "node.log"
     log.write_text("\n".join([*map(json.dumps, lines), '{"message": "requ']))

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import requests
 import soundfile
 
+from server.keys.__main__ import add_key
 from tests.helpers.server import Server, recording, wait_until
 
 TEXT = "Hello there. How are you?"
@@ -73,14 +75,14 @@ def test_audio_leaves_while_the_rest_is_being_made(server: Server) -> None:
 
 
 def test_the_record_of_a_request_is_kept(server: Server) -> None:
-    """GET /requests/<id> has the fields of the log line, also for a stream; never the text."""
+    """GET /requests/<id> has the fields of the log line and the timing, also for a stream; the log has no text."""
     headers = {"X-Request-Id": "mine-1", "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "via_consul": "true"}
     answer = requests.post(server.url + "/tts/stream", json={"text": TEXT, "seed": 5}, headers=headers, timeout=60)
-    assert answer.headers["X-Request-Id"] == "mine-1"
+    own_id = answer.headers["X-Request-Id"]
     known: dict[str, Any] = {}
 
     def finished() -> bool:
-        known.update(requests.get(server.url + "/requests/mine-1", timeout=10).json())
+        known.update(requests.get(f"{server.url}/requests/{own_id}", timeout=10).json())
         return known["state"] == "finished"
 
     wait_until(finished, "the request's end")
@@ -88,11 +90,16 @@ def test_the_record_of_a_request_is_kept(server: Server) -> None:
     assert (known["finish_reason"], known["seed"], known["voice"], known["segments"]) == ("stop", 5, "default", 2)
     assert known["prompted"] is True
     assert known["via_consul"] is True
+    assert known["client_request_id"] == "mine-1"
     assert known["trace_id"] == "ab" * 16
     assert known["first_audio_seconds"] <= known["total_seconds"]
+    timing = known.pop("timing")
+    assert [segment["index"] for segment in timing] == [0, 1]
+    assert (timing[0]["start_seconds"], timing[-1]["end_seconds"]) == (0.0, pytest.approx(SECONDS))
+    assert "".join(segment["text"] for segment in timing).startswith("Hello")
 
     def log_lines() -> list[dict[str, Any]]:
-        return [line for line in server.log("request") if line["request_id"] == "mine-1"]
+        return [line for line in server.log("request") if line["request_id"] == own_id]
 
     wait_until(log_lines, "the log line")
     [line] = log_lines()
@@ -102,10 +109,18 @@ def test_the_record_of_a_request_is_kept(server: Server) -> None:
     assert error(requests.get(server.url + "/requests/none", timeout=10)) == (404, "unknown_request", None)
 
 
-def test_a_bad_request_id_is_replaced(server: Server) -> None:
-    """A client's id is accepted only if it fits into a log line."""
-    answer = requests.get(server.url + "/health", headers={"X-Request-Id": "a b<script>"}, timeout=10)
-    assert "script" not in answer.headers["X-Request-Id"]
+def test_a_clients_request_id_opens_nothing(server: Server) -> None:
+    """It is logged beside ours if it fits into a log line; ours cannot be guessed, and is new for each request."""
+    url, headers = server.url + "/tts", {"X-Request-Id": "chosen-by-me"}
+    own_ids = {
+        requests.post(url, json={"text": TEXT}, headers=headers, timeout=30).headers["X-Request-Id"] for _ in range(2)
+    }
+    assert len(own_ids) == 2
+    assert all(re.fullmatch("[0-9a-f]{32}", own_id) for own_id in own_ids)
+    assert error(requests.get(server.url + "/requests/chosen-by-me", timeout=10)) == (404, "unknown_request", None)
+    requests.post(url, json={"text": TEXT}, headers={"X-Request-Id": "a b<script>"}, timeout=30)
+    wait_until(lambda: len(server.log("request")) >= 3, "the log lines")
+    assert not any("script" in line for line in server.lines)
 
 
 @pytest.mark.parametrize("how", ["base64", "data", "multipart"])
@@ -276,7 +291,9 @@ def test_info_segments_and_voices(server: Server) -> None:
     listed = requests.get(server.url + "/voices", timeout=10).json()
     assert [voice["name"] for voice in listed["voices"]] == ["anna", "default"]
     anna = requests.get(server.url + "/voices/anna", timeout=10).json()
-    assert anna == {"name": "anna", "language": "zh", "styles": {"calm": "Slowly."}, "default_style": "calm"}
+    by_hand = {"calm": {"consent": "", "created_at": "", "updated_at": ""}}
+    expected = {"name": "anna", "language": "zh", "styles": {"calm": "Slowly."}, "default_style": "calm"}
+    assert anna == {**expected, "recordings": by_hand}
 
 
 def test_pronunciation_of_segments(server: Server) -> None:
@@ -318,18 +335,26 @@ def test_the_basic_series_exist(server: Server) -> None:
 
 
 def test_api_keys(voices: Path, tmp_path: Path) -> None:
-    """Without a key or with a wrong one 401; probes need none."""
-    keys = tmp_path / "keys"
-    keys.write_text("right\n")
-    with Server(voices=voices, env={"GLMTTS_API_KEYS_FILE": str(keys)}) as server:
-        url = server.url + "/tts"
-        assert error(requests.post(url, json={"text": TEXT}, timeout=10)) == (401, "missing_api_key", None)
-        wrong = {"Authorization": "Bearer wrong"}
-        assert error(requests.post(url, json={"text": TEXT}, headers=wrong, timeout=10)) == (
-            401,
-            "invalid_api_key",
-            None,
-        )
-        for header in ({"Authorization": "Bearer right"}, {"X-API-Key": "right"}):
-            assert requests.post(url, json={"text": TEXT}, headers=header, timeout=60).status_code == 200
+    """Without a key or with a wrong one 401, without the scope 403; probes need none; a new key works at once."""
+    path = tmp_path / "keys.yaml"
+    speak = add_key(path, "speaker", ["speak"])
+    with Server(voices=voices, env={"GLMTTS_API_KEYS_FILE": str(path)}) as server:
+        url, body = server.url + "/tts", {"text": TEXT}
+
+        def tts(**headers: str) -> requests.Response:
+            return requests.post(url, json=body, headers={**headers}, timeout=60)
+
+        assert error(tts()) == (401, "missing_api_key", None)
+        assert error(tts(Authorization="Bearer ")) == (401, "missing_api_key", None)
+        assert error(tts(Authorization="Bearer wrong")) == (401, "invalid_api_key", None)
+        mine = tts(Authorization=f"Bearer {speak}")
+        assert mine.status_code == requests.post(url, json=body, headers={"X-API-Key": speak}, timeout=60).status_code
         assert [server.status(path) for path in ("/health", "/ready", "/metrics", "/info")] == [200, 200, 200, 401]
+        drain = server.url + "/admin/drain"
+        assert error(requests.post(drain, headers={"X-API-Key": speak}, timeout=9)) == (403, "insufficient_scope", None)
+        admin = add_key(path, "operator", ["admin"])
+        assert requests.post(drain, headers={"X-API-Key": admin}, timeout=9).status_code == 202
+        assert server.process.wait(60) == 0
+        [line] = [line for line in server.log("request") if line["request_id"] == mine.headers["X-Request-Id"]]
+        assert line["key"] == "speaker"
+        assert not any(speak in line for line in server.lines)

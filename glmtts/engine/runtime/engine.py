@@ -21,7 +21,7 @@ from glmtts.engine.scheduling.length_estimator import LengthEstimator
 from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import EngineStats
 from glmtts.models.llm.history import History, check_history
-from glmtts.text.frontend.frontend import Segment
+from glmtts.text.frontend.frontend import Reading, Segment
 from glmtts.text.language import Language
 from glmtts.voice.voice import Voice
 
@@ -71,13 +71,15 @@ class BatchEngine:
     def segments(
         self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
     ) -> list[Segment]:
+        return self.read(text, phoneme=phoneme, segmented=segmented, language=language).segments
+
+    def read(
+        self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
+    ) -> Reading:
         strip_markup = self._options.strip_markup
-        return self._frontend.segments(
+        return self._frontend.read(
             text, phoneme=phoneme, segmented=segmented, language=language, strip_markup=strip_markup
         )
-
-    def foreign_characters(self, text: str, *, language: Language | None = None) -> str:
-        return self._frontend.foreign_characters(text, language=language, strip_markup=self._options.strip_markup)
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         return self._frontend.pronunciation(text)

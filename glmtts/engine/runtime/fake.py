@@ -17,7 +17,7 @@ import numpy as np
 
 from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import EMPTY_WAVE, TOKEN_RATE, Wave, with_silence
-from glmtts.engine.api import EngineInfo, Job
+from glmtts.engine.api import EngineInfo, Job, SegmentTiming
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, EngineStats, Histogram, ProgressClock
@@ -25,7 +25,7 @@ from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, Langu
 from glmtts.models.llm.history import History, Prompt, check_history
 from glmtts.text.foreign import leave_out
 from glmtts.text.frontend import ssml
-from glmtts.text.frontend.frontend import Segment
+from glmtts.text.frontend.frontend import Reading, Segment
 from glmtts.text.language import Language
 from glmtts.text.pause import split_pause
 from glmtts.voice.reference_audio import load_reference_audio
@@ -121,6 +121,11 @@ class FakeEngine:
     def segments(
         self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
     ) -> list[Segment]:
+        return self.read(text, phoneme=phoneme, segmented=segmented, language=language).segments
+
+    def read(
+        self, text: str, *, phoneme: bool | None = None, segmented: bool = False, language: Language | None = None
+    ) -> Reading:
         blocks = ssml.parse(text, language) if ssml.is_ssml(text) and not segmented else [ssml.TextBlock(text)]
         result: list[Segment] = []
         foreign = ""
@@ -133,7 +138,7 @@ class FakeEngine:
         if not result:
             error = LanguageError if foreign else TextError
             raise error("text: expected something to speak, got none", field="text")
-        return result
+        return Reading(result, foreign)
 
     def _split(self, text: str, first: int, *, segmented: bool) -> list[Segment]:
         text, pause = split_pause(text) if segmented else (text, 0.0)
@@ -142,9 +147,6 @@ class FakeEngine:
         parts = [text] if segmented else [part.strip() for part in re.split(r"(?<=[。!?.!?\n])", text)]
         speakable = [part for part in parts if any(letter.isalnum() for letter in part)]
         return [Segment(index, part, tuple(map(ord, part)), pause) for index, part in enumerate(speakable, first)]
-
-    def foreign_characters(self, text: str, *, language: Language | None = None) -> str:
-        return leave_out(text, language)[1]
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         """Each letter and digit with itself as its sound."""
@@ -221,11 +223,13 @@ class FakeEngine:
                 return self._fail(handle, fault())
             tokens, chunks = tone(job, segment, history.prompt(segment.ids), self._options.drift)
             history.add(segment.ids, tokens)
+            start = report.audio_seconds
             for chunk in chunks:
                 if not self._push(handle, chunk, hang="HANG" in segment.text):
                     return None
                 if fault is not None:
                     return self._fail(handle, fault())
+            report.timings.append(SegmentTiming(segment.index, segment.text, start, report.audio_seconds))
             if segment.pause_seconds:
                 handle.push(with_silence(EMPTY_WAVE, segment.pause_seconds, job.sample_rate))
             report.segments_done += 1

@@ -19,7 +19,7 @@ from torch import Tensor
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import EMPTY_WAVE, Wave, frames_for_tokens, with_silence
 from glmtts.dsp.time_stretch import SpeedRange, TimeStretch
-from glmtts.engine.api import MAX_SPEED, MIN_SPEED, FinishReason, Report
+from glmtts.engine.api import MAX_SPEED, MIN_SPEED, FinishReason, Report, SegmentTiming
 from glmtts.engine.scheduling.redraws import SegmentDraws, worse
 from glmtts.errors import InputError, UnsupportedError
 from glmtts.models.llm.decoder import Decoder, DecodeRequest, generate_tokens
@@ -104,7 +104,7 @@ def synthesize(
             with _timed(result.report, "vocoder"):
                 wave = model.vocoders[rate](mel, key)[0].cpu().numpy()
                 stretch = TimeStretch(stretch_factor, rate)
-                result.waves += [stretch.feed(wave), stretch.finish()]
+                result.add_speech(segment, [stretch.feed(wave), stretch.finish()], rate)
         result.waves.append(with_silence(EMPTY_WAVE, segment.pause_seconds, rate))
         result.add(segment, draws)
 
@@ -157,6 +157,11 @@ class _Result:
     waves: list[Wave] = field(default_factory=list)
     tokens: list[tuple[int, ...]] = field(default_factory=list)
     outcome: FinishReason = "stop"
+
+    def add_speech(self, segment: Segment, waves: list[Wave], rate: int) -> None:
+        start, end = sum(map(len, self.waves)), sum(map(len, [*self.waves, *waves]))
+        self.waves += waves
+        self.report.timings.append(SegmentTiming(segment.index, segment.text, start / rate, end / rate))
 
     def add(self, segment: Segment, draws: SegmentDraws) -> None:
         report = self.report

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from glmtts.dsp.audio import EMPTY_WAVE, Wave, with_silence
-from glmtts.engine.api import Job
+from glmtts.engine.api import Job, SegmentTiming
 from glmtts.engine.config import ChunkSchedule
 from glmtts.engine.scheduling.chunking import Chunk, Chunker
 from glmtts.engine.scheduling.job_handle import JobHandle
@@ -87,6 +87,10 @@ class ActiveJob:
     """When its first chunk could be made."""
     prebuffered: list[Wave] = field(default_factory=list)
     """Audio made before the job became audible."""
+    num_samples: int = 0
+    """Samples made so far, silence included."""
+    segment_start: int = 0
+    """How many of them belong to the segments before the one that is being made."""
     claimed: bool = False
     """Whether an audio worker is working on it."""
     voice_prompt: Any = None
@@ -122,6 +126,7 @@ class ActiveJob:
         """Gives audio to the reader, or keeps it until the job is audible."""
         if not len(wave):
             return
+        self.num_samples += len(wave)
         if self.audible:
             self.handle.push(wave)
         else:
@@ -141,8 +146,16 @@ class ActiveJob:
         del self.unfinished[position]
         if position:  # it had no tokens, and the segment before it is still being made
             self.unfinished[position - 1].silence_seconds += silence
-        else:
-            self.push(with_silence(wave, silence, self.spec.sample_rate))
+            return
+        if segment.tokens:
+            report.timings.append(self._timing(segment, self.num_samples + len(wave)))
+        self.push(with_silence(wave, silence, self.spec.sample_rate))
+        self.segment_start = self.num_samples
+
+    def _timing(self, segment: SegmentState, end: int) -> SegmentTiming:
+        """Of the segment that is being made, whose speech ends at sample `end`."""
+        index, text, rate = segment.segment.index, segment.segment.text, self.spec.sample_rate
+        return SegmentTiming(index, text, self.segment_start / rate, end / rate)
 
 
 class DecodeTask(NamedTuple):

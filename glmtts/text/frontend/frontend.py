@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from glmtts.errors import LanguageError, TextError
 from glmtts.text import markup
@@ -36,6 +37,13 @@ class Segment:
     def written(self) -> str:
         """The text with the pause, as `Frontend.segments` takes it back with `segmented`."""
         return with_pause(self.text, self.pause_seconds)
+
+
+class Reading(NamedTuple):
+    """The segments of a text, at least one, and the characters that they leave out as those of another language."""
+
+    segments: list[Segment]
+    foreign: str
 
 
 class Frontend:
@@ -100,12 +108,26 @@ class Frontend:
         language: Language | None = None,
         strip_markup: bool = True,
     ) -> list[Segment]:
-        """The segments of `text`, at least one.
+        """The segments of `text`, see `read`."""
+        return self.read(
+            text, phoneme=phoneme, segmented=segmented, language=language, strip_markup=strip_markup
+        ).segments
+
+    def read(
+        self,
+        text: str,
+        *,
+        phoneme: bool | None = None,
+        segmented: bool = False,
+        language: Language | None = None,
+        strip_markup: bool = True,
+    ) -> Reading:
+        """The segments of `text`, and what is left out of them: characters of other languages.
 
         `segmented`: `text` is one segment of an earlier call and is used as it is, because normalising or splitting it
         again could change it. `language` says how numbers and signs are read; None leaves it to the text's characters.
         `strip_markup`: whether Markdown and HTML are left out, see `glmtts.text.markup`. A text in a `<speak>` element
-        is SSML, see `glmtts.text.frontend.ssml`. Characters of other languages are left out, see `foreign_characters`.
+        is SSML, see `glmtts.text.frontend.ssml`.
 
         TextError (field "text") if nothing speakable is left, or the text has a special token that is not a phoneme of
         this model, a NUL, half a surrogate pair, or SSML that is not understood; LanguageError if all there is to speak
@@ -113,7 +135,7 @@ class Frontend:
         """
         phoneme = self._phoneme_default if phoneme is None else phoneme
         if segmented:
-            return [self._segment(text, phoneme, language)]
+            return self._read_segment(text, phoneme, language)
         blocks, foreign = self._blocks(text, language, strip_markup=strip_markup)
         result: list[Segment] = []
         for block in blocks:
@@ -125,17 +147,13 @@ class Frontend:
                 result[-1] = replace(result[-1], pause_seconds=pause)
         if not result:
             raise _nothing_to_speak(foreign)
-        return result
-
-    def foreign_characters(self, text: str, *, language: Language | None = None, strip_markup: bool = True) -> str:
-        """The characters of `text` that `segments` leaves out, because they belong to another language."""
-        return self._blocks(text, language, strip_markup=strip_markup)[1]
+        return Reading(result, foreign)
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         """What will be said of a segment's text, see `G2P.pronunciation`."""
         return self._g2p.pronunciation(text)
 
-    def _segment(self, text: str, phoneme: bool, language: Language | None) -> Segment:
+    def _read_segment(self, text: str, phoneme: bool, language: Language | None) -> Reading:
         text, pause_seconds = split_pause(text)
         known, foreign = leave_out(self._clean(text, "text"), language, self._replaced)
         text = known if foreign else text
@@ -144,7 +162,7 @@ class Frontend:
         ids = self._ids(text, phoneme)
         if len(ids) > self._max_ids:
             raise TextError(f"text: expected a segment of at most {self._max_ids} ids, got {len(ids)}", field="text")
-        return Segment(0, text, ids, pause_seconds)
+        return Reading([Segment(0, text, ids, pause_seconds)], foreign)
 
     def prompt_ids(
         self, reference_text: str, *, phoneme: bool | None = None, language: Language | None = None

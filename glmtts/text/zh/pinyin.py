@@ -8,13 +8,13 @@ ones.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, lru_cache, partial
 from itertools import groupby
 from typing import Any
 
 from glmtts.text.characters import is_hanzi, simplified
-from glmtts.text.zh import polyphones
+from glmtts.text.zh import polyphones, unknown_words
 
 # pypinyin gives these two interjections a syllable without a vowel; they sound like those on the right.
 _VOWELLESS = str.maketrans({"嗯": "恩", "呣": "母"})
@@ -65,17 +65,28 @@ def _words(text: str) -> Iterator[tuple[str, str]]:
         if segmentable:
             # jieba's time grows faster than the text.
             for start in range(0, len(run), _LONGEST_RUN):
-                for pair in _segmenter()(run[start : start + _LONGEST_RUN]):
-                    yield pair.word, _TAGS.get(pair.flag[:2], pair.flag[:1])
+                for word, tag in _segmented(run[start : start + _LONGEST_RUN]):
+                    yield word, _TAGS.get(tag[:2], tag[:1])
         else:
             yield from ((char, _character_tag(char)) for char in run)
+
+
+def _segmented(run: str) -> Iterator[tuple[str, str]]:
+    """jieba's words of a run of Chinese characters, with its tags: the dictionary's, and between them unknown ones."""
+    cut, frequencies = _segmenter()
+    for several, group in groupby(cut(run), key=lambda pair: len(pair.word) > 1):
+        pairs = [(pair.word, pair.flag) for pair in group]
+        singles = "".join(word for word, _ in pairs)
+        if several or len(pairs) == 1 or frequencies.get(singles):
+            yield from pairs
+        else:
+            yield from unknown_words.words(singles)
 
 
 def _repeats(text: str) -> Iterator[tuple[str, bool]]:
     """The characters of a text, each with whether jieba may look at it.
 
-    jieba spends milliseconds on a character that its model lacks, and on each of one that is repeated; neither makes
-    words, so these stand alone.
+    One that jieba's model lacks, or that is repeated, makes no words, so these stand alone.
     """
     known = _known_characters()
     for char, group in groupby(text):
@@ -141,8 +152,9 @@ def _own_readings(char: str) -> list[str]:
 
 
 @cache
-def _segmenter() -> Callable[[str], list[Any]]:
-    """jieba's part-of-speech segmenter: text to pairs with `.word` and `.flag`. Loads once, in about two seconds."""
+def _segmenter() -> tuple[Callable[[str], list[Any]], Mapping[str, int]]:
+    """jieba's part-of-speech segmenter by its dictionary alone, text to pairs with `.word` and `.flag`, and how often
+    each word of the dictionary occurs. Loads once, in about two seconds."""
     with warnings.catch_warnings():
         # jieba 0.42.1 has invalid escapes in its regular expressions, which Python reports whenever it compiles
         # the package afresh, and older setuptools call the pkg_resources that it tries for deprecated.
@@ -155,8 +167,8 @@ def _segmenter() -> Callable[[str], list[Any]]:
     # writes it first controls this process) and without its messages on stderr.
     words.FREQ, words.total = words.gen_pfdict(words.get_dict_file())
     words.initialized = True
-    cut: Callable[[str], list[Any]] = jieba.posseg.POSTokenizer(words).lcut
-    return cut
+    tagger = jieba.posseg.POSTokenizer(words)
+    return partial(tagger.lcut, HMM=False), words.FREQ
 
 
 def warm() -> None:

@@ -123,10 +123,10 @@ def test_foreign_characters_are_left_out(frontend: Frontend) -> None:
     """They are neither in the segments nor in a transcript's ids; a replaced word is no foreign one."""
     text = "你好こんにちは。Привет, hello!"
     assert [segment.text for segment in frontend.segments(text)] == ["你好，hello。"]
-    assert frontend.foreign_characters(text) == "こんにちはПривет"
+    assert frontend.read(text).foreign == "こんにちはПривет"
     assert frontend.prompt_ids("안녕하세요") == ()
     replaced = frontend.with_replacements({"안녕": "<|H|><|AO3|>"})
-    assert replaced.foreign_characters("안녕 여러분") == "여러분"
+    assert replaced.read("안녕 여러분 hi").foreign == "여러분"
 
 
 @pytest.mark.parametrize("text", ["안녕하세요.", "こんにちは、世界の😀", "Привет!"])

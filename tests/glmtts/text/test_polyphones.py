@@ -78,13 +78,13 @@ def test_context_reaches_beyond_the_run() -> None:
 def test_a_run_without_punctuation_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """jieba never gets more than 100 characters, and no reading is lost."""
     lengths: list[int] = []
-    segmenter = pinyin._segmenter()
+    segmenter, frequencies = pinyin._segmenter()
 
     def recording(text: str) -> list[Any]:
         lengths.append(len(text))
         return segmenter(text)
 
-    monkeypatch.setattr(pinyin, "_segmenter", lambda: recording)
+    monkeypatch.setattr(pinyin, "_segmenter", lambda: (recording, frequencies))
     assert pinyin.readings("银行" * 125) == ["yin2", "hang2"] * 125
     assert lengths == [100, 100, 50]
 

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 import requests
 from flask import Flask
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel
 
 from glmtts.engine.api import Report
 from glmtts.errors import TextError
@@ -20,6 +20,8 @@ from server.errors import STATUS_BY_ERROR
 from server.http.context import AppContext
 from server.http.continuation import MAX_TOKEN_CHARS
 from server.http.encoding import FORMATS, SAMPLE_RATES
+from server.http.openai.routes import make_openai_routes
+from server.http.openai.schemas import CreateSpeechRequest
 from server.http.routes import make_routes
 from server.http.schemas import SegmentsRequest, SpeechRequest, VoiceRequest
 from server.observability.metrics import STAGES
@@ -32,6 +34,7 @@ FIELDS: dict[str, type[BaseModel]] = {
     "### Fields of `POST /tts` and `POST /tts/stream`": SpeechRequest,
     "### Fields of `POST /segments`": SegmentsRequest,
     "### Fields of `POST /voices/<name>`": VoiceRequest,
+    "### Fields of `POST /v1/audio/speech`": CreateSpeechRequest,
 }
 """The models, by the heading of their table."""
 SOURCES = [
@@ -71,21 +74,19 @@ def constants() -> Iterator[str]:
 
 
 def raised_codes() -> Iterator[str]:
-    """The codes that the server's own code gives to ApiError and ErrorInfo, or assigns to `code`."""
+    """The codes that the server's own code gives to ApiError, ErrorInfo and EdgeError."""
     for tree in SOURCES:
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                if node.func.id in ("ApiError", "ErrorInfo") and isinstance(node.args[1], ast.Constant):
-                    yield str(node.args[1].value)
-            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).strip("()") == "code, message":
-                assert isinstance(node.value, ast.Tuple)
-                assert isinstance(node.value.elts[0], ast.Constant)
-                yield str(node.value.elts[0].value)
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id in ("ApiError", "ErrorInfo", "EdgeError") and isinstance(node.args[1], ast.Constant):
+                yield str(node.args[1].value)
 
 
 def test_every_route_is_documented() -> None:
     app = Flask("routes", static_folder=None)
-    app.register_blueprint(make_routes(cast(AppContext, None)))  # only its rules are read: nothing is called
+    for make in (make_routes, make_openai_routes):
+        app.register_blueprint(make(cast(AppContext, None)))  # only its rules are read: nothing is called
     routes = {
         f"{method} {rule.rule}"
         for rule in app.url_map.iter_rules()
@@ -98,8 +99,10 @@ def test_every_route_is_documented() -> None:
 
 @pytest.mark.parametrize(("heading", "model"), FIELDS.items())
 def test_every_field_is_documented(heading: str, model: type[BaseModel]) -> None:
-    """By name, and whether it is required."""
-    assert column(heading) == model.model_fields.keys()
+    """By name, also by its other ones, and whether it is required."""
+    aliases = (field.validation_alias for field in model.model_fields.values())
+    others = {name for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices}
+    assert column(heading) == model.model_fields.keys() | others
     required = {name for row in rows(heading) if row[2] == "required" for name in names(row[0])}
     assert required == {name for name, field in model.model_fields.items() if field.is_required()}
 
@@ -114,8 +117,9 @@ def test_every_range_is_documented(heading: str, model: type[BaseModel]) -> None
         }
         documented = set(map(float, re.findall(r"\d+(?:\.\d+)?", ranges[name])))
         assert ranges[name] == "as above" or limits - {None, MAX_TOKEN_CHARS} <= documented, name
+    for name in {"format", "response_format"} & ranges.keys():
+        assert names(ranges[name]) == set(FORMATS)
     if model is SpeechRequest:
-        assert names(ranges["format"]) == set(FORMATS)
         assert set(re.findall(r"\d+", ranges["sample_rate"])) == set(map(str, SAMPLE_RATES))
 
 

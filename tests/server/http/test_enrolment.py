@@ -40,6 +40,12 @@ def encoded(audio: bytes) -> str:
     return base64.b64encode(audio).decode()
 
 
+def stored(home: Path, name: str, style: str) -> Path:
+    """The only recording of a style."""
+    [file] = (home / name).glob(f"{style}.*")
+    return file
+
+
 def error(answer: requests.Response) -> tuple[int, str, str | None]:
     body = answer.json()["error"]
     return answer.status_code, body["code"], body["field"]
@@ -47,17 +53,21 @@ def error(answer: requests.Response) -> tuple[int, str, str | None]:
 
 def test_an_upload_becomes_a_usable_voice(server: Server, url: str, home: Path) -> None:
     """As a form, then a second style as JSON: stored as FLAC, listed, and usable at once."""
-    form = {"style": "calm", "reference_text": "Slowly."}
+    form = {"style": "calm", "reference_text": "Slowly.", "consent": "Bob, by letter"}
     audio = recording(2.0, rate=44100)
     made = requests.post(url, data=form, files={"reference_audio": ("a.wav", audio)}, timeout=30)
-    shown = {"name": "bob", "language": "en", "styles": {"calm": "Slowly."}, "default_style": "calm"}
-    assert (made.status_code, made.json()) == (201, shown)
+    shown = made.json()
+    recordings = shown.pop("recordings")
+    expected = {"name": "bob", "language": "en", "styles": {"calm": "Slowly."}, "default_style": "calm"}
+    assert (made.status_code, shown) == (201, expected)
+    assert recordings["calm"]["consent"] == "Bob, by letter"
+    assert recordings["calm"]["created_at"] == recordings["calm"]["updated_at"] != ""
     more = {"style": "happy", "reference_text": "你好", "reference_audio": encoded(recording(fmt="OGG"))}
     assert requests.post(url, json=more, timeout=30).status_code == 201
     assert requests.post(url, json=more, timeout=30).status_code == 200
     assert requests.get(url, timeout=10).json()["styles"] == {"calm": "Slowly.", "happy": "你好"}
     assert "bob" in requests.get(server.url + "/info", timeout=10).json()["voices"]
-    wave, rate = soundfile.read(home / "bob" / "calm.flac")
+    wave, rate = soundfile.read(stored(home, "bob", "calm"))
     original, _ = soundfile.read(io.BytesIO(audio))
     assert rate == 44100
     assert abs(wave - original).max() < 1e-6
@@ -98,6 +108,7 @@ def test_a_voice_and_one_style_are_deleted(server: Server, url: str) -> None:
         ({"reference_audio": encoded(recording()), "reference_text": "a\0"}, (400, "invalid_field", "reference_text")),
         ({"reference_audio": encoded(recording()), "language": "English"}, (400, "invalid_field", "language")),
         ({"reference_audio": encoded(recording()), "text": "x"}, (400, "invalid_field", "text")),
+        ({"reference_audio": encoded(recording()), "consent": "x" * 1001}, (400, "invalid_field", "consent")),
     ],
 )
 def test_an_invalid_voice_is_refused_and_not_stored(
@@ -106,7 +117,7 @@ def test_an_invalid_voice_is_refused_and_not_stored(
     """With the codes and the names of fields that /tts has."""
     answer = requests.post(url, json=fields, timeout=30)
     assert error(answer) == expected
-    assert not (home / "bob").exists()
+    assert not list(home.glob("bob/*.flac"))
 
 
 @pytest.mark.parametrize("name", ["..%2Fx", "%2e%2e", "a.b", "-a", "a" * 65, "%00", "a%0a"])
@@ -125,7 +136,7 @@ def test_a_replaced_default_voice_is_the_default_at_once(server: Server, home: P
         server.url + "/voices/default", json={"reference_audio": encoded(recording(4.0))}, timeout=30
     )
     assert answer.status_code == 200
-    assert soundfile.info(home / "default" / "neutral.flac").duration == 4.0
+    assert soundfile.info(stored(home, "default", "neutral")).duration == 4.0
     assert requests.post(server.url + "/tts", json=TEXT, timeout=30).status_code == 200
 
 

@@ -67,7 +67,7 @@ def test_an_error_names_the_field_and_what_was_expected_and_given(body: bytes, f
 @pytest.mark.parametrize(
     "body",
     [b"", b'{"tex', b"[]", b'"text"', b"nul", b"\xff\xfe", b'{"text": "\xc3\x28"}', b'{"text": "\\ud800"}',
-     b'{"text": "a", "speed": NaN}', b"[" * 100_000, b'{"a":' * 100_000],
+     b'{"text": "a", "speed": NaN}', b"[" * 50_000, b'{"a":' * 10_000],
 )  # fmt: skip
 def test_a_body_that_is_no_json_object_is_malformed(body: bytes) -> None:
     """Incomplete JSON, broken UTF-8, lone surrogates, NaN and deep nesting are all a 400."""

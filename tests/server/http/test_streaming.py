@@ -8,8 +8,9 @@ import pytest
 
 from glmtts.dsp.audio import Wave
 from glmtts.errors import CancelledError, DeviceMemoryError
+from server.errors import ErrorInfo, to_error_info
 from server.http.encoding import make_encoder
-from server.http.streaming import SpeechStream
+from server.http.streaming import BareAudio, SpeechStream
 
 
 def chunks(count: int, error: Exception | None = None) -> Iterator[Wave]:
@@ -24,7 +25,12 @@ def stream(waves: Iterator[Wave], closed: list[str], failed: list[Exception]) ->
     resources = ExitStack()
     resources.callback(closed.append, "closed")
     encoder = make_encoder("pcm", 24000, 24000, streamed=True)
-    return SpeechStream(waves, encoder, failed.append, resources)
+
+    def on_error(error: Exception) -> ErrorInfo:
+        failed.append(error)
+        return to_error_info(error)
+
+    return SpeechStream(waves, encoder, BareAudio(), on_error, resources)
 
 
 def test_all_chunks_come_in_order_and_then_the_end() -> None:

@@ -55,7 +55,7 @@ def received(receiver: Receiver, request_id: str) -> dict[str, Span]:
 
 
 def logged(server: Server, request_id: str) -> dict[str, object]:
-    [line] = [line for line in server.log("request") if line["request_id"] == request_id]
+    [line] = [line for line in server.log("request") if line.get("client_request_id") == request_id]
     return line
 
 

@@ -1,13 +1,16 @@
 """Stored voices on disk."""
 
 import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from glmtts.errors import UnsupportedError
 from server.errors import ApiError
+from server.voices.files import exclusive
 from server.voices.store import MAX_STYLES, VoiceStore
+from server.voices.stored_voice import parse_time
 from tests.helpers.server import store_voice
 
 
@@ -57,15 +60,20 @@ def store(tmp_path: Path) -> VoiceStore:
     """A writable folder, and behind it one with the read-only voice `anna`."""
     store_voice(tmp_path / "fixed", "anna", {"neutral": "One."})
     (tmp_path / "own").mkdir()
-    return VoiceStore([tmp_path / "own", tmp_path / "fixed"], tmp_path / "own", limit=2)
+    return VoiceStore([tmp_path / "own", tmp_path / "fixed"], tmp_path / "own", max_voices=2)
 
 
-def refusal(store: VoiceStore, *arguments: str) -> tuple[int, str]:
+def refusal(store: VoiceStore, *arguments: str, flac: bytes = b"flac") -> tuple[int, str]:
     """Status and code of a failed put or, with one or two arguments, of a failed delete."""
     putting = len(arguments) > 2
     with pytest.raises(ApiError) as caught:
-        store.put(*arguments, b"flac", "en") if putting else store.delete(*arguments)
+        store.put(*arguments, flac, "en") if putting else store.delete(*arguments)
     return caught.value.status, caught.value.code
+
+
+def files_of(tmp_path: Path) -> list[str]:
+    """Names of all files in the writable folder but the lock's."""
+    return sorted(path.name for path in (tmp_path / "own").rglob("*") if path.is_file() and path.name != ".lock")
 
 
 def test_styles_are_added_replaced_and_deleted(store: VoiceStore, tmp_path: Path) -> None:
@@ -76,17 +84,16 @@ def test_styles_are_added_replaced_and_deleted(store: VoiceStore, tmp_path: Path
     bob = store.get("bob")
     assert (bob.transcripts, bob.default_style) == ({"happy": "Oh!", "calm": "Slower."}, "calm")
     assert store.reference("bob", None) == (b"three", "Slower.", "calm")
-    assert sorted(path.name for path in (tmp_path / "own" / "bob").iterdir()) == [
-        "calm.flac",
-        "happy.flac",
-        "voice.json",
-    ]
+    files = sorted(path.name.split(".")[0] for path in (tmp_path / "own" / "bob").iterdir())
+    assert files == ["calm", "happy", "voice"], "the replaced recording is gone"
     store.delete("bob", "calm")
     assert store.reference("bob", None) == (b"two", "Oh!", "happy")
     assert store.get("bob").default_style == "happy"
     store.delete("bob", "happy")
-    assert list((tmp_path / "own").iterdir()) == []
+    assert files_of(tmp_path) == ["voice.json"]
     assert refusal(store, "bob") == (404, "unknown_voice")
+    assert store.put("bob", "sad", "Oh.", b"four", "en")
+    assert store.get("bob").default_style == "sad"
 
 
 def test_a_voice_is_deleted_with_all_its_styles(store: VoiceStore, tmp_path: Path) -> None:
@@ -95,7 +102,8 @@ def test_a_voice_is_deleted_with_all_its_styles(store: VoiceStore, tmp_path: Pat
     store.put("bob", "happy", "Oh!", b"two", "en")
     assert refusal(store, "bob", "sad") == (404, "unknown_style")
     store.delete("bob")
-    assert list((tmp_path / "own").iterdir()) == []
+    assert files_of(tmp_path) == ["voice.json"]
+    assert "Slowly" not in (tmp_path / "own" / "bob" / "voice.json").read_text(), "of its content nothing stays"
 
 
 def test_the_checkpoints_voices_are_read_only(store: VoiceStore) -> None:
@@ -138,26 +146,51 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     assert refusal(store, "bob", "calm", "x") == (507, "storage")
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2])
-def test_a_crash_never_leaves_a_recording_with_the_wrong_text(
-    store: VoiceStore, monkeypatch: pytest.MonkeyPatch, stage: int
-) -> None:
-    """Wherever the replacement of a style stops, readers find the old style, another one, or the new one."""
-    store.put("bob", "calm", "Old.", b"old", "en")
-    store.put("bob", "happy", "Oh!", b"oh", "en")
-    real, writes = Path.replace, []
+def test_bytes_are_bounded(tmp_path: Path) -> None:
+    """A recording that exceeds the folder's limit is refused; one that takes the place of another may fit."""
+    store = VoiceStore([tmp_path], tmp_path, max_bytes=5000)
+    store.put("bob", "calm", "x", bytes(4000), "en")
+    assert refusal(store, "bob", "happy", "x", flac=bytes(1000)) == (409, "too_many_bytes")
+    assert refusal(store, "eve", "calm", "x", flac=bytes(1000)) == (409, "too_many_bytes")
+    assert not store.put("bob", "calm", "x", bytes(range(100)) * 40, "en")
 
-    def crash(path: Path, target: Path) -> Path:
-        writes.append(target)
-        if len(writes) > stage:
-            raise KeyboardInterrupt
-        return real(path, target)
 
-    monkeypatch.setattr(Path, "replace", crash)
-    with pytest.raises(KeyboardInterrupt):
-        store.put("bob", "calm", "New.", b"new", "en")
-    assert store.reference("bob", None) in [(b"old", "Old.", "calm"), (b"oh", "Oh!", "happy")]
-    assert not [path for path in store.get("bob").path.iterdir() if path.name.startswith(".")]
+def test_who_agreed_and_when_is_kept(tmp_path: Path) -> None:
+    """A replaced recording has its own consent and time; the style keeps the time when it was first enrolled."""
+    store = VoiceStore([tmp_path], tmp_path)
+    store.put("bob", "calm", "x", b"one", "en", consent="Bob, by letter")
+    first = store.get("bob").recordings["calm"]
+    assert first.consent == "Bob, by letter"
+    assert first.created_at == first.updated_at
+    assert abs(datetime.now(timezone.utc) - parse_time(first.created_at)) < timedelta(minutes=5)
+    store.put("bob", "calm", "x", b"two", "en")
+    second = VoiceStore([tmp_path]).get("bob").recordings["calm"]
+    assert (second.consent, second.created_at) == ("", first.created_at)
+    assert second.updated_at > first.updated_at
+
+
+def test_a_voice_made_by_hand_can_be_changed(tmp_path: Path) -> None:
+    """Its other recordings stay, and a replaced or deleted one leaves no file."""
+    store_voice(tmp_path / "own", "anna", {"neutral": "One.", "happy": "Two!", "sad": "Three."})
+    store = VoiceStore([tmp_path / "own"], tmp_path / "own")
+    assert not store.put("anna", "happy", "New.", b"new", "en")
+    store.delete("anna", "sad")
+    assert store.get("anna").transcripts == {"neutral": "One.", "happy": "New."}
+    assert store.reference("anna", "happy").audio == b"new"
+    assert sorted(name.split(".")[0] for name in files_of(tmp_path)) == ["happy", "neutral", "voice"]
+
+
+def test_an_unknown_name_costs_little(tmp_path: Path) -> None:
+    """The error names a few of many voices, and nobody waits for a writer."""
+    for number in range(30):
+        store_voice(tmp_path, f"voice{number:03}", {"neutral": "One."})
+    store = VoiceStore([tmp_path], tmp_path)
+    with exclusive(tmp_path), pytest.raises(ApiError) as caught:
+        store.reference("eve", None)
+    assert str(caught.value).count("voice0") == 20
+    with exclusive(tmp_path):
+        assert len(store.all()) == 30
+        assert store.reference("voice001", None).text == "One."
 
 
 def test_names_with_paths_find_nothing(store: VoiceStore, tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""The body of a request to speak, as clients of OpenAI's API send it.
+
+They send null or "" for what they don't set, fields of other servers, and numbers as strings.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field
+
+from server.http.encoding import Format
+from server.http.schemas import (
+    MAX_TEXT_CHARS,
+    Audio,
+    RequestBody,
+    RequestLanguage,
+    SampleRate,
+    Seed,
+    Speed,
+    SpokenText,
+    StyleName,
+    Text,
+    describe,
+    reject,
+)
+
+LANGUAGE_NAMES = {"english": "en", "chinese": "zh"}
+
+
+def _voice_name(value: object) -> object:
+    """OpenAI's own clients send the voice as a string or as an object with its id."""
+    if isinstance(value, dict):
+        value = value.get("id")
+    if value is not None and not isinstance(value, str):
+        reject('a name or {"id": name}', describe(value))
+    return value or None
+
+
+def _language_code(value: object) -> object:
+    """`Chinese`, `zh-CN` and `zh_cn` are `zh`."""
+    if not isinstance(value, str):
+        return value
+    language = value.strip().lower().replace("_", "-").partition("-")[0]
+    return LANGUAGE_NAMES.get(language, language)
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class CreateSpeechRequest(RequestBody):
+    """The body of POST /v1/audio/speech. Unknown fields are ignored, and so is null.
+
+    `voice` is the name of a stored voice or an alias. A word in `instructions` that is a style of the voice selects it.
+    """
+
+    model_config = ConfigDict(extra="ignore", strict=False)
+
+    input: SpokenText
+    model: Any = None
+    voice: Annotated[str | None, BeforeValidator(_voice_name)] = None
+    response_format: Annotated[Format, BeforeValidator(_lower)] = "wav"
+    speed: Speed = None
+    instructions: str | None = None
+    stream_format: Annotated[Literal["audio", "sse"] | None, BeforeValidator(_lower)] = None
+    stream: bool | None = None
+    reference_audio: Audio | None = Field(None, validation_alias=AliasChoices("reference_audio", "ref_audio"))
+    reference_text: Text = Field(
+        "", max_length=MAX_TEXT_CHARS, validation_alias=AliasChoices("reference_text", "ref_text")
+    )
+    language: Annotated[RequestLanguage, BeforeValidator(_language_code)] = "auto"
+    style: StyleName = None
+    seed: Seed = None
+    sample_rate: SampleRate = None
+    phoneme: bool | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the audio is sent as one file, with its length in the headers, once all of it is made."""
+        return self.stream is False and self.stream_format is None
+
+
+def without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that have a value. An empty `input` stays: its error says more than that of a missing one."""
+    return {name: value for name, value in fields.items() if value is not None and (value != "" or name == "input")}
