@@ -36,7 +36,12 @@ class Settings(BaseSettings):
     """The settings in force. pydantic's ValidationError: a value has the wrong type or is out of range."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     # Also set by flags.
@@ -105,6 +110,18 @@ class Settings(BaseSettings):
     max_voices_bytes: int = _setting(
         2 * 2**30, "bytes", "Maximum size of the folder that POST /voices stores voices in.", ge=1
     )
+    sync_voices: bool = _setting(
+        True, "switch", "Keep the stored voices the same as those of the other nodes that are in Consul."
+    )
+    peer_api_key_file: Path | None = _setting(
+        None, "path", "File with the API key that the other nodes take from this one; its scope is voices."
+    )
+    require_consent: bool = _setting(
+        False, "switch", "A recording, stored or sent with a text, needs consent: who agreed to the use of the voice."
+    )
+    audit_log: Path | None = _setting(
+        None, "path", "File to which each clone, stored and deleted voice adds a JSON line; the log has them too."
+    )
     default_emotion: str | None = _setting(
         None, "style", "Style for requests that name none, if the voice has it; else the voice's default style."
     )
@@ -161,7 +178,7 @@ class Settings(BaseSettings):
     consul_token_file: Path | None = _setting(
         None,
         "path",
-        "File with the ACL token; read again at every heartbeat.",
+        "File with the ACL token; read again when it changes.",
         validation_alias=_or("CONSUL_TOKEN_FILE", "CONSUL_HTTP_TOKEN_FILE"),
     )
     consul_auth: SecretStr | None = _setting(
@@ -207,7 +224,9 @@ class Settings(BaseSettings):
         "Prefix in Consul's KV store of the shared configuration: default_style, g2p_replace, limits.",
         pattern="^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$",
     )
-    node_name: str | None = _setting(None, "name", "Node name in the service id; defaults to the host name.")
+    node_name: str | None = _setting(
+        None, "name", "Node name in the service id; defaults to the host name.", pattern="^[A-Za-z0-9._-]{1,200}$"
+    )
     advertise: str | None = _setting(
         None, "address", "Address that clients connect to; defaults to the local address of the agent connection."
     )

@@ -41,8 +41,8 @@ class ConsulAddress:
         Raises ValueError.
         """
         env = {name: value for name, value in environ.items() if value}
-        ssl = env.get("CONSUL_HTTP_SSL", "").lower() in ("1", "true")
-        verify = env.get("CONSUL_HTTP_SSL_VERIFY", "").lower() not in ("0", "false")
+        ssl = _switch(env, "CONSUL_HTTP_SSL", default=False)
+        verify = _switch(env, "CONSUL_HTTP_SSL_VERIFY", default=True)
         user, _, password = env.get("CONSUL_HTTP_AUTH", "").partition(":")
         cert, key = env.get("CONSUL_CLIENT_CERT"), env.get("CONSUL_CLIENT_KEY")
         return ConsulAddress(
@@ -55,18 +55,34 @@ class ConsulAddress:
         )
 
 
+def _switch(env: Mapping[str, str], name: str, *, default: bool) -> bool:
+    values = {"1": True, "t": True, "true": True, "y": True, "yes": True, "on": True}
+    values |= {"0": False, "f": False, "false": False, "n": False, "no": False, "off": False}
+    text = env.get(name, "")
+    if text and text.lower() not in values:
+        raise ValueError(f"{name}: expected true or false, got {text!r}")
+    return values.get(text.lower(), default)
+
+
 def _url(address: str, ssl: bool) -> str:
-    message = f"Consul address: expected host, host:port or an http(s) URL, got {address!r}"
-    parts = urlsplit(address if "://" in address else f"http://{address}")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
-        raise ValueError(message)
+    expected = "Consul address (--consul, CONSUL_HTTP_ADDR): expected host, host:port or an http(s) URL"
+    if "@" in address:  # not repeated: it has a password
+        raise ValueError(f"{expected}, without a user or password: they belong in CONSUL_HTTP_AUTH")
     try:
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"{message}: {error}") from None
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        name, port = parts.hostname, parts.port
+    except ValueError as error:  # a port that is no number, an unclosed bracket
+        raise ValueError(f"{expected}, got {address!r}: {error}") from None
+    if parts.scheme not in ("http", "https") or not name or parts.path.strip("/"):
+        raise ValueError(f"{expected}, got {address!r}")
     scheme = "https" if ssl else parts.scheme
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = f"[{name}]" if ":" in name else name
     return f"{scheme}://{host}:{port or (8501 if scheme == 'https' else 8500)}"
+
+
+def needs(service: str) -> str:
+    """What a token has to be allowed for discovery, in words."""
+    return f"the token (--token, CONSUL_HTTP_TOKEN) needs service:read on {service} and node:read"
 
 
 class ConsulClient:
@@ -80,6 +96,7 @@ class ConsulClient:
         self._session.trust_env = False
         self._session.auth = address.auth
         self._session.verify, self._session.cert = address.verify, address.cert
+        self._last_token = ""
 
     def nodes(self, service: str, *, passing: bool = True, index: int = 0, wait: float = 0.0) -> tuple[int, list[Node]]:
         """Consul's index and the nodes of `service`. With `index`, blocks up to `wait` s until the list changes.
@@ -92,27 +109,56 @@ class ConsulClient:
         if index:
             params |= {"index": str(index), "wait": f"{wait:g}s"}
         # Consul adds up to wait/16 of jitter to a blocking query.
-        timeout = (CONNECT_TIMEOUT, READ_TIMEOUT + wait * 17 / 16)
-        url = f"{self._address.url}/v1/health/service/{service}"
+        response = self._get(f"/v1/health/service/{service}", params, READ_TIMEOUT + wait * 17 / 16)
+        if response.status_code == 403:
+            reason = " ".join(response.text.split())[:200]
+            raise DiscoveryError(f"Consul at {self._address.url} denied the request ({reason}): {needs(service)}")
+        if response.status_code != 200:
+            raise DiscoveryError(f"Consul at {self._address.url} returned status {response.status_code}")
         try:
-            response = self._session.get(url, params=params, headers=self._headers(), timeout=timeout)
-            response.raise_for_status()
             return int(response.headers.get("X-Consul-Index", "0")), self._parse(json.loads(response.content))
-        except (requests.RequestException, OSError) as error:
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            reason = f"returned status {status}" if status else f"did not respond ({type(error).__name__})"
-            raise DiscoveryError(f"Consul at {self._address.url} {reason}") from None
         except (ValueError, TypeError, AttributeError) as error:
             raise DiscoveryError(f"Consul at {self._address.url} returned an invalid response") from error
+
+    def has_acls(self) -> bool:
+        """Whether this Consul has ACLs, and so may hide nodes. Raises DiscoveryError."""
+        return self._get("/v1/acl/token/self", {}, READ_TIMEOUT).status_code != 401
+
+    def _get(self, path: str, params: dict[str, str], timeout: float) -> requests.Response:
+        headers = self._headers()
+        try:
+            return self._session.get(
+                self._address.url + path, params=params, headers=headers, timeout=(CONNECT_TIMEOUT, timeout)
+            )
+        except requests.RequestException as error:
+            reason = type(error).__name__
+            if isinstance(error, requests.exceptions.SSLError):
+                reason = f"TLS: {getattr(error.args[0], 'reason', None) or error}"
+            raise DiscoveryError(f"Consul at {self._address.url} did not respond ({reason})") from None
+        except OSError as error:  # not of the network: requests cannot open a certificate or key
+            raise DiscoveryError(f"CONSUL_CACERT, CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY: {error}") from None
 
     def _parse(self, entries: Any) -> list[Node]:
         nodes = (from_consul(entry, self._scheme) for entry in entries)
         return [node for node in nodes if node is not None]
 
     def _headers(self) -> dict[str, str]:
-        file = self._address.token_file
-        token = file.read_text(encoding="utf-8").strip() if file else self._address.token
+        token = self._token()
         return {"X-Consul-Token": token} if token else {}
+
+    def _token(self) -> str:
+        """The token; the last one while its file cannot be used. Raises DiscoveryError if there is none."""
+        file = self._address.token_file
+        if file is None:
+            return self._address.token
+        try:
+            token, problem = file.read_text(encoding="utf-8").strip(), "empty"
+        except (OSError, UnicodeDecodeError) as error:
+            token, problem = "", type(error).__name__
+        self._last_token = token or self._last_token
+        if not self._last_token:
+            raise DiscoveryError(f"Consul token file {file}: {problem}")
+        return self._last_token
 
     def close(self) -> None:
         self._session.close()

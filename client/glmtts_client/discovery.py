@@ -15,7 +15,7 @@ from typing import Protocol
 import requests
 from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
-from glmtts_client.consul import ConsulAddress, ConsulClient
+from glmtts_client.consul import ConsulAddress, ConsulClient, needs
 from glmtts_client.errors import DiscoveryError
 from glmtts_client.node import Node
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 CACHE_SECONDS = 10.0
 WATCH_WAIT = 60.0
 """Seconds that a blocking query may last."""
-MAX_RETRY_DELAY = 30.0
+MAX_RETRY_DELAY = 10.0
 MIN_INTERVAL = 0.5
 """Seconds between two queries of a watch, so that a list that changes constantly does not keep the client busy."""
 
@@ -70,6 +70,7 @@ class ConsulDiscovery:
         self._nodes: Sequence[Node] | None = None
         self._expires_at = clock()
         self._stale = False
+        self._warned_of_acls = False
         self._watching = False
         self._closed = threading.Event()
         if watch:
@@ -95,11 +96,14 @@ class ConsulDiscovery:
 
     def all_nodes(self) -> Sequence[Node]:
         with self._query_lock:
-            return self._consul.nodes(self._service, passing=False)[1]
+            nodes = self._consul.nodes(self._service, passing=False)[1]
+            self._warn_of_acls(self._consul, nodes)
+            return nodes
 
     def _refresh(self) -> None:
         try:
             _, nodes = self._consul.nodes(self._service)
+            self._warn_of_acls(self._consul, nodes)
         except DiscoveryError as error:
             if self._nodes is None:
                 raise
@@ -107,6 +111,12 @@ class ConsulDiscovery:
         else:
             self._on_nodes(nodes)
         self._expires_at = self._clock() + self._cache_seconds
+
+    def _warn_of_acls(self, consul: ConsulClient, nodes: Sequence[Node]) -> None:
+        """Consul omits what a token may not read, as if it did not exist: warns once while a list is empty."""
+        if not nodes and not self._warned_of_acls and consul.has_acls():
+            log.warning("Consul shows no node of %s, and may hide them: %s", self._service, needs(self._service))
+        self._warned_of_acls = not nodes
 
     def _on_nodes(self, nodes: Sequence[Node]) -> None:
         with self._state_lock:
@@ -139,6 +149,7 @@ class ConsulDiscovery:
         while not self._closed.is_set():
             try:
                 new_index, nodes = consul.nodes(self._service, index=index, wait=WATCH_WAIT)
+                self._warn_of_acls(consul, nodes)
             except DiscoveryError as error:
                 if not self._watching:
                     raise

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from glmtts_client import long_text
@@ -36,11 +37,23 @@ class NodePool:
 
     def pick(self, query: Query, hints: RequestHints, avoid: Collection[str] = ()) -> Node:
         """A node that matches `query`. Raises NoNodeAvailableError."""
-        return self.balancer.pick(self.nodes(query), hints, avoid=avoid)
+        return self.pick_among(self.nodes(query), hints, avoid)
+
+    def pick_among(self, nodes: Sequence[Node], hints: RequestHints, avoid: Collection[str] = ()) -> Node:
+        """One of `nodes`, outside `avoid` (addresses) and not silent if possible. Raises NoNodeAvailableError.
+
+        Ejected ones are probed in the background when it is time.
+        """
+        for node in self.balancer.take_due_probes(nodes):
+            self.api.liveness.if_ready(node.url, partial(self.balancer.readmit, node))
+        suspects = [node.url for node in nodes if self.api.liveness.is_suspect(node.url)]
+        return self.balancer.pick(nodes, hints, avoid={*avoid, *suspects})
 
     def is_healthy(self, node: Node, query: Query) -> bool:
-        """Whether discovery still lists `node`, and it has not failed recently."""
-        return self.balancer.is_healthy(node) and any(node.url == other.url for other in self.nodes(query))
+        """Whether discovery still lists `node`, and it has not failed recently and is not silent."""
+        if not self.balancer.is_healthy(node) or self.api.liveness.is_suspect(node.url):
+            return False
+        return any(node.url == other.url for other in self.nodes(query))
 
     @contextmanager
     def track_request(self, node: Node) -> Iterator[None]:

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Mapping
 
 from server.cluster_config import KEYS, ClusterConfig, Key
-from server.discovery.consul import AgentClient, ConsulError
+from server.discovery.consul import AgentClient
+from server.discovery.errors import ConsulError
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -21,13 +22,14 @@ WAIT = 10.0
 """Seconds that a query blocks for a change. A new token, or an index that went backwards, is noticed only after it."""
 MIN_INTERVAL = 0.5
 """Seconds between two queries: of a burst of changes only the last is applied."""
-BACKOFF_CAP = 60.0
+BACKOFF_CAP = 10.0
 """Seconds."""
 
 
 def next_index(last: int, received: int) -> int:
-    """The index for the next blocking query: 0 (do not block) if Consul's index went backwards, else at least 1."""
-    return 0 if received < last else max(1, received)
+    """The index for the next blocking query: 0 (do not block) if Consul's index went backwards or is missing (0),
+    else at least 1."""
+    return 0 if received < max(1, last) else received
 
 
 class ConfigWatcher:
@@ -68,13 +70,13 @@ class ConfigWatcher:
         while not self._stopped.is_set():
             delay = self._query()
             self._queried.set()
-            self._stopped.wait(delay)
+            self._client.acl_token.wait(self._stopped, delay)
         self._client.close()
 
     def _query(self) -> float:
         """Queries once and applies what has changed. Returns the seconds to wait before the next query."""
         try:
-            self._client.reload_token()
+            self._client.acl_token.reload()
             index, values = self._client.list_kv(self._prefix, self._index, WAIT)
             self._index = next_index(self._index, index)
             documents = {key: self._document(values, key) for key in KEYS}
@@ -89,7 +91,8 @@ class ConfigWatcher:
         for key, text in documents.items():
             if text != self._documents[key] and not self._stopped.is_set():
                 self._apply(key, text)
-        return MIN_INTERVAL
+        # Without an index (a proxy may remove it) a query does not block.
+        return MIN_INTERVAL if index else WAIT
 
     def _document(self, values: Mapping[str, bytes], key: Key) -> bytes | None:
         name = f"{self._prefix}/{key}"

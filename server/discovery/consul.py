@@ -9,35 +9,23 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import requests
 from consul import base, std
 from pydantic import SecretStr
 
+from server.discovery.acl_token import AclToken
+from server.discovery.errors import ConsulError
 from server.settings import Settings
-
-log = logging.getLogger(__name__)
 
 TIMEOUT = (1.0, 2.0)
 """Seconds to connect, and between two bytes of a response. Short, because the agent is local."""
-
-ErrorKind = Literal["unreachable", "denied", "failed", "unconfirmed"]
-
-
-class ConsulError(Exception):
-    """A call to Consul failed. `kind`: unreachable, denied (by an ACL), failed (any other error), or unconfirmed (the
-    agent holds a service that the catalogue does not show)."""
-
-    def __init__(self, kind: ErrorKind, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -51,30 +39,38 @@ class AgentService:
 
 @dataclass(frozen=True)
 class CatalogService:
-    """A service as the catalogue shows it. `agent_alive` is False if the agent that holds it has failed."""
+    """A service as the catalogue shows it. `agent_alive` is False if the agent that holds it has failed; `passing` has
+    the ids of the checks that pass."""
 
     node: str
     address: str
     port: int
     agent_alive: bool
+    passing: frozenset[str]
+
+
+@dataclass(frozen=True)
+class AgentNode:
+    """The node that the agent is: its name, and the address of services without one of their own."""
+
+    name: str
+    address: str
 
 
 def parse_address(address: str, *, ssl: bool = False) -> tuple[str, str, int]:
     """Parses `host`, `host:port`, `[::1]:8500` or an http(s) URL into (scheme, host, port). ValueError: invalid."""
-    expected = "Consul address: expected host, host:port or an http(s) URL"
-    parts = urlsplit(address if "://" in address else f"http://{address}")
-    if parts.username or parts.password:
-        raise ValueError("Consul address: expected no user or password, they belong in consul_auth")
-    if parts.scheme not in ("http", "https"):
-        raise ValueError(f"{expected}, got {address!r}")
-    if parts.path.strip("/") or parts.query or not parts.hostname:
-        raise ValueError(f"{expected}, got {address!r}")
+    expected = "consul_addr: expected host, host:port or an http(s) URL"
+    if "@" in address:  # not repeated: it has a password
+        raise ValueError(f"{expected}, without a user or password: they belong in consul_auth")
     try:
-        port = parts.port
-    except ValueError as error:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:  # a port that is no number, an unclosed bracket
         raise ValueError(f"{expected}, got {address!r}: {error}") from None
+    if parts.scheme not in ("http", "https") or parts.path.strip("/") or parts.query or not host:
+        raise ValueError(f"{expected}, got {address!r}")
     scheme = "https" if ssl else parts.scheme
-    return scheme, parts.hostname, port or (8501 if scheme == "https" else 8500)
+    return scheme, host, port or (8501 if scheme == "https" else 8500)
 
 
 def _plain(value: SecretStr | None) -> str:
@@ -107,13 +103,10 @@ class AgentClient:
 
     def __init__(self, settings: Settings, *, blocking_seconds: float = 0.0) -> None:
         self.scheme, self.host, self.port = parse_address(settings.consul_addr, ssl=settings.consul_ssl)
-        self._token_file = settings.consul_token_file
-        self._static_token = _plain(settings.consul_token)
+        self.acl_token = AclToken(settings)
         # The attributes that python-consul2's endpoint groups use. Its own constructor is not called: it lets
         # CONSUL_HTTP_ADDR override arguments, and splits that at every colon.
         self.http = _Http(settings, blocking_seconds)
-        self.token = ""
-        self._token_warned = False
         self.dc, self.consistency = None, "default"
         self.agent = base.Consul.Agent(self)
 
@@ -121,42 +114,18 @@ class AgentClient:
         """Closes the connection to the agent; a later call opens a new one."""
         self.http.session.close()
 
-    def reload_token(self) -> bool:
-        """Reads the token file again. Returns whether the token has changed.
-
-        If the file cannot be used the old token stays; ConsulError if there is none.
-        """
-        try:
-            token = self._read_token()
-        except ConsulError as error:
-            if not self.token:
-                raise
-            if not self._token_warned:
-                log.warning("%s; using the previous token", error)
-            self._token_warned = True
-            return False
-        changed = token != self.token
-        self.token, self._token_warned = token, False
-        return changed
-
-    def _read_token(self) -> str:
-        token = self._static_token
-        try:
-            if self._token_file:
-                token = self._token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConsulError("denied", f"token file {self._token_file}: {type(error).__name__}") from None
-        if not (token.isascii() and token.isprintable()) or " " in token:
-            # requests would put the invalid header, with the token, into its exception.
-            raise ConsulError("denied", "the ACL token has characters that are not allowed in an HTTP header")
-        return token
+    @property
+    def token(self) -> str:
+        """The token in use; python-consul2 reads it too."""
+        return self.acl_token.value
 
     def get_service(self, service_id: str) -> AgentService | None:
         """The service with that id at the agent; None if there is none."""
 
         def read(response: base.Response) -> AgentService | None:
-            # 200, 429 and 503 mean passing, warning and critical; each response has the service.
-            if response.code not in (200, 404, 429, 503):
+            # 200, 429 and 503 mean passing, warning and critical; each response has the service. But an agent that is
+            # overloaded or has no leader responds with 429 or 503 too, in plain text.
+            if response.code not in (200, 404) and not response.body.startswith("{"):
                 base.CB._status(response)
             body = json.loads(response.body)
             service = body.get("Service")
@@ -165,7 +134,7 @@ class AgentClient:
             checks = frozenset(check["CheckID"] for check in body.get("Checks") or [])
             return AgentService(service["Address"], service["Port"], checks)
 
-        service: AgentService | None = self._get(f"/v1/agent/health/service/id/{service_id}", read)
+        service: AgentService | None = self._get(f"/v1/agent/health/service/id/{quote(service_id)}", read)
         return service
 
     def register(self, payload: dict[str, Any]) -> None:
@@ -201,25 +170,38 @@ class AgentClient:
             raise ConsulError("failed", "the catalogue did not return a list")
         return [_catalog_service(item) for item in items if item["Service"]["ID"] == service_id]
 
-    def node_name(self) -> str:
-        """The agent's node name; "" if the token may not read it (agent:read)."""
+    def passing_services(self, service: str) -> dict[str, tuple[str, int]]:
+        """Address and port by id of the services whose checks pass; from the agent's cache, which follows changes."""
+        items = self._get(f"/v1/health/service/{service}", base.CB.json(), [("passing", "1"), ("cached", "")])
+        with self._map_errors():
+            return {
+                item["Service"]["ID"]: (item["Service"]["Address"] or item["Node"]["Address"], item["Service"]["Port"])
+                for item in items
+            }
+
+    def node(self) -> AgentNode | None:
+        """The agent's own node; None if the token may not read it (agent:read)."""
         try:
             agent = self._get("/v1/agent/self", base.CB.json())
         except ConsulError as error:
             if error.kind == "denied":
-                return ""
+                return None
             raise
-        return str(agent["Config"]["NodeName"])
+        with self._map_errors():
+            return AgentNode(agent["Config"]["NodeName"], agent["Member"]["Addr"])
 
     def list_kv(self, prefix: str, index: int, wait: float) -> tuple[int, dict[str, bytes]]:
-        """Consul's index and all values under `prefix/` by key, without those that the token may not read.
+        """Consul's index (0: the response has none) and all values under `prefix/` by key, without those that the
+        token may not read.
 
         Blocks for up to `wait` seconds and a sixteenth more until there is a newer index than `index`; 0 does not
         block.
         """
 
         def read(response: base.Response) -> tuple[int, dict[str, bytes]]:
-            return int(response.headers["X-Consul-Index"]), _values(response)
+            values = _values(response)  # first: an error has no index
+            index = response.headers.get("X-Consul-Index", "")
+            return max(1, int(index)) if index.isdecimal() else 0, values
 
         params = [("recurse", ""), ("index", str(index)), ("wait", f"{wait:g}s")]
         index_and_values: tuple[int, dict[str, bytes]] = self._get(f"/v1/kv/{prefix}/", read, params)
@@ -235,7 +217,7 @@ class AgentClient:
         try:
             with socket.create_connection((self.host, self.port), timeout=TIMEOUT[0]) as connection:
                 return str(connection.getsockname()[0])
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise self._unreachable(error) from None
 
     def _headers(self) -> dict[str, str]:
@@ -247,9 +229,10 @@ class AgentClient:
 
     def _unreachable(self, error: Exception) -> ConsulError:
         # The exception's own text is of pools, retries and object addresses, which does not help an operator.
-        return ConsulError(
-            "unreachable", f"no response from {self.scheme}://{self.host}:{self.port} ({type(error).__name__})"
-        )
+        reason = type(error).__name__
+        if isinstance(error, requests.exceptions.SSLError):
+            reason = f"TLS: {getattr(error.args[0], 'reason', None) or error}"
+        return ConsulError("unreachable", f"no response from {self.scheme}://{self.host}:{self.port} ({reason})")
 
     @contextmanager
     def _map_errors(self) -> Iterator[None]:
@@ -257,6 +240,8 @@ class AgentClient:
             yield
         except requests.RequestException as error:
             raise self._unreachable(error) from None
+        except OSError as error:  # not of the network: requests cannot open a certificate or key
+            raise ConsulError("failed", f"consul_ca, consul_cert, consul_key: {error}") from None
         except (base.ACLPermissionDenied, base.ACLDisabled) as error:
             raise ConsulError("denied", f"Consul denied the request: {self._redact(error)}") from None
         except base.ConsulException as error:
@@ -277,6 +262,11 @@ def _values(response: base.Response) -> dict[str, bytes]:
 
 def _catalog_service(item: dict[str, Any]) -> CatalogService:
     node, service = item["Node"], item["Service"]
-    agent = [check["Status"] for check in item["Checks"] if check["CheckID"] == "serfHealth"]
-    address = service["Address"] or node["Address"]
-    return CatalogService(node["Node"], address, service["Port"], agent_alive="critical" not in agent)
+    status = {check["CheckID"]: check["Status"] for check in item["Checks"]}
+    return CatalogService(
+        node=node["Node"],
+        address=service["Address"] or node["Address"],
+        port=service["Port"],
+        agent_alive=status.get("serfHealth") != "critical",
+        passing=frozenset(check for check, value in status.items() if value == "passing"),
+    )

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any
 
 from glmtts.engine.api import EngineInfo
+from server.discovery.advertise import Endpoint, health_url
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -23,13 +23,15 @@ LARGE_TIER_STREAMS = 16
 # Consul rejects a registration that exceeds these.
 MAX_PAIRS, MAX_KEY, MAX_VALUE = 64, 128, 512
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
-_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-_ON_THIS_HOST = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def service_id(service: str, hostname: str, port: int) -> str:
-    """`{service}-{hostname}-{port}`: the same at every start, so that a restart replaces the old registration."""
-    return f"{service}-{hostname}-{port}"
+    """`{service}-{hostname}-{port}`: the same at every start, so that a restart replaces the old registration.
+
+    Consul's filters cannot express every character: others than A-Z a-z 0-9 . _ - become hyphens.
+    """
+    return f"{service}-{_NOT_IN_A_NAME.sub('-', hostname)}-{port}"
 
 
 def progress_check_id(node_id: str) -> str:
@@ -37,9 +39,19 @@ def progress_check_id(node_id: str) -> str:
     return f"{node_id}:progress"
 
 
+def life_check_id(node_id: str) -> str:
+    """Id of the TTL check that the process updates, whatever the engine does."""
+    return f"{node_id}:life"
+
+
 def health_check_id(node_id: str) -> str:
     """Id of the agent's HTTP check of /health."""
     return f"{node_id}:health"
+
+
+def check_ids(node_id: str) -> frozenset[str]:
+    """Ids of all checks of a node."""
+    return frozenset({health_check_id(node_id), life_check_id(node_id), progress_check_id(node_id)})
 
 
 def default_tier(info: EngineInfo) -> str:
@@ -96,59 +108,36 @@ def tags(info: EngineInfo) -> list[str]:
     return [name.replace("_", "-") for name in names]
 
 
-def validate_advertise(address: str, *, allow_loopback: bool) -> str:
-    """Returns `address` if other nodes can reach it, or if it is "". ValueError: wildcard, loopback or host:port."""
-    if not address:
-        return address
-    try:
-        number = ip_address(address)
-    except ValueError:
-        number = None
-        if not _HOSTNAME.fullmatch(address):
-            raise ValueError(
-                f"advertise: expected an IP address or a host name without a port, got {address!r}"
-            ) from None
-    if number is not None and (number.is_unspecified or number.is_multicast):
-        raise ValueError(f"advertise: expected an address that other nodes can reach, got {address!r}")
-    if is_loopback(address) and not allow_loopback:
-        raise ValueError(f"advertise: expected no loopback address without loopback_cluster, got {address!r}")
-    return address
+def registration_payload(
+    node_id: str, endpoint: Endpoint, info: EngineInfo, settings: Settings, *, healthy: bool = False
+) -> dict[str, Any]:
+    """The payload for the agent's register endpoint, with all checks.
 
-
-def is_loopback(address: str) -> bool:
-    """Whether an address or name refers to the host that uses it."""
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost" or address.endswith(".localhost")
-
-
-def health_url(address: str, host: str, port: int) -> str:
-    """The URL of the agent's HTTP check: the address for clients, else (the agent is local) the listening address."""
-    target = address or _ON_THIS_HOST.get(host, host)
-    return f"http://{f'[{target}]' if ':' in target else target}:{port}/health"
-
-
-def registration_payload(node_id: str, address: str, port: int, info: EngineInfo, settings: Settings) -> dict[str, Any]:
-    """The payload for the agent's register endpoint, with both checks."""
+    `healthy`: whether /health passes from the start, without waiting for the agent to ask.
+    """
+    # The agent asks at `endpoint`, whoever answers there: only `life` shows that this process is gone. A stalled engine
+    # must stay visible, as critical, so `progress` does not deregister.
+    reap = {"DeregisterCriticalServiceAfter": f"{settings.deregister_after:g}s"}
+    ttl = {"TTL": f"{settings.consul_ttl:g}s"}
     http = {
         "CheckID": health_check_id(node_id),
         "Name": "responds to /health",
-        "HTTP": health_url(address, settings.host, port),
+        "HTTP": health_url(endpoint, settings.host),
         "Method": "GET",
         "Interval": f"{settings.health_interval:g}s",
         "Timeout": f"{min(settings.health_timeout, settings.health_interval):g}s",
-        "DeregisterCriticalServiceAfter": f"{settings.deregister_after:g}s",
+        "Status": "passing" if healthy else "critical",
+        **reap,
     }
-    # No DeregisterCriticalServiceAfter here: a stalled engine must stay visible, as critical, while /health responds.
-    ttl = {"CheckID": progress_check_id(node_id), "Name": "engine makes progress", "TTL": f"{settings.consul_ttl:g}s"}
+    life = {"CheckID": life_check_id(node_id), "Name": "is alive", **ttl, **reap}
+    progress = {"CheckID": progress_check_id(node_id), "Name": "engine makes progress", **ttl}
     return {
         "ID": node_id,
         "Name": settings.consul_service,
-        "Address": address,
-        "Port": port,
+        "Address": endpoint.address,
+        "Port": endpoint.port,
         "Tags": tags(info),
         "Meta": metadata(info, settings),
         "EnableTagOverride": False,
-        "Checks": [http, ttl],
+        "Checks": [http, life, progress],
     }

@@ -6,6 +6,7 @@ whatever Consul does.
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import threading
@@ -13,15 +14,15 @@ import time
 from collections.abc import Callable, Mapping
 
 from glmtts.engine.api import EngineInfo
-from server.discovery.consul import ConsulError
-from server.discovery.reconciler import ConflictError, Reconciler
+from server.discovery.errors import ConflictError, ConsulError, NoAddressError
+from server.discovery.reconciler import Reconciler
 from server.discovery.registration_state import Status
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-BACKOFF_CAP = 60.0
-"""Seconds."""
+BACKOFF_CAP = 10.0
+"""Seconds: a node is back that soon after its agent is."""
 MAX_HEARTBEAT_INTERVAL = 10.0
 """Seconds; and at most 0.6 of the TTL, so that one slow heartbeat does not fail the check."""
 
@@ -109,7 +110,7 @@ class ConsulRegistration:
                 # If the agent took a heartbeat it expects the next one in time.
                 delay = min(backoff, delay) if self.counts["heartbeats"] > heartbeats else backoff
                 failures = min(failures + 1, 16)
-            self._leaving.wait(delay)
+            self._reconciler.wait(delay)
         self._leave()
 
     def _attempt(self, info: EngineInfo, stalled_seconds: Callable[[], float]) -> bool:
@@ -122,6 +123,9 @@ class ConsulRegistration:
             self._announce(str(error), error.kind)
         except ConflictError as error:
             self._state.on("conflict")
+            self._announce(str(error))
+        except NoAddressError as error:
+            self._state.on("no_address")
             self._announce(str(error))
         except Exception as error:  # without this thread the node would drop out of the cluster
             self._state.on("failed")
@@ -138,11 +142,18 @@ class ConsulRegistration:
                 self._state.on("left")
                 break
             except ConsulError as error:
-                reason = f"not deregistered: {error}"
+                reason = f"not deregistered: {error}{self._remedy() if error.kind == 'denied' else ''}"
                 time.sleep(pause)
         self._state.on("abandoned" if self._state.may_exist else "left")
         self._reconciler.close()
         self._announce(reason)
+
+    def _remedy(self) -> str:
+        """What an operator has to do. Nothing that an agent finds out later reaches the catalogue with a dead token."""
+        service = {"Node": self._reconciler.consul_node or "NAME", "ServiceID": self._reconciler.service_id}
+        return (
+            f"; clients may still be sent here: PUT {json.dumps(service)} to /v1/catalog/deregister with a valid token"
+        )
 
     def _announce(self, reason: str, error_kind: str = "") -> None:
         """Logs the status and calls `on_change`, once for each change of status or kind of error."""
@@ -150,7 +161,7 @@ class ConsulRegistration:
         if (status, error_kind) == self._announced:
             return
         self._announced = (status, error_kind)
-        level = logging.INFO if status in ("registered", "left") else logging.WARNING
+        level = logging.INFO if status == "registered" or self._state.name == "left" else logging.WARNING
         log.log(level, "Consul: %s: %s", status, reason)
         if self._on_change is not None:
             self._on_change(status, reason)

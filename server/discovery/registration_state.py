@@ -1,6 +1,6 @@
 """The states of a node's Consul registration and the transitions between them, as data.
 
-    waiting --failed--> unregistered      conflict: from every state of a started node
+    waiting --failed--> unregistered      conflict, no_address: from every state of a started node
        |                     |               |
        +--------- sent ------+---------------+
                    |
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Status = Literal["disabled", "waiting", "registered", "stalled", "retrying", "conflict", "left"]
+Status = Literal["disabled", "waiting", "registered", "stalled", "retrying", "conflict", "no_address", "left"]
 """What the log and the metrics report."""
 
 State = Literal[
@@ -26,6 +26,7 @@ State = Literal[
     "waiting",
     "unregistered",
     "conflict",
+    "no_address",
     "unsynced",
     "accepted",
     "registered",
@@ -36,7 +37,17 @@ State = Literal[
 ]
 
 Event = Literal[
-    "outdated", "sent", "accepted", "progressing", "stalled", "hidden", "conflict", "failed", "left", "abandoned"
+    "outdated",
+    "sent",
+    "accepted",
+    "progressing",
+    "stalled",
+    "hidden",
+    "conflict",
+    "no_address",
+    "failed",
+    "left",
+    "abandoned",
 ]
 
 
@@ -59,6 +70,8 @@ STATES: dict[State, Properties] = {
     "unregistered": Properties("retrying", may_exist=False, must_register=True),
     # Another node has this service id.
     "conflict": Properties("conflict", may_exist=True, must_register=True),
+    # Clients could not come to the address that they would get.
+    "no_address": Properties("no_address", may_exist=True, must_register=True),
     # The agent holds an outdated service, none, or an unknown one: a request to register had no response.
     "unsynced": Properties("retrying", may_exist=True, must_register=True),
     # The agent holds the service, and the catalogue has not shown it yet.
@@ -76,7 +89,7 @@ STATES: dict[State, Properties] = {
 }
 
 _STARTED: tuple[State, ...] = (
-    *("waiting", "unregistered", "conflict", "unsynced"),
+    *("waiting", "unregistered", "conflict", "no_address", "unsynced"),
     *("accepted", "registered", "stalled", "disconnected"),
 )
 _ACCEPTED: tuple[State, ...] = ("accepted", "registered", "stalled", "disconnected")
@@ -98,10 +111,13 @@ TRANSITIONS: dict[Event, dict[State, State]] = {
     "hidden": dict.fromkeys(_CONFIRMED, "unsynced"),
     # Another node has this service id.
     "conflict": dict.fromkeys(_STARTED, "conflict"),
+    # Clients could not come to the address that they would get.
+    "no_address": dict.fromkeys(_STARTED, "no_address"),
     # The agent is unreachable, denies the request, or something else went wrong.
     "failed": {
         "waiting": "unregistered",
         "conflict": "unsynced",
+        "no_address": "unsynced",
         "registered": "disconnected",
         "stalled": "disconnected",
     },

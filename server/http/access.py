@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from flask import Flask
 from werkzeug.datastructures import Headers
 
-from server.discovery.metadata import is_loopback
+from server.discovery.advertise import is_loopback
 from server.errors import ApiError
 from server.http.origin import OriginCheck
 from server.keys.key_file import ApiKey, KeyFile, Scope

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from server.cluster_config import ClusterConfig
 from server.http.access import AccessControl
 from server.node import Node
+from server.observability.audit import AuditLog
 from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
 from server.observability.tracing import Tracing
@@ -28,6 +29,7 @@ class AppContext:
     metrics: Metrics
     request_history: RequestHistory
     access: AccessControl
+    audit: AuditLog
     tracing: Tracing | None
     """None: requests are not traced."""
     request_drain: Callable[[], None]

@@ -9,6 +9,7 @@ from flask import Request
 from glmtts.text.characters import is_hanzi
 from server.errors import invalid_field
 from server.http import parsing
+from server.http.cloning import audit, check_consent
 from server.http.context import AppContext
 from server.http.voice_lookup import prepare_default_voice
 from server.voices.flac import to_flac
@@ -25,9 +26,13 @@ def enrol(context: AppContext, request: Request, name: str) -> bool:
     with context.node.admit() as engine:
         context.voices.check_writable(name)
         params = parsing.parse_voice(request, context.settings.max_body_bytes)
+        check_consent(context, params.consent)
         reference_audio = to_flac(params.reference_audio)
         context.voice_cache.get(engine.make_voice, reference_audio, params.reference_text)
         language = params.language or ("zh" if any(map(is_hanzi, params.reference_text)) else "en")
+        audit(
+            context, "enrol", recording=params.reference_audio, consent=params.consent, voice=name, style=params.style
+        )
         is_new = context.voices.put(
             name, params.style, params.reference_text, reference_audio, language, consent=params.consent
         )
@@ -39,6 +44,7 @@ def enrol(context: AppContext, request: Request, name: str) -> bool:
 def delete(context: AppContext, name: str, style: str | None) -> None:
     """Deletes a stored voice, or one style of it."""
     _check_name(name)
+    audit(context, "delete", voice=name, style=style)
     context.voices.delete(name, style)
 
 

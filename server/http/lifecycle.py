@@ -14,7 +14,7 @@ from server.observability.request_log import RequestRecord
 
 log = logging.getLogger("server.requests")
 
-PROBES = ("/health", "/ready", "/metrics")
+PROBES = ("/health", "/ready", "/metrics", "/sync/voices")
 """Routes that are called all the time: not traced, and logged at DEBUG only."""
 
 

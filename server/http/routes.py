@@ -10,7 +10,7 @@ from flask import Blueprint, Response, g, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server.errors import ApiError
-from server.http import encoding, enrolment, parsing, probes
+from server.http import encoding, enrolment, parsing, probes, sync
 from server.http.access import Need, needs
 from server.http.context import AppContext
 from server.http.responses import SKIPPED_CHARACTERS
@@ -35,6 +35,14 @@ def make_routes(context: AppContext) -> Blueprint:
     add("/voices/<name>", "voice", "speak", lambda name: _voice_json(context.voices.get(name)))
     add("/voices/<name>", "enrol_voice", "voices", lambda name: _enrol_voice(context, name), method="POST")
     add("/voices/<name>", "delete_voice", "voices", lambda name: _delete_voice(context, name), method="DELETE")
+    add("/sync/voices", "sync_voices", "voices", lambda: sync.index_response(context.voices, request))
+    add("/sync/voices/<name>", "sync_voice", "voices", lambda name: sync.description_response(context.voices, name))
+    add(
+        "/sync/voices/<name>/<file>",
+        "sync_recording",
+        "voices",
+        lambda name, file: sync.recording_response(context.voices, name, file),
+    )
     add("/requests/<request_id>", "request", "speak", lambda request_id: _request(context, request_id))
     add("/tts", "tts", "speak", lambda: handle_tts(context, request, stream=False), method="POST")
     add("/tts/stream", "stream", "speak", lambda: handle_tts(context, request, stream=True), method="POST")

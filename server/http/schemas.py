@@ -110,10 +110,12 @@ class SpeechRequest(TextRequest):
     """The body of POST /tts and /tts/stream.
 
     `reference_audio` is base64 in JSON and a file in a form. `segmented`: the text is one segment, as returned by
-    /segments. `continuation`: the token of an earlier response that this request continues.
+    /segments. `consent`: who agreed to the use of the recording. `continuation`: the token of an earlier response that
+    this request continues.
     """
 
     reference_audio: Audio | None = None
+    consent: Text = Field("", max_length=MAX_CONSENT_CHARS)
     style: StyleName = None
     emotion: StyleName = None
     speed: Speed = None

@@ -10,6 +10,7 @@ from glmtts.engine.api import Engine
 from glmtts.text.language import LANGUAGES, Language, language_of
 from server.cluster_config import Style
 from server.errors import ApiError
+from server.http.cloning import audit, check_consent
 from server.http.context import AppContext
 from server.http.schemas import SpeechRequest, TextRequest
 from server.voices.cache import VoiceCache
@@ -23,7 +24,10 @@ def find_voice(context: AppContext, engine: Engine, params: SpeechRequest) -> Vo
     """The voice for `params`; ApiError 404 if it is not stored, UnsupportedError if it lacks the style."""
     if params.reference_audio is not None:
         g.record.voice = "upload"
-        return context.voice_cache.get(engine.make_voice, params.reference_audio, params.reference_text)
+        check_consent(context, params.consent)
+        voice = context.voice_cache.get(engine.make_voice, params.reference_audio, params.reference_text)
+        audit(context, "clone", recording=params.reference_audio, consent=params.consent)
+        return voice
     name = params.voice or context.settings.default_voice
     try:
         reference = context.voices.reference(name, params.requested_style, context.cluster_config.style.emotion)

@@ -12,8 +12,10 @@ from flask import Flask
 from glmtts.engine.api import Engine
 from server import errors
 from server.cluster_config import ClusterConfig
+from server.discovery.advertise import is_loopback
 from server.discovery.config_watcher import ConfigWatcher
 from server.discovery.metadata import metadata
+from server.discovery.peers import PeerFinder
 from server.discovery.registration import ConsulRegistration
 from server.http.access import AccessControl
 from server.http.context import AppContext
@@ -24,11 +26,13 @@ from server.http.response_headers import register_response_headers
 from server.http.routes import make_routes
 from server.node import Node
 from server.observability import collectors
+from server.observability.audit import AuditLog
 from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
 from server.observability.tracing import make_tracing
 from server.settings import Settings
 from server.voices.cache import VoiceCache
+from server.voices.replication import VoiceReplicator
 from server.voices.store import VoiceStore
 from server.wsgi.warm_up import WarmUp
 
@@ -50,7 +54,9 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
         load_engine,
         registration,
         limits=lambda: cluster_config.limits,
-        on_loaded=WarmUp(settings, cluster_config, watcher, voices, voice_cache, metrics),
+        on_loaded=WarmUp(
+            settings, cluster_config, watcher, voices, voice_cache, _make_replicator(settings, voices), metrics
+        ),
         on_dropped=metrics.drain_cut.inc,
         exit_process=os._exit,
     )
@@ -66,6 +72,7 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
         metrics=metrics,
         request_history=RequestHistory(settings.request_history_size),
         access=AccessControl(settings),
+        audit=AuditLog(settings.audit_log),
         tracing=make_tracing(settings),
         # To gunicorn's master: the worker alone would be replaced by another one.
         request_drain=lambda: os.kill(os.getppid(), signal.SIGTERM),
@@ -78,6 +85,14 @@ def make_store(settings: Settings, checkpoint_voices: Path | None) -> VoiceStore
     folders = [folder for folder in (settings.voices_dir, checkpoint_voices) if folder is not None]
     writable = settings.voices_dir or (checkpoint_voices if settings.write_checkpoint_voices else None)
     return VoiceStore(folders, writable, max_voices=settings.max_voices, max_bytes=settings.max_voices_bytes)
+
+
+def _make_replicator(settings: Settings, voices: VoiceStore) -> VoiceReplicator | None:
+    """None where there are no other nodes, or where none may change voices: beyond loopback without API keys."""
+    may_change = settings.api_keys_file is not None or is_loopback(settings.host)
+    if not (settings.consul and settings.sync_voices and voices.can_write and may_change):
+        return None
+    return VoiceReplicator(voices, PeerFinder(settings).urls, settings.peer_api_key_file)
 
 
 def _register_engine_gauges(metrics: Metrics, node: Node) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -125,17 +126,29 @@ def test_no_consul_and_no_cached_list() -> None:
         cluster.nodes()
 
 
-def test_the_token_file_is_read_every_time(tmp_path: Path) -> None:
-    """With ACLs, discovery sees what the token may read; a new token needs no restart."""
+def test_the_token_file_is_read_every_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With ACLs, discovery sees what the token may read, and says if that is nothing; a new token needs no restart."""
     file = tmp_path / "token"
     with running_agent(tmp_path, acl=True) as agent:
         register(agent, "secret")
-        file.write_text(agent.new_token({"Name": "nothing", "Rules": ""}))
         discovery = ConsulDiscovery(ConsulAddress(f"http://{agent.address}", token_file=file), cache_seconds=0.0)
-        assert ids(discovery) == set()
+        for content, problem in ((None, "FileNotFoundError"), ("", "empty"), ("0" * 36, "ACL not found.*node:read")):
+            if content is not None:
+                file.write_text(content)
+            with pytest.raises(DiscoveryError, match=problem):
+                discovery.nodes()
+        file.write_text(agent.new_token({"Name": "nothing", "Rules": ""}))
+        with caplog.at_level(logging.WARNING, "glmtts_client"):
+            assert ids(discovery) == ids(discovery) == set()
+        [message] = caplog.messages
+        assert "may hide them" in message
+        assert "service:read on glm-tts" in message
         rules = 'service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }'
         file.write_text(agent.new_token({"Name": "reads", "Rules": rules}) + "\n")
         eventually(lambda: ids(discovery) == {"secret"})
+        file.write_text("")
+        assert ids(discovery) == {"secret"}, "the last token stays in use"
+        assert not discovery.stale
         discovery.close()
 
 
@@ -184,6 +197,10 @@ def test_an_index_that_goes_backwards_resets_the_watch() -> None:
         ("::1", {}, None),
         ("[::1]:80", {}, "http://[::1]:80"),
         (None, {"CONSUL_HTTP_ADDR": "c:1", "CONSUL_HTTP_SSL": "true"}, "https://c:1"),
+        (None, {"CONSUL_HTTP_ADDR": "c:1", "CONSUL_HTTP_SSL": "yes"}, "https://c:1"),
+        (None, {"CONSUL_HTTP_ADDR": "c:1", "CONSUL_HTTP_SSL": "off"}, "http://c:1"),
+        (None, {"CONSUL_HTTP_ADDR": "", "CONSUL_HTTP_SSL": ""}, "http://127.0.0.1:8500"),
+        ("[::1", {}, None),
         ("ftp://c", {}, None),
         ("c:port", {}, None),
     ],
@@ -197,10 +214,31 @@ def test_consul_address(address: str | None, env: dict[str, str], url: str | Non
         assert ConsulAddress.from_env(address, env).url == url
 
 
+def test_switches_that_are_neither_true_nor_false_are_rejected() -> None:
+    """A TLS switch that is silently off would send the token in the clear."""
+    for name in ("CONSUL_HTTP_SSL", "CONSUL_HTTP_SSL_VERIFY"):
+        with pytest.raises(ValueError, match=f"{name}: expected true or false, got 'maybe'"):
+            ConsulAddress.from_env(None, {name: "maybe"})
+    assert ConsulAddress.from_env(None, {"CONSUL_HTTP_SSL_VERIFY": "no"}).verify is False
+
+
 def test_secrets_are_hidden() -> None:
-    """Neither the token nor the password is in the repr."""
+    """Neither the token nor the password is in the repr, nor in the error for a URL that has one."""
     env = {"CONSUL_HTTP_TOKEN": "hunter2", "CONSUL_HTTP_AUTH": "me:hunter2"}
     assert "hunter2" not in repr(ConsulAddress.from_env(None, env))
+    for url in ("http://me:hunter2@host", "me:hunter2@host", "http://me:hunter2@[::1"):
+        with pytest.raises(ValueError, match="CONSUL_HTTP_AUTH") as caught:
+            ConsulAddress.from_env(url, {})
+        assert "hunter2" not in str(caught.value)
+
+
+def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
+    """An error of discovery, and not of the program."""
+    missing = str(tmp_path / "missing.pem")
+    discovery = ConsulDiscovery(ConsulAddress("https://127.0.0.1:1", verify=missing))
+    with pytest.raises(DiscoveryError, match=re.escape(missing)):
+        discovery.nodes()
+    discovery.close()
 
 
 def test_static_discovery() -> None:

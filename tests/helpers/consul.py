@@ -92,15 +92,18 @@ class Agent:
     def running(self) -> bool:
         return self._process is not None
 
-    def call(self, method: str, path: str, body: Any = None, **params: str) -> Any:
-        """The parsed response (None if empty), using the management token. Raises HTTPError."""
-        text = self.transfer(method, path, None if body is None else json.dumps(body).encode(), **params)
+    def call(self, method: str, path: str, body: Any = None, *, token: str | None = None, **params: str) -> Any:
+        """The parsed response (None if empty), using the management token or `token`. Raises HTTPError."""
+        text = self.transfer(method, path, None if body is None else json.dumps(body).encode(), token=token, **params)
         return json.loads(text) if text else None
 
-    def transfer(self, method: str, path: str, data: bytes | None = None, **params: str) -> bytes:
+    def transfer(
+        self, method: str, path: str, data: bytes | None = None, *, token: str | None = None, **params: str
+    ) -> bytes:
         """Like `call`, for raw bytes."""
         url = f"http://{self.address}{path}?{urlencode(params)}"
-        with _open(Request(url, data, {"X-Consul-Token": self.token}, method=method), timeout=10) as answer:
+        headers = {"X-Consul-Token": self.token if token is None else token}
+        with _open(Request(url, data, headers, method=method), timeout=10) as answer:
             return bytes(answer.read())
 
     def listed(self, service: str = "glm-tts", **params: str) -> dict[str, dict[str, Any]]:

@@ -76,3 +76,18 @@ def test_the_parity_tools_variables_do_not_stop_the_server() -> None:
     """They are not misspelt settings; a misspelt one still is an error."""
     environment = {"GLMTTS_CAMPPLUS": "a", "GLMTTS_GOLDEN": "b", "GLMTTS_PROT": "1"}
     assert settings.unknown_variables(environment) == ["GLMTTS_PROT"]
+
+
+def test_empty_variables_are_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a compose file that passes on what is not set; the next name of a setting counts then."""
+    for name in settings.Settings.model_fields:
+        monkeypatch.setenv(f"GLMTTS_{name.upper()}", "")
+    monkeypatch.setenv("CONSUL_CACERT", "")
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "agent:1")
+    assert settings.load() == settings.Settings(consul_addr="agent:1")
+
+
+def test_a_node_name_can_be_looked_up() -> None:
+    """Consul's filters have no escape for a quote."""
+    with pytest.raises(ValueError, match="node_name"):
+        settings.load(node_name='a"b')

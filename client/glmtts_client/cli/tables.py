@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glmtts_client.cluster import Cluster
+from glmtts_client.errors import NoNodeAvailableError
 from glmtts_client.speech import Segment
 from glmtts_client.status import NodeStatus, cluster_voices, node_statuses
 
@@ -21,8 +22,10 @@ NODE_COLUMNS = (
 
 
 def print_nodes(cluster: Cluster, *, as_json: bool) -> None:
-    """All registered nodes."""
+    """All registered nodes. Raises NoNodeAvailableError if there are none."""
     statuses = node_statuses(cluster)
+    if not statuses:
+        raise NoNodeAvailableError("no node is registered")
     if as_json:
         _print_lines([_node_json(status) for status in statuses])
     else:

@@ -19,6 +19,9 @@ from server.voices.stored_voice import StoredVoice
 PCM_RATE = 24000
 """What clients of OpenAI's API play `pcm` at, whatever a header says."""
 
+SAME_FIELDS = {"speed", "reference_audio", "reference_text", "consent", "language", "seed", "phoneme"}
+"""Fields that are those of /tts."""
+
 
 def handle_speech(context: AppContext, request: Request) -> Response:
     """The response to POST /v1/audio/speech."""
@@ -39,7 +42,7 @@ def make_plan(context: AppContext, body: CreateSpeechRequest) -> SpeechPlan:
     """What to speak and how to send it; ApiError 400, also for an unknown voice."""
     voice = _stored_voice(context, body)
     instructed = style_in(body.instructions or "", voice) if voice is not None and body.style is None else None
-    fields = body.model_dump(include={"speed", "reference_audio", "reference_text", "language", "seed", "phoneme"})
+    fields = body.model_dump(include=SAME_FIELDS)
     fields |= {"text": body.input, "voice": voice and voice.name, "style": body.style or instructed}
     fields |= {"format": body.response_format, "sample_rate": body.sample_rate}
     if body.response_format == "pcm" and body.sample_rate is None:

@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field
 
 from server.http.encoding import Format
 from server.http.schemas import (
+    MAX_CONSENT_CHARS,
     MAX_TEXT_CHARS,
     Audio,
     RequestBody,
@@ -69,6 +70,7 @@ class CreateSpeechRequest(RequestBody):
     reference_text: Text = Field(
         "", max_length=MAX_TEXT_CHARS, validation_alias=AliasChoices("reference_text", "ref_text")
     )
+    consent: Text = Field("", max_length=MAX_CONSENT_CHARS)
     language: Annotated[RequestLanguage, BeforeValidator(_language_code)] = "auto"
     style: StyleName = None
     seed: Seed = None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.cluster_config import MAX_BYTES, ClusterConfig, Style
-from server.discovery.config_watcher import MIN_INTERVAL, ConfigWatcher, next_index
+from server.discovery.acl_token import AclToken
+from server.discovery.config_watcher import MIN_INTERVAL, WAIT, ConfigWatcher, next_index
 from server.settings import Settings
 from tests.helpers.consul import Agent, eventually, running_agent
 
@@ -251,12 +256,46 @@ def test_an_index_that_goes_backwards_is_followed(agent: Agent, watch: Watch) ->
 
 @given(st.lists(st.integers(0, 2**63), min_size=1))
 def test_no_query_blocks_on_an_index_that_consul_has_not_returned(answers: list[int]) -> None:
-    """0 right after the index went backwards, else the last index, and at least 1."""
+    """0 right after the index went backwards or was missing (0), else the last index."""
     index = 0
     for received in answers:
         backwards = received < index
         index = next_index(index, received)
-        assert index == (0 if backwards else max(1, received))
+        assert index == (0 if backwards else received)
+
+
+class Indexless(BaseHTTPRequestHandler):
+    """An agent behind a proxy that removes Consul's headers."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        key = "indexless/default_style"
+        value = base64.b64encode(b'{"speed": 1.5}').decode()
+        body = json.dumps([{"Key": key, "Value": value}] if key in self.path or "recurse" in self.path else []).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_answer_without_an_index_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for again after a while, and not at once, since without an index no query blocks."""
+    waits: list[float] = []
+    monkeypatch.setattr(AclToken, "wait", lambda _, stop, seconds: (waits.append(seconds), stop.set()))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Indexless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings = Settings(consul_addr=f"127.0.0.1:{server.server_port}", kv_prefix="indexless")
+        config = ClusterConfig(settings)
+        watcher = ConfigWatcher(settings, config, lambda key, result: None)
+        watcher.start(20.0)
+        eventually(lambda: waits)
+        server.shutdown()
+    assert config.style.speed == 1.5
+    assert waits == [WAIT]
 
 
 def test_a_denied_token_deletes_nothing(tmp_path: Path, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,8 @@ import pytest
 from pydantic import SecretStr
 
 from glmtts.engine.api import EngineInfo
-from server.discovery.consul import AgentClient, ConsulError, parse_address
+from server.discovery.consul import AgentClient, parse_address
+from server.discovery.errors import ConsulError
 from server.discovery.registration import ConsulRegistration
 from server.settings import Settings
 from tests.helpers.consul import Agent, consul_binary, eventually, free_ports, running_agent
@@ -49,17 +54,22 @@ def test_the_tls_switch_makes_https() -> None:
     assert parse_address("agent:8500", ssl=True) == ("https", "agent", 8500)
 
 
-@pytest.mark.parametrize("text", ["unix:///run/consul.sock", "agent:port", "agent:99999", "http://", "agent/v1", ""])
+@pytest.mark.parametrize(
+    "text", ["unix:///run/consul.sock", "agent:port", "agent:99999", "http://", "agent/v1", "", "[::1", "http://[::1"]
+)
 def test_invalid_addresses_are_rejected(text: str) -> None:
-    """The message says what is expected and what it got."""
-    with pytest.raises(ValueError, match="expected host"):
+    """The message names the setting, and says what is expected and what it got."""
+    with pytest.raises(ValueError, match=f"consul_addr: expected host.*got {re.escape(repr(text))}"):
         parse_address(text)
 
 
-def test_a_password_in_the_address_is_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "text", ["http://me:hunter2@agent:8500", "me:hunter2@agent", "ftp://me:hunter2@agent", "http://me:hunter2@[::1"]
+)
+def test_a_password_in_the_address_is_not_repeated(text: str) -> None:
     """A user in the address is rejected without showing the password."""
     with pytest.raises(ValueError, match="consul_auth") as caught:
-        parse_address("http://me:hunter2@agent:8500")
+        parse_address(text)
     assert "hunter2" not in str(caught.value)
 
 
@@ -89,10 +99,11 @@ def test_the_token_file_is_read_again(guarded: Agent, tmp_path: Path, caplog: py
         second = guarded.new_token({"Name": "second", "Rules": POLICY})
         file.write_text(second)
         eventually(lambda: registration.counts["registrations"] > before)
-        file.unlink()
-        heartbeats = registration.counts["heartbeats"]
-        eventually(lambda: registration.counts["heartbeats"] > heartbeats + 1)
-        assert registration.status() == "registered", "while the file is being replaced the last token stays in use"
+        for damage in (file.unlink, lambda: file.write_text(""), lambda: file.write_text("\n")):
+            damage()
+            enough = registration.counts["heartbeats"] + 2
+            eventually(lambda enough=enough: registration.counts["heartbeats"] >= enough)
+            assert registration.status() == "registered", "while the file is being replaced the last token stays in use"
     finally:
         assert registration.deregister()
     assert guarded.listed() == {}
@@ -119,6 +130,52 @@ def test_a_catalogue_that_hides_the_service_is_reported(guarded: Agent) -> None:
         assert registration.deregister()
 
 
+def test_a_new_token_is_used_at_once(guarded: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token file that was empty, or had a dead token: the change ends the back-off, however long that is."""
+    monkeypatch.setattr("random.uniform", lambda low, high: high if low else 3600)  # the back-off starts at 0
+    file = tmp_path / "token"
+    file.write_text("")
+    reasons: list[str] = []
+    registration = ConsulRegistration(
+        agent_settings(guarded, port=free_ports(1)[0], consul_token_file=file),
+        on_change=lambda _, reason: reasons.append(reason),
+    )
+    try:
+        registration.start(INFO, lambda: 0.0)
+        eventually(lambda: reasons)
+        assert reasons == [f"token file {file}: empty"]
+        file.write_text("00000000-0000-0000-0000-00000000beef")
+        eventually(lambda: registration.counts["failures"] == 2)
+        file.write_text(guarded.new_token({"Name": "third", "Rules": POLICY}))
+        eventually(lambda: registration.status() == "registered")
+    finally:
+        registration.deregister()
+
+
+def test_leaving_with_a_dead_token_says_what_to_do(
+    guarded: Agent, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The node stays passing in the catalogue, whatever the agent finds out: a warning has the request that helps."""
+    file = tmp_path / "token"
+    token = guarded.new_token({"Name": "dies", "Rules": POLICY})
+    file.write_text(token)
+    registration = ConsulRegistration(agent_settings(guarded, port=free_ports(1)[0], consul_token_file=file))
+    registration.start(INFO, lambda: 0.0)
+    eventually(lambda: registration.status() == "registered")
+    accessor = guarded.call("GET", "/v1/acl/token/self", token=token)["AccessorID"]
+    guarded.call("DELETE", f"/v1/acl/token/{accessor}")
+    eventually(lambda: registration.status() == "retrying")
+    caplog.clear()
+    assert registration.deregister() is False
+    [record] = [record for record in caplog.records if "not deregistered" in record.message]
+    assert record.levelname == "WARNING"
+    request = re.search(r"PUT (\{.*\}) to (\S+)", record.message)
+    assert request is not None
+    assert len(guarded.listed()) == 1
+    guarded.call("PUT", request[2], json.loads(request[1]))
+    assert guarded.listed() == {}
+
+
 def agent_settings(agent: Agent, **more: Any) -> Settings:
     return Settings(consul_addr=agent.address, loopback_cluster=True, node_name="here", consul_ttl=2, **more)
 
@@ -128,7 +185,7 @@ def test_an_invalid_token_is_not_shown(guarded: Agent, token: str) -> None:
     """A damaged token fails before the HTTP library quotes it."""
     client = AgentClient(agent_settings(guarded, consul_token=SecretStr(token)))
     with pytest.raises(ConsulError) as caught:
-        client.reload_token()
+        client.acl_token.reload()
     assert token not in str(caught.value)
     assert caught.value.kind == "denied"
 
@@ -156,6 +213,55 @@ def test_a_response_that_is_not_consuls_is_an_error_of_its_own(tmp_path: Path) -
         client.get_service("nobody")
     assert unreachable.value.kind == "unreachable"
     client.close()
+
+
+class Limited(BaseHTTPRequestHandler):
+    """A newer agent that limits the rate of requests."""
+
+    def do_GET(self) -> None:
+        self.send_response(429)
+        self.end_headers()
+        self.wfile.write(b"rate limit reached")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def reasons_of(client: AgentClient) -> set[tuple[str, str]]:
+    """Kind and text of the errors of all ways to read."""
+    seen: set[tuple[str, str]] = set()
+    for call in (lambda: client.list_kv("glm-tts", 0, 0), lambda: client.get_service("nobody")):
+        with pytest.raises(ConsulError) as caught:
+            call()
+        seen.add((caught.value.kind, str(caught.value)))
+    client.close()
+    return seen
+
+
+def test_failures_keep_their_reason(guarded: Agent) -> None:
+    """An unknown token and a limited rate are told apart, also where an answer is expected to have an index."""
+    unknown = AgentClient(agent_settings(guarded, consul_token=SecretStr("00000000-0000-0000-0000-00000000beef")))
+    unknown.acl_token.reload()
+    assert reasons_of(unknown) == {("denied", "Consul denied the request: ACL not found")}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Limited) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        limited = AgentClient(Settings(consul_addr=f"127.0.0.1:{server.server_port}"))
+        assert reasons_of(limited) == {("failed", "Consul failed: 429 rate limit reached")}
+        server.shutdown()
+
+
+def test_a_missing_certificate_file_is_a_reason_and_not_the_end(tmp_path: Path) -> None:
+    """The file may be mounted later: the node serves on, and the reason names it."""
+    missing = tmp_path / "missing.pem"
+    address = f"https://127.0.0.1:{free_ports(1)[0]}"
+    for files in ({"consul_ca": missing}, {"consul_cert": missing, "consul_key": missing}):
+        chosen = Settings(consul_addr=address, **files)
+        client = AgentClient(chosen)
+        with pytest.raises(ConsulError, match=re.escape(str(missing))) as caught:
+            client.get_service("nobody")
+        assert caught.value.kind == "failed"
+        client.close()
+        ConsulRegistration(chosen).deregister_stale()
 
 
 @pytest.fixture(scope="module")
@@ -191,5 +297,6 @@ def test_tls_with_a_client_certificate(tmp_path: Path, certificates: Path) -> No
             with pytest.raises(ConsulError) as caught:
                 client.get_service("nobody")
             assert caught.value.kind == "unreachable"
+            assert "TLS" in str(caught.value) or "ConnectionError" in str(caught.value)
             client.close()
         trusted.close()

@@ -12,16 +12,16 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from glmtts.engine.api import EngineInfo
+from server.discovery.advertise import Endpoint
 from server.discovery.metadata import (
+    check_ids,
     comma_separated,
     default_tier,
-    health_url,
     metadata,
     registration_payload,
     service_id,
     tags,
     truncated_values,
-    validate_advertise,
 )
 from server.settings import Settings
 
@@ -107,58 +107,21 @@ def test_invalid_keys_and_too_many_pairs_are_rejected() -> None:
         truncated_values({f"key{number}": "" for number in range(65)})
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "127.0.0.1", "127.8.0.1", "::1", "localhost", "224.0.0.1"])
-def test_unreachable_addresses_are_rejected(address: str) -> None:
-    """A wildcard or loopback address is never registered."""
-    with pytest.raises(ValueError, match=re.escape(repr(address))):
-        validate_advertise(address, allow_loopback=False)
+def test_an_id_has_only_what_consuls_filters_can_express() -> None:
+    """A host may be called anything; a quote in an id could not be looked up."""
+    assert service_id("glm-tts", 'a"b c', 7860) == "glm-tts-a-b-c-7860"
 
 
-@pytest.mark.parametrize("address", ["10.0.0.5:7860", "http://node", "a b", "-node", ""])
-def test_an_address_is_an_ip_or_a_name(address: str) -> None:
-    """A port, a URL or a blank in the advertised address is rejected; an empty one is accepted."""
-    if not address:
-        assert validate_advertise(address, allow_loopback=False) == ""
-        return
-    with pytest.raises(ValueError, match="without a port"):
-        validate_advertise(address, allow_loopback=False)
-
-
-@pytest.mark.parametrize("address", ["10.0.0.5", "fd00::5", "node-1.example"])
-def test_good_addresses_pass(address: str) -> None:
-    """IPv4, IPv6 and names stay unchanged."""
-    assert validate_advertise(address, allow_loopback=False) == address
-
-
-def test_a_setting_allows_loopback() -> None:
-    """It allows loopback, but no wildcard."""
-    assert validate_advertise("127.0.0.1", allow_loopback=True) == "127.0.0.1"
-    with pytest.raises(ValueError, match="other nodes can reach"):
-        validate_advertise("0.0.0.0", allow_loopback=True)
-
-
-@pytest.mark.parametrize(
-    ("address", "host", "url"),
-    [
-        ("10.0.0.5", "0.0.0.0", "http://10.0.0.5:7860/health"),
-        ("fd00::5", "::", "http://[fd00::5]:7860/health"),
-        ("", "0.0.0.0", "http://127.0.0.1:7860/health"),
-        ("", "::", "http://[::1]:7860/health"),
-        ("", "10.0.0.6", "http://10.0.0.6:7860/health"),
-    ],
-)
-def test_the_agent_checks_the_address_of_clients(address: str, host: str, url: str) -> None:
-    """The HTTP check uses the advertised address, else (the agent is local) the listening address."""
-    assert health_url(address, host, 7860) == url
-
-
-def test_the_payload_has_both_checks() -> None:
-    """Check 1 gets /health every 10 s with a timeout of 5 s and deregisters after 30 s; check 2 has a TTL of 15 s."""
+def test_the_payload_has_all_checks() -> None:
+    """/health every 10 s, at most 5 s each; two TTLs of 15 s. A silent process is reaped, a stalled engine is not."""
     node = service_id("glm-tts", "host-1", 7860)
-    payload = json.loads(json.dumps(registration_payload(node, "10.0.0.5", 7860, INFO, Settings())))
-    http, ttl = payload["Checks"]
+    endpoint = Endpoint("10.0.0.5", 7860, "10.0.0.5")
+    payload = json.loads(json.dumps(registration_payload(node, endpoint, INFO, Settings())))
+    http, life, progress = payload["Checks"]
     assert node == "glm-tts-host-1-7860"
     assert (payload["ID"], payload["Name"], payload["Address"], payload["Port"]) == (node, "glm-tts", "10.0.0.5", 7860)
-    assert (http["Interval"], http["Timeout"], http["DeregisterCriticalServiceAfter"]) == ("10s", "5s", "30s")
-    assert ttl["TTL"] == "15s"
-    assert "DeregisterCriticalServiceAfter" not in ttl
+    assert (http["Interval"], http["Timeout"], http["Status"]) == ("10s", "5s", "critical")
+    assert life["TTL"] == progress["TTL"] == "15s"
+    assert http["DeregisterCriticalServiceAfter"] == life["DeregisterCriticalServiceAfter"] == "30s"
+    assert "DeregisterCriticalServiceAfter" not in progress
+    assert {check["CheckID"] for check in payload["Checks"]} == check_ids(node)

@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from glmtts.engine.runtime.fake import FakeEngine, FakeOptions
+from glmtts.engine.runtime.fake import FakeEngine
 from server.http.access import needs
 from server.http.lifecycle import register_access
 from server.keys.__main__ import add_key
 from server.settings import Settings
-from server.wsgi.app import create_app, make_context
-from tests.helpers.server import recording, store_voice, wait_until
-
-MakeClient = Callable[..., FlaskClient]
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[MakeClient]:
-    """Makes the app with settings, and a client for it."""
-    store_voice(tmp_path / "voices", "default", {"neutral": "This is me."})
-    contexts = []
-
-    def make(**settings: Any) -> FlaskClient:
-        own = Settings(consul=False, propagation_delay=0, drain_timeout=0, voices_dir=tmp_path / "voices", **settings)
-        context = make_context(own, lambda: FakeEngine(FakeOptions()), None)
-        contexts.append(context)
-        context.node.start()
-        wait_until(lambda: context.node.not_ready_reason() is None, "the node to be ready")
-        return create_app(context).test_client()
-
-    yield make
-    for context in contexts:
-        context.node.drain()
+from server.wsgi.app import make_context
+from tests.helpers.app import MakeClient
+from tests.helpers.server import recording
 
 
 def code(answer: TestResponse) -> tuple[int, str | None]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from server.discovery.advertise import Endpoint
+from server.discovery.metadata import life_check_id, progress_check_id, registration_payload
 from tests.helpers.consul import Agent, eventually, free_ports
-from tests.helpers.registration import INFO, Join, own, progressing, stale_service
+from tests.helpers.registration import INFO, Join, own, progressing, settings, stale_service
 
 
 def test_a_start_removes_its_stale_service(agent: Agent, port: int, join: Join) -> None:
@@ -78,3 +80,46 @@ def test_two_ports_are_two_nodes(agent: Agent, port: int, join: Join) -> None:
     eventually(lambda: second.status() == "registered")
     second.deregister()
     assert set(agent.call("GET", "/v1/agent/services")) == {own(port)}
+
+
+def test_two_living_nodes_at_one_address_do_not_evict_each_other(agent: Agent, port: int, join: Join) -> None:
+    """As behind NAT, or with a wrong address: both stay, and one that leaves removes only itself."""
+    first, second = join(agent.address, port), join(agent.address, port, node_name="other")
+    both = {own(port), f"glm-tts-other-{port}"}
+    first.start(INFO, progressing)
+    second.start(INFO, progressing)
+    eventually(lambda: agent.passing() == both)
+    second.deregister_stale()
+    before = dict(first.counts), dict(second.counts)
+    eventually(lambda: first.counts["heartbeats"] > before[0]["heartbeats"] + 5)
+    eventually(lambda: second.counts["heartbeats"] > before[1]["heartbeats"] + 5)
+    assert agent.passing() == both
+    assert (first.counts["registrations"], second.counts["registrations"]) == (1, 1)
+    second.deregister()
+    assert set(agent.call("GET", "/v1/agent/services")) == {own(port)}
+
+
+def ghost(agent: Agent, port: int) -> str:
+    """Registers what a killed node of another name leaves: its last heartbeat was a moment ago."""
+    service_id = f"glm-tts-killed-{port}"
+    endpoint = Endpoint("127.0.0.1", port, "127.0.0.1")
+    payload = registration_payload(service_id, endpoint, INFO, settings(agent.address, port=port), healthy=True)
+    agent.call("PUT", "/v1/agent/service/register", payload)
+    for check in (life_check_id(service_id), progress_check_id(service_id)):
+        agent.call("PUT", f"/v1/agent/check/pass/{check}")
+    return service_id
+
+
+@pytest.mark.slow
+def test_a_ghost_is_gone_within_two_minutes(agent: Agent, port: int, join: Join) -> None:
+    """Killed, and replaced by a node of another name that answers at its address: not handed out once its TTL is over,
+    and reaped. A stalled engine stays listed."""
+    killed = ghost(agent, port)
+    join(agent.address, port).start(INFO, progressing)
+    stalled = join(agent.address, port, node_name="stalled")
+    stalled.start(INFO, lambda: 99.0)
+    eventually(lambda: agent.passing() == {own(port)})
+    assert killed in agent.listed()
+    eventually(lambda: killed not in agent.listed(), within=120)
+    assert set(agent.listed()) == {own(port), f"glm-tts-stalled-{port}"}
+    assert stalled.counts["registrations"] == 1

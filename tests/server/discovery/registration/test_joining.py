@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
 from server.discovery.registration import ConsulRegistration
 from server.settings import Settings
-from tests.helpers.consul import Agent, eventually
-from tests.helpers.registration import INFO, Join, own, progressing, settings
+from tests.helpers.consul import Agent, eventually, running_agent
+from tests.helpers.registration import INFO, Join, own, progressing, settings, stale_service
 
 
 def test_registers_at_start_and_not_before(agent: Agent, port: int, join: Join) -> None:
@@ -31,6 +32,7 @@ def test_registers_at_start_and_not_before(agent: Agent, port: int, join: Join) 
     assert {check["CheckID"] for check in found["Checks"]} == {
         "serfHealth",
         f"{own(port)}:health",
+        f"{own(port)}:life",
         f"{own(port)}:progress",
     }
     assert registration.status() == "registered"
@@ -108,3 +110,40 @@ def test_settings_override_the_environment(
         eventually(lambda: registration.status() == "registered")
     finally:
         registration.deregister()
+
+
+def test_a_node_on_loopback_stays_out_of_a_cluster_that_is_not(
+    tmp_path: Path, port: int, join: Join, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clients would be sent to the agent's address, where nobody listens: it serves alone, says why once, and removes
+    what an earlier version registered. A node that listens everywhere is checked at that address."""
+    with running_agent(tmp_path, advertise_addr="10.255.255.9") as agent:
+        agent.call("PUT", "/v1/agent/service/register", stale_service(port, ""))
+        alone = join(agent.address, port, loopback_cluster=False)
+        alone.start(INFO, progressing)
+        eventually(lambda: alone.counts["failures"] >= 3)
+        assert (alone.status(), agent.listed()) == ("no_address", {})
+        [record] = [record for record in caplog.records if "10.255.255.9" in record.message]
+        assert record.levelname == "WARNING"
+        assert "listens on 127.0.0.1 only" in record.message
+        assert "--host" in record.message
+        alone.deregister()
+        everywhere = join(agent.address, port, host="0.0.0.0", loopback_cluster=False, health_timeout=0.5)
+        everywhere.start(INFO, progressing)
+        eventually(lambda: everywhere.status() == "registered")
+        checked = eventually(lambda: check_output(agent, f"{own(port)}:health"))
+        assert f"http://10.255.255.9:{port}/health" in checked
+        assert agent.passing() == set()
+
+
+def check_output(agent: Agent, check: str) -> str:
+    """What the agent noted when it last ran the check, "" before that."""
+    return str(agent.call("GET", "/v1/agent/checks")[check]["Output"])
+
+
+def test_loopback_is_refused_if_the_advertised_address_is_not(agent: Agent, port: int, join: Join) -> None:
+    """The same with an address from the settings."""
+    registration = join(agent.address, port, advertise="10.0.0.5")
+    registration.start(INFO, progressing)
+    eventually(lambda: registration.status() == "no_address")
+    assert agent.listed() == {}

@@ -36,7 +36,7 @@ def test_a_lost_registration_is_restored(agent: Agent, port: int, join: Join) ->
     eventually(lambda: agent.passing() == {own(port)})
     for check in ("health", "progress"):
         agent.call("PUT", f"/v1/agent/check/deregister/{own(port)}:{check}")
-        eventually(lambda: len(agent.listed()[own(port)]["Checks"]) == 3)
+        eventually(lambda: len(agent.listed()[own(port)]["Checks"]) == 4)
     eventually(lambda: agent.passing() == {own(port)})
     assert registration.counts["registrations"] == 4
     node = agent.listed()[own(port)]["Node"]["Node"]
@@ -91,3 +91,19 @@ def test_an_unexpected_error_does_not_end_the_registration(agent: Agent, port: i
     eventually(lambda: agent.passing() == {own(port)})
     assert len(ages) > 1
     assert registration.counts["failures"] >= 1
+
+
+def test_a_node_that_passed_is_back_before_the_agent_asks(agent: Agent, port: int, join: Join) -> None:
+    """A registration that was lost comes back as it was: the first run of an HTTP check can take a whole interval."""
+    registration = join(agent.address, port, health_interval=10)
+    registration.start(INFO, progressing)
+    eventually(lambda: agent.passing() == {own(port)})
+    heartbeats = registration.counts["heartbeats"]
+    eventually(lambda: registration.counts["heartbeats"] > heartbeats + 1)
+
+    def unasked() -> bool:
+        agent.deregister(own(port))
+        eventually(lambda: agent.passing() == {own(port)})
+        return agent.call("GET", "/v1/agent/checks")[f"{own(port)}:health"]["Output"] == ""
+
+    assert any(unasked() for _ in range(3)), "the agent may ask at any moment"
