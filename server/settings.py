@@ -134,6 +134,9 @@ class Settings(BaseSettings):
 
     # Load.
     threads: int = _setting(32, "threads", "Threads that serve HTTP requests of any kind.", ge=4, le=1024)
+    voice_threads: int = _setting(
+        2, "threads", "Threads that prepare voices from recordings; with 8 more waiting, another gets 429.", ge=1, le=64
+    )
     max_concurrent_requests: int = _setting(
         16, "requests", "Maximum number of speech requests at once, queued ones included; at most threads - 2.", ge=1
     )

@@ -15,6 +15,7 @@ from server.observability.tracing import Tracing
 from server.settings import Settings
 from server.voices.cache import VoiceCache
 from server.voices.store import VoiceStore
+from server.worker_pool import Workers
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class AppContext:
     node: Node
     voices: VoiceStore
     voice_cache: VoiceCache
+    workers: Workers
     metrics: Metrics
     request_history: RequestHistory
     access: AccessControl

@@ -14,6 +14,7 @@ from server.http.context import AppContext
 from server.http.voice_lookup import prepare_default_voice
 from server.voices.flac import to_flac
 from server.voices.stored_voice import VOICE_NAME
+from server.worker_pool import MAX_WAITING
 
 
 def enrol(context: AppContext, request: Request, name: str) -> bool:
@@ -27,7 +28,7 @@ def enrol(context: AppContext, request: Request, name: str) -> bool:
         context.voices.check_writable(name)
         params = parsing.parse_voice(request, context.settings.max_body_bytes)
         check_consent(context, params.consent)
-        reference_audio = to_flac(params.reference_audio)
+        reference_audio = context.workers.voices.run(lambda: to_flac(params.reference_audio), max_waiting=MAX_WAITING)
         context.voice_cache.get(engine.make_voice, reference_audio, params.reference_text)
         language = params.language or ("zh" if any(map(is_hanzi, params.reference_text)) else "en")
         audit(

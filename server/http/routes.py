@@ -10,12 +10,11 @@ from flask import Blueprint, Response, g, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server.errors import ApiError
-from server.http import encoding, enrolment, parsing, probes, sync
+from server.http import encoding, enrolment, probes, sync
 from server.http.access import Need, needs
 from server.http.context import AppContext
-from server.http.responses import SKIPPED_CHARACTERS
+from server.http.segments import handle_segments
 from server.http.tts import handle_tts
-from server.http.voice_lookup import reading_language
 from server.voices.stored_voice import StoredVoice
 
 
@@ -30,7 +29,7 @@ def make_routes(context: AppContext) -> Blueprint:
     add("/ready", "ready", "probe", lambda: _probe(*probes.ready(context.node)))
     add("/metrics", "metrics", "metrics", lambda: _metrics(context))
     add("/info", "info", "speak", lambda: _info(context))
-    add("/segments", "segments", "speak", lambda: _segments(context), method="POST")
+    add("/segments", "segments", "speak", lambda: handle_segments(context, request), method="POST")
     add("/voices", "voices", "speak", lambda: _voices(context))
     add("/voices/<name>", "voice", "speak", lambda name: _voice_json(context.voices.get(name)))
     add("/voices/<name>", "enrol_voice", "voices", lambda name: _enrol_voice(context, name), method="POST")
@@ -86,23 +85,6 @@ def _info(context: AppContext) -> dict[str, Any]:
         "default_style": vars(context.cluster_config.style),
         "metadata": context.metadata(),
     }
-
-
-def _segments(context: AppContext) -> Response:
-    max_text_chars = context.cluster_config.limits.max_text_chars
-    params = parsing.parse_segments(request, context.settings.max_body_bytes, max_text_chars)
-    if params.voice is not None:
-        context.voices.get(params.voice)  # raises if there is none
-    engine, language = context.node.engine, reading_language(context, params)
-    reading = engine.read(params.text, phoneme=params.phoneme, language=language)
-    segments = [
-        {"index": segment.index, "text": segment.written}
-        | ({"pronunciation": engine.pronunciation(segment.text)} if params.pronunciation else {})
-        for segment in reading.segments
-    ]
-    response = jsonify(segments=segments)
-    response.headers[SKIPPED_CHARACTERS] = str(len(reading.foreign))
-    return response
 
 
 def _voices(context: AppContext) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from server.discovery.peers import PeerFinder
 from server.discovery.registration import ConsulRegistration
 from server.http.access import AccessControl
 from server.http.context import AppContext
+from server.http.docs.routes import make_docs_routes
 from server.http.lifecycle import register_access, register_lifecycle
 from server.http.openai import errors as openai_errors
 from server.http.openai.routes import make_openai_routes
@@ -34,6 +35,7 @@ from server.settings import Settings
 from server.voices.cache import VoiceCache
 from server.voices.replication import VoiceReplicator
 from server.voices.store import VoiceStore
+from server.worker_pool import make_workers
 from server.wsgi.warm_up import WarmUp
 
 
@@ -47,7 +49,8 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
     cluster_config = ClusterConfig(settings)
     watcher = ConfigWatcher(settings, cluster_config, metrics.observe_config_change) if settings.consul else None
     voices = make_store(settings, checkpoint_voices)
-    voice_cache = VoiceCache(max_items=settings.voice_cache_items, max_bytes=settings.voice_cache_bytes)
+    workers = make_workers(settings.voice_threads)
+    voice_cache = VoiceCache(workers.voices, max_items=settings.voice_cache_items, max_bytes=settings.voice_cache_bytes)
     registration = ConsulRegistration(settings)
     node = Node(
         settings,
@@ -63,12 +66,14 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
     _register_engine_gauges(metrics, node)
     _register_discovery_gauges(metrics, registration, watcher)
     metrics.register(collectors.VoiceCacheCollector(voice_cache.stats))
+    metrics.register(collectors.WorkersCollector(workers))
     return AppContext(
         settings=settings,
         cluster_config=cluster_config,
         node=node,
         voices=voices,
         voice_cache=voice_cache,
+        workers=workers,
         metrics=metrics,
         request_history=RequestHistory(settings.request_history_size),
         access=AccessControl(settings),
@@ -138,6 +143,7 @@ def create_app(context: AppContext) -> Flask:
     errors.register_error_handlers(app, {openai_errors.PATH: openai_errors.error_object})
     app.register_blueprint(make_routes(context))
     app.register_blueprint(make_openai_routes(context))
+    app.register_blueprint(make_docs_routes(app, context.access))
     register_access(app, context.access)
     register_response_headers(app, context.settings)
     return app

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from server.http.encoding import Format
 from server.http.schemas import (
@@ -50,6 +50,15 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+VoiceName = Annotated[
+    str | None,
+    BeforeValidator(_voice_name),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"id": {"type": "string"}}}, {"type": "null"}]}
+    ),
+]
+
+
 class CreateSpeechRequest(RequestBody):
     """The body of POST /v1/audio/speech. Unknown fields are ignored, and so is null.
 
@@ -60,7 +69,7 @@ class CreateSpeechRequest(RequestBody):
 
     input: SpokenText
     model: Any = None
-    voice: Annotated[str | None, BeforeValidator(_voice_name)] = None
+    voice: VoiceName = None
     response_format: Annotated[Format, BeforeValidator(_lower)] = "wav"
     speed: Speed = None
     instructions: str | None = None
