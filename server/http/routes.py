@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server.errors import ApiError
@@ -72,7 +72,7 @@ def _info(context: AppContext) -> dict[str, Any]:
         "features": info.features,
         "device": info.device,
         "generation": info.generation,
-        "formats": encoding.FORMATS,
+        "formats": encoding.available_formats(),
         "resampled_rates": encoding.SAMPLE_RATES,
         "voices": [voice.name for voice in context.voices.all()],
         "limits": {

@@ -70,7 +70,7 @@ class CreateSpeechRequest(RequestBody):
     input: SpokenText
     model: Any = None
     voice: VoiceName = None
-    response_format: Annotated[Format, BeforeValidator(_lower)] = "wav"
+    response_format: Annotated[Format, BeforeValidator(_lower)] = "mp3"
     speed: Speed = None
     instructions: str | None = None
     stream_format: Annotated[Literal["audio", "sse"] | None, BeforeValidator(_lower)] = None
