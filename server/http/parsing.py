@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from flask import Request
-from gunicorn.http.errors import ParseException
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
@@ -117,12 +116,8 @@ def _read_errors(max_body_bytes: int) -> Iterator[None]:
     """Maps errors while a body is read: 400 if the client sends less than it announced, 413 if it sends too much."""
     try:
         yield
-    except (ClientDisconnected, ParseException) as error:
-        got = (
-            str(error)
-            if isinstance(error, ParseException)
-            else "only a part: the client disconnected or stopped sending"
-        )
+    except (ClientDisconnected, ConnectionError):
+        got = "only a part: the client disconnected or stopped sending"
         raise ApiError(400, "incomplete_body", f"body: expected the whole body, got {got}") from None
     except RequestEntityTooLarge:
         raise too_large(max_body_bytes) from None

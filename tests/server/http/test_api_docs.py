@@ -80,16 +80,13 @@ def constants() -> Iterator[str]:
 
 
 def raised_codes() -> Iterator[str]:
-    """The codes that the server's own code gives to ApiError and ErrorInfo, or assigns to `code`."""
+    """The codes that the server's own code gives to ApiError, ErrorInfo and EdgeError."""
     for tree in SOURCES:
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                if node.func.id in ("ApiError", "ErrorInfo") and isinstance(node.args[1], ast.Constant):
-                    yield str(node.args[1].value)
-            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).strip("()") == "code, message":
-                assert isinstance(node.value, ast.Tuple)
-                assert isinstance(node.value.elts[0], ast.Constant)
-                yield str(node.value.elts[0].value)
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id in ("ApiError", "ErrorInfo", "EdgeError") and isinstance(node.args[1], ast.Constant):
+                yield str(node.args[1].value)
 
 
 @pytest.fixture
