@@ -111,7 +111,7 @@ class Cluster:
     ) -> Speech:
         """The complete speech for `text`, from one node; from another one if that fails. Raises ClientError.
 
-        A text that is longer than a server takes is spoken in parts, which are joined (formats wav and pcm only).
+        A text that is longer than a server takes is spoken in parts, which are joined (not flac and opus).
         """
         query = (query or self._query).with_language(options.language).with_voice(options.voice)
         options = replace(options, seed=_seed(options))

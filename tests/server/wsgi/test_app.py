@@ -38,7 +38,6 @@ def test_the_default_voice_is_made_before_the_node_is_ready_and_only_once(tmp_pa
     context.voice_cache.get(engine.make_voice, audio, transcript)
     assert engine.made.count("This is me.") == 1
     context.node.drain()
-    context.disconnects.close()
 
 
 def test_a_stored_voice_is_made_once_for_all_restarts(tmp_path: Path) -> None:
@@ -82,4 +81,3 @@ def test_the_record_of_a_disconnected_client_keeps_no_ids(tmp_path: Path) -> Non
     assert record.report.finish_reason == "cancelled"
     assert record.report.history == ()
     context.node.drain()
-    context.disconnects.close()
