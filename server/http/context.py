@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from server.cluster_config import ClusterConfig
 from server.http.access import AccessControl
-from server.http.disconnect import DisconnectWatcher
 from server.node import Node
 from server.observability.audit import AuditLog
 from server.observability.metrics import Metrics
@@ -31,7 +30,6 @@ class AppContext:
     workers: Workers
     metrics: Metrics
     request_history: RequestHistory
-    disconnects: DisconnectWatcher
     access: AccessControl
     audit: AuditLog
     tracing: Tracing | None

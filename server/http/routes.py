@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server.errors import ApiError
-from server.http import encoding, enrolment, sync
+from server.http import encoding, enrolment, probes, sync
 from server.http.access import Need, needs
 from server.http.context import AppContext
 from server.http.segments import handle_segments
@@ -25,8 +25,8 @@ def make_routes(context: AppContext) -> Blueprint:
     def add(rule: str, name: str, need: Need, view: Callable[..., Any], *, method: str = "GET") -> None:
         api.add_url_rule(rule, name, needs(need, view), methods=[method])
 
-    add("/health", "health", "probe", lambda: {"status": "ok"})
-    add("/ready", "ready", "probe", lambda: _ready(context))
+    add("/health", "health", "probe", lambda: _probe(*probes.health()))
+    add("/ready", "ready", "probe", lambda: _probe(*probes.ready(context.node)))
     add("/metrics", "metrics", "metrics", lambda: _metrics(context))
     add("/info", "info", "speak", lambda: _info(context))
     add("/segments", "segments", "speak", lambda: handle_segments(context, request), method="POST")
@@ -38,9 +38,9 @@ def make_routes(context: AppContext) -> Blueprint:
     add("/sync/voices/<name>", "sync_voice", "voices", lambda name: sync.description_response(context.voices, name))
     add(
         "/sync/voices/<name>/<file>",
-        "sync_recording",
+        "sync_file",
         "voices",
-        lambda name, file: sync.recording_response(context.voices, name, file),
+        lambda name, file: sync.file_response(context.voices, name, file),
     )
     add("/requests/<request_id>", "request", "speak", lambda request_id: _request(context, request_id))
     add("/tts", "tts", "speak", lambda: handle_tts(context, request, stream=False), method="POST")
@@ -49,11 +49,8 @@ def make_routes(context: AppContext) -> Blueprint:
     return api
 
 
-def _ready(context: AppContext) -> Response:
-    reason = context.node.not_ready_reason()
-    response = jsonify(status="ready") if reason is None else jsonify(status="not ready", reason=reason)
-    response.status_code = 200 if reason is None else 503
-    return response
+def _probe(status: int, values: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    return values, status
 
 
 def _drain(context: AppContext) -> tuple[dict[str, str], int]:
@@ -108,7 +105,7 @@ def _voice_json(voice: StoredVoice) -> dict[str, Any]:
 
 
 def _enrol_voice(context: AppContext, name: str) -> tuple[dict[str, Any], int]:
-    is_new = enrolment.enrol(context, request, name)
+    is_new = enrolment.enrol_from_body(context, request, name)
     return _voice_json(context.voices.get(name)), 201 if is_new else 200
 
 

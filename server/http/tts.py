@@ -11,6 +11,7 @@ from flask import Request, Response, g
 from glmtts.engine.api import Report
 from server.http import parsing, responses
 from server.http.context import AppContext
+from server.http.disconnect import watch_client
 from server.http.encoding import Encoder, make_encoder
 from server.http.job_builder import make_job
 from server.http.provenance import AI_DISCLOSURE, Provenance
@@ -60,8 +61,7 @@ def speak_response(context: AppContext, request: Request, make_plan: Callable[[]
         encoder = resources.enter_context(_make_encoder(plan, job.sample_rate, provenance))
         record.format, record.sample_rate = plan.params.format, encoder.sample_rate
         running = resources.enter_context(RunningJob(engine, job, record))
-        connection = request.environ.get("gunicorn.socket")
-        resources.enter_context(context.disconnects.watch(connection, running.on_disconnect))
+        resources.enter_context(watch_client(request.environ, running.on_disconnect))
         running.wait_for_audio()
         if plan.stream:
             framing = BareAudio() if plan.make_framing is None else plan.make_framing(running.report)

@@ -19,7 +19,6 @@ from server.discovery.peers import PeerFinder
 from server.discovery.registration import ConsulRegistration
 from server.http.access import AccessControl
 from server.http.context import AppContext
-from server.http.disconnect import DisconnectWatcher
 from server.http.docs.routes import make_docs_routes
 from server.http.lifecycle import register_access, register_lifecycle
 from server.http.openai import errors as openai_errors
@@ -77,7 +76,6 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
         workers=workers,
         metrics=metrics,
         request_history=RequestHistory(settings.request_history_size),
-        disconnects=DisconnectWatcher(),
         access=AccessControl(settings),
         audit=AuditLog(settings.audit_log),
         tracing=make_tracing(settings),

@@ -25,7 +25,7 @@ from server.http.docs.operations import OPERATIONS
 from server.http.docs.routes import make_docs_routes
 from server.http.encoding import FORMATS, SAMPLE_RATES
 from server.http.openai.routes import make_openai_routes
-from server.http.openai.schemas import CreateSpeechRequest
+from server.http.openai.schemas import BatchRequest, CreateSpeechRequest, CreateVoiceRequest
 from server.http.routes import make_routes
 from server.http.schemas import SegmentsRequest, SpeechRequest, VoiceRequest
 from server.observability.metrics import STAGES
@@ -39,6 +39,8 @@ FIELDS: dict[str, type[BaseModel]] = {
     "### Fields of `POST /segments`": SegmentsRequest,
     "### Fields of `POST /voices/<name>`": VoiceRequest,
     "### Fields of `POST /v1/audio/speech`": CreateSpeechRequest,
+    "### Fields of `POST /v1/audio/speech/batch`": BatchRequest,
+    "### Fields of `POST /v1/audio/voices`": CreateVoiceRequest,
 }
 """The models, by the heading of their table."""
 SOURCES = [
@@ -78,16 +80,13 @@ def constants() -> Iterator[str]:
 
 
 def raised_codes() -> Iterator[str]:
-    """The codes that the server's own code gives to ApiError and ErrorInfo, or assigns to `code`."""
+    """The codes that the server's own code gives to ApiError, ErrorInfo and EdgeError."""
     for tree in SOURCES:
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                if node.func.id in ("ApiError", "ErrorInfo") and isinstance(node.args[1], ast.Constant):
-                    yield str(node.args[1].value)
-            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).strip("()") == "code, message":
-                assert isinstance(node.value, ast.Tuple)
-                assert isinstance(node.value.elts[0], ast.Constant)
-                yield str(node.value.elts[0].value)
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id in ("ApiError", "ErrorInfo", "EdgeError") and isinstance(node.args[1], ast.Constant):
+                yield str(node.args[1].value)
 
 
 @pytest.fixture
