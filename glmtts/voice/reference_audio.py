@@ -58,9 +58,10 @@ def load_reference_audio(reference_audio: bytes) -> tuple[Wave, int]:
     _check_seconds(len(channels_sc) / rate)
     if not np.isfinite(channels_sc).all():
         raise _error("finite samples", "infinity or NaN")
-    wave = _one_channel(channels_sc)
+    # First of all, since squares of large samples overflow.
+    wave = _one_channel(channels_sc / np.float32(max(1.0, np.abs(channels_sc).max())))
     _check_sound(wave)
-    return wave / max(1.0, float(np.abs(wave).max())), rate
+    return wave, rate
 
 
 def _read(data: bytes, kind: AudioKind) -> tuple[NDArray[np.float32], int]:

@@ -50,6 +50,8 @@ def test_overload_is_scaled_to_full_scale() -> None:
     """Float samples beyond full scale are scaled to a peak of 1."""
     wave, _ = load_reference_audio(encoded(tone(1, peak=3.0), subtype="FLOAT"))
     np.testing.assert_allclose(wave, tone(1, peak=1.0), atol=1e-4)
+    wave, _ = load_reference_audio(encoded(tone(1, peak=3e38), subtype="FLOAT"))
+    np.testing.assert_allclose(wave, tone(1, peak=1.0), atol=1e-4)
 
 
 @pytest.mark.parametrize("seconds", [1.0, 30.0])
