@@ -71,6 +71,7 @@ def test_an_upload_becomes_a_usable_voice(server: Server, url: str, home: Path) 
     made = requests.post(url, data=form, files={"reference_audio": ("a.wav", audio)}, timeout=30)
     shown = made.json()
     recordings = shown.pop("recordings")
+    assert shown.pop("prompted") is True
     expected = {"name": "bob", "language": "en", "styles": {"calm": "Slowly."}, "default_style": "calm"}
     assert (made.status_code, shown) == (201, expected)
     assert recordings["calm"]["consent"] == "Bob, by letter"
