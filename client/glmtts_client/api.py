@@ -9,21 +9,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
-from glmtts_client.errors import NodeError, ResponseError, TextTooLongError
+from glmtts_client.errors import NodeError, ResponseError, TextTooLongError, VoiceNotFoundError
+from glmtts_client.liveness import PROBE_TIMEOUT, Answer, Liveness
 from glmtts_client.node import Node
 from glmtts_client.speech import Segment
+from glmtts_client.watched_connection import POOL_CLASSES, watching
 
-CONNECT_TIMEOUT = 2.0
+CONNECT_TIMEOUT = 1.0
 READ_TIMEOUT = 10.0
 """Seconds, for requests that involve no synthesis."""
 STREAM_IDLE_TIMEOUT = 15.0
-"""Seconds without data after which a streaming node counts as failed."""
+"""Seconds without data after which a streaming node counts as failed, though it says that it is alive."""
 SECONDS_PER_CHARACTER = 0.5
 """Upper bound on synthesis time, for the slowest node: twice real time."""
 RETRYABLE_STATUS = frozenset({429, 502, 503, 504})
@@ -37,6 +40,7 @@ class Api:
     """Sends requests to nodes over pooled connections. Thread-safe.
 
     `discovered`: the nodes come from Consul: requests carry `via_consul`, and the environment's proxy is not used.
+    While a request waits, `liveness` asks its node whether it is alive: a dead one fails within two seconds.
     """
 
     def __init__(self, *, api_key: str | None = None, discovered: bool = True, via_consul: bool | None = None) -> None:
@@ -50,6 +54,7 @@ class Api:
             self.headers |= {"via_consul": "true", "X-Via-Consul": "true"}
         if api_key:
             self.headers["Authorization"] = f"Bearer {api_key}"
+        self.liveness = Liveness(self._ask)
 
     def synthesize(
         self, node: Node, body: Mapping[str, Any], headers: Mapping[str, str], *, timeout: float
@@ -63,6 +68,7 @@ class Api:
         read_timeout = max(1.0, min(expected_seconds, timeout))
         with (
             self._length_errors(node, body["text"]),
+            _voice_errors(node, body.get("voice")),
             self._request(node, "POST", "/tts", headers, body, read_timeout) as response,
         ):
             _check_audio_headers(node, response)
@@ -73,7 +79,10 @@ class Api:
     def stream(self, node: Node, body: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[requests.Response]:
         """POST /tts/stream: a response whose body is read with `iter_chunks`."""
         timeout = body["timeout"] + STREAM_IDLE_TIMEOUT
-        with self._request(node, "POST", "/tts/stream", headers, body, timeout) as response:
+        with (
+            _voice_errors(node, body.get("voice")),
+            self._request(node, "POST", "/tts/stream", headers, body, timeout) as response,
+        ):
             _check_audio_headers(node, response)
             # The request has left the queue: shorten the timeout. (Without keep-alive there is no socket to set it on.)
             if (connection := response.raw.connection) is not None and connection.sock is not None:
@@ -84,6 +93,7 @@ class Api:
         """POST /segments: the segments in which the server would speak a text. Raises TextTooLongError too."""
         with (
             self._length_errors(node, body["text"]),
+            _voice_errors(node, body.get("voice")),
             self._request(node, "POST", "/segments", headers, body, READ_TIMEOUT) as response,
         ):
             content = _json(node, response)
@@ -104,6 +114,11 @@ class Api:
             if not isinstance(limit, int) or not 0 < limit < len(text):
                 raise
             raise TextTooLongError(str(error), limit=limit) from error
+
+    def voice(self, node: Node, name: str) -> dict[str, Any]:
+        """GET /voices/<name>. Raises VoiceNotFoundError too."""
+        with _voice_errors(node, name):
+            return self.get(node, f"/voices/{quote(name, safe='')}")
 
     def get(self, node: Node, path: str) -> dict[str, Any]:
         """GET a JSON object."""
@@ -126,7 +141,7 @@ class Api:
         read_timeout: float,
     ) -> Iterator[requests.Response]:
         """The response to one request; closed after the block. `read_timeout`: seconds without data."""
-        with _map_errors(node):
+        with _map_errors(node), watching(_NodeWatch(self.liveness, node.url)):
             response = self._session.request(
                 method,
                 node.url + path,
@@ -140,8 +155,33 @@ class Api:
                 _raise_for_status(node, response)
                 yield response
 
+    def _ask(self, url: str) -> Answer:
+        """What the node at `url` says of itself within PROBE_TIMEOUT. Any response is a sign of life."""
+        timeout = (PROBE_TIMEOUT, PROBE_TIMEOUT)
+        try:
+            with self._session.get(
+                url + "/ready", headers=self.headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                return Answer("", ready=response.status_code < 500)
+        except (requests.RequestException, HTTPError, OSError) as error:
+            return Answer(f"no sign of life ({type(error).__name__})", ready=False)
+
     def close(self) -> None:
+        self.liveness.close()
         self._session.close()
+
+
+class _NodeWatch:
+    """See `Watch`: of one request to a node."""
+
+    def __init__(self, liveness: Liveness, url: str) -> None:
+        self._liveness, self._url = liveness, url
+
+    def on_data(self) -> None:
+        self._liveness.heard(self._url)
+
+    def on_wait(self, since: float) -> float:
+        return self._liveness.check(self._url, since)
 
 
 def synthesis_timeout(text: str) -> float:
@@ -169,6 +209,18 @@ class _KeepAliveAdapter(HTTPAdapter):
             if hasattr(socket, name):  # not on every platform
                 options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
         super().init_poolmanager(*args, **kwargs, socket_options=options)
+        self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
+
+
+@contextmanager
+def _voice_errors(node: Node, voice: str | None) -> Iterator[None]:
+    """Raises VoiceNotFoundError for the error that says so."""
+    try:
+        yield
+    except ResponseError as error:
+        if error.code != "unknown_voice" or voice is None:
+            raise
+        raise VoiceNotFoundError(node.url, voice, error) from error
 
 
 @contextmanager

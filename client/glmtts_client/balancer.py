@@ -1,6 +1,6 @@
 """Which node a request goes to: filters by soft preferences, then takes the less busy of two random nodes.
 
-Nodes that failed are ejected for a while (outlier ejection). This is policy only: it opens no connections.
+Nodes that failed are ejected (outlier ejection) until they answer a probe. Policy only: it opens no connections.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Protocol
 from glmtts_client.errors import NoNodeAvailableError
 from glmtts_client.node import Node
 
-INITIAL_EJECTION, MAX_EJECTION = 1.0, 60.0
-"""Seconds."""
+INITIAL_PROBE_DELAY, MAX_PROBE_DELAY = 1.0, 10.0
+"""Seconds from a failure to the first probe, and between two at most."""
+FORGET_SECONDS = 600.0
+"""A node that has not been used for so long after a failure is forgotten."""
 MAX_RETRY_AFTER = 300.0
 """Seconds; a longer Retry-After is shortened to this."""
 
@@ -82,8 +84,9 @@ DEFAULT_PREFERENCES: tuple[Preference, ...] = (NativeRate(), TierByLength())
 class _NodeHealth:
     """Recent failures of a node; times are on the balancer's clock."""
 
-    failures: int = 0
-    ejected_until: float = 0.0
+    ejected: bool = False
+    delays: int = 0
+    next_probe: float = 0.0
     busy_until: float = 0.0
 
 
@@ -93,21 +96,22 @@ _HEALTHY = _NodeHealth()
 class LoadBalancer:
     """Tracks requests in flight and failures by node address. Thread-safe; share one among all requests of a program.
 
-    A node that fails is ejected for `initial_ejection` s, doubled at every further failure up to `max_ejection`, less a
-    random part. An ejected node is used if there is no other; a busy one is not, until its Retry-After ends.
+    A node that fails is ejected until a probe or a request succeeds. Probes are due after `initial_probe_delay` s, then
+    after twice as long each time up to `max_probe_delay`, less a random part. An ejected node is used if there is no
+    other; a busy one is not, until its Retry-After ends.
     """
 
     def __init__(
         self,
         preferences: Sequence[Preference] = DEFAULT_PREFERENCES,
         *,
-        initial_ejection: float = INITIAL_EJECTION,
-        max_ejection: float = MAX_EJECTION,
+        initial_probe_delay: float = INITIAL_PROBE_DELAY,
+        max_probe_delay: float = MAX_PROBE_DELAY,
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._preferences = preferences
-        self._initial_ejection, self._max_ejection = initial_ejection, max_ejection
+        self._initial_probe_delay, self._max_probe_delay = initial_probe_delay, max_probe_delay
         self._rng = rng or random.Random()
         self._clock = clock
         self._lock = threading.Lock()
@@ -121,7 +125,7 @@ class LoadBalancer:
             free = [node for node in nodes if self._health_of(node).busy_until <= now]
             if not free:
                 raise self._no_node_error(nodes, now)
-            healthy = [node for node in free if self._health_of(node).ejected_until <= now]
+            healthy = [node for node in free if not self._health_of(node).ejected]
             candidates: Sequence[Node] = healthy or free
             candidates = [node for node in candidates if node.url not in avoid] or candidates
             for preference in self._preferences:
@@ -155,7 +159,24 @@ class LoadBalancer:
         """Whether the node is neither ejected nor busy."""
         with self._lock:
             health = self._health_of(node)
-            return max(health.ejected_until, health.busy_until) <= self._clock()
+            return not health.ejected and health.busy_until <= self._clock()
+
+    def take_due_probes(self, nodes: Sequence[Node]) -> list[Node]:
+        """Those of `nodes` that are ejected and due for a probe now. Their next one is due a delay later.
+
+        The caller reports a node that is ready with `readmit`.
+        """
+        with self._lock:
+            now = self._clock()
+            due = [node for node in nodes if self._health_of(node).ejected and self._health_of(node).next_probe <= now]
+            for node in due:
+                self._schedule_probe(self._health_of(node), now)
+            return due
+
+    def _schedule_probe(self, health: _NodeHealth, now: float) -> None:
+        delay = min(self._max_probe_delay, self._initial_probe_delay * 2.0 ** min(health.delays, 30))
+        health.delays += 1
+        health.next_probe = now + delay * self._rng.uniform(0.5, 1.0)
 
     def record_failure(self, node: Node, *, busy: bool = False, retry_after: float | None = None) -> None:
         """Marks `node` as busy for `retry_after` s, and ejects it unless it is only `busy`."""
@@ -166,10 +187,15 @@ class LoadBalancer:
             if retry_after is not None:
                 health.busy_until = max(health.busy_until, now + min(retry_after, MAX_RETRY_AFTER))
             # One crash may end many requests: they count as one failure.
-            if not busy and health.ejected_until <= now:
-                ejection = min(self._max_ejection, self._initial_ejection * 2.0 ** min(health.failures, 30))
-                health.failures += 1
-                health.ejected_until = now + ejection * self._rng.uniform(0.5, 1.0)
+            if not busy and not health.ejected:
+                health.ejected = True
+                self._schedule_probe(health, now)
+
+    def readmit(self, node: Node) -> None:
+        """Ends an ejection after a probe. If the node fails again, the delays go on from where they were."""
+        with self._lock:
+            if (health := self._health.get(node.url)) is not None:
+                health.ejected = False
 
     def record_success(self, node: Node) -> None:
         """Clears the node's failures."""
@@ -181,7 +207,7 @@ class LoadBalancer:
 
     def _drop_expired(self, now: float) -> None:
         """Drops nodes that failed long ago and have not been used since: addresses come and go."""
-        limit = now - 10 * self._max_ejection
-        expired = [url for url, h in self._health.items() if max(h.ejected_until, h.busy_until) < limit]
+        limit = now - FORGET_SECONDS
+        expired = [url for url, h in self._health.items() if max(h.next_probe, h.busy_until) < limit]
         for url in expired:
             del self._health[url]

@@ -179,7 +179,7 @@ class FailoverStream:
         nodes = self._pool.nodes(self._query)
         # Nodes that failed at this segment may stay in discovery for a while.
         same = [node for node in nodes if _model(node) == _model(previous) and node.url not in segment.failed]
-        return self._pool.balancer.pick(same or nodes, hints, avoid=tried)
+        return self._pool.pick_among(same or nodes, hints, tried)
 
     def _speak_on(self, node: Node, segment: _Segment) -> _Attempt:
         """One attempt on `node`: with history if it has the previous node's model, else without."""

@@ -177,6 +177,15 @@ class AgentClient:
             own = {item["CheckID"]: item["Status"] for item in items or [] if item["ServiceID"] == service_id}
         return frozenset(check for check, status in own.items() if status == "passing") if own else None
 
+    def passing_services(self, service: str) -> dict[str, tuple[str, int]]:
+        """Address and port by id of the services whose checks pass; from the agent's cache, which follows changes."""
+        items = self._get(f"/v1/health/service/{service}", base.CB.json(), [("passing", "1"), ("cached", "")])
+        with self._map_errors():
+            return {
+                item["Service"]["ID"]: (item["Service"]["Address"] or item["Node"]["Address"], item["Service"]["Port"])
+                for item in items
+            }
+
     def node(self) -> AgentNode | None:
         """The agent's own node; None if the token may not read it (agent:read)."""
         try:

@@ -142,9 +142,11 @@ def test_a_closed_port_is_a_node_error(serve: Serve) -> None:
 
 
 def test_a_silent_node_times_out(serve: Serve) -> None:
-    """Its port accepts, but it sends nothing: the remaining time is the limit."""
+    """Its port accepts, but it sends nothing: the remaining time is the limit, if it is short."""
     with pytest.raises(NodeError, match="Timeout"):
         Api().synthesize(serve(b"", hold=True), BODY, {}, timeout=0.5)
+    with pytest.raises(NodeError, match="no sign of life"):
+        Api().synthesize(serve(b"", hold=True), BODY, {}, timeout=60)
 
 
 def test_a_silent_stream_times_out(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

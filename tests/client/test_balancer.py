@@ -79,31 +79,49 @@ def test_an_ejected_node_is_used_only_if_there_is_no_other(count: int, data: st.
 
 
 @given(st.integers(1, 12), st.integers())
-def test_ejections_double_up_to_a_limit(failures: int, seed: int) -> None:
-    """From 1 s to 60 s, less a random part of up to a half; a success resets them."""
+def test_probes_of_an_ejected_node_become_rarer(count: int, seed: int) -> None:
+    """After 1 s, then twice as long, up to 10 s, less a random part of up to a half; only a success resets them."""
     time = Time()
-    balancer, [node] = make_balancer(time, seed), make_nodes(1)
-    for number in range(failures):
-        balancer.record_failure(node)
-        longest = min(60.0, 2.0**number)
+    balancer, nodes = make_balancer(time, seed), make_nodes(1)
+    balancer.record_failure(nodes[0])
+    for number in range(count):
+        longest = min(10.0, 2.0**number)
         time.now += longest / 2 - 0.01
-        assert not balancer.is_healthy(node)
+        assert balancer.take_due_probes(nodes) == []
         time.now += longest / 2 + 0.02
-        assert balancer.is_healthy(node)
-    balancer.record_success(node)
-    balancer.record_failure(node)
+        assert not balancer.is_healthy(nodes[0])
+        assert balancer.take_due_probes(nodes) == nodes
+        assert balancer.take_due_probes(nodes) == []
+    balancer.record_success(nodes[0])
+    assert balancer.is_healthy(nodes[0])
+    balancer.record_failure(nodes[0])
     time.now += 1.01
-    assert balancer.is_healthy(node)
+    assert balancer.take_due_probes(nodes) == nodes
+
+
+def test_a_node_that_is_ready_and_fails_is_probed_less_and_less() -> None:
+    """Being ready ends an ejection; only a request that succeeds resets the delays."""
+    time = Time()
+    balancer, nodes = make_balancer(time), make_nodes(1)
+    for _ in range(10):
+        balancer.record_failure(nodes[0])
+        time.now += 10.01
+        assert balancer.take_due_probes(nodes) == nodes
+        balancer.readmit(nodes[0])
+        assert balancer.is_healthy(nodes[0])
+    balancer.record_failure(nodes[0])
+    time.now += 4.9
+    assert balancer.take_due_probes(nodes) == []
 
 
 def test_failures_during_an_ejection_do_not_count() -> None:
     """One crash may end many requests."""
     time = Time()
-    balancer, [node] = make_balancer(time), make_nodes(1)
+    balancer, nodes = make_balancer(time), make_nodes(1)
     for _ in range(20):
-        balancer.record_failure(node)
+        balancer.record_failure(nodes[0])
     time.now += 1.01
-    assert balancer.is_healthy(node)
+    assert balancer.take_due_probes(nodes) == nodes
 
 
 @given(st.lists(st.none() | st.floats(0.1, 400), min_size=1, max_size=5))

@@ -129,11 +129,8 @@ def test_another_device_continues_at_a_silence(start: Start, agent: Agent, undis
     assert len(audio) / 24000 == pytest.approx(whole, abs=0.6)
 
 
-def test_a_hanging_node_is_replaced(
-    agent: Agent, cluster_nodes: list[Server], undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hanging_node_is_replaced(agent: Agent, cluster_nodes: list[Server], undisturbed: bytes) -> None:
     """SIGSTOP: its port accepts and its checks pass, but it sends nothing."""
-    monkeypatch.setattr("glmtts_client.api.STREAM_IDLE_TIMEOUT", 2.0)
     with retrying_cluster(agent, CLUSTER_SERVICE) as cluster, cluster.stream(TEXT, SEEDED) as stream:
         audio = listen(stream, 10.0, lambda: os.killpg(speaker(cluster_nodes, stream).process.pid, signal.SIGSTOP))
     assert audio == undisturbed
