@@ -106,7 +106,7 @@ def _voice_json(voice: StoredVoice) -> dict[str, Any]:
 
 def _enrol_voice(context: AppContext, name: str) -> tuple[dict[str, Any], int]:
     is_new = enrolment.enrol_from_body(context, request, name)
-    return _voice_json(context.voices.get(name)), 201 if is_new else 200
+    return {**_voice_json(context.voices.get(name)), "prompted": g.record.prompted}, 201 if is_new else 200
 
 
 def _delete_voice(context: AppContext, name: str) -> Response:
