@@ -29,6 +29,7 @@ def make_routes(context: AppContext) -> Blueprint:
     add("/ready", "ready", "probe", lambda: _probe(*probes.ready(context.node)))
     add("/metrics", "metrics", "metrics", lambda: _metrics(context))
     add("/info", "info", "speak", lambda: _info(context))
+    add("/cluster", "cluster", "speak", lambda: context.cluster_view.snapshot())
     add("/segments", "segments", "speak", lambda: handle_segments(context, request), method="POST")
     add("/voices", "voices", "speak", lambda: _voices(context))
     add("/voices/<name>", "voice", "speak", lambda name: _voice_json(context.voices.get(name)))
@@ -120,6 +121,6 @@ def _request(context: AppContext, request_id: str) -> dict[str, Any]:
         message = f"request: expected the id of a recent speech request, got {request_id:.64}"
         raise ApiError(404, "unknown_request", message)
     token = {} if record.continuation is None else {"continuation": record.continuation}
-    timing = {} if record.report is None else {"timing": [asdict(segment) for segment in record.report.timings]}
+    timing = {} if record.report is None else {"timing": [asdict(segment) for segment in record.segment_timings()]}
     state = "running" if record.total_seconds is None else "finished"
     return {"state": state, **record.as_dict(), **timing, **token}
