@@ -40,12 +40,21 @@ class Api:
     """Sends requests to nodes over pooled connections. Thread-safe.
 
     `discovered`: the nodes come from Consul: requests carry `via_consul`, and the environment's proxy is not used.
+    `ca`: file of the CA certificates that signed those of the nodes; None: well-known ones.
     While a request waits, `liveness` asks its node whether it is alive: a dead one fails within two seconds.
     """
 
-    def __init__(self, *, api_key: str | None = None, discovered: bool = True, via_consul: bool | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        discovered: bool = True,
+        via_consul: bool | None = None,
+        ca: str | None = None,
+    ) -> None:
         self._session = requests.Session()
         self._session.trust_env = not discovered
+        self._session.verify = ca or True
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _KeepAliveAdapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE))
         self.headers = {"User-Agent": "glmtts-client"}
@@ -124,6 +133,13 @@ class Api:
         """GET a JSON object."""
         with self._request(node, "GET", path, {}, None, READ_TIMEOUT) as response:
             return _json(node, response)
+
+    def send(
+        self, node: Node, method: str, path: str, body: Mapping[str, Any] | None, *, timeout: float
+    ) -> dict[str, Any]:
+        """POST or DELETE: the JSON object in the response; {} if it has no body."""
+        with self._request(node, method, path, {}, body, timeout) as response:
+            return {} if response.status_code == 204 else _json(node, response)
 
     def get_text(self, node: Node, path: str) -> str:
         """GET a response as text."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import requests
 
-from glmtts_client import long_text
+from glmtts_client import long_text, voices
 from glmtts_client.api import Api, synthesis_timeout
 from glmtts_client.audio_buffer import AudioBuffer
 from glmtts_client.balancer import DEFAULT_PREFERENCES, InRegion, LoadBalancer, Preference, RequestHints
@@ -42,7 +42,8 @@ class Cluster:
         consul: the agent, as host, host:port or URL; None uses Consul's environment variables, then 127.0.0.1:8500.
         urls: addresses of nodes, or of a proxy in front of them; Consul is not used then.
         service: name of the service in Consul.
-        scheme: http or https, for requests to discovered nodes.
+        scheme: http or https, for requests to discovered nodes that do not say that they serve https.
+        ca: file of the CA certificates that signed those of the nodes; None: well-known ones.
         query: requirements on a node, for requests without a query of their own.
         region: nodes in it are preferred.
         preferences: soft preferences, the most important first.
@@ -61,6 +62,7 @@ class Cluster:
         urls: Sequence[str] = (),
         service: str = "glm-tts",
         scheme: str = "http",
+        ca: str | None = None,
         query: Query = ANY_NODE,
         region: str | None = None,
         preferences: Sequence[Preference] = DEFAULT_PREFERENCES,
@@ -70,7 +72,7 @@ class Cluster:
         cache_seconds: float = CACHE_SECONDS,
         rng: random.Random | None = None,
     ) -> None:
-        api = Api(api_key=api_key, discovered=not urls)
+        api = Api(api_key=api_key, discovered=not urls, ca=ca)
         self._discovery: Discovery
         if urls:
             self._discovery = StaticDiscovery(urls, headers=api.headers)
@@ -197,6 +199,17 @@ class Cluster:
         options = SpeechOptions(language=language, voice=voice)
         query = (query or self._query).with_language(language).with_voice(voice)
         return self._pool.segments(text, options, query, {}, pronunciation=True)
+
+    def add_voice(self, name: str, reference_audio: bytes, **fields: str) -> dict[str, Any]:
+        """Stores an encoded recording as a style of a voice, and returns the voice as GET /voices/<name> does.
+
+        `fields`: reference_text, style, language, consent, as in POST /voices/<name>. Raises ClientError.
+        """
+        return voices.add_voice(self._pool, self._query, name, reference_audio, fields)
+
+    def delete_voice(self, name: str, style: str | None = None) -> None:
+        """Deletes a stored voice, or one style of it. Raises ClientError."""
+        voices.delete_voice(self._pool, self._query, name, style)
 
     def all_nodes(self) -> list[Node]:
         """All registered nodes, including failing ones, whatever the query; never cached. Raises DiscoveryError."""
