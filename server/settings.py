@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     strip_markup: bool = _setting(
         True, "switch", "Read Markdown and HTML as what they mark up; off reads their signs as they are written."
     )
+    audible_mark: bool = _setting(
+        False, "switch", 'Begin speech with a sound that says that it is synthetic: "AI" in Morse code, 0.9 s long.'
+    )
     max_text_chars: int = _setting(5000, "characters", "Maximum length of a request's text.", ge=1, le=5000)
     default_voice: str = _setting("default", "voice name", "Stored voice for requests that name none.")
     voice_aliases: str = _setting(
