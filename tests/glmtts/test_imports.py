@@ -56,11 +56,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "server", "server.discovery", "server.voices", "server.keys", "server.observability", "server.edge",
     },
     "server.http.openai": {"glmtts", "glmtts.text", "glmtts.engine", "server", "server.voices", "server.http"},
+    "server.http.speech_socket": {
+        "glmtts", "glmtts.engine", "server", "server.observability", "server.edge", "server.http", "server.http.openai",
+    },
     "server.http.docs": {"server.http", "server.http.openai", "server.keys"},
     "server.wsgi": {
         "glmtts", "glmtts.engine",
         "server", "server.discovery", "server.voices", "server.keys", "server.observability", "server.edge",
-        "server.http", "server.http.openai", "server.http.docs",
+        "server.http", "server.http.openai", "server.http.speech_socket", "server.http.docs",
     },
     "glmtts_client": set(),
     "glmtts_client.batch": {"glmtts_client"},
