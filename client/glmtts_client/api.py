@@ -45,7 +45,7 @@ class Api:
 
     def __init__(self, *, api_key: str | None = None, discovered: bool = True, via_consul: bool | None = None) -> None:
         self._session = requests.Session()
-        self._session.trust_env = not discovered
+        self.uses_proxy = self._session.trust_env = not discovered
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _KeepAliveAdapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE))
         self.headers = {"User-Agent": "glmtts-client"}
