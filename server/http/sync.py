@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flask import Request, Response, jsonify
 
 from server.errors import ApiError
@@ -26,12 +28,13 @@ def description_response(voices: VoiceStore, name: str) -> Response:
     return Response(voice.to_json(), content_type="application/json")
 
 
-def recording_response(voices: VoiceStore, name: str, file: str) -> Response:
-    """A recording by the name of its file; ApiError 404 if the voice has none of that name."""
+def file_response(voices: VoiceStore, name: str, file: str) -> Response:
+    """A recording or prompt features, by the name of their file; ApiError 404 if the voice has none of that name."""
     voice = voices.latest(name)
+    data = voices.read_features(name, file)
     if voice is not None and any(recording.file == file for recording in voice.recordings.values()):
-        try:
-            return Response((voice.path / file).read_bytes(), content_type="audio/flac")
-        except FileNotFoundError:
-            pass  # deleted since we read the description
-    raise ApiError(404, "unknown_voice", "recording: expected one of the voice, got another")
+        with suppress(FileNotFoundError):  # deleted since we read the description
+            data = (voice.path / file).read_bytes()
+    if data is None:
+        raise ApiError(404, "unknown_voice", "file: expected a recording of the voice or features of one, got another")
+    return Response(data, content_type="application/octet-stream")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,8 +17,11 @@ from server.voices.files import UNFINISHED, sync_folder, write_file
 from server.voices.stored_voice import DESCRIPTION, VOICE_NAME, StoredVoice, is_forgotten, read_voice
 
 _NAME = re.compile(VOICE_NAME)
-_OWN_FILE = re.compile(rf"{re.escape(UNFINISHED)}.*|[^.]+\.[0-9a-f]{{64}}\.flac")
-"""Files that the store made: unfinished ones, and recordings named after their content."""
+FEATURES_FILE = re.compile(r"([0-9a-f]{64})\.[0-9a-f]+\.safetensors")
+_OWN_FILE = re.compile(rf"{re.escape(UNFINISHED)}.*|[^.]+\.[0-9a-f]{{64}}\.flac|{FEATURES_FILE.pattern}")
+"""Files that the store made: unfinished ones, recordings named after their content, and prompt features."""
+FEATURES_KEPT = 30 * 24 * 3600
+"""Seconds after which features are removed, and made again if they are used: those of other checkpoints are not."""
 
 
 def voice_folders(folder: Path) -> list[Path]:
@@ -61,12 +65,16 @@ def _write(folder: Path, voice: StoredVoice, files: Mapping[str, bytes]) -> None
 
 
 def _remove_unused(path: Path, replaced: Collection[str] = ()) -> None:
-    """Removes recordings that the description does not name, if they are in `replaced` or the store's own."""
+    """Removes files that the description does not name, if they are in `replaced` or the store's own."""
     voice = read_voice(path)
     if voice is None:
         return
     used = {recording.file for recording in voice.recordings.values()}
+    digests = {recording.digest for recording in voice.recordings.values()}
     for file in list(path.iterdir()):
+        features = FEATURES_FILE.fullmatch(file.name)
+        if features and features[1] in digests and time.time() - file.stat().st_mtime < FEATURES_KEPT:
+            continue
         if file.name not in used and (file.name in replaced or _OWN_FILE.fullmatch(file.name)):
             file.unlink(missing_ok=True)
 
@@ -82,7 +90,7 @@ def clean_up(folder: Path, max_deleted: int) -> None:
         if voice is not None and voice.deleted and not voice.recordings:
             deleted.append((max(voice.deleted.values()), path))
     deleted.sort(reverse=True)
-    for number, (time, path) in enumerate(deleted):
-        if number >= max_deleted or is_forgotten(time):
+    for number, (deleted_at, path) in enumerate(deleted):
+        if number >= max_deleted or is_forgotten(deleted_at):
             # First its name: a crash then leaves nothing that looks like a voice.
             shutil.rmtree(path.rename(folder / f"{UNFINISHED}{path.name}"))

@@ -63,15 +63,19 @@ class PeerClient:
             raise PeerError(f"{url}: expected the recording {file}, got one with another hash")
         return data
 
+    def features(self, url: str, name: str, file: str) -> bytes | None:
+        """Prompt features of a recording, if the node has them. Raises PeerError."""
+        return self._get(f"{url}/sync/voices/{name}/{file}", MAX_RECORDING_BYTES)
+
     def _get(self, url: str, max_bytes: int, headers: Mapping[str, str] | None = None) -> bytes | None:
-        """The body of the response; None if it has not changed."""
+        """The body of the response; None if it has not changed, or is not there."""
         try:
             key = self._key_file.read_text("utf-8").strip() if self._key_file is not None else ""
             all_headers = {**(headers or {}), **({"Authorization": f"Bearer {key}"} if key else {})}
             with self._session.get(
                 url, headers=all_headers, timeout=TIMEOUT, stream=True, allow_redirects=False
             ) as response:
-                if response.status_code == 304:
+                if response.status_code in (304, 404):
                     return None
                 if response.status_code != 200:
                     raise PeerError(f"{url}: expected status 200, got {response.status_code}")

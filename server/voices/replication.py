@@ -16,6 +16,7 @@ from pathlib import Path
 from server.errors import ApiError
 from server.voices.peer_client import PeerClient, PeerError
 from server.voices.store import VoiceStore
+from server.voices.stored_voice import features_file
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +35,18 @@ class VoiceReplicator:
         self._store = store
         self._peers = peers
         self._client = PeerClient(key_file)
+        self._fingerprint = ""
         self._looked_at: set[tuple[str, str, str]] = set()
         self._problems: set[str] = set()
         self._asked = threading.Event()
         self._thread = threading.Thread(target=self._run, name="voices", daemon=True)
 
-    def start(self, timeout: float) -> None:
-        """Starts, and waits at most `timeout` seconds for the first round: a new node then has what the others have."""
+    def start(self, fingerprint: str, timeout: float) -> None:
+        """Starts, and waits at most `timeout` seconds for the first round: a new node then has what the others have.
+
+        `fingerprint`: of the checkpoint whose prompt features are of use here.
+        """
+        self._fingerprint = fingerprint
         self._thread.start()
         self._asked.wait(timeout)
 
@@ -86,5 +92,11 @@ class VoiceReplicator:
     def _take(self, url: str, name: str) -> None:
         voice = self._client.voice(url, name)
         files = {file: self._client.recording(url, name, file) for file in self._store.new_files(voice)}
-        if self._store.merge(voice, files):
-            log.info("stored voice %s: changed as on %s", name, url)
+        if not self._store.merge(voice, files):
+            return
+        log.info("stored voice %s: changed as on %s", name, url)
+        for recording in voice.recordings.values():
+            if recording.file in files:
+                file = features_file(recording.digest, self._fingerprint)
+                if (features := self._client.features(url, name, file)) is not None:
+                    self._store.write_features(name, file, features)

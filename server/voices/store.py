@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 
 from server.errors import ApiError
-from server.voices.files import exclusive
-from server.voices.folder import clean_up, commit, voice_folders
+from server.voices.files import exclusive, write_file
+from server.voices.folder import FEATURES_FILE, clean_up, commit, voice_folders
 from server.voices.index import VoiceIndex
 from server.voices.merge import first_style, merge
 from server.voices.stored_voice import (
@@ -158,6 +158,25 @@ class VoiceStore:
         mine = self._latest(theirs)
         return _added_files(mine, merge(mine, theirs))
 
+    def read_features(self, name: str, file: str) -> bytes | None:
+        """The prompt features of one of the voice's recordings, by the name of their file; None if there are none."""
+        voice = self.latest(name)
+        if voice is None or not _has_features(voice, file):
+            return None
+        with suppress(OSError):
+            return (voice.path / file).read_bytes()
+        return None
+
+    def write_features(self, name: str, file: str, features: bytes) -> None:
+        """Keeps prompt features, if the folder takes voices and has the recording. ApiError as of `put`."""
+        if self.latest(name) is None:
+            return
+        with self._writing(name):
+            voice = self.latest(name)
+            if voice is not None and _has_features(voice, file):
+                self._check_limits(voice, voice, {file: features})
+                write_file(voice.path / file, features)
+
     def _latest(self, voice: StoredVoice) -> StoredVoice:
         """What we have of a voice of that name; it may be nothing."""
         assert self._writable is not None
@@ -200,6 +219,12 @@ class VoiceStore:
         used += added - sum((old.path / file).stat().st_size for file in removed)
         if added and used > self._max_bytes:
             raise ApiError(409, "too_many_bytes", f"voices: expected at most {self._max_bytes} bytes, got {used}")
+
+
+def _has_features(voice: StoredVoice, file: str) -> bool:
+    """Whether a file of that name has features of one of the voice's recordings."""
+    match = FEATURES_FILE.fullmatch(file)
+    return match is not None and any(recording.digest == match[1] for recording in voice.recordings.values())
 
 
 def _added_files(old: StoredVoice, new: StoredVoice) -> set[str]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glmtts.errors import UnsupportedError
+from glmtts.voice.digest import digest_of_hash
 
 VOICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """Names of voices and of styles. They become file names: no dot, no slash."""
@@ -58,6 +59,11 @@ class Recording:
     def sha256(self) -> str:
         """Of the file's content; "" if the recording was made by hand."""
         return self.file.split(".")[1] if self.file.count(".") == 2 else ""
+
+    @property
+    def digest(self) -> str:
+        """`voice_digest` of recording and text; "" if the recording was made by hand."""
+        return digest_of_hash(self.sha256, self.text) if self.sha256 else ""
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,11 @@ def _recording(style: str, text: str, language: str, details: Mapping[str, Any])
         raise ValueError("file: expected a name without a path")
     values = {name: str(details.get(name, "")) for name in ("consent", "created_at", "updated_at")}
     return Recording(file, text, str(details.get("language", language)), **values)
+
+
+def features_file(digest: str, fingerprint: str) -> str:
+    """Name of the file with what a checkpoint made of a recording and its text, by their `voice_digest`."""
+    return f"{digest}.{fingerprint}.safetensors"
 
 
 def is_forgotten(deleted_at: str) -> bool:

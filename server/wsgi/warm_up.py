@@ -44,7 +44,7 @@ class WarmUp:
         if self.config_watcher is not None:
             self.config_watcher.start(CONFIG_WAIT)
         if self.replicator is not None:
-            self.replicator.start(VOICES_WAIT)
+            self.replicator.start(engine.info.fingerprint, VOICES_WAIT)
         self._prepare_default_voice(engine)
         self.metrics.set_model_info(engine.info, time.monotonic() - self.start)
 

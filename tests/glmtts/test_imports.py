@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "glmtts.parity": {*LEAVES, *MODELS, *TEXT, "glmtts.text.frontend", "glmtts.checkpoint"},
     "server": {"glmtts", "glmtts.engine"},
     "server.discovery": {"glmtts", "glmtts.engine", "server"},
-    "server.voices": {"glmtts", "glmtts.voice", "server"},
+    "server.voices": {"glmtts", "glmtts.voice", "glmtts.engine", "server"},
     "server.keys": {"server"},
     "server.observability": {*LEAVES, "glmtts.engine", "server", "server.discovery", "server.voices"},
     "server.edge": set(),
@@ -59,11 +59,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server.http.speech_socket": {
         "glmtts", "glmtts.engine", "server", "server.observability", "server.edge", "server.http", "server.http.openai",
     },
+    "server.http.console": {"server.http"},
     "server.http.docs": {"server.http", "server.http.openai", "server.keys"},
     "server.wsgi": {
         "glmtts", "glmtts.engine",
         "server", "server.discovery", "server.voices", "server.keys", "server.observability", "server.edge",
-        "server.http", "server.http.openai", "server.http.speech_socket", "server.http.docs",
+        "server.http", "server.http.openai", "server.http.speech_socket", "server.http.docs", "server.http.console",
     },
     "glmtts_client": set(),
     "glmtts_client.batch": {"glmtts_client"},

@@ -74,7 +74,7 @@ def styles(caller: requests.Session, server: Server, name: str) -> set[str]:
     return set(response.json()["styles"]) if response.status_code == 200 else set()
 
 
-def test_a_change_on_one_node_is_on_all(start: Start, caller: requests.Session) -> None:
+def test_a_change_on_one_node_is_on_all(start: Start, caller: requests.Session, tmp_path: Path) -> None:
     """Enrolments and deletions, on a node that comes later and one that was away, too."""
     a, b = start("a"), start("b")
     enrol(caller, a, "bob", "calm")
@@ -82,6 +82,8 @@ def test_a_change_on_one_node_is_on_all(start: Start, caller: requests.Session) 
     shown = [caller.get(f"{server.url}/voices/bob", timeout=10).json() for server in (a, b)]
     assert shown[0] == shown[1]
     assert shown[1]["recordings"]["calm"]["consent"] == "Bob"
+    [features] = (path.name for path in (tmp_path / "a" / "bob").glob("*.safetensors"))
+    eventually((tmp_path / "b" / "bob" / features).exists, within=SECONDS)
     body = {"text": "Hello.", "voice": "bob", "format": "pcm", "seed": 1}
     said = [caller.post(f"{server.url}/tts", json=body, timeout=30) for server in (a, b)]
     assert said[0].content == said[1].content != b""

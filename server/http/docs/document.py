@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from flask import Flask
@@ -11,13 +11,14 @@ from pydantic import AliasChoices, BaseModel
 from werkzeug.routing import Rule
 
 from server.http.access import Need, need_of
-from server.http.docs.operations import OPERATIONS, Operation, Schema
+from server.http.docs.operations import JSON, OPERATIONS, Operation, Schema
 from server.http.openai import errors as openai_errors
 from server.keys.key_file import Scope
 
 VERSION = "0.1"
 """Of the API."""
-PAGES = "/docs"
+PAGES = re.compile(r"/|/(docs|console)(/.*)?")
+"""Rules of pages for people, which are not part of the API."""
 UNLISTED_METHODS = {"HEAD", "OPTIONS"}
 
 _OPENAI_ERROR = {"type": "object", "required": ["message", "type", "param", "code"]}
@@ -34,7 +35,7 @@ def routes(app: Flask) -> Mapping[str, Rule]:
         f"{method} {rule.rule}": rule
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - UNLISTED_METHODS
-        if not rule.rule.startswith(PAGES)
+        if not PAGES.fullmatch(rule.rule)
     }
 
 
@@ -72,7 +73,7 @@ def _operation(operation: Operation, rule: Rule, need: Need) -> dict[str, Any]:
         "security": [{name: []} for name in _SECURITY] if need in get_args(Scope) else [],
     }
     if operation.body is not None:
-        entry["requestBody"] = {"required": True, "content": _body_content(operation.body, form=operation.form)}
+        entry["requestBody"] = {"required": True, "content": _body_content(operation.body, operation.media)}
     return entry
 
 
@@ -99,11 +100,9 @@ def _error_response(schema: Schema) -> dict[str, Any]:
     return {"description": "An error.", "content": {"application/json": {"schema": body}}}
 
 
-def _body_content(model: type[BaseModel], *, form: bool) -> dict[str, Any]:
-    content: dict[str, Any] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
-    if form:
-        content["multipart/form-data"] = {"schema": _as_form(body_schema(model))}
-    return content
+def _body_content(model: type[BaseModel], media: Sequence[str]) -> dict[str, Any]:
+    by_reference = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {kind: {"schema": by_reference if kind in JSON else _as_form(body_schema(model))} for kind in media}
 
 
 def body_schema(model: type[BaseModel]) -> Schema:
