@@ -7,6 +7,7 @@ with it.
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -126,6 +127,7 @@ class LiveSpeech:
                 open_timeout=10 * CONNECT_TIMEOUT,
                 close_timeout=CONNECT_TIMEOUT,
                 max_size=None,
+                ssl=ssl.create_default_context(cafile=self._pool.api.ca) if node.url.startswith("https") else None,
                 proxy=True if self._pool.api.uses_proxy else None,
             )
             opened = stack.enter_context(client)

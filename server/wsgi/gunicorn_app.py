@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # the master process imports neither Flask nor the engine
     from server.edge.asgi import Probe, Socket
     from server.node import Node
     from server.observability.tracing import Tracing
+    from server.wsgi.tls import Certificate
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         self.settings = settings
         self.node: Node | None = None
         self.tracing: Tracing | None = None
+        self.certificate: Certificate | None = None
         self.probes: dict[str, Probe] = {}
         self.socket: Socket | None = None
         self._load_engine = load_engine
@@ -81,9 +83,10 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         from server import node
         from server.http import probes
         from server.http.speech_socket.endpoint import make_speech_socket
-        from server.wsgi import app, malloc_trim
+        from server.wsgi import app, malloc_trim, tls
 
         try:
+            self.certificate = tls.certificate_of(self.settings)
             context = app.make_context(self.settings, self._load_engine, self._voices)
         except (ValueError, OSError) as error:  # an invalid setting, a missing file
             log.error("cannot start: %s", error)
