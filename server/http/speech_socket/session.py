@@ -164,7 +164,7 @@ class Session:
         while True:
             self._is_speaking = True
             try:
-                return await self._loop.run_in_executor(self._executor, self._utterance.speak, text)
+                return await self._loop.run_in_executor(self._executor, self._utterance.synthesize, text)
             except ApiError as error:
                 if error.status != 429 or not self._utterance.has_begun or self._loop.time() > deadline:
                     raise

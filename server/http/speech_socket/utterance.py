@@ -62,7 +62,7 @@ class Utterance:
         """Whether there has been audio."""
         return self._encoder is not None
 
-    def speak(self, text: str) -> None:
+    def synthesize(self, text: str) -> None:
         """Speaks a piece, and returns when its audio has been sent. Without letters it is skipped.
 
         Raises what a request raises; CancelledError after `cancel`.
