@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import signal
 import sys
@@ -67,15 +68,20 @@ class Plan:
 
 @dataclass(frozen=True)
 class Observers:
-    """The observers, and the service ids of all nodes."""
+    """The observers of a cluster."""
 
+    cluster: TestCluster
     discovery: DiscoveryObserver
     requests: RequestObserver
-    ids: frozenset[str]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The service ids of its nodes."""
+        return frozenset(node.id for node in self.cluster.nodes)
 
     def all_passing(self) -> bool:
-        """Whether Consul returns all nodes now."""
-        return self.discovery.passing == self.ids
+        """Whether Consul returns all nodes now, and lists no other."""
+        return self.discovery.is_complete(self.ids)
 
 
 def main() -> None:
@@ -181,7 +187,7 @@ def describe(fault: Fault, plan: Plan) -> str:
 def run_fault(cluster: TestCluster, fault: Fault, plan: Plan, requests: RequestObserver) -> tuple[LoadResult, Times]:
     """Puts the cluster under load, injects the fault and recovers from it, and waits until the load is done."""
     discovery = DiscoveryObserver(cluster.agent, cluster.client_token)
-    observers = Observers(discovery, requests, frozenset(node.id for node in cluster.nodes))
+    observers = Observers(cluster, discovery, requests)
     try:
         wait_until(observers.all_passing, "all nodes to be passing", REJOIN_TIMEOUT)
         fault.prepare(cluster, cluster.nodes[-1])
@@ -227,6 +233,8 @@ def inject(cluster: TestCluster, fault: Fault, node: Node, speedup: float) -> tu
 def measure(fault: Fault, node: Node, observers: Observers, injected: float, recovered: float) -> Times:
     """What the observers saw of the target while it was down, and then of all nodes."""
     removed = last = None
+    if node.id not in observers.ids:  # it was replaced
+        removed = observers.discovery.first_missing({node.id}, injected, math.inf)
     if fault.node_is_down:
         removed = observers.discovery.first_missing({node.id}, injected, recovered)
         last = observers.requests.last_request(node.port, injected, recovered) or injected

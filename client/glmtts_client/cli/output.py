@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -46,18 +46,31 @@ def say(
     )
 
 
+def follow(cluster: Cluster, pieces: Iterable[str], options: SpeechOptions, *, output: Path | None, play: bool) -> str:
+    """Speaks `pieces` as they come, like `say`. Raises ClientError and OSError."""
+    with cluster.follow(pieces, options) as speech:
+        _write(speech, speech.sample_rate, output, play)
+        seconds = speech.sentences[-1]["end_s"] if speech.sentences else 0.0
+        return f"{seconds:.2f} s of speech from {speech.node}"
+
+
 def _play(cluster: Cluster, text: str, options: SpeechOptions, output: Path | None, traceparent: str | None) -> str:
-    with ExitStack() as resources:
-        stream = resources.enter_context(cluster.stream(text, options, traceparent=traceparent))
-        sinks = [resources.enter_context(_audio_device(stream.sample_rate))]
-        if output is not None:
-            sinks.append(resources.enter_context(_audio_file(output, stream.sample_rate)))
-        for samples in stream:
-            for sink in sinks:
-                sink.write(samples)
+    with cluster.stream(text, options, traceparent=traceparent) as stream:
+        _write(stream, stream.sample_rate, output, play=True)
         seconds = sum(segment.audio_seconds for segment in stream.segments)
         nodes = sorted({node for segment in stream.segments for node in segment.nodes})
         return f"{seconds:.2f} s of speech from {', '.join(nodes)}, seed {stream.seed}"
+
+
+def _write(chunks: Iterable[bytes], sample_rate: int, output: Path | None, play: bool) -> None:
+    """Writes samples while they come to a file, the audio device, or both."""
+    with ExitStack() as resources:
+        sinks = [resources.enter_context(_audio_device(sample_rate))] if play else []
+        if output is not None:
+            sinks.append(resources.enter_context(_audio_file(output, sample_rate)))
+        for samples in chunks:
+            for sink in sinks:
+                sink.write(samples)
 
 
 @contextmanager
