@@ -16,6 +16,7 @@ from glmtts.models.llm.history import SpokenSegment
 if TYPE_CHECKING:
     from glmtts.engine.stats import EngineStats
     from glmtts.text.frontend.frontend import Reading, Segment
+    from glmtts.text.frontend.words import WordSpan
     from glmtts.text.language import Language
     from glmtts.voice.voice import Voice  # loads torch, which the fake engine and the server do without
 
@@ -53,6 +54,16 @@ class Job:
 
 
 @dataclass(frozen=True)
+class WordTiming:
+    """Where a word, or a Chinese character, is in a job's audio. `estimated`: spread within its segment."""
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+    estimated: bool
+
+
+@dataclass(frozen=True)
 class SegmentTiming:
     """Where a segment is in a job's audio: seconds from its first sample. Silence after it lies behind its end."""
 
@@ -60,6 +71,8 @@ class SegmentTiming:
     text: str
     start_seconds: float
     end_seconds: float
+    words: tuple[WordTiming, ...] = ()
+    """Of `Segment.words`."""
 
 
 @dataclass
@@ -151,6 +164,10 @@ class Engine(Protocol):
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         """The characters and words of a segment's text, each with what will be said: pinyin, ARPAbet or phonemes."""
+        ...
+
+    def words(self, segment: Segment) -> tuple[WordSpan, ...]:
+        """The words and Chinese characters of a segment. Put into `Segment.words`, they get a timing."""
         ...
 
     def set_replacements(self, words: Mapping[str, str]) -> None:

@@ -41,14 +41,16 @@ BYTES_PER_SAMPLE = 2
 class StreamResult:
     """One stream as its listener received it.
 
-    `audio`: 16-bit little-endian samples. `max_wait_seconds`: the longest wait between two chunks. `error`: "" if the
-    stream was not interrupted.
+    `audio`: 16-bit little-endian samples. `max_wait_seconds`: the longest wait between two chunks.
+    `max_silence_seconds`: the longest time without sound for someone who plays the stream in real time from its first
+    samples on, the time from the request to these included. `error`: "" if the stream was not interrupted.
     """
 
     listener: int
     audio: bytes = field(default=b"", repr=False)
     sample_rate: int = 0
     max_wait_seconds: float = 0.0
+    max_silence_seconds: float = 0.0
     segments: tuple[SegmentReport, ...] = ()
     error: str = ""
     complete: bool = False
@@ -147,11 +149,14 @@ class LoadGenerator:
         stream = self._stream_cluster.stream(space.join(STORIES[result.listener]), options)
         self._current[result.listener] = stream
         audio, last = bytearray(), 0.0
+        playout_end = time.monotonic()
         try:
             for samples in stream:
                 now = time.monotonic()
                 result.max_wait_seconds = max(result.max_wait_seconds, now - last if last else 0.0)
+                result.max_silence_seconds = max(result.max_silence_seconds, now - playout_end)
                 audio += samples
+                playout_end = max(playout_end, now) + len(samples) / BYTES_PER_SAMPLE / stream.sample_rate
                 last = time.monotonic()
             result.complete = True
         except Exception as error:  # any error is a result here
