@@ -179,6 +179,7 @@ ENGINE = [
         "bytes",
         {"{{node}}": "glmtts_voice_cache_bytes{@}", "number {{node}}": "glmtts_voice_cache_voices{@}"},
     ),
+    Panel("Waiting to be prepared", "short", {"{{kind}} {{node}}": "glmtts_preparing_waiting{@}"}),
     Panel(
         "Device memory",
         "bytes",

@@ -64,6 +64,7 @@ class Node:
         self._rejecting = False
         self._drain_expired = False
         self._in_flight = 0
+        self._readings = 0
 
     def start(self) -> None:
         """Loads the engine in the background. A failed load ends the process."""
@@ -147,6 +148,21 @@ class Node:
                 self._in_flight -= 1
                 self._changed.notify_all()
 
+    @contextmanager
+    def admit_reading(self) -> Iterator[Engine]:
+        """Admits a request that only has a text read; a drain waits for it. ApiError 503: draining or loading."""
+        with self._changed:
+            if self._rejecting:
+                raise _draining_error()
+            engine = self.engine
+            self._readings += 1
+        try:
+            yield engine
+        finally:
+            with self._changed:
+                self._readings -= 1
+                self._changed.notify_all()
+
     def attribute_to_shutdown(self, error: Exception) -> Exception:
         """ApiError 503 for a request that the end of a drain has cut off; any other error unchanged."""
         return _draining_error() if self._drain_expired and isinstance(error, CancelledError | EngineError) else error
@@ -165,14 +181,18 @@ class Node:
         with self._changed:
             self._rejecting = True
             log.info("Draining: rejecting new requests", extra={"fields": {"running": self._in_flight}})
-            self._changed.wait_for(lambda: self._in_flight == 0, timeout=self._settings.drain_timeout)
-            dropped = self._in_flight
+            self._changed.wait_for(lambda: self._requests() == 0, timeout=self._settings.drain_timeout)
+            dropped = self._requests()
             self._drain_expired = True
         self._on_dropped(dropped)
         if self._engine is not None:
             self._engine.close(0.0)
         log.info("Drained", extra={"fields": {"dropped": dropped}})
         return True
+
+    def _requests(self) -> int:
+        """Number of admitted requests of any kind."""
+        return self._in_flight + self._readings
 
     def shut_down_now(self) -> None:
         """Shuts down within 1.5 s: deregisters from Consul and drops all running requests."""

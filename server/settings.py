@@ -110,6 +110,12 @@ class Settings(BaseSettings):
     max_voices_bytes: int = _setting(
         2 * 2**30, "bytes", "Maximum size of the folder that POST /voices stores voices in.", ge=1
     )
+    sync_voices: bool = _setting(
+        True, "switch", "Keep the stored voices the same as those of the other nodes that are in Consul."
+    )
+    peer_api_key_file: Path | None = _setting(
+        None, "path", "File with the API key that the other nodes take from this one; its scope is voices."
+    )
     require_consent: bool = _setting(
         False, "switch", "A recording, stored or sent with a text, needs consent: who agreed to the use of the voice."
     )
@@ -128,6 +134,9 @@ class Settings(BaseSettings):
 
     # Load.
     threads: int = _setting(32, "threads", "Threads that serve HTTP requests of any kind.", ge=4, le=1024)
+    voice_threads: int = _setting(
+        2, "threads", "Threads that prepare voices from recordings; with 8 more waiting, another gets 429.", ge=1, le=64
+    )
     max_concurrent_requests: int = _setting(
         16, "requests", "Maximum number of speech requests at once, queued ones included; at most threads - 2.", ge=1
     )

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
-from glmtts_client.errors import NodeError, ResponseError, TextTooLongError
+from glmtts_client.errors import NodeError, ResponseError, TextTooLongError, VoiceNotFoundError
 from glmtts_client.liveness import PROBE_TIMEOUT, Answer, Liveness
 from glmtts_client.node import Node
 from glmtts_client.speech import Segment
@@ -67,6 +68,7 @@ class Api:
         read_timeout = max(1.0, min(expected_seconds, timeout))
         with (
             self._length_errors(node, body["text"]),
+            _voice_errors(node, body.get("voice")),
             self._request(node, "POST", "/tts", headers, body, read_timeout) as response,
         ):
             _check_audio_headers(node, response)
@@ -77,7 +79,10 @@ class Api:
     def stream(self, node: Node, body: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[requests.Response]:
         """POST /tts/stream: a response whose body is read with `iter_chunks`."""
         timeout = body["timeout"] + STREAM_IDLE_TIMEOUT
-        with self._request(node, "POST", "/tts/stream", headers, body, timeout) as response:
+        with (
+            _voice_errors(node, body.get("voice")),
+            self._request(node, "POST", "/tts/stream", headers, body, timeout) as response,
+        ):
             _check_audio_headers(node, response)
             # The request has left the queue: shorten the timeout. (Without keep-alive there is no socket to set it on.)
             if (connection := response.raw.connection) is not None and connection.sock is not None:
@@ -88,6 +93,7 @@ class Api:
         """POST /segments: the segments in which the server would speak a text. Raises TextTooLongError too."""
         with (
             self._length_errors(node, body["text"]),
+            _voice_errors(node, body.get("voice")),
             self._request(node, "POST", "/segments", headers, body, READ_TIMEOUT) as response,
         ):
             content = _json(node, response)
@@ -108,6 +114,11 @@ class Api:
             if not isinstance(limit, int) or not 0 < limit < len(text):
                 raise
             raise TextTooLongError(str(error), limit=limit) from error
+
+    def voice(self, node: Node, name: str) -> dict[str, Any]:
+        """GET /voices/<name>. Raises VoiceNotFoundError too."""
+        with _voice_errors(node, name):
+            return self.get(node, f"/voices/{quote(name, safe='')}")
 
     def get(self, node: Node, path: str) -> dict[str, Any]:
         """GET a JSON object."""
@@ -199,6 +210,17 @@ class _KeepAliveAdapter(HTTPAdapter):
                 options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
         super().init_poolmanager(*args, **kwargs, socket_options=options)
         self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
+
+
+@contextmanager
+def _voice_errors(node: Node, voice: str | None) -> Iterator[None]:
+    """Raises VoiceNotFoundError for the error that says so."""
+    try:
+        yield
+    except ResponseError as error:
+        if error.code != "unknown_voice" or voice is None:
+            raise
+        raise VoiceNotFoundError(node.url, voice, error) from error
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from glmtts_client.node_pool import NodePool
 from glmtts_client.retry import Deadline, RetryPolicy
 from glmtts_client.speech import DEFAULT_OPTIONS, Language, Segment, Speech, SpeechOptions
 from glmtts_client.stream import MAX_BUFFERED_SECONDS, SpeechStream
+from glmtts_client.voice_misses import VoiceMisses
 
 
 class Cluster:
@@ -77,7 +78,8 @@ class Cluster:
             address = consul if isinstance(consul, ConsulAddress) else ConsulAddress.from_env(consul)
             self._discovery = ConsulDiscovery(address, service, scheme=scheme, watch=watch, cache_seconds=cache_seconds)
         all_preferences = (InRegion(region), *preferences) if region else tuple(preferences)
-        self._pool = NodePool(self._discovery, LoadBalancer(all_preferences, rng=rng), api, retry or RetryPolicy())
+        balancer, retry = LoadBalancer(all_preferences, rng=rng), retry or RetryPolicy()
+        self._pool = NodePool(self._discovery, balancer, api, retry, VoiceMisses(api.voice))
         self._query = query
 
     @property
@@ -109,9 +111,9 @@ class Cluster:
     ) -> Speech:
         """The complete speech for `text`, from one node; from another one if that fails. Raises ClientError.
 
-        A text that is longer than a server takes is spoken in parts, which are joined (formats wav and pcm only).
+        A text that is longer than a server takes is spoken in parts, which are joined (not flac and opus).
         """
-        query = (query or self._query).with_language(options.language)
+        query = (query or self._query).with_language(options.language).with_voice(options.voice)
         options = replace(options, seed=_seed(options))
         try:
             return self._synthesize(text, options, query, traceparent)
@@ -165,7 +167,7 @@ class Cluster:
             self._pool,
             text,
             options,
-            (query or self._query).with_language(options.language),
+            (query or self._query).with_language(options.language).with_voice(options.voice),
             buffer,
             headers=_trace_headers(traceparent),
         )
@@ -185,7 +187,7 @@ class Cluster:
         `voice`: the stored voice whose language counts for a text without letters.
         """
         options = SpeechOptions(language=language, voice=voice, phoneme=phoneme)
-        query = (query or self._query).with_language(language)
+        query = (query or self._query).with_language(language).with_voice(voice)
         return [segment.text for segment in self._pool.segments(text, options, query, {})]
 
     def pronunciation(
@@ -193,7 +195,7 @@ class Cluster:
     ) -> list[Segment]:
         """The segments as `segments` has them, with what will be said of each character and word."""
         options = SpeechOptions(language=language, voice=voice)
-        query = (query or self._query).with_language(language)
+        query = (query or self._query).with_language(language).with_voice(voice)
         return self._pool.segments(text, options, query, {}, pronunciation=True)
 
     def all_nodes(self) -> list[Node]:

@@ -4,6 +4,7 @@ ClientError
 ├── DiscoveryError            Consul returned no node list, and none is cached
 ├── NoNodeAvailableError      no node can take the request now                   retried
 ├── NodeError                 a node failed or redirected the request            retried on another node
+│   └── VoiceNotFoundError    the node lacks the stored voice                    retried on a node that has it
 ├── ResponseError             the server rejected the request: a retry would fail the same way
 ├── TextTooLongError          the text is too long for one request
 └── RetriesExhaustedError     retried until the time limit, failure limit or retry budget was reached
@@ -57,6 +58,20 @@ class ResponseError(ClientError):
         self.code = code
         self.field = field
         self.request_id = request_id
+
+
+class VoiceNotFoundError(NodeError):
+    """The node at `url` lacks the stored voice `voice`, but another may have it. `response`: what it said."""
+
+    def __init__(self, url: str, voice: str, response: ResponseError) -> None:
+        super().__init__(url, str(response), status=response.status)
+        self.voice = voice
+        self.response = response
+
+    @property
+    def busy(self) -> bool:
+        """True: the node is healthy, and only this request has to go elsewhere."""
+        return True
 
 
 class TextTooLongError(ClientError):

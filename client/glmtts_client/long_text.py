@@ -13,7 +13,7 @@ from glmtts_client.errors import ClientError, ResponseError
 from glmtts_client.speech import Speech
 
 T = TypeVar("T")
-JOINABLE = ("wav", "pcm")
+JOINABLE = ("wav", "pcm", "mp3", "aac")
 """Formats whose files can be joined."""
 
 _ENDS = (
@@ -75,7 +75,7 @@ def for_each_part(text: str, limit: int, process: Callable[[str], T]) -> Iterato
 def check_joinable(file_format: str) -> None:
     """Raises ClientError if files of this format cannot be joined."""
     if file_format not in JOINABLE:
-        expected = " or ".join(JOINABLE)
+        expected = f"{', '.join(JOINABLE[:-1])} or {JOINABLE[-1]}"
         raise ClientError(f"format: expected {expected} for a text that takes several requests, got {file_format}")
 
 
@@ -95,7 +95,7 @@ def join(parts: Sequence[tuple[str, Speech | None]]) -> Speech:
 
 
 def _join_audio(speeches: Sequence[Speech]) -> bytes:
-    if speeches[0].format == "pcm":
+    if speeches[0].format != "wav":
         return b"".join(speech.audio for speech in speeches)
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as joined:

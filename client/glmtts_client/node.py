@@ -88,6 +88,7 @@ class Query:
     """Hard requirements on a node; None and the empty set match every node. A missing value does not match.
 
     `version`: of the model, a range such as ">=1.2,<2" or an exact version. `sample_rate`: in Hz, without resampling.
+    `voice`: a stored voice, which metadata does not show: `matches` leaves it out.
     """
 
     language: str | None = None
@@ -96,6 +97,7 @@ class Query:
     model: str | None = None
     version: str | None = None
     region: str | None = None
+    voice: str | None = None
 
     def matches(self, node: Node) -> bool:
         """Whether a request may go to `node`."""
@@ -111,6 +113,10 @@ class Query:
     def with_language(self, language: str | None) -> Query:
         """This query, for a request in `language`; None and "auto" require none."""
         return self if language in (None, "auto") or self.language is not None else replace(self, language=language)
+
+    def with_voice(self, voice: str | None) -> Query:
+        """This query, for a request with a stored voice."""
+        return self if voice is None else replace(self, voice=voice)
 
 
 ANY_NODE = Query()

@@ -13,10 +13,11 @@ from glmtts_client import long_text
 from glmtts_client.api import Api
 from glmtts_client.balancer import LoadBalancer, RequestHints
 from glmtts_client.discovery import Discovery
-from glmtts_client.errors import NodeError, TextTooLongError
+from glmtts_client.errors import NodeError, TextTooLongError, VoiceNotFoundError
 from glmtts_client.node import Node, Query
 from glmtts_client.retry import Deadline, RetryPolicy
 from glmtts_client.speech import Segment, SpeechOptions
+from glmtts_client.voice_misses import VoiceMisses
 
 TEXT_FIELDS = ("language", "phoneme", "voice", "reference_text")
 """The options that decide how a text is read: fields of POST /segments."""
@@ -30,13 +31,15 @@ class NodePool:
     balancer: LoadBalancer
     api: Api
     retry: RetryPolicy
+    voice_misses: VoiceMisses
 
     def nodes(self, query: Query) -> list[Node]:
-        """The passing nodes that match `query`."""
-        return [node for node in self.discovery.nodes() if query.matches(node)]
+        """The passing nodes that match `query`. Raises ResponseError if all of them lack its voice."""
+        matching = [node for node in self.discovery.nodes() if query.matches(node)]
+        return self.voice_misses.nodes_with(query.voice, matching)
 
     def pick(self, query: Query, hints: RequestHints, avoid: Collection[str] = ()) -> Node:
-        """A node that matches `query`. Raises NoNodeAvailableError."""
+        """A node that matches `query`. Raises NoNodeAvailableError, and ResponseError if all lack its voice."""
         return self.pick_among(self.nodes(query), hints, avoid)
 
     def pick_among(self, nodes: Sequence[Node], hints: RequestHints, avoid: Collection[str] = ()) -> Node:
@@ -67,9 +70,11 @@ class NodePool:
         self.record(node, None)
 
     def record(self, node: Node, error: NodeError | None) -> None:
-        """Tells the balancer how a request ended."""
+        """Tells the balancer how a request ended, and notes that a node lacks a voice."""
         if error is None:
             self.balancer.record_success(node)
+        elif isinstance(error, VoiceNotFoundError):
+            self.voice_misses.record(error, self.discovery.nodes())
         else:
             self.balancer.record_failure(node, busy=error.busy, retry_after=error.retry_after)
 

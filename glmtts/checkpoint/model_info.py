@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glmtts.checkpoint.weights import read_json_object
@@ -17,11 +17,12 @@ SAMPLE = 65536
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A checkpoint's description of itself. `languages` are ISO 639-1 codes."""
+    """A checkpoint's description of itself. `languages` are ISO 639-1 codes; `fingerprint` is that of the files."""
 
     name: str
     version: str
     languages: tuple[str, ...] = ("zh", "en")
+    fingerprint: str = ""
 
 
 def read_info(root: Path) -> ModelInfo:
@@ -31,8 +32,9 @@ def read_info(root: Path) -> ModelInfo:
     """
     file = root / FILE
     values = read_json_object(file) if file.exists() else {}
-    defaults = {"name": root.resolve().name, "version": fingerprint(root)}
-    info = from_mapping(ModelInfo, {**defaults, **values}, where=str(file))
+    files = fingerprint(root)
+    defaults = {"name": root.resolve().name, "version": files}
+    info = replace(from_mapping(ModelInfo, {**defaults, **values}, where=str(file)), fingerprint=files)
     texts = (info.name, info.version, *info.languages)
     if not isinstance(info.languages, tuple) or not info.languages or not all(isinstance(t, str) and t for t in texts):
         raise CheckpointError(

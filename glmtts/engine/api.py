@@ -135,6 +135,8 @@ class EngineInfo:
     max_streams: int
     generation: Mapping[str, Any] = field(default_factory=dict)
     """What the checkpoint says that it was trained for: see `GenerationConfig.stated_limits`."""
+    fingerprint: str = ""
+    """Of the checkpoint's files, in hexadecimal digits: whose `save_voice` an engine can load."""
 
 
 class Engine(Protocol):
@@ -180,6 +182,14 @@ class Engine(Protocol):
 
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
         """Makes a voice from encoded audio (any format soundfile reads) and its text; AudioError if it is unusable."""
+        ...
+
+    def save_voice(self, voice: Voice) -> bytes:
+        """What the voice is made of, for `load_voice` of an engine with the same `EngineInfo.fingerprint`."""
+        ...
+
+    def load_voice(self, features: bytes, digest: str, reference_text: str) -> Voice | None:
+        """The saved voice of that `voice_digest`. None if it has to be made: the features are damaged or outdated."""
         ...
 
     def submit(self, job: Job) -> Handle:

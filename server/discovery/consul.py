@@ -170,6 +170,15 @@ class AgentClient:
             raise ConsulError("failed", "the catalogue did not return a list")
         return [_catalog_service(item) for item in items if item["Service"]["ID"] == service_id]
 
+    def passing_services(self, service: str) -> dict[str, tuple[str, int]]:
+        """Address and port by id of the services whose checks pass; from the agent's cache, which follows changes."""
+        items = self._get(f"/v1/health/service/{service}", base.CB.json(), [("passing", "1"), ("cached", "")])
+        with self._map_errors():
+            return {
+                item["Service"]["ID"]: (item["Service"]["Address"] or item["Node"]["Address"], item["Service"]["Port"])
+                for item in items
+            }
+
     def node(self) -> AgentNode | None:
         """The agent's own node; None if the token may not read it (agent:read)."""
         try:

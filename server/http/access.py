@@ -61,7 +61,7 @@ class Caller:
 
 
 class AccessControl:
-    """Checks requests by their headers alone. Thread-safe.
+    """Checks requests by their headers alone. Thread-safe. `only_speech`: without keys and not on loopback.
 
     OSError, ValueError: the file of API keys is unreadable or invalid.
     """
@@ -69,11 +69,11 @@ class AccessControl:
     def __init__(self, settings: Settings) -> None:
         self.keys = None if settings.api_keys_file is None else KeyFile(settings.api_keys_file)
         self.usage = KeyUsage()
-        self._only_speech = self.keys is None and not is_loopback(settings.host)
+        self.only_speech = self.keys is None and not is_loopback(settings.host)
         self._metrics_need: Need = "admin" if settings.protect_metrics else "probe"
         self._names_need: Need = "speak" if settings.protect_names else "public"
         self._origins = OriginCheck(settings)
-        if self._only_speech:
+        if self.only_speech:
             log.warning(
                 "NO API KEYS: whoever reaches %s can speak. Storing and deleting voices and /admin are off. To open "
                 "them, make a key with `python -m server.keys new` and set GLMTTS_API_KEYS_FILE",
@@ -87,7 +87,7 @@ class AccessControl:
             return Caller()
         if self.keys is None:
             self._origins.check(headers)
-            if self._only_speech and need in ("voices", "admin"):
+            if self.only_speech and need in ("voices", "admin"):
                 raise ApiError(403, "keys_required", "API key: expected a server with API keys, got one without")
             return Caller()
         if need == "public":

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from server.cluster_config import ClusterConfig
 from server.http.access import AccessControl
-from server.http.disconnect import DisconnectWatcher
 from server.node import Node
 from server.observability.audit import AuditLog
 from server.observability.metrics import Metrics
@@ -16,6 +15,7 @@ from server.observability.tracing import Tracing
 from server.settings import Settings
 from server.voices.cache import VoiceCache
 from server.voices.store import VoiceStore
+from server.worker_pool import Workers
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class AppContext:
     node: Node
     voices: VoiceStore
     voice_cache: VoiceCache
+    workers: Workers
     metrics: Metrics
     request_history: RequestHistory
-    disconnects: DisconnectWatcher
     access: AccessControl
     audit: AuditLog
     tracing: Tracing | None

@@ -1,4 +1,4 @@
-"""Waveforms to audio files, chunk by chunk: resampling and the file formats.
+"""Waveforms to audio files, chunk by chunk: resampling, and the choice of a container.
 
 `Encoder.encode` takes a file's waveforms in order and `Encoder.flush` ends it; the bytes that they return, joined, are
 the file. A streamed file's bytes are returned as early as possible, so its header cannot hold its length.
@@ -6,116 +6,36 @@ the file. A streamed file's bytes are returned as early as possible, so its head
 
 from __future__ import annotations
 
-import io
-import struct
 from collections.abc import Iterable
-from typing import Literal, Protocol
+from types import TracebackType
+from typing import Literal
 
 import numpy as np
-import soundfile
 import soxr
-from numpy.typing import NDArray
 
 from glmtts.dsp.audio import EMPTY_WAVE, Wave, to_int16
+from glmtts.dsp.ffmpeg import find_ffmpeg
+from server.http.aac import AacContainer
+from server.http.containers import (
+    Container,
+    FlacContainer,
+    Mp3Container,
+    OpusContainer,
+    PcmContainer,
+    WavContainer,
+)
+from server.http.provenance import Provenance
 
-Format = Literal["wav", "pcm", "flac"]
-FORMATS: tuple[Format, ...] = ("wav", "pcm", "flac")
+Format = Literal["wav", "pcm", "flac", "mp3", "opus", "aac"]
+FORMATS: tuple[Format, ...] = ("wav", "pcm", "flac", "mp3", "opus", "aac")
 SAMPLE_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
-BYTES_PER_SAMPLE = 2
-WAV_HEADER_BYTES = 44
-UNKNOWN_SIZE = (0xFFFFFFFF - (WAV_HEADER_BYTES - 8)) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
-"""Size of the data in a streamed WAV's header: the most whole samples for which the RIFF size also fits 32 bits."""
-
-Samples = NDArray[np.int16]
+OPUS_RATES = (8000, 16000, 24000, 48000)
+"""Those of SAMPLE_RATES that Opus has; for another one the next higher is used."""
 
 
-class Container(Protocol):
-    """Writes one file of 16-bit mono samples."""
-
-    content_type: str
-
-    def write(self, samples: Samples) -> bytes:
-        """The bytes that can leave now; may be none."""
-        ...
-
-    def finish(self) -> bytes:
-        """The rest of the file."""
-        ...
-
-
-class PcmContainer:
-    """Little-endian signed 16-bit samples without a header."""
-
-    content_type = "audio/pcm"
-
-    def write(self, samples: Samples) -> bytes:
-        return samples.astype("<i2").tobytes()
-
-    def finish(self) -> bytes:
-        return b""
-
-
-class WavContainer:
-    """RIFF WAVE. Streamed, its header has the largest possible size; else the file leaves at its end."""
-
-    content_type = "audio/wav"
-
-    def __init__(self, sample_rate: int, *, streamed: bool) -> None:
-        self._sample_rate = sample_rate
-        self._streamed = streamed
-        self._pending = wav_header(sample_rate, UNKNOWN_SIZE) if streamed else b""
-        self._chunks: list[bytes] = []
-
-    def write(self, samples: Samples) -> bytes:
-        data = samples.astype("<i2").tobytes()
-        if not self._streamed:
-            self._chunks.append(data)
-            return b""
-        header, self._pending = self._pending, b""
-        return header + data
-
-    def finish(self) -> bytes:
-        if self._streamed:
-            return self._pending
-        data = b"".join(self._chunks)
-        return wav_header(self._sample_rate, len(data)) + data
-
-
-def wav_header(sample_rate: int, data_bytes: int) -> bytes:
-    """The 44 bytes in front of `data_bytes` of 16-bit mono samples."""
-    riff = struct.pack("<4sI4s", b"RIFF", data_bytes + WAV_HEADER_BYTES - 8, b"WAVE")
-    byte_rate = sample_rate * BYTES_PER_SAMPLE
-    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sample_rate, byte_rate, BYTES_PER_SAMPLE, 16)
-    return riff + fmt + struct.pack("<4sI", b"data", data_bytes)
-
-
-class FlacContainer:
-    """FLAC. Streamed, its header leaves length and checksum unset, which the format allows."""
-
-    content_type = "audio/flac"
-
-    def __init__(self, sample_rate: int, *, streamed: bool) -> None:
-        self._buffer = io.BytesIO()
-        self._streamed = streamed
-        self._num_sent = 0
-        self._file = soundfile.SoundFile(
-            self._buffer, "w", samplerate=sample_rate, channels=1, format="FLAC", subtype="PCM_16"
-        )
-
-    def write(self, samples: Samples) -> bytes:
-        self._file.write(samples)
-        return self._unsent() if self._streamed else b""
-
-    def finish(self) -> bytes:
-        # Closing seeks back to write length and checksum into the header: too late if the header has left.
-        self._file.close()
-        return self._unsent()
-
-    def _unsent(self) -> bytes:
-        with self._buffer.getbuffer() as written:
-            unsent = bytes(written[self._num_sent :])
-        self._num_sent += len(unsent)
-        return unsent
+def available_formats() -> tuple[Format, ...]:
+    """The formats that this machine can write: aac needs the program ffmpeg."""
+    return tuple(name for name in FORMATS if name != "aac" or find_ffmpeg() is not None)
 
 
 class Resampler:
@@ -134,19 +54,27 @@ class Resampler:
 
 
 class Encoder:
-    """One file in the making."""
+    """One file in the making. As a context it releases what its container holds, a process for aac."""
 
     def __init__(self, container: Container, source_rate: int, sample_rate: int) -> None:
         self.content_type = container.content_type
+        self.sample_rate = sample_rate
         self._container = container
         self._resampler = Resampler(source_rate, sample_rate)
-        self._sample_rate = sample_rate
         self._num_samples = 0
+
+    def __enter__(self) -> Encoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
 
     @property
     def seconds(self) -> float:
         """Length of the audio written so far."""
-        return self._num_samples / self._sample_rate
+        return self._num_samples / self.sample_rate
 
     def encode(self, wave: Wave) -> bytes:
         """The bytes that `wave` (float32, mono) completes; may be none."""
@@ -161,17 +89,30 @@ class Encoder:
         return self._container.write(to_int16(wave))
 
 
-def make_encoder(format: Format, source_rate: int, sample_rate: int, *, streamed: bool) -> Encoder:
-    """An encoder from waveforms at `source_rate` to a file at `sample_rate`, both in Hz."""
-    return Encoder(_make_container(format, sample_rate, streamed=streamed), source_rate, sample_rate)
+def make_encoder(
+    format: Format, source_rate: int, sample_rate: int, provenance: Provenance, *, streamed: bool
+) -> Encoder:
+    """An encoder from waveforms at `source_rate` to a file at `sample_rate`, both in Hz.
+
+    Opus may use a higher rate, which the encoder's `sample_rate` says. UnsupportedError: this machine lacks the format.
+    """
+    if format == "opus":
+        sample_rate = next(rate for rate in OPUS_RATES if rate >= sample_rate)
+    return Encoder(_make_container(format, sample_rate, provenance, streamed=streamed), source_rate, sample_rate)
 
 
-def _make_container(format: Format, sample_rate: int, *, streamed: bool) -> Container:
+def _make_container(format: Format, sample_rate: int, provenance: Provenance, *, streamed: bool) -> Container:
     if format == "pcm":
         return PcmContainer()
     if format == "wav":
-        return WavContainer(sample_rate, streamed=streamed)
-    return FlacContainer(sample_rate, streamed=streamed)
+        return WavContainer(sample_rate, provenance, streamed=streamed)
+    if format == "flac":
+        return FlacContainer(sample_rate, provenance, streamed=streamed)
+    if format == "opus":
+        return OpusContainer(sample_rate, provenance, streamed=streamed)
+    if format == "mp3":
+        return Mp3Container(sample_rate, provenance)
+    return AacContainer(sample_rate, provenance)
 
 
 def native_rate(sample_rate: int, native_rates: Iterable[int]) -> int:

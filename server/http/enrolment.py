@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from flask import Request
 
 from glmtts.text.characters import is_hanzi
+from glmtts.voice.digest import voice_digest
 from server.errors import invalid_field
 from server.http import parsing
 from server.http.cloning import audit, check_consent
 from server.http.context import AppContext
+from server.http.schemas import VoiceRequest
 from server.http.voice_lookup import prepare_default_voice
+from server.voices.features import StoredVoiceMaker
 from server.voices.flac import to_flac
 from server.voices.stored_voice import VOICE_NAME
+from server.worker_pool import MAX_WAITING
 
 
-def enrol(context: AppContext, request: Request, name: str) -> bool:
-    """Stores the reference in the body as a style of the voice `name`; True if the style is new.
+def enrol_from_body(context: AppContext, request: Request, name: str) -> bool:
+    """Stores the reference in the body of POST /voices/<name>; True if its style is new. Raises what `enrol` does."""
+    _check_name(name)
+
+    def parse() -> tuple[str, VoiceRequest]:
+        context.voices.check_writable(name)
+        return name, parsing.parse_voice(request, context.settings.max_body_bytes)
+
+    return enrol(context, parse)[1]
+
+
+def enrol(context: AppContext, parse: Callable[[], tuple[str, VoiceRequest]]) -> tuple[str, bool]:
+    """Stores a reference as a style of a voice; its name, and whether the style is new. `parse` reads the body.
 
     The engine makes a voice from it first, so what is stored works. Raises what it raises, and ApiError.
     """
-    _check_name(name)
     # Making a voice takes the device, as speech does.
     with context.node.admit() as engine:
+        name, params = parse()
         context.voices.check_writable(name)
-        params = parsing.parse_voice(request, context.settings.max_body_bytes)
         check_consent(context, params.consent)
-        reference_audio = to_flac(params.reference_audio)
-        context.voice_cache.get(engine.make_voice, reference_audio, params.reference_text)
+        reference_audio = context.workers.voices.run(lambda: to_flac(params.reference_audio), max_waiting=MAX_WAITING)
+        voice = context.voice_cache.get(engine.make_voice, reference_audio, params.reference_text)
         language = params.language or ("zh" if any(map(is_hanzi, params.reference_text)) else "en")
         audit(
             context, "enrol", recording=params.reference_audio, consent=params.consent, voice=name, style=params.style
@@ -36,9 +51,10 @@ def enrol(context: AppContext, request: Request, name: str) -> bool:
         is_new = context.voices.put(
             name, params.style, params.reference_text, reference_audio, language, consent=params.consent
         )
+        StoredVoiceMaker(context.voices, engine, name).keep(voice_digest(reference_audio, params.reference_text), voice)
         if name == context.settings.default_voice:
             prepare_default_voice(engine, name, context.cluster_config.style, context.voices, context.voice_cache)
-    return is_new
+    return name, is_new
 
 
 def delete(context: AppContext, name: str, style: str | None) -> None:

@@ -51,7 +51,10 @@ def make_job(context: AppContext, engine: Engine, params: SpeechRequest, *, stre
 def _segments(context: AppContext, engine: Engine, params: SpeechRequest, record: RequestRecord) -> list[Segment]:
     language = reading_language(context, params)
     record.characters = len(params.text)
-    reading = engine.read(params.text, phoneme=params.phoneme, segmented=params.segmented, language=language)
+    text, phoneme, segmented = params.text, params.phoneme, params.segmented
+    reading = context.workers.texts.run(
+        lambda: engine.read(text, phoneme=phoneme, segmented=segmented, language=language)
+    )
     record.skipped_characters = len(reading.foreign)
     record.segments = len(reading.segments)
     if not params.word_timings:

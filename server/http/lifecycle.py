@@ -7,14 +7,14 @@ import time
 
 from flask import Flask, Response, g, request
 
-from server.errors import ApiError
+from server.edge.request_body import BodyNeeded
 from server.http.access import AccessControl, Caller, need_of
 from server.http.context import AppContext
 from server.observability.request_log import RequestRecord
 
 log = logging.getLogger("server.requests")
 
-PROBES = ("/health", "/ready", "/metrics")
+PROBES = ("/health", "/ready", "/metrics", "/sync/voices")
 """Routes that are called all the time: not traced, and logged at DEBUG only."""
 
 
@@ -22,6 +22,7 @@ def register_lifecycle(app: Flask, context: AppContext) -> None:
     """Gives every request a record in `g.record`, and reports it once its response has been sent."""
     app.before_request(_before_request)
     app.after_request(lambda response: _after_request(context, response))
+    app.teardown_request(_teardown)
 
 
 def register_access(app: Flask, access: AccessControl) -> None:
@@ -29,8 +30,6 @@ def register_access(app: Flask, access: AccessControl) -> None:
     wanted = {endpoint: need_of(app, endpoint) for endpoint in app.view_functions}
 
     def check() -> None:
-        if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and "Host" not in request.headers:
-            raise ApiError(400, "malformed_http", "Host: expected the name or address of this server, got none")
         if request.endpoint is None or request.method == "OPTIONS":
             return  # there is no such route; or it is asked about, which needs nothing
         record: RequestRecord = g.record
@@ -46,7 +45,13 @@ def _before_request() -> None:
     g.caller = Caller()
     # The route's rule, not the path: metric labels must have a bounded set of values.
     route = str(request.url_rule) if request.url_rule else "other"
-    g.record = RequestRecord.from_headers(request.headers, route)
+    # The edge runs the app twice for a body that comes slowly, with one environment.
+    g.record = request.environ.setdefault("server.record", RequestRecord.from_headers(request.headers, route))
+
+
+def _teardown(error: BaseException | None) -> None:
+    if isinstance(error, BodyNeeded):  # there is no response, which would end what has begun
+        g.record.release()
 
 
 def _after_request(context: AppContext, response: Response) -> Response:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from flask import Request
-from gunicorn.http.errors import ParseException
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
@@ -20,9 +19,10 @@ from server.http.json_body import MAX_TEXT_BODY_BYTES, json_fields
 from server.http.schemas import SegmentsRequest, SpeechRequest, VoiceRequest
 
 UPLOAD = "reference_audio"
-"""The only field that may be a file."""
+"""The only field of our own routes that may be a file."""
 JSON = "application/json in UTF-8"
-JSON_OR_FORM = f"{JSON}, or multipart/form-data"
+FORM = "multipart/form-data"
+JSON_OR_FORM = f"{JSON}, or {FORM}"
 
 
 def parse_speech(request: Request, max_body_bytes: int, max_text_chars: int) -> SpeechRequest:
@@ -59,21 +59,34 @@ def check_length(request: Request, max_body_bytes: int) -> None:
 def _json_or_form(request: Request, max_body_bytes: int) -> tuple[dict[str, Any], bool]:
     """The fields of a JSON body or a form, and whether they have JSON's types."""
     check_length(request, max_body_bytes)
-    if request.mimetype != "multipart/form-data":
+    if request.mimetype != FORM:
         return json_fields(_read_json(request, max_body_bytes, JSON_OR_FORM)), True
+    return _read_form(request, max_body_bytes, UPLOAD), False
+
+
+def parse_form(request: Request, max_body_bytes: int, upload: str) -> dict[str, Any]:
+    """The fields of a body that can be a form only, of which `upload` may be a file."""
+    check_length(request, max_body_bytes)
+    if request.mimetype != FORM:
+        message = f"Content-Type: expected {FORM}, got {request.content_type!r:.100}"
+        raise ApiError(415, "unsupported_media_type", message)
+    return _read_form(request, max_body_bytes, upload)
+
+
+def _read_form(request: Request, max_body_bytes: int, upload: str) -> dict[str, Any]:
     with _read_errors(max_body_bytes):
         form, files = request.form, request.files
-    return form_fields(form, files), False
+    return form_fields(form, files, upload)
 
 
-def form_fields(form: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> dict[str, Any]:
+def form_fields(form: MultiDict[str, str], files: MultiDict[str, FileStorage], upload: str = UPLOAD) -> dict[str, Any]:
     """The fields of a multipart form: strings, and bytes for the upload. ApiError 400 if one is repeated or invalid."""
     for name in (*form, *files):
         if len(form.getlist(name)) + len(files.getlist(name)) > 1:
             raise invalid_field(name, "one value", "several")
     for name in files:
-        if name != UPLOAD:
-            raise invalid_field(name, f"no file except {UPLOAD}", "a file")
+        if name != upload:
+            raise invalid_field(name, f"no file except {upload}", "a file")
     for name, value in form.items():
         # The form's parser decodes invalid UTF-8 to this character.
         if "\N{REPLACEMENT CHARACTER}" in value:
@@ -103,12 +116,8 @@ def _read_errors(max_body_bytes: int) -> Iterator[None]:
     """Maps errors while a body is read: 400 if the client sends less than it announced, 413 if it sends too much."""
     try:
         yield
-    except (ClientDisconnected, ParseException) as error:
-        got = (
-            str(error)
-            if isinstance(error, ParseException)
-            else "only a part: the client disconnected or stopped sending"
-        )
+    except (ClientDisconnected, ConnectionError):
+        got = "only a part: the client disconnected or stopped sending"
         raise ApiError(400, "incomplete_body", f"body: expected the whole body, got {got}") from None
     except RequestEntityTooLarge:
         raise too_large(max_body_bytes) from None

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server.errors import ApiError
-from server.http import encoding, enrolment, parsing
+from server.http import encoding, enrolment, probes, sync
 from server.http.access import Need, needs
 from server.http.context import AppContext
-from server.http.responses import SKIPPED_CHARACTERS
+from server.http.segments import handle_segments
 from server.http.tts import handle_tts
-from server.http.voice_lookup import reading_language
 from server.voices.stored_voice import StoredVoice
 
 
@@ -26,15 +25,23 @@ def make_routes(context: AppContext) -> Blueprint:
     def add(rule: str, name: str, need: Need, view: Callable[..., Any], *, method: str = "GET") -> None:
         api.add_url_rule(rule, name, needs(need, view), methods=[method])
 
-    add("/health", "health", "probe", lambda: {"status": "ok"})
-    add("/ready", "ready", "probe", lambda: _ready(context))
+    add("/health", "health", "probe", lambda: _probe(*probes.health()))
+    add("/ready", "ready", "probe", lambda: _probe(*probes.ready(context.node)))
     add("/metrics", "metrics", "metrics", lambda: _metrics(context))
     add("/info", "info", "speak", lambda: _info(context))
-    add("/segments", "segments", "speak", lambda: _segments(context), method="POST")
+    add("/segments", "segments", "speak", lambda: handle_segments(context, request), method="POST")
     add("/voices", "voices", "speak", lambda: _voices(context))
     add("/voices/<name>", "voice", "speak", lambda name: _voice_json(context.voices.get(name)))
     add("/voices/<name>", "enrol_voice", "voices", lambda name: _enrol_voice(context, name), method="POST")
     add("/voices/<name>", "delete_voice", "voices", lambda name: _delete_voice(context, name), method="DELETE")
+    add("/sync/voices", "sync_voices", "voices", lambda: sync.index_response(context.voices, request))
+    add("/sync/voices/<name>", "sync_voice", "voices", lambda name: sync.description_response(context.voices, name))
+    add(
+        "/sync/voices/<name>/<file>",
+        "sync_file",
+        "voices",
+        lambda name, file: sync.file_response(context.voices, name, file),
+    )
     add("/requests/<request_id>", "request", "speak", lambda request_id: _request(context, request_id))
     add("/tts", "tts", "speak", lambda: handle_tts(context, request, stream=False), method="POST")
     add("/tts/stream", "stream", "speak", lambda: handle_tts(context, request, stream=True), method="POST")
@@ -42,11 +49,8 @@ def make_routes(context: AppContext) -> Blueprint:
     return api
 
 
-def _ready(context: AppContext) -> Response:
-    reason = context.node.not_ready_reason()
-    response = jsonify(status="ready") if reason is None else jsonify(status="not ready", reason=reason)
-    response.status_code = 200 if reason is None else 503
-    return response
+def _probe(status: int, values: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    return values, status
 
 
 def _drain(context: AppContext) -> tuple[dict[str, str], int]:
@@ -68,7 +72,7 @@ def _info(context: AppContext) -> dict[str, Any]:
         "features": info.features,
         "device": info.device,
         "generation": info.generation,
-        "formats": encoding.FORMATS,
+        "formats": encoding.available_formats(),
         "resampled_rates": encoding.SAMPLE_RATES,
         "voices": [voice.name for voice in context.voices.all()],
         "limits": {
@@ -81,23 +85,6 @@ def _info(context: AppContext) -> dict[str, Any]:
         "default_style": vars(context.cluster_config.style),
         "metadata": context.metadata(),
     }
-
-
-def _segments(context: AppContext) -> Response:
-    max_text_chars = context.cluster_config.limits.max_text_chars
-    params = parsing.parse_segments(request, context.settings.max_body_bytes, max_text_chars)
-    if params.voice is not None:
-        context.voices.get(params.voice)  # raises if there is none
-    engine, language = context.node.engine, reading_language(context, params)
-    reading = engine.read(params.text, phoneme=params.phoneme, language=language)
-    segments = [
-        {"index": segment.index, "text": segment.written}
-        | ({"pronunciation": engine.pronunciation(segment.text)} if params.pronunciation else {})
-        for segment in reading.segments
-    ]
-    response = jsonify(segments=segments)
-    response.headers[SKIPPED_CHARACTERS] = str(len(reading.foreign))
-    return response
 
 
 def _voices(context: AppContext) -> dict[str, Any]:
@@ -118,7 +105,7 @@ def _voice_json(voice: StoredVoice) -> dict[str, Any]:
 
 
 def _enrol_voice(context: AppContext, name: str) -> tuple[dict[str, Any], int]:
-    is_new = enrolment.enrol(context, request, name)
+    is_new = enrolment.enrol_from_body(context, request, name)
     return _voice_json(context.voices.get(name)), 201 if is_new else 200
 
 

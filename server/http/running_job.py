@@ -49,9 +49,9 @@ class RunningJob:
         """Why the job ended: stop, or an anomaly."""
         return self.report.finish_reason or "stop"
 
-    def on_disconnect(self) -> None:
+    def on_disconnect(self, was_too_slow: bool) -> None:
         """Cancels the job: nobody is left to read it."""
-        self.record.disconnected = True
+        self.record.disconnected = not was_too_slow
         self._handle.cancel()
 
     def wait_for_audio(self) -> None:

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -78,9 +79,11 @@ RequestLanguage = Literal["auto", "en", "zh"]
 Text = Annotated[str, AfterValidator(_no_nul)]
 SpokenText = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT_CHARS), AfterValidator(_within_limit)]
 StyleName = Annotated[Text | None, Field(min_length=1, max_length=64)]
-Audio = Annotated[bytes, BeforeValidator(decode_audio)]
+Audio = Annotated[bytes, BeforeValidator(decode_audio), WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
 Speed = Annotated[float | None, Field(ge=MIN_SPEED, le=MAX_SPEED)]
-SampleRate = Annotated[int | None, AfterValidator(_supported_rate)]
+SampleRate = Annotated[
+    int | None, AfterValidator(_supported_rate), Field(json_schema_extra={"enum": [*SAMPLE_RATES, None]})
+]
 Seed = Annotated[int | None, Field(ge=0, le=2**32 - 1)]
 
 

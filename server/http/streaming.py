@@ -88,7 +88,7 @@ class SpeechStream:
             self._ended = True
             if (message := self._framing.error(self._on_error(error))) is not None:
                 return message
-            # On this error gunicorn closes the connection without the final, empty chunk and without a traceback.
+            # On this error the edge closes the connection without the final, empty chunk.
             raise BrokenPipeError(errno.EPIPE, "the response was cut short") from error
 
     def close(self) -> None:

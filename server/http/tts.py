@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from flask import Request, Response, g
 
 from glmtts.engine.api import Report
-from server.http import encoding, parsing, responses
+from server.http import parsing, responses
 from server.http.context import AppContext
+from server.http.disconnect import watch_client
+from server.http.encoding import Encoder, make_encoder
 from server.http.job_builder import make_job
+from server.http.provenance import AI_DISCLOSURE, Provenance
 from server.http.running_job import RunningJob
 from server.http.schemas import SpeechRequest
 from server.http.streaming import BareAudio, Framing
@@ -54,16 +57,22 @@ def speak_response(context: AppContext, request: Request, make_plan: Callable[[]
         engine = resources.enter_context(context.node.admit())
         plan = make_plan()
         job = make_job(context, engine, plan.params, stream=plan.stream)
+        provenance = Provenance(engine.info.model, engine.info.model_version)
+        encoder = resources.enter_context(_make_encoder(plan, job.sample_rate, provenance))
+        record.format, record.sample_rate = plan.params.format, encoder.sample_rate
         running = resources.enter_context(RunningJob(engine, job, record))
-        connection = request.environ.get("gunicorn.socket")
-        resources.enter_context(context.disconnects.watch(connection, running.on_disconnect))
-        record.format, record.sample_rate = plan.params.format, plan.params.sample_rate or job.sample_rate
-        encoder = encoding.make_encoder(plan.params.format, job.sample_rate, record.sample_rate, streamed=plan.stream)
+        resources.enter_context(watch_client(request.environ, running.on_disconnect))
         running.wait_for_audio()
         if plan.stream:
             framing = BareAudio() if plan.make_framing is None else plan.make_framing(running.report)
             response = responses.streaming_response(context, running, encoder, framing, resources)
         else:
             response = responses.full_response(running, encoder)
+        response.headers[AI_DISCLOSURE] = provenance.header()
         response.headers.update(plan.headers)
         return response
+
+
+def _make_encoder(plan: SpeechPlan, source_rate: int, provenance: Provenance) -> Encoder:
+    sample_rate = plan.params.sample_rate or source_rate
+    return make_encoder(plan.params.format, source_rate, sample_rate, provenance, streamed=plan.stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -13,6 +14,7 @@ from glmtts.engine.stats import EngineStats, HistogramSnapshot, RedrawReason
 from server.discovery.registration_state import Status
 from server.observability import device
 from server.voices.cache import CacheStats
+from server.worker_pool import Workers
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,19 @@ class VoiceCacheCollector(Collector):
         yield lookups
         yield GaugeMetricFamily("glmtts_voice_cache_voices", "Prepared voices in the cache.", stats.voices)
         yield GaugeMetricFamily("glmtts_voice_cache_bytes", "Memory of the prepared voices.", stats.bytes)
+
+
+class WorkersCollector(Collector):
+    """How many texts and recordings wait to be prepared."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    def collect(self) -> Iterator[Metric]:
+        waiting = GaugeMetricFamily("glmtts_preparing_waiting", "Calls that wait for a thread.", labels=["kind"])
+        for field in fields(self._workers):
+            waiting.add_metric([field.name], getattr(self._workers, field.name).waiting)
+        yield waiting
 
 
 HISTOGRAMS = {

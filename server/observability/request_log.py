@@ -73,7 +73,7 @@ class RequestRecord:
         """A record for a request's headers. Its id is new and cannot be guessed: who knows it may read the record."""
         client_id = headers.get("X-Request-Id", "")
         trace = _TRACEPARENT.fullmatch(headers.get("Traceparent", ""))
-        # gunicorn passes `via_consul` on like `Via-Consul`.
+        # WSGI has `via_consul` and `Via-Consul` under one name.
         via = headers.get("Via-Consul", headers.get("X-Via-Consul", ""))
         return RequestRecord(
             request_id=uuid.uuid4().hex,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from glmtts.voice.digest import voice_digest
+from server.worker_pool import MAX_WAITING, WorkerPool
 
 if TYPE_CHECKING:  # glmtts.voice imports torch, and server imports must not
     from glmtts.voice.voice import Voice
@@ -28,10 +29,11 @@ class CacheStats:
 class VoiceCache:
     """An LRU cache of prepared voices, keyed by content and bounded by number and by bytes. Thread-safe.
 
-    Concurrent requests with the same recording share one preparation.
+    Concurrent requests with the same recording share one preparation, which a thread of `workers` makes.
     """
 
-    def __init__(self, *, max_items: int, max_bytes: int) -> None:
+    def __init__(self, workers: WorkerPool, *, max_items: int, max_bytes: int) -> None:
+        self._workers = workers
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
@@ -43,6 +45,8 @@ class VoiceCache:
         self, make: Callable[[bytes, str], Voice], reference_audio: bytes, reference_text: str, *, pin: bool = False
     ) -> Voice:
         """The voice of this recording and text. Raises what `make` raises, and caches no failure.
+
+        ApiError 429 if too many recordings wait to be prepared.
 
         `pin` keeps the voice until another one is pinned: uploads must not evict the default voice.
         """
@@ -69,7 +73,7 @@ class VoiceCache:
 
     def _prepare(self, key: str, future: Future[Voice], make: Callable[[], Voice]) -> None:
         try:
-            future.set_result(make())
+            future.set_result(self._workers.run(make, max_waiting=MAX_WAITING))
         except BaseException as error:
             with self._lock:
                 self._entries.pop(key, None)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from server.errors import ApiError
-from server.voices.files import UNFINISHED, exclusive, sync_folder, write_file
+from server.voices.files import exclusive, write_file
+from server.voices.folder import FEATURES_FILE, clean_up, commit, voice_folders
+from server.voices.index import VoiceIndex
+from server.voices.merge import first_style, merge
 from server.voices.stored_voice import (
-    DESCRIPTION,
     VOICE_NAME,
     Recording,
     Reference,
@@ -34,8 +34,6 @@ MAX_NAMED = 20
 ATTEMPTS = 10
 """How often a reader looks again at a voice that changes between its description and its recording."""
 _NAME = re.compile(VOICE_NAME)
-_OWN_FILE = re.compile(rf"{re.escape(UNFINISHED)}.*|[^.]+\.[0-9a-f]{{64}}\.flac")
-"""Files that the store made: unfinished ones, and recordings named after their content."""
 
 
 class VoiceStore:
@@ -50,8 +48,14 @@ class VoiceStore:
     ) -> None:
         self._folders = tuple(folders)
         self._writable = writable
+        self._index = None if writable is None else VoiceIndex(writable)
         self._max_voices = max_voices
         self._max_bytes = max_bytes
+
+    @property
+    def can_write(self) -> bool:
+        """Whether voices can be stored."""
+        return self._writable is not None
 
     def all(self) -> list[StoredVoice]:
         """Every well-formed voice, sorted by name."""
@@ -96,8 +100,7 @@ class VoiceStore:
         with self._writing(name) as path:
             voice = read_voice(path) or StoredVoice(name, {}, style, path)
             old = voice.recordings.get(style)
-            self._check_limits(voice, style, flac)
-            now = time_after(max(old.updated_at if old else "", voice.deleted.get(style, "")))
+            now = time_after(voice.updated_at)
             file = f"{style}.{hashlib.sha256(flac).hexdigest()}.flac"
             new = Recording(file, text, language, consent, old.created_at if old else now, now)
             changed = replace(
@@ -106,7 +109,8 @@ class VoiceStore:
                 default_style=voice.default_style if voice.recordings else style,
                 deleted={key: time for key, time in voice.deleted.items() if key != style},
             )
-            _commit(voice, changed, {file: flac})
+            self._check_limits(voice, changed, {file: flac})
+            commit(voice, changed, {file: flac})
         return old is None
 
     def delete(self, name: str, style: str | None = None) -> None:
@@ -121,10 +125,62 @@ class VoiceStore:
                 raise ApiError(404, "unknown_style", message, field="style")
             gone = {key: item for key, item in voice.recordings.items() if style in (None, key)}
             rest = {key: item for key, item in voice.recordings.items() if key not in gone}
-            times = {key: time_after(item.updated_at) for key, item in gone.items()}
-            default = voice.default_style if voice.default_style in rest else next(iter(rest), "")
+            times = dict.fromkeys(gone, time_after(voice.updated_at))
+            default = voice.default_style if voice.default_style in rest else first_style(rest)
             changed = replace(voice, recordings=rest, default_style=default, deleted={**voice.deleted, **times})
-            _commit(voice, changed, {})
+            commit(voice, changed, {})
+
+    def index(self) -> dict[str, str]:
+        """The digest of each voice that other nodes should have too, deleted ones included."""
+        return {} if self._index is None else self._index.read()
+
+    def latest(self, name: str) -> StoredVoice | None:
+        """What is stored of a voice, even if that is only its deletion; None if nothing is, or if it is read-only."""
+        return read_voice(self._writable / name) if self._writable is not None and _NAME.fullmatch(name) else None
+
+    def merge(self, theirs: StoredVoice, files: Mapping[str, bytes]) -> bool:
+        """Applies what another node has of a voice: of each style the newer recording or deletion stays.
+
+        `files` has the recordings that `new_files` names; KeyError: by now others are needed. True if anything changed.
+        ApiError as of `put`.
+        """
+        with self._writing(theirs.name):
+            voice = self._latest(theirs)
+            changed = merge(voice, theirs)
+            if changed != voice:
+                needed = {name: files[name] for name in _added_files(voice, changed)}
+                self._check_limits(voice, changed, needed)
+                commit(voice, changed, needed)
+        return changed != voice
+
+    def new_files(self, theirs: StoredVoice) -> set[str]:
+        """Names of the recordings of a voice on another node that are newer than ours."""
+        mine = self._latest(theirs)
+        return _added_files(mine, merge(mine, theirs))
+
+    def read_features(self, name: str, file: str) -> bytes | None:
+        """The prompt features of one of the voice's recordings, by the name of their file; None if there are none."""
+        voice = self.latest(name)
+        if voice is None or not _has_features(voice, file):
+            return None
+        with suppress(OSError):
+            return (voice.path / file).read_bytes()
+        return None
+
+    def write_features(self, name: str, file: str, features: bytes) -> None:
+        """Keeps prompt features, if the folder takes voices and has the recording. ApiError as of `put`."""
+        if self.latest(name) is None:
+            return
+        with self._writing(name):
+            voice = self.latest(name)
+            if voice is not None and _has_features(voice, file):
+                self._check_limits(voice, voice, {file: features})
+                write_file(voice.path / file, features)
+
+    def _latest(self, voice: StoredVoice) -> StoredVoice:
+        """What we have of a voice of that name; it may be nothing."""
+        assert self._writable is not None
+        return self.latest(voice.name) or StoredVoice(voice.name, {}, "", self._writable / voice.name)
 
     def _find(self, name: str) -> StoredVoice | None:
         if not _NAME.fullmatch(name):
@@ -133,7 +189,7 @@ class VoiceStore:
         return next((voice for voice in voices if voice is not None and voice.recordings), None)
 
     def _voices(self) -> Iterator[StoredVoice]:
-        names = {path.name for folder in self._folders for path in _voice_folders(folder)}
+        names = {path.name for folder in self._folders for path in voice_folders(folder)}
         return (voice for name in sorted(names) if (voice := self._find(name)) is not None)
 
     @contextmanager
@@ -148,76 +204,28 @@ class VoiceStore:
             message = f"the folder of stored voices cannot be written: {error.strerror}"
             raise ApiError(507, "storage", message) from error
 
-    def _check_limits(self, voice: StoredVoice, style: str, flac: bytes) -> None:
-        _remove_unfinished(voice.path.parent)
-        folders = _voice_folders(voice.path.parent)
-        voices = {path.name for path in folders if (other := read_voice(path)) is not None and other.recordings}
-        if voice.name not in voices and len(voices) >= self._max_voices:
+    def _check_limits(self, old: StoredVoice, new: StoredVoice, files: Mapping[str, bytes]) -> None:
+        clean_up(old.path.parent, self._max_voices)
+        folders = voice_folders(old.path.parent)
+        voices = {path.name for path in folders if (voice := read_voice(path)) is not None and voice.recordings}
+        if new.recordings and len(voices | {new.name}) > max(self._max_voices, len(voices)):
             raise ApiError(409, "too_many_voices", f"voices: expected at most {self._max_voices}, got one more")
-        if style not in voice.recordings and len(voice.recordings) >= MAX_STYLES:
+        if len(new.recordings) > max(MAX_STYLES, len(old.recordings)):
             raise ApiError(409, "too_many_styles", f"styles: expected at most {MAX_STYLES} per voice, got one more")
-        replaced = voice.recordings.get(style)
         used = sum(file.stat().st_size for path in folders for file in path.iterdir())
-        used -= (voice.path / replaced.file).stat().st_size if replaced else 0
-        if used + len(flac) > self._max_bytes:
-            message = f"voices: expected at most {self._max_bytes} bytes, got {used + len(flac)}"
-            raise ApiError(409, "too_many_bytes", message)
+        added = sum(map(len, files.values()))
+        kept = {recording.file for recording in new.recordings.values()}
+        removed = {recording.file for recording in old.recordings.values()} - kept
+        used += added - sum((old.path / file).stat().st_size for file in removed)
+        if added and used > self._max_bytes:
+            raise ApiError(409, "too_many_bytes", f"voices: expected at most {self._max_bytes} bytes, got {used}")
 
 
-def _voice_folders(folder: Path) -> list[Path]:
-    """Where in a folder of voices there may be one; nowhere if it is not there."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
-    return []
+def _has_features(voice: StoredVoice, file: str) -> bool:
+    """Whether a file of that name has features of one of the voice's recordings."""
+    match = FEATURES_FILE.fullmatch(file)
+    return match is not None and any(recording.digest == match[1] for recording in voice.recordings.values())
 
 
-def _commit(old: StoredVoice, new: StoredVoice, files: Mapping[str, bytes]) -> None:
-    """Writes `files`, then a description that takes the place of `old`; removes what it needs no more."""
-    if not new.path.is_dir():
-        return _create(new, files)
-    try:
-        _write(new.path, new, files)
-    finally:
-        with suppress(OSError):
-            _remove_unused(new.path, {recording.file for recording in old.recordings.values()})
-    return None
-
-
-def _create(voice: StoredVoice, files: Mapping[str, bytes]) -> None:
-    """Makes the directory of a new voice, which appears with everything in it."""
-    folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=voice.path.parent))
-    try:
-        folder.chmod(0o755)
-        _write(folder, voice, files)
-        folder.rename(voice.path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    sync_folder(voice.path.parent)
-
-
-def _write(folder: Path, voice: StoredVoice, files: Mapping[str, bytes]) -> None:
-    for name, data in files.items():
-        write_file(folder / name, data)
-    sync_folder(folder)  # the description must not survive a power cut that its recordings do not
-    write_file(folder / DESCRIPTION, voice.to_json())
-    sync_folder(folder)
-
-
-def _remove_unused(path: Path, replaced: Collection[str] = ()) -> None:
-    """Removes recordings that the description does not name, if they are in `replaced` or the store's own."""
-    voice = read_voice(path)
-    if voice is None:
-        return
-    used = {recording.file for recording in voice.recordings.values()}
-    for file in list(path.iterdir()):
-        if file.name not in used and (file.name in replaced or _OWN_FILE.fullmatch(file.name)):
-            file.unlink(missing_ok=True)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Removes what crashes have left: no one else is writing now."""
-    for path in folder.glob(f"{UNFINISHED}*"):
-        shutil.rmtree(path)
-    for path in _voice_folders(folder):
-        _remove_unused(path)
+def _added_files(old: StoredVoice, new: StoredVoice) -> set[str]:
+    return {item.file for item in new.recordings.values()} - {item.file for item in old.recordings.values()}

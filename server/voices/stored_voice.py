@@ -15,16 +15,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from glmtts.errors import UnsupportedError
+from glmtts.voice.digest import digest_of_hash
 
 VOICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """Names of voices and of styles. They become file names: no dot, no slash."""
 DESCRIPTION = "voice.json"
+DELETIONS_KEPT = timedelta(days=30)
+"""A node that was away for longer brings back what was deleted meanwhile."""
 _NAME = re.compile(VOICE_NAME)
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[0-9a-f]{64})?\.flac")
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -57,6 +60,11 @@ class Recording:
         """Of the file's content; "" if the recording was made by hand."""
         return self.file.split(".")[1] if self.file.count(".") == 2 else ""
 
+    @property
+    def digest(self) -> str:
+        """`voice_digest` of recording and text; "" if the recording was made by hand."""
+        return digest_of_hash(self.sha256, self.text) if self.sha256 else ""
+
 
 @dataclass(frozen=True)
 class StoredVoice:
@@ -67,6 +75,11 @@ class StoredVoice:
     default_style: str
     path: Path
     deleted: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def updated_at(self) -> str:
+        """When it last changed; "" if it was made by hand."""
+        return max((*self.deleted.values(), *(item.updated_at for item in self.recordings.values())), default="")
 
     @property
     def language(self) -> str:
@@ -111,19 +124,27 @@ class StoredVoice:
 def read_voice(path: Path) -> StoredVoice | None:
     """The voice in a folder, with those recordings that are there; None if its description cannot be read."""
     try:
-        description = json.loads((path / DESCRIPTION).read_text("utf-8"))
+        voice = parse_voice((path / DESCRIPTION).read_bytes(), path)
+    except (OSError, ValueError):
+        return None
+    recordings = {style: item for style, item in voice.recordings.items() if (path / item.file).is_file()}
+    return replace(voice, recordings=recordings)
+
+
+def parse_voice(text: bytes, path: Path) -> StoredVoice:
+    """The voice in the folder `path` that a description describes. ValueError: it is none."""
+    try:
+        description = json.loads(text)
         details: Mapping[str, Mapping[str, Any]] = description.get("recordings", {})
         recordings = {
             style: _recording(style, str(text), str(description["language"]), details.get(style, {}))
             for style, text in description["transcripts"].items()
             if _NAME.fullmatch(style)
         }
-        recordings = {style: item for style, item in recordings.items() if (path / item.file).is_file()}
         deleted = {style: str(time) for style, time in description.get("deleted", {}).items() if _NAME.fullmatch(style)}
-        default = str(description.get("default_style", ""))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return None
-    return StoredVoice(path.name, recordings, default, path, deleted)
+        return StoredVoice(path.name, recordings, str(description.get("default_style", "")), path, deleted)
+    except (KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{DESCRIPTION}: expected a description of a voice, got another ({error!r})") from error
 
 
 def _recording(style: str, text: str, language: str, details: Mapping[str, Any]) -> Recording:
@@ -132,6 +153,19 @@ def _recording(style: str, text: str, language: str, details: Mapping[str, Any])
         raise ValueError("file: expected a name without a path")
     values = {name: str(details.get(name, "")) for name in ("consent", "created_at", "updated_at")}
     return Recording(file, text, str(details.get("language", language)), **values)
+
+
+def features_file(digest: str, fingerprint: str) -> str:
+    """Name of the file with what a checkpoint made of a recording and its text, by their `voice_digest`."""
+    return f"{digest}.{fingerprint}.safetensors"
+
+
+def is_forgotten(deleted_at: str) -> bool:
+    """Whether a deletion is so long ago that no other node needs to be told."""
+    try:
+        return datetime.now(timezone.utc) - parse_time(deleted_at) > DELETIONS_KEPT
+    except ValueError:
+        return True
 
 
 def time_after(earlier: str) -> str:

@@ -12,12 +12,14 @@ from flask import Flask
 from glmtts.engine.api import Engine
 from server import errors
 from server.cluster_config import ClusterConfig
+from server.discovery.advertise import is_loopback
 from server.discovery.config_watcher import ConfigWatcher
 from server.discovery.metadata import metadata
+from server.discovery.peers import PeerFinder
 from server.discovery.registration import ConsulRegistration
 from server.http.access import AccessControl
 from server.http.context import AppContext
-from server.http.disconnect import DisconnectWatcher
+from server.http.docs.routes import make_docs_routes
 from server.http.lifecycle import register_access, register_lifecycle
 from server.http.openai import errors as openai_errors
 from server.http.openai.routes import make_openai_routes
@@ -31,7 +33,9 @@ from server.observability.request_log import RequestHistory
 from server.observability.tracing import make_tracing
 from server.settings import Settings
 from server.voices.cache import VoiceCache
+from server.voices.replication import VoiceReplicator
 from server.voices.store import VoiceStore
+from server.worker_pool import make_workers
 from server.wsgi.warm_up import WarmUp
 
 
@@ -45,29 +49,33 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
     cluster_config = ClusterConfig(settings)
     watcher = ConfigWatcher(settings, cluster_config, metrics.observe_config_change) if settings.consul else None
     voices = make_store(settings, checkpoint_voices)
-    voice_cache = VoiceCache(max_items=settings.voice_cache_items, max_bytes=settings.voice_cache_bytes)
+    workers = make_workers(settings.voice_threads)
+    voice_cache = VoiceCache(workers.voices, max_items=settings.voice_cache_items, max_bytes=settings.voice_cache_bytes)
     registration = ConsulRegistration(settings)
     node = Node(
         settings,
         load_engine,
         registration,
         limits=lambda: cluster_config.limits,
-        on_loaded=WarmUp(settings, cluster_config, watcher, voices, voice_cache, metrics),
+        on_loaded=WarmUp(
+            settings, cluster_config, watcher, voices, voice_cache, _make_replicator(settings, voices), metrics
+        ),
         on_dropped=metrics.drain_cut.inc,
         exit_process=os._exit,
     )
     _register_engine_gauges(metrics, node)
     _register_discovery_gauges(metrics, registration, watcher)
     metrics.register(collectors.VoiceCacheCollector(voice_cache.stats))
+    metrics.register(collectors.WorkersCollector(workers))
     return AppContext(
         settings=settings,
         cluster_config=cluster_config,
         node=node,
         voices=voices,
         voice_cache=voice_cache,
+        workers=workers,
         metrics=metrics,
         request_history=RequestHistory(settings.request_history_size),
-        disconnects=DisconnectWatcher(),
         access=AccessControl(settings),
         audit=AuditLog(settings.audit_log),
         tracing=make_tracing(settings),
@@ -82,6 +90,14 @@ def make_store(settings: Settings, checkpoint_voices: Path | None) -> VoiceStore
     folders = [folder for folder in (settings.voices_dir, checkpoint_voices) if folder is not None]
     writable = settings.voices_dir or (checkpoint_voices if settings.write_checkpoint_voices else None)
     return VoiceStore(folders, writable, max_voices=settings.max_voices, max_bytes=settings.max_voices_bytes)
+
+
+def _make_replicator(settings: Settings, voices: VoiceStore) -> VoiceReplicator | None:
+    """None where there are no other nodes, or where none may change voices: beyond loopback without API keys."""
+    may_change = settings.api_keys_file is not None or is_loopback(settings.host)
+    if not (settings.consul and settings.sync_voices and voices.can_write and may_change):
+        return None
+    return VoiceReplicator(voices, PeerFinder(settings).urls, settings.peer_api_key_file)
 
 
 def _register_engine_gauges(metrics: Metrics, node: Node) -> None:
@@ -127,6 +143,7 @@ def create_app(context: AppContext) -> Flask:
     errors.register_error_handlers(app, {openai_errors.PATH: openai_errors.error_object})
     app.register_blueprint(make_routes(context))
     app.register_blueprint(make_openai_routes(context))
+    app.register_blueprint(make_docs_routes(app, context.access))
     register_access(app, context.access)
     register_response_headers(app, context.settings)
     return app

@@ -15,24 +15,23 @@ from typing import TYPE_CHECKING, Any
 from gunicorn import arbiter
 from gunicorn.app.base import BaseApplication
 
+from server.edge.limits import MAX_CONNECTIONS
 from server.observability import log_format
 from server.settings import Settings
-from server.wsgi.worker import Worker
+from server.wsgi.worker import IGNORED_SIGNALS, Worker
 
 if TYPE_CHECKING:  # the master process imports neither Flask nor the engine
     from flask import Flask
 
     from glmtts.engine.api import Engine
+    from server.edge.asgi import Probe
     from server.node import Node
     from server.observability.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 4096
 SPARE_FILES = 256
 """Open files for everything but connections."""
-KEEPALIVE_SECONDS = 15
-"""How long a connection may be idle, before its first request or between two."""
 WORKER_TIMEOUT = 120
 """Seconds without a heartbeat of the worker's main loop before gunicorn kills it. Loading runs in another thread."""
 
@@ -44,6 +43,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         self.settings = settings
         self.node: Node | None = None
         self.tracing: Tracing | None = None
+        self.probes: dict[str, Probe] = {}
         self._load_engine = load_engine
         self._voices = voices
         super().__init__()
@@ -62,17 +62,11 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             "bind": [f"{host}:{settings.port}"],
             "workers": 1,
             "worker_class": Worker,
-            "threads": settings.threads,
             "worker_connections": _connections(),
             "timeout": WORKER_TIMEOUT,
             # From SIGTERM to SIGKILL: deregistering, the propagation delay, the drain, and the exit.
             "graceful_timeout": int(3 + settings.propagation_delay + settings.drain_timeout + 10),
-            "keepalive": KEEPALIVE_SECONDS,
             "control_socket_disable": True,
-            # Accepts `via_consul`, although its name has an underscore, from any client.
-            "forwarder_headers": "VIA_CONSUL",
-            "forwarded_allow_ips": "*",
-            "secure_scheme_headers": {},
             "loglevel": settings.log_level,
             "logconfig_dict": log_format.config(settings.log_level),
             "when_ready": _ignore_worker_signals,
@@ -84,6 +78,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         """Builds the WSGI application, in the worker."""
         # Not at the top: the master process must stay small, and fork without threads.
         from server import node
+        from server.http import probes
         from server.wsgi import app, malloc_trim
 
         try:
@@ -92,6 +87,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             log.error("cannot start: %s", error)
             sys.exit(node.LOAD_FAILED)
         self.node, self.tracing = context.node, context.tracing
+        self.probes = {"/health": probes.health, "/ready": lambda: probes.ready(context.node)}
         malloc_trim.start_trimming(lambda: context.node.in_flight > 0)
         return app.create_app(context)
 
@@ -107,6 +103,5 @@ def _connections() -> int:
 
 
 def _ignore_worker_signals(_arbiter: object) -> None:
-    """Ignores the signals that start another worker, such as SIGHUP: it would be a second node with the same id."""
-    for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2, signal.SIGWINCH):
+    for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -15,23 +15,27 @@ from server.http.voice_lookup import prepare_default_voice
 from server.observability.metrics import Metrics
 from server.settings import Settings
 from server.voices.cache import VoiceCache
+from server.voices.replication import VoiceReplicator
 from server.voices.store import VoiceStore
 
 log = logging.getLogger(__name__)
 
+VOICES_WAIT = 5.0
+"""Seconds that a loaded node waits for the stored voices of the others before it takes requests."""
 CONFIG_WAIT = 2.0
 """Seconds that a loaded node waits for the shared configuration before it goes on without."""
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Called with the loaded engine: applies the cluster's configuration and prepares the default voice."""
+    """Called with the loaded engine: takes over the cluster's settings and voices, and prepares the default one."""
 
     settings: Settings
     cluster_config: ClusterConfig
     config_watcher: ConfigWatcher | None
     voices: VoiceStore
     voice_cache: VoiceCache
+    replicator: VoiceReplicator | None
     metrics: Metrics
     start: float = field(default_factory=time.monotonic)
 
@@ -39,6 +43,8 @@ class WarmUp:
         self.cluster_config.set_replacements = engine.set_replacements
         if self.config_watcher is not None:
             self.config_watcher.start(CONFIG_WAIT)
+        if self.replicator is not None:
+            self.replicator.start(engine.info.fingerprint, VOICES_WAIT)
         self._prepare_default_voice(engine)
         self.metrics.set_model_info(engine.info, time.monotonic() - self.start)
 

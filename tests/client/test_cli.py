@@ -75,7 +75,11 @@ def test_say_writes_a_file(agent: Agent, cluster_nodes: list[Server], tmp_path: 
         assert (file.getframerate(), file.getnframes()) == (16000, 19200)
     run(agent, "say", "-", "-o", str(tmp_path / "b.flac"), text="Hello there.")
     assert (tmp_path / "b.flac").read_bytes()[:4] == b"fLaC"
-    assert {file.name for file in tmp_path.iterdir()} == {"a.wav", "b.flac"}
+    run(agent, "say", "Hello there.", "-o", str(tmp_path / "c.mp3"))
+    run(agent, "say", "Hello there.", "-o", str(tmp_path / "d.ogg"))
+    assert (tmp_path / "c.mp3").read_bytes()[:3] == b"ID3"
+    assert b"OpusHead" in (tmp_path / "d.ogg").read_bytes()[:64]
+    assert {file.name for file in tmp_path.iterdir()} == {"a.wav", "b.flac", "c.mp3", "d.ogg"}
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -101,10 +101,12 @@ def test_a_long_text_is_spoken_whole(cluster: Cluster) -> None:
         assert file.getnframes() == pytest.approx(seconds * file.getframerate())
     pcm = cluster.synthesize(SENTENCES, SpeechOptions(format="pcm", seed=1))
     assert len(pcm.audio) / 2 / pcm.sample_rate == pytest.approx(seconds)
+    mp3 = cluster.synthesize(SENTENCES, SpeechOptions(format="mp3"))
+    assert len(mp3.audio) * 8 / 96_000 == pytest.approx(seconds, rel=0.1)
     with cluster.stream(SENTENCES, SpeechOptions(seed=1)) as stream:
         streamed = sum(map(len, stream)) / 2 / stream.sample_rate
     assert streamed == pytest.approx(seconds)
-    with pytest.raises(ClientError, match="format: expected wav or pcm"):
+    with pytest.raises(ClientError, match="format: expected wav, pcm, mp3 or aac"):
         cluster.synthesize(SENTENCES, SpeechOptions(format="flac"))
 
 

@@ -3,12 +3,13 @@
 import json
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 import requests
 
+from server.edge.limits import LINGER_BYTES, MAX_HEAD_BYTES, SEND_BUFFER_BYTES
 from tests.helpers.server import Server, recording, wait_until
 
 pytestmark = pytest.mark.processes
@@ -149,43 +150,121 @@ def test_a_disconnect_in_the_queue_frees_the_place(server: Server) -> None:
         assert server.metric("glmtts_in_flight") == 1
 
 
-def test_a_client_that_does_not_read_is_disconnected(server: Server) -> None:
-    """Once the socket's buffer is full, its job ends after the write timeout."""
-    body = b'{"text": "%s", "format": "pcm", "sample_rate": 48000}' % (b"a" * 3000)
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(("127.0.0.1", server.port))
-        connection.sendall(post(body, path="/tts/stream"))
-        wait_until(lambda: server.metric("glmtts_buffered_seconds") > 1, "the unread audio to be counted")
-        assert server.metric("glmtts_in_flight") == 1
-        wait_until(lambda: server.metric("glmtts_in_flight") == 0, "the client to be disconnected")
-        wait_until(lambda: server.metric("glmtts_buffered_seconds") == 0, "the unread audio to be dropped")
+FEW_THREADS = {"GLMTTS_THREADS": "6", "GLMTTS_MAX_CONCURRENT_REQUESTS": "3", "GLMTTS_READ_TIMEOUT": "60"}
 
 
-def test_probes_are_answered_whatever_slow_clients_do(voices: Path) -> None:
-    """Silent connections, incomplete heads and slow bodies on every thread do not delay /health, /ready, /metrics."""
-    few = {"GLMTTS_THREADS": "6", "GLMTTS_MAX_CONCURRENT_REQUESTS": "3", "GLMTTS_READ_TIMEOUT": "60"}
-    with Server("fake:delay=0.02", voices=voices, env=few) as server, ExitStack() as connections:
-        for data in (b"", b"GET /health HTTP/1.1\r\nHost:", b"POST /segments HTTP/1.1\r\n", post(b"{", length=1000)):
-            for _ in range(10):
+def unread(server: Server, data: bytes) -> socket.socket:
+    """A connection whose client sends `data` and never reads."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+    connection.connect(("127.0.0.1", server.port))
+    connection.sendall(data)
+    return connection
+
+
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+DISGUISED = b"POST /segments HTTP/1.1\r\nHost: x\r\nX-GET: GET /health HTTP/1.1\r\n%sX: " % (
+    b"Y: " + b"y" * 8000 + b"\r\n"
+)
+
+
+def test_probes_are_answered_whatever_others_do(voices: Path) -> None:
+    """Silent connections, incomplete heads, slow bodies, unread metrics and disguised heads do not delay probes."""
+    with Server("fake:delay=0.02", voices=voices, env=FEW_THREADS) as server, ExitStack() as connections:
+        heads = (b"", b"GET /health HTTP/1.1\r\nHost:", b"POST /segments HTTP/1.1\r\n", DISGUISED)
+        for data in (*heads, post(b"{", length=1000), post(b"{", length=1000, path="/nowhere")):
+            for _ in range(30):
                 connections.enter_context(connect(server, data))
+        for _ in range(8):
+            connections.enter_context(unread(server, METRICS * 60))
         time.sleep(0.5)
         for _ in range(5):
             assert [server.status(path) for path in ("/health", "/ready", "/metrics")] == [200, 200, 200]
+        assert serves(server)
+
+
+def test_slow_bodies_hold_no_thread(voices: Path) -> None:
+    """Two hundred bodies that come a byte at a time, on six threads: others are spoken to as ever."""
+    with Server("fake:", voices=voices, env=FEW_THREADS) as server, ExitStack() as connections:
+        slow = [connections.enter_context(connect(server, post(b"{", length=1000))) for _ in range(200)]
+        for _ in range(3):
+            for connection in slow:
+                connection.sendall(b" ")
+            assert serves(server)
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/voices"])
+def test_a_refused_request_is_answered_before_its_body(server: Server, path: str) -> None:
+    """At once, also where the client says to wait for it; what it sends then is taken for a moment only."""
+    with connect(server, post(b"{", length=10**6, path=path, extra="Expect: 100-continue\r\n")) as connection:
+        assert connection.recv(12) in (b"HTTP/1.1 404", b"HTTP/1.1 405")
+        sent = 0
+        with suppress(OSError):
+            while True:
+                sent += connection.send(b"x" * 4096)
+                time.sleep(0.01)
+        assert 0 < sent < LINGER_BYTES + 10 * SEND_BUFFER_BYTES
+
+
+@pytest.mark.parametrize("piece", [0, 16])
+def test_a_client_that_reads_too_slowly_is_disconnected(server: Server, piece: int) -> None:
+    """After the write timeout, whether it reads nothing or a few bytes now and then."""
+    before = cancelled(server)
+    with unread(
+        server, post(b'{"text": "%s", "sample_rate": 48000}' % (b"a" * 3000), path="/tts/stream")
+    ) as connection:
+        wait_until(lambda: server.metric("glmtts_in_flight") == 1, "the request to run")
+
+        def is_cut() -> bool:
+            with suppress(OSError):
+                connection.recv(piece)
+            return server.metric("glmtts_in_flight") == 0
+
+        wait_until(is_cut, "the client to be disconnected")
+    wait_until(lambda: cancelled(server) == before + 1, "the count")
+
+
+def test_a_half_closed_stream_goes_on(server: Server) -> None:
+    """Its client has sent all that it will, and still listens."""
+    with connect(server, post(b'{"text": "%s", "format": "pcm"}' % (b"a" * 100), path="/tts/stream")) as connection:
+        received = len(connection.recv(1000))
+        connection.shutdown(socket.SHUT_WR)
+        while chunk := connection.recv(65536):
+            received += len(chunk)
+    assert received > 10 * 24000 * 2
+
+
+def test_a_half_closed_request_without_an_answer_yet_is_gone(server: Server) -> None:
+    """Whole or queued: its work is cancelled, and the answer says so."""
+    answer = answer_to(server, post(b'{"text": "%s"}' % (b"a" * 3000)), finish=True)
+    assert answer.startswith(b"HTTP/1.1 499 ")
+
+
+def test_shapes_of_requests_that_are_served(server: Server) -> None:
+    """HTTP/1.0 without a Host, a proxy's absolute form, several requests in one packet, and a body in chunks."""
+    old = answer_to(server, b"GET /voices HTTP/1.0\r\n\r\n")
+    absolute = answer_to(server, b"GET http://x/voices HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert old.partition(b"\r\n\r\n")[2] == absolute.partition(b"\r\n\r\n")[2] != b""
+    voices = b"GET /voices HTTP/1.1\r\nHost: x\r\n%s\r\n"
+    assert answer_to(server, 2 * (voices % b"") + voices % b"Connection: close\r\n").count(b"HTTP/1.1 200 ") == 3
+    chunked = CHUNKED % b"application/json" + b'6\r\n{"text\r\nb\r\n": "Hello."\r\n1\r\n}\r\n0\r\n\r\n'
+    with connect(server, chunked) as connection:
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
 
 
 @pytest.mark.parametrize(
     ("data", "status"),
     [
         (b"my secret text\r\n\r\n", 400),
-        (b"GET /health HTTP/3.0\r\n\r\n", 400),
-        (b"GET /he\0alth HTTP/1.1\r\n\r\n", 400),
-        (b"GET /health HTTP/1.1\r\nbad name: 1\r\n\r\n", 400),
-        (b"POST /tts HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"POST /tts HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
-        (b"GET /%s HTTP/1.1\r\n\r\n" % (b"a" * 9000), 414),
-        (b"POST /tts HTTP/1.1\r\nExpect: wonders\r\n\r\n", 417),
-        (b"GET /health HTTP/1.1\r\nX: %s\r\n\r\n" % (b"a" * 20000), 431),
+        (b"GET /health HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health HTTP/3.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET /he\0alth HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\nbad name: 1\r\n\r\n", 400),
+        (b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
+        (b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /tts HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n" % (b"a" * 20 * MAX_HEAD_BYTES), 431),
     ],
 )
 def test_invalid_http_gets_the_one_error_shape(server: Server, data: bytes, status: int) -> None:
@@ -193,9 +272,9 @@ def test_invalid_http_gets_the_one_error_shape(server: Server, data: bytes, stat
     head, _, body = answer_to(server, data, finish=True).partition(b"\r\n\r\n")
     fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
     assert int(head.split()[1]) == status
-    assert fields["Content-Type"] == "application/json"
+    assert fields["content-type"] == "application/json"
     assert json.loads(body)["error"]["code"] == "malformed_http"
-    wait_until(lambda: any(fields["X-Request-Id"] in line for line in server.lines), "the log line")
+    wait_until(lambda: any(fields["x-request-id"] in line for line in server.lines), "the log line")
     assert not any("secret text" in line for line in server.lines)
 
 

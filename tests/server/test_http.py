@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,22 @@ def test_a_whole_utterance(server: Server, fmt: str, rate: int | None) -> None:
     assert answer.headers["X-Seed"] == "7"
     assert answer.headers["X-Finish-Reason"] == "stop"
     assert answer.headers["X-Model-Version"] == "fake-1"
+    assert answer.headers["AI-Disclosure"] == 'mode=machine-generated;model="fake"'
     assert {part.split(";")[0] for part in answer.headers["Server-Timing"].split(", ")} >= {"queue", "text", "voice"}
     assert answer.headers["Content-Length"] == str(len(answer.content))
+
+
+@pytest.mark.parametrize(("fmt", "kind"), [("mp3", "mpeg"), ("opus", "ogg"), ("aac", "aac")])
+def test_lossy_formats_over_http(server: Server, fmt: str, kind: str) -> None:
+    """Whole and streamed, with the content type and the rate of the file."""
+    for path in ("/tts", "/tts/stream"):
+        answer = say(server, path, format=fmt, sample_rate=44100)
+        if fmt == "aac" and shutil.which("ffmpeg") is None:
+            assert error(answer) == (400, "unsupported", "format")
+            continue
+        assert answer.headers["Content-Type"] == f"audio/{kind}"
+        assert answer.headers["X-Sample-Rate"] == ("48000" if fmt == "opus" else "44100")
+        assert len(answer.content) > 40 * 125 * SECONDS  # 40 kbit/s
 
 
 def test_a_stream_has_the_samples_of_the_whole(server: Server) -> None:
@@ -163,7 +178,7 @@ def test_invalid_reference_audio_is_refused(server: Server, audio: bytes, expect
         ({"text": ""}, (400, "invalid_field", "text")),
         ({"text": "a\0b"}, (400, "invalid_field", "text")),
         ({"speed": 9}, (400, "invalid_field", "speed")),
-        ({"format": "mp3"}, (400, "invalid_field", "format")),
+        ({"format": "m4a"}, (400, "invalid_field", "format")),
         ({"continuation": "x"}, (400, "invalid_field", "continuation")),
         ({"voice": "nobody"}, (404, "unknown_voice", "voice")),
         ({"style": "sad"}, (400, "unsupported", "style")),

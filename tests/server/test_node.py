@@ -128,6 +128,26 @@ def test_concurrent_requests_are_bounded() -> None:
     node.drain()
 
 
+def test_a_drain_waits_for_a_text_that_is_read() -> None:
+    """It takes no place among those that speak; once the drain rejects, neither is admitted."""
+    membership = FakeMembership()
+    node = ready(membership, max_concurrent_requests=1)
+    with ExitStack() as reading, node.admit():
+        reading.enter_context(node.admit_reading())
+        reading.enter_context(node.admit_reading())
+        assert node.in_flight == 1
+    with node.admit_reading():
+        drain = threading.Thread(target=node.drain)
+        drain.start()
+        wait_until(lambda: node._rejecting, "the node to reject requests")
+        assert rejection(node).code == "draining"
+        with pytest.raises(ApiError, match="shutting down"), node.admit_reading():
+            pass
+        assert not any(line.startswith("dropped") for line in membership.lines)
+    drain.join()
+    assert membership.lines[-1] == "dropped 0"
+
+
 def test_the_backlog_is_bounded() -> None:
     """Above the limit a request gets 429 with the backlog, even if few requests are in flight."""
     node = ready(FakeMembership(), max_backlog_seconds=0.4)

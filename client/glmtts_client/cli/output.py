@@ -14,6 +14,9 @@ from glmtts_client.cluster import Cluster
 from glmtts_client.errors import ClientError
 from glmtts_client.speech import SpeechOptions
 
+FORMATS_BY_SUFFIX = {"ogg": "opus"}
+"""Formats that have another name than the suffix of their files."""
+
 
 class AudioSink(Protocol):
     """Takes samples: signed 16 bit, mono."""
@@ -30,7 +33,8 @@ def say(
     """
     if play or output is None:
         return _play(cluster, text, options, output, traceparent)
-    options = replace(options, format=output.suffix[1:].lower() or "wav")
+    suffix = output.suffix[1:].lower() or "wav"
+    options = replace(options, format=FORMATS_BY_SUFFIX.get(suffix, suffix))
     speech = cluster.synthesize(text, options, traceparent=traceparent)
     with _atomic_write(output) as part:
         part.write_bytes(speech.audio)

@@ -24,6 +24,7 @@ from glmtts.models.llm.history import History, check_history
 from glmtts.text.frontend.frontend import Reading, Segment
 from glmtts.text.frontend.words import WordSpan
 from glmtts.text.language import Language
+from glmtts.voice import prompt_features
 from glmtts.voice.voice import Voice
 
 FEATURES = ("emotion", "phoneme_control", "kv_cache", "streaming")
@@ -90,6 +91,17 @@ class BatchEngine:
 
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
         return self._model.voice_maker.make_voice(reference_audio, reference_text)
+
+    def save_voice(self, voice: Voice) -> bytes:
+        return prompt_features.encode(voice, self._reference_ids(voice.reference_text))
+
+    def load_voice(self, features: bytes, digest: str, reference_text: str) -> Voice | None:
+        text = reference_text.strip()
+        return prompt_features.decode(features, digest, text, self._reference_ids(text), self._model.sample_rates)
+
+    def _reference_ids(self, reference_text: str) -> tuple[int, ...]:
+        """As voices are made with them: without the overrides of `set_replacements`."""
+        return self._model.frontend.prompt_ids(reference_text)
 
     def submit(self, job: Job) -> JobHandle:
         model = self._model
@@ -171,6 +183,7 @@ def _engine_info(model: Model, options: EngineOptions) -> EngineInfo:
         device=str(model.device),
         max_streams=options.max_num_seqs,
         generation=model.generation.stated_limits,
+        fingerprint=model.info.fingerprint,
     )
 
 

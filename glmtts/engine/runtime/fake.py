@@ -98,7 +98,9 @@ class FakeEngine:
     """See `glmtts.engine.api.Engine`."""
 
     def __init__(self, options: FakeOptions = FakeOptions()) -> None:
-        self.info = EngineInfo("fake", options.version, ("zh", "en"), RATES, ("emotion", "streaming"), "cpu", 1)
+        self.info = EngineInfo(
+            "fake", options.version, ("zh", "en"), RATES, ("emotion", "streaming"), "cpu", 1, fingerprint="fa4e"
+        )
         self._options = options
         self._replacements: dict[str, str] = {}
         self._queue = JobQueue(options.max_queued)
@@ -162,6 +164,13 @@ class FakeEngine:
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
         wave, _ = load_reference_audio(reference_audio)
         return cast("Voice", FakeVoice(wave, reference_text))
+
+    def save_voice(self, voice: Voice) -> bytes:
+        """The samples."""
+        return cast("FakeVoice", voice).wave.tobytes()
+
+    def load_voice(self, features: bytes, digest: str, reference_text: str) -> Voice | None:
+        return cast("Voice", FakeVoice(np.frombuffer(features, np.float32), reference_text))
 
     def submit(self, job: Job) -> JobHandle:
         check_history(job.history, vocabulary=VOCABULARY, speech_tokens=SPEECH_TOKENS)

@@ -11,7 +11,9 @@ from flask import Blueprint, request
 from server.errors import ApiError
 from server.http.access import Need, needs
 from server.http.context import AppContext
+from server.http.openai.batch import handle_batch
 from server.http.openai.create_speech import handle_speech
+from server.http.openai.create_voice import delete_voice, handle_voice
 
 MODEL_NAMES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 """Names that clients of OpenAI's API know. They, as any other name, mean the loaded model."""
@@ -30,6 +32,9 @@ def make_openai_routes(context: AppContext) -> Blueprint:
     add("/models/<path:name>", "model", "names", lambda name: _model(context, started, name))
     add("/audio/models", "audio_models", "names", lambda: _audio_models(context))
     add("/audio/voices", "voices", "names", lambda: _voices(context))
+    add("/audio/voices", "create_voice", "voices", lambda: handle_voice(context, request), method="POST")
+    add("/audio/voices/<name>", "delete_voice", "voices", lambda name: delete_voice(context, name), method="DELETE")
+    add("/audio/speech/batch", "batch", "speak", lambda: handle_batch(context, request), method="POST")
     add("/test", "test", "probe", lambda: {"status": "ok"})
     return api
 

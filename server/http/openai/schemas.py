@@ -1,4 +1,4 @@
-"""The body of a request to speak, as clients of OpenAI's API send it.
+"""The bodies of requests, as clients of OpenAI's API send them.
 
 They send null or "" for what they don't set, fields of other servers, and numbers as strings.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from server.http.encoding import Format
 from server.http.schemas import (
@@ -25,7 +25,9 @@ from server.http.schemas import (
     describe,
     reject,
 )
+from server.voices.stored_voice import VOICE_NAME
 
+MAX_BATCH_CHARS = 20_000
 LANGUAGE_NAMES = {"english": "en", "chinese": "zh"}
 
 
@@ -50,6 +52,15 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+VoiceName = Annotated[
+    str | None,
+    BeforeValidator(_voice_name),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"id": {"type": "string"}}}, {"type": "null"}]}
+    ),
+]
+
+
 class CreateSpeechRequest(RequestBody):
     """The body of POST /v1/audio/speech. Unknown fields are ignored, and so is null.
 
@@ -60,8 +71,8 @@ class CreateSpeechRequest(RequestBody):
 
     input: SpokenText
     model: Any = None
-    voice: Annotated[str | None, BeforeValidator(_voice_name)] = None
-    response_format: Annotated[Format, BeforeValidator(_lower)] = "wav"
+    voice: VoiceName = None
+    response_format: Annotated[Format, BeforeValidator(_lower)] = "mp3"
     speed: Speed = None
     instructions: str | None = None
     stream_format: Annotated[Literal["audio", "sse"] | None, BeforeValidator(_lower)] = None
@@ -81,6 +92,34 @@ class CreateSpeechRequest(RequestBody):
     def whole(self) -> bool:
         """Whether the audio is sent as one file, with its length in the headers, once all of it is made."""
         return self.stream is False and self.stream_format is None
+
+
+class CreateVoiceRequest(RequestBody):
+    """The body of POST /v1/audio/voices, a form. Unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=False)
+
+    audio_sample: Audio
+    name: str = Field(pattern=VOICE_NAME)
+    consent: Text = Field(min_length=1, max_length=MAX_CONSENT_CHARS)
+    ref_text: Text = Field("", max_length=MAX_TEXT_CHARS)
+
+
+class BatchRequest(RequestBody):
+    """The body of POST /v1/audio/speech/batch: texts, and what CreateSpeechRequest has for all of them."""
+
+    model_config = ConfigDict(extra="allow", strict=False)
+
+    items: list[dict[str, Any]] = Field(min_length=1, max_length=32)
+
+    @field_validator("items")
+    @classmethod
+    def _bounded(cls, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Bounds the audio that is in memory until the last item is done."""
+        characters = sum(len(item["input"]) for item in items if isinstance(item.get("input"), str))
+        if characters > MAX_BATCH_CHARS:
+            reject(f"at most {MAX_BATCH_CHARS} characters in all", f"{characters} characters")
+        return items
 
 
 def without_empty(fields: dict[str, Any]) -> dict[str, Any]:

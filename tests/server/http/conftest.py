@@ -33,4 +33,3 @@ def client(tmp_path: Path) -> Iterator[MakeClient]:
     yield make
     for context in contexts:
         context.node.drain()
-        context.disconnects.close()

@@ -174,7 +174,6 @@ def test_a_view_must_say_what_it_needs(client: MakeClient, tmp_path: Path) -> No
     app.view_functions["hole"] = lambda: "x"
     with pytest.raises(LookupError, match="hole"):
         register_access(app, context.access)
-    context.disconnects.close()
 
 
 def test_unknown_paths_and_methods_need_no_key(client: MakeClient, tmp_path: Path) -> None:

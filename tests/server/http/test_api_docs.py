@@ -17,11 +17,15 @@ from glmtts.engine.api import Report
 from glmtts.errors import TextError
 from glmtts.text.frontend import ssml
 from server.errors import STATUS_BY_ERROR
+from server.http.access import AccessControl
 from server.http.context import AppContext
 from server.http.continuation import MAX_TOKEN_CHARS
+from server.http.docs.document import make_document, routes
+from server.http.docs.operations import OPERATIONS
+from server.http.docs.routes import make_docs_routes
 from server.http.encoding import FORMATS, SAMPLE_RATES
 from server.http.openai.routes import make_openai_routes
-from server.http.openai.schemas import CreateSpeechRequest
+from server.http.openai.schemas import BatchRequest, CreateSpeechRequest, CreateVoiceRequest
 from server.http.routes import make_routes
 from server.http.schemas import SegmentsRequest, SpeechRequest, VoiceRequest
 from server.observability.metrics import STAGES
@@ -35,6 +39,8 @@ FIELDS: dict[str, type[BaseModel]] = {
     "### Fields of `POST /segments`": SegmentsRequest,
     "### Fields of `POST /voices/<name>`": VoiceRequest,
     "### Fields of `POST /v1/audio/speech`": CreateSpeechRequest,
+    "### Fields of `POST /v1/audio/speech/batch`": BatchRequest,
+    "### Fields of `POST /v1/audio/voices`": CreateVoiceRequest,
 }
 """The models, by the heading of their table."""
 SOURCES = [
@@ -74,30 +80,48 @@ def constants() -> Iterator[str]:
 
 
 def raised_codes() -> Iterator[str]:
-    """The codes that the server's own code gives to ApiError and ErrorInfo, or assigns to `code`."""
+    """The codes that the server's own code gives to ApiError, ErrorInfo and EdgeError."""
     for tree in SOURCES:
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                if node.func.id in ("ApiError", "ErrorInfo") and isinstance(node.args[1], ast.Constant):
-                    yield str(node.args[1].value)
-            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).strip("()") == "code, message":
-                assert isinstance(node.value, ast.Tuple)
-                assert isinstance(node.value.elts[0], ast.Constant)
-                yield str(node.value.elts[0].value)
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id in ("ApiError", "ErrorInfo", "EdgeError") and isinstance(node.args[1], ast.Constant):
+                yield str(node.args[1].value)
 
 
-def test_every_route_is_documented() -> None:
+@pytest.fixture
+def app() -> Flask:
+    """All routes. Only their rules are read: nothing is called."""
     app = Flask("routes", static_folder=None)
     for make in (make_routes, make_openai_routes):
-        app.register_blueprint(make(cast(AppContext, None)))  # only its rules are read: nothing is called
-    routes = {
+        app.register_blueprint(make(cast(AppContext, None)))
+    app.register_blueprint(make_docs_routes(app, cast(AccessControl, None)))
+    return app
+
+
+def test_every_route_is_documented(app: Flask) -> None:
+    existing = {
         f"{method} {rule.rule}"
         for rule in app.url_map.iter_rules()
         for method in rule.methods or ()
         if method.isalpha()
     }
     documented = {name for row in rows("## Routes") for name in names(row[0])}
-    assert documented == {route for route in routes if not route.startswith(("HEAD", "OPTIONS"))}
+    assert documented == {route for route in existing if not route.startswith(("HEAD", "OPTIONS"))}
+
+
+def test_the_openapi_document_says_what_this_page_says(app: Flask) -> None:
+    """The same routes but for the pages at /docs; the same fields, of which the same are required."""
+    assert OPERATIONS.keys() == routes(app).keys()
+    document = make_document(app, keys=True)
+    listed = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    documented = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", name) for row in rows("## Routes") for name in names(row[0])}
+    assert listed == {route for route in documented if not route.startswith("GET /docs")}
+    for heading, model in FIELDS.items():
+        schema = document["components"]["schemas"][model.__name__]
+        assert schema["properties"].keys() == column(heading)
+        required = {name for row in rows(heading) if row[2] == "required" for name in names(row[0])}
+        assert set(schema.get("required", [])) == required
 
 
 @pytest.mark.parametrize(("heading", "model"), FIELDS.items())

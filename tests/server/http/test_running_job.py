@@ -77,7 +77,7 @@ def test_a_disconnect_cancels_the_job() -> None:
     engine = FakeEngine(FakeOptions(delay=0.05))  # so that the job is far from its end
     with RunningJob(engine, job(engine, "a" * 2000), record()) as running:
         running.wait_for_audio()
-        running.on_disconnect()
+        running.on_disconnect(False)
         with pytest.raises(CancelledError):
             list(running.chunks())
     assert running.record.disconnected

@@ -10,6 +10,7 @@ from glmtts.dsp.audio import Wave
 from glmtts.errors import CancelledError, DeviceMemoryError
 from server.errors import ErrorInfo, to_error_info
 from server.http.encoding import make_encoder
+from server.http.provenance import Provenance
 from server.http.streaming import BareAudio, SpeechStream
 
 
@@ -24,7 +25,7 @@ def chunks(count: int, error: Exception | None = None) -> Iterator[Wave]:
 def stream(waves: Iterator[Wave], closed: list[str], failed: list[Exception]) -> SpeechStream:
     resources = ExitStack()
     resources.callback(closed.append, "closed")
-    encoder = make_encoder("pcm", 24000, 24000, streamed=True)
+    encoder = make_encoder("pcm", 24000, 24000, Provenance("nano", "7"), streamed=True)
 
     def on_error(error: Exception) -> ErrorInfo:
         failed.append(error)

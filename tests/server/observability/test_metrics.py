@@ -40,6 +40,7 @@ SERIES = {
     "voice_cache_requests": ("counter", {"result"}),
     "voice_cache_voices": ("gauge", set()),
     "voice_cache_bytes": ("gauge", set()),
+    "preparing_waiting": ("gauge", {"kind"}),
     "engine_step_age_seconds": ("gauge", set()),
     "decode_step_seconds": ("histogram", set()),
     "decode_step_rows": ("histogram", set()),

@@ -9,6 +9,7 @@ import pytest
 
 from glmtts.errors import AudioError
 from server.voices.cache import VoiceCache, nbytes
+from server.worker_pool import WorkerPool
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Maker:
 def test_the_same_recording_is_prepared_once() -> None:
     """The key is the recording and the text."""
     maker = Maker()
-    cache = VoiceCache(max_items=8, max_bytes=1000)
+    cache = VoiceCache(WorkerPool("voices", 4), max_items=8, max_bytes=1000)
     assert cache.get(maker, b"a", "") is cache.get(maker, b"a", "")
     assert cache.get(maker, b"a", "") is not cache.get(maker, b"a", "x")
     assert maker.calls == [b"a", b"a"]
@@ -42,7 +43,7 @@ def test_the_same_recording_is_prepared_once() -> None:
 def test_the_least_recently_used_voice_is_evicted(items: int, size: int) -> None:
     """Bounded by number and by bytes."""
     maker = Maker()
-    cache = VoiceCache(max_items=items, max_bytes=size)
+    cache = VoiceCache(WorkerPool("voices", 4), max_items=items, max_bytes=size)
     for name in (b"a", b"b", b"a", b"c", b"a", b"b"):
         cache.get(maker, name, "")
     assert maker.calls == [b"a", b"b", b"c", b"b"]
@@ -51,7 +52,7 @@ def test_the_least_recently_used_voice_is_evicted(items: int, size: int) -> None
 def test_the_pinned_voice_stays() -> None:
     """Other voices do not evict it, until another one is pinned in its place."""
     maker = Maker()
-    cache = VoiceCache(max_items=2, max_bytes=1000)
+    cache = VoiceCache(WorkerPool("voices", 4), max_items=2, max_bytes=1000)
     cache.get(maker, b"p", "", pin=True)
     for name in (b"a", b"b", b"c", b"p"):
         cache.get(maker, name, "")
@@ -65,7 +66,7 @@ def test_the_pinned_voice_stays() -> None:
 def test_failures_are_not_cached() -> None:
     """Each attempt with a bad recording fails anew."""
     maker = Maker()
-    cache = VoiceCache(max_items=8, max_bytes=1000)
+    cache = VoiceCache(WorkerPool("voices", 4), max_items=8, max_bytes=1000)
     for _ in range(2):
         with pytest.raises(AudioError):
             cache.get(maker, b"bad", "")
@@ -83,7 +84,7 @@ def test_concurrent_requests_share_one_preparation() -> None:
         assert go_on.wait(30)
         return Prepared(np.zeros(1))
 
-    cache = VoiceCache(max_items=8, max_bytes=1000)
+    cache = VoiceCache(WorkerPool("voices", 4), max_items=8, max_bytes=1000)
     results: list[Any] = []
     first = threading.Thread(target=lambda: results.append(cache.get(slow, b"a", "")))
     first.start()

@@ -233,6 +233,7 @@ def test_processes_that_share_a_folder_lose_nothing(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_a_whole_voice(tmp_path: Path) -> None:
     """kill -9 at any moment: every recording has its own text, and the next server can write."""
     moments = random.Random(1)
+    VoiceStore([tmp_path], tmp_path).put("bob", "calm", hashlib.sha256(b"first").hexdigest(), b"first", "en")
     for _ in range(5):
         process = writer(tmp_path, "bob", "calm,happy", 10**6)
         begin(process)

@@ -5,7 +5,8 @@ from pathlib import Path
 from glmtts.engine.runtime.fake import FakeEngine, FakeOptions
 from glmtts.voice.voice import Voice
 from server.settings import Settings
-from server.wsgi.app import create_app, make_context
+from server.voices.flac import to_flac
+from server.wsgi.app import create_app, make_context, make_store
 from tests.helpers.server import recording, store_voice, wait_until
 
 
@@ -37,7 +38,27 @@ def test_the_default_voice_is_made_before_the_node_is_ready_and_only_once(tmp_pa
     context.voice_cache.get(engine.make_voice, audio, transcript)
     assert engine.made.count("This is me.") == 1
     context.node.drain()
-    context.disconnects.close()
+
+
+def test_a_stored_voice_is_made_once_for_all_restarts(tmp_path: Path) -> None:
+    """What is made of it is kept on disk, until the recording or its text changes."""
+    settings = Settings(consul=False, propagation_delay=0, drain_timeout=0, voices_dir=tmp_path)
+
+    def made_by_a_start() -> list[str]:
+        engine = RecordingEngine()
+        context = make_context(settings, lambda: engine, None)
+        context.node.start()
+        wait_until(lambda: context.node.not_ready_reason() is None, "the node to be ready")
+        context.node.drain()
+        context.disconnects.close()
+        return engine.made
+
+    store = make_store(settings, None)
+    store.put("default", "neutral", "One.", to_flac(recording()), "en")
+    assert [made_by_a_start(), made_by_a_start()] == [["One."], []]
+    store.put("default", "neutral", "Two.", to_flac(recording()), "en")
+    assert [made_by_a_start(), made_by_a_start()] == [["Two."], []]
+    assert len(list(tmp_path.glob("default/*.safetensors"))) == 1, "that of the replaced text is gone"
 
 
 def test_the_record_of_a_disconnected_client_keeps_no_ids(tmp_path: Path) -> None:
@@ -60,4 +81,3 @@ def test_the_record_of_a_disconnected_client_keeps_no_ids(tmp_path: Path) -> Non
     assert record.report.finish_reason == "cancelled"
     assert record.report.history == ()
     context.node.drain()
-    context.disconnects.close()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from server.wsgi.gunicorn_app import KEEPALIVE_SECONDS
+from server.edge.limits import KEEPALIVE_SECONDS
 from tests.helpers.server import ROOT, Server, wait_until
 
 pytestmark = pytest.mark.processes
@@ -194,14 +194,17 @@ def test_a_worker_does_not_outlive_the_master(voices: Path) -> None:
         wait_until(lambda: server.status("/health") == 0, "the port to be free")
 
 
-def test_sighup_starts_no_second_worker(voices: Path) -> None:
-    """Two workers would be two nodes with one id."""
-    with Server(voices=voices) as server:
-        first = server.worker()
-        os.kill(server.process.pid, signal.SIGHUP)
-        assert requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60).status_code == 200
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTTIN])
+def test_signals_of_a_reload_are_ignored(voices: Path, number: signal.Signals) -> None:
+    """By the master, the worker and the group: no second worker, which would be a node with the same id, and no end."""
+    with Server(SLOW, voices=voices) as server, started(server) as stream:
+        worker = server.worker()
+        os.kill(server.process.pid, number)
+        os.kill(worker, number)
+        os.killpg(server.process.pid, number)
+        assert len(stream.content) == 10 * 24000 * 2
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
-        assert children.split() == [str(first)]
+        assert children.split() == [str(worker)]
 
 
 def test_every_line_of_the_log_is_json(voices: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
+import soundfile
 
-from server.http.encoding import FORMATS
+from server.http.encoding import available_formats
 from tests.helpers.server import Server, recording, wait_until
 
 TEXT = "Hello there. How are you?"
@@ -30,6 +33,13 @@ def error(response: requests.Response) -> tuple[int, str, str | None, str]:
     return response.status_code, body["type"], body["param"], body["code"]
 
 
+def same_audio(first: bytes, second: bytes, fmt: str) -> bool:
+    """Whether two files are the same; every Ogg stream has a number of its own, so of these the samples count."""
+    if fmt == "opus":
+        return np.array_equal(soundfile.read(io.BytesIO(first))[0], soundfile.read(io.BytesIO(second))[0])
+    return first == second
+
+
 def events(response: requests.Response) -> list[dict[str, Any]]:
     """The events of a response, read by the letter of the format."""
     assert response.headers["Content-Type"] == "text/event-stream"
@@ -39,22 +49,22 @@ def events(response: requests.Response) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", available_formats())
 def test_the_audio_is_that_of_tts(server: Server, fmt: str) -> None:
     """Whole, chunked and as events, in every format: the very bytes that /tts and /tts/stream send."""
     own = {"text": TEXT, "format": fmt, "seed": 3, "sample_rate": 24000}
     whole, streamed = (requests.post(server.url + path, json=own, timeout=60) for path in ("/tts", "/tts/stream"))
     fields = {"response_format": fmt, "seed": 3, "sample_rate": 24000}
-    assert speak(server, **fields, stream=False).content == whole.content
+    assert same_audio(speak(server, **fields, stream=False).content, whole.content, fmt)
     for chunked in ({}, {"stream": True}, {"stream_format": "audio"}, {"stream": False, "stream_format": "audio"}):
         answer = speak(server, **fields, **chunked)
-        assert answer.content == streamed.content
+        assert same_audio(answer.content, streamed.content, fmt)
         assert answer.headers["Content-Type"] == streamed.headers["Content-Type"]
         assert answer.headers["Transfer-Encoding"] == "chunked"
         assert (answer.headers["X-Accel-Buffering"], answer.headers["Cache-Control"]) == ("no", "no-store")
     *deltas, done = events(speak(server, **fields, stream_format="sse"))
     assert {event["type"] for event in deltas} == {"speech.audio.delta"}
-    assert b"".join(base64.b64decode(event["audio"]) for event in deltas) == streamed.content
+    assert same_audio(b"".join(base64.b64decode(event["audio"]) for event in deltas), streamed.content, fmt)
     assert done["type"] == "speech.audio.done"
     usage = done["usage"]
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]

@@ -1,0 +1,67 @@
+"""POST /v1/audio/speech/batch: several texts in one request, as vllm-omni has it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from flask import Request, current_app, g
+from werkzeug.test import Client, TestResponse
+
+from server.http import parsing, schemas
+from server.http.context import AppContext
+from server.http.openai.events import usage
+from server.http.openai.schemas import BatchRequest
+
+CONCURRENT_ITEMS = 4
+"""How many items of one batch are spoken at once: it should not keep others from the engine."""
+OWN_FIELDS = ("items", "stream", "stream_format")
+HEADERS = ("Host", "Origin", "Authorization", "X-Api-Key")
+"""What says who sends the items."""
+
+
+def handle_batch(context: AppContext, request: Request) -> dict[str, Any]:
+    """The answer to POST /v1/audio/speech/batch; an item that fails has its error in it.
+
+    Each item goes through the application as a request of its own: admitted, limited, counted and logged like one.
+    """
+    fields = parsing.parse_json(request, context.settings.max_body_bytes)
+    batch = schemas.validate(BatchRequest, fields, strict=False)
+    shared = {name: value for name, value in fields.items() if name not in OWN_FIELDS}
+    client = Client(current_app._get_current_object())  # type: ignore[attr-defined]  # threads have no current app
+    headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
+
+    def answer(item: dict[str, Any]) -> dict[str, Any]:
+        given = {name: value for name, value in item.items() if name not in OWN_FIELDS and value is not None}
+        body = {**shared, **given, "stream": False}
+        return _result(context, client.post("/v1/audio/speech", json=body, headers=headers, buffered=True))
+
+    results = _run(answer, batch.items)
+    failed = sum(result["status"] == "error" for result in results)
+    return {
+        "id": f"speech-batch-{g.record.request_id}",
+        "results": [{"index": index, **result} for index, result in enumerate(results)],
+        "total": len(results),
+        "succeeded": len(results) - failed,
+        "failed": failed,
+    }
+
+
+def _run(answer: Callable[[dict[str, Any]], dict[str, Any]], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    with ThreadPoolExecutor(CONCURRENT_ITEMS, thread_name_prefix="batch") as pool:
+        return list(pool.map(answer, items))
+
+
+def _result(context: AppContext, response: TestResponse) -> dict[str, Any]:
+    """What the batch says of one item."""
+    if response.status_code != 200:
+        return {"status": "error", "error": response.get_json()["error"]["message"]}
+    record = context.request_history.get(response.headers["X-Request-Id"])
+    return {
+        "status": "success",
+        "audio_data": base64.b64encode(response.data).decode(),
+        "media_type": response.content_type,
+        **({} if record is None or record.report is None else {"usage": usage(record.report)}),
+    }
