@@ -30,8 +30,9 @@ class Fault:
     """`inject` runs while clients are at work, `recover` runs `duration` seconds later, `prepare` before the clients.
 
     `text` describes it; {duration} is replaced by that time. `layout`: see `running_cluster`. `nodes_down`: those that
-    should get no requests while the fault lasts, by the target. `targets_third`: the target must be the third node.
-    `unavailable_reason` says why it can't be injected on this machine with a checkpoint; "" if it can.
+    should get no requests while the fault lasts, by the target. `graceful`: they serve on for a while. `targets_third`:
+    the target must be the third node. `unavailable_reason` says why it can't be injected on this machine with a
+    checkpoint; "" if it can.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Fault:
     recover: Action = no_action
     prepare: Action = no_action
     nodes_down: Callable[[TestCluster, Node], list[Node]] = lambda cluster, node: []
+    graceful: bool = False
     targets_third: bool = False
     unavailable_reason: Callable[[str], str] = lambda checkpoint: ""
 
@@ -165,7 +167,7 @@ FAULTS = (
     Fault("kill", "SIGKILL during a segment; restarted {duration} later", inject=_kill, duration=30.0,
           recover=_restart, nodes_down=_target),
     Fault("term", "SIGTERM; restarted {duration} later", inject=_terminate, duration=30.0, recover=_restart,
-          nodes_down=_target),
+          nodes_down=_target, graceful=True),
     Fault("stop", "SIGSTOP for {duration}", inject=_stop, duration=40.0, recover=_continue, nodes_down=_target),
     Fault("hiccup", f"SIGSTOP for {HICCUP_SECONDS:g} s, {HICCUPS} times", inject=_hiccup),
     Fault("two", "SIGKILL of two of the three nodes; restarted {duration} later", inject=_kill_two, duration=30.0,
