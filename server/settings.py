@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = _setting(
         25 * 2**20, "bytes", "Maximum size of a request body; a larger one is rejected unread.", ge=1024
     )
+    console: bool = _setting(True, "switch", "Serve the console, a page to try voices with, at /.")
     strip_markup: bool = _setting(
         True, "switch", "Read Markdown and HTML as what they mark up; off reads their signs as they are written."
     )

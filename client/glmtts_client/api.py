@@ -125,6 +125,13 @@ class Api:
         with self._request(node, "GET", path, {}, None, READ_TIMEOUT) as response:
             return _json(node, response)
 
+    def send(
+        self, node: Node, method: str, path: str, body: Mapping[str, Any] | None, *, timeout: float
+    ) -> dict[str, Any]:
+        """POST or DELETE: the JSON object in the response; {} if it has no body."""
+        with self._request(node, method, path, {}, body, timeout) as response:
+            return {} if response.status_code == 204 else _json(node, response)
+
     def get_text(self, node: Node, path: str) -> str:
         """GET a response as text."""
         with self._request(node, "GET", path, {}, None, READ_TIMEOUT) as response:

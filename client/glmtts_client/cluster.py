@@ -19,7 +19,7 @@ from typing import Any
 
 import requests
 
-from glmtts_client import long_text
+from glmtts_client import long_text, voices
 from glmtts_client.api import Api, synthesis_timeout
 from glmtts_client.audio_buffer import AudioBuffer
 from glmtts_client.balancer import DEFAULT_PREFERENCES, InRegion, LoadBalancer, Preference, RequestHints
@@ -197,6 +197,17 @@ class Cluster:
         options = SpeechOptions(language=language, voice=voice)
         query = (query or self._query).with_language(language).with_voice(voice)
         return self._pool.segments(text, options, query, {}, pronunciation=True)
+
+    def add_voice(self, name: str, reference_audio: bytes, **fields: str) -> dict[str, Any]:
+        """Stores an encoded recording as a style of a voice, and returns the voice as GET /voices/<name> does.
+
+        `fields`: reference_text, style, language, consent, as in POST /voices/<name>. Raises ClientError.
+        """
+        return voices.add_voice(self._pool, self._query, name, reference_audio, fields)
+
+    def delete_voice(self, name: str, style: str | None = None) -> None:
+        """Deletes a stored voice, or one style of it. Raises ClientError."""
+        voices.delete_voice(self._pool, self._query, name, style)
 
     def all_nodes(self) -> list[Node]:
         """All registered nodes, including failing ones, whatever the query; never cached. Raises DiscoveryError."""

@@ -57,6 +57,26 @@ class AgentNode:
     address: str
 
 
+@dataclass(frozen=True)
+class CheckResult:
+    """A health check of a service or of its agent. `status`: passing, warning or critical."""
+
+    name: str
+    status: str
+    output: str
+
+
+@dataclass(frozen=True)
+class ServiceInstance:
+    """One node of a service, as clients find it. `meta` is its registered metadata."""
+
+    id: str
+    address: str
+    port: int
+    meta: dict[str, str]
+    checks: tuple[CheckResult, ...]
+
+
 def parse_address(address: str, *, ssl: bool = False) -> tuple[str, str, int]:
     """Parses `host`, `host:port`, `[::1]:8500` or an http(s) URL into (scheme, host, port). ValueError: invalid."""
     expected = "consul_addr: expected host, host:port or an http(s) URL"
@@ -170,6 +190,14 @@ class AgentClient:
             raise ConsulError("failed", "the catalogue did not return a list")
         return [_catalog_service(item) for item in items if item["Service"]["ID"] == service_id]
 
+    def service_instances(self, service: str) -> list[ServiceInstance]:
+        """All nodes of a service with their checks, passing or not, sorted by address (a stale read)."""
+        items = self._get(f"/v1/health/service/{service}", base.CB.json(), [("stale", "")])
+        if not isinstance(items, list):
+            raise ConsulError("failed", "the catalogue did not return a list")
+        with self._map_errors():
+            return sorted(map(_service_instance, items), key=lambda instance: (instance.address, instance.port))
+
     def passing_services(self, service: str) -> dict[str, tuple[str, int]]:
         """Address and port by id of the services whose checks pass; from the agent's cache, which follows changes."""
         items = self._get(f"/v1/health/service/{service}", base.CB.json(), [("passing", "1"), ("cached", "")])
@@ -258,6 +286,16 @@ def _values(response: base.Response) -> dict[str, bytes]:
     base.CB._status(response)
     items = [] if response.code == 404 else json.loads(response.body)
     return {item["Key"]: base64.b64decode(item["Value"] or "") for item in items}
+
+
+def _service_instance(item: dict[str, Any]) -> ServiceInstance:
+    service = item["Service"]
+    checks = tuple(
+        CheckResult(check["Name"] or check["CheckID"], check["Status"], " ".join(check["Output"].split())[:200])
+        for check in item["Checks"]
+    )
+    address = service["Address"] or item["Node"]["Address"]
+    return ServiceInstance(service["ID"], address, service["Port"], service["Meta"] or {}, checks)
 
 
 def _catalog_service(item: dict[str, Any]) -> CatalogService:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.cluster_config import ClusterConfig
+from server.discovery.cluster_view import ClusterView
 from server.http.access import AccessControl
 from server.node import Node
 from server.observability.audit import AuditLog
@@ -38,3 +39,4 @@ class AppContext:
     """Begins what SIGTERM begins, and returns."""
     metadata: Callable[[], dict[str, str]]
     """The node's metadata as registered in Consul; ApiError 503 while the model loads."""
+    cluster_view: ClusterView

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from flask import Request
+from flask import Request, g
 
 from glmtts.text.characters import is_hanzi
 from glmtts.voice.digest import voice_digest
@@ -44,6 +44,7 @@ def enrol(context: AppContext, parse: Callable[[], tuple[str, VoiceRequest]]) ->
         check_consent(context, params.consent)
         reference_audio = context.workers.voices.run(lambda: to_flac(params.reference_audio), max_waiting=MAX_WAITING)
         voice = context.voice_cache.get(engine.make_voice, reference_audio, params.reference_text)
+        g.record.prompted = voice.prompted
         language = params.language or ("zh" if any(map(is_hanzi, params.reference_text)) else "en")
         audit(
             context, "enrol", recording=params.reference_audio, consent=params.consent, voice=name, style=params.style

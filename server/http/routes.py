@@ -29,6 +29,7 @@ def make_routes(context: AppContext) -> Blueprint:
     add("/ready", "ready", "probe", lambda: _probe(*probes.ready(context.node)))
     add("/metrics", "metrics", "metrics", lambda: _metrics(context))
     add("/info", "info", "speak", lambda: _info(context))
+    add("/cluster", "cluster", "speak", lambda: context.cluster_view.snapshot())
     add("/segments", "segments", "speak", lambda: handle_segments(context, request), method="POST")
     add("/voices", "voices", "speak", lambda: _voices(context))
     add("/voices/<name>", "voice", "speak", lambda name: _voice_json(context.voices.get(name)))
@@ -106,7 +107,7 @@ def _voice_json(voice: StoredVoice) -> dict[str, Any]:
 
 def _enrol_voice(context: AppContext, name: str) -> tuple[dict[str, Any], int]:
     is_new = enrolment.enrol_from_body(context, request, name)
-    return _voice_json(context.voices.get(name)), 201 if is_new else 200
+    return {**_voice_json(context.voices.get(name)), "prompted": g.record.prompted}, 201 if is_new else 200
 
 
 def _delete_voice(context: AppContext, name: str) -> Response:

@@ -13,11 +13,13 @@ from glmtts.engine.api import Engine
 from server import errors
 from server.cluster_config import ClusterConfig
 from server.discovery.advertise import is_loopback
+from server.discovery.cluster_view import ClusterView
 from server.discovery.config_watcher import ConfigWatcher
 from server.discovery.metadata import metadata
 from server.discovery.peers import PeerFinder
 from server.discovery.registration import ConsulRegistration
 from server.http.access import AccessControl
+from server.http.console.routes import make_console_routes
 from server.http.context import AppContext
 from server.http.docs.routes import make_docs_routes
 from server.http.lifecycle import register_access, register_lifecycle
@@ -82,6 +84,7 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
         # To gunicorn's master: the worker alone would be replaced by another one.
         request_drain=lambda: os.kill(os.getppid(), signal.SIGTERM),
         metadata=lambda: metadata(node.engine.info, settings),
+        cluster_view=ClusterView(settings, registration.status),
     )
 
 
@@ -142,6 +145,8 @@ def create_app(context: AppContext) -> Flask:
     register_lifecycle(app, context)
     errors.register_error_handlers(app, {openai_errors.PATH: openai_errors.error_object})
     app.register_blueprint(make_routes(context))
+    if context.settings.console:
+        app.register_blueprint(make_console_routes())
     app.register_blueprint(make_openai_routes(context))
     app.register_blueprint(make_docs_routes(app, context.access))
     register_access(app, context.access)

@@ -20,6 +20,7 @@ from glmtts_client.batch.runner import BATCH_RETRY
 from glmtts_client.cli import output as audio_output
 from glmtts_client.cli import progress, tables
 from glmtts_client.cli.connection import Connection, connection_options
+from glmtts_client.cli.voices import voices
 from glmtts_client.errors import ClientError
 from glmtts_client.node import Query
 from glmtts_client.retry import RetryPolicy
@@ -38,6 +39,9 @@ def cli() -> None:
 
     The options below may also stand after the command.
     """
+
+
+cli.add_command(voices)
 
 
 def query_options(command: F) -> F:
@@ -159,16 +163,6 @@ def nodes(connection: Connection, as_json: bool) -> None:
     """List all registered nodes and their state."""
     with connection.open() as cluster:
         tables.print_nodes(cluster, as_json=as_json)
-
-
-@cli.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each voice.")
-@connection_options
-@click.pass_obj
-def voices(connection: Connection, as_json: bool) -> None:
-    """List the stored voices and the nodes that have them."""
-    with connection.open() as cluster:
-        tables.print_voices(cluster, as_json=as_json)
 
 
 @cli.command()

@@ -17,7 +17,8 @@ from server.keys.key_file import Scope
 
 VERSION = "0.1"
 """Of the API."""
-PAGES = "/docs"
+PAGES = re.compile(r"/|/(docs|console)(/.*)?")
+"""Rules of pages for people, which are not part of the API."""
 UNLISTED_METHODS = {"HEAD", "OPTIONS"}
 
 _OPENAI_ERROR = {"type": "object", "required": ["message", "type", "param", "code"]}
@@ -34,7 +35,7 @@ def routes(app: Flask) -> Mapping[str, Rule]:
         f"{method} {rule.rule}": rule
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - UNLISTED_METHODS
-        if not rule.rule.startswith(PAGES)
+        if not PAGES.fullmatch(rule.rule)
     }
 
 

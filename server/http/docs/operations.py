@@ -58,6 +58,7 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "GET /requests/<request_id>": Operation("Show a recent speech request", {200: json_object("state", "request_id")}),
     "GET /info": Operation("Show the loaded model and the limits", {200: json_object("model", "limits", "metadata")}),
+    "GET /cluster": Operation("Show the cluster as this node sees it", {200: json_object("summary", "nodes")}),
     "GET /health": Operation("Is the process alive?", {200: json_object("status")}),
     "GET /ready": Operation("Does the node take work?", {200: json_object("status"), 503: json_object("reason")}),
     "GET /metrics": Operation("Metrics for Prometheus", {200: {"text/plain": {"type": "string"}}}),

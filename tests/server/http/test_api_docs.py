@@ -18,9 +18,10 @@ from glmtts.errors import TextError
 from glmtts.text.frontend import ssml
 from server.errors import STATUS_BY_ERROR
 from server.http.access import AccessControl
+from server.http.console.routes import make_console_routes
 from server.http.context import AppContext
 from server.http.continuation import MAX_TOKEN_CHARS
-from server.http.docs.document import make_document, routes
+from server.http.docs.document import PAGES, make_document, routes
 from server.http.docs.operations import OPERATIONS
 from server.http.docs.routes import make_docs_routes
 from server.http.encoding import FORMATS, SAMPLE_RATES
@@ -96,6 +97,7 @@ def app() -> Flask:
     for make in (make_routes, make_openai_routes):
         app.register_blueprint(make(cast(AppContext, None)))
     app.register_blueprint(make_docs_routes(app, cast(AccessControl, None)))
+    app.register_blueprint(make_console_routes())
     return app
 
 
@@ -111,12 +113,12 @@ def test_every_route_is_documented(app: Flask) -> None:
 
 
 def test_the_openapi_document_says_what_this_page_says(app: Flask) -> None:
-    """The same routes but for the pages at /docs; the same fields, of which the same are required."""
+    """The same routes but for pages; the same fields, of which the same are required."""
     assert OPERATIONS.keys() == routes(app).keys()
     document = make_document(app, keys=True)
     listed = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
     documented = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", name) for row in rows("## Routes") for name in names(row[0])}
-    assert listed == {route for route in documented if not route.startswith("GET /docs")}
+    assert listed == {route for route in documented if not PAGES.fullmatch(route.removeprefix("GET "))}
     for heading, model in FIELDS.items():
         schema = document["components"]["schemas"][model.__name__]
         assert schema["properties"].keys() == column(heading)

@@ -10,6 +10,8 @@ import pytest
 import requests
 import soundfile
 
+from tests.helpers.recordings import BY_FFMPEG, needs_ffmpeg
+from tests.helpers.recordings import recording as encode_recording
 from tests.helpers.server import Server, recording, store_voice
 
 TEXT = {"text": "Hello.", "format": "pcm", "seed": 1}
@@ -26,6 +28,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(home: Path) -> Iterator[Server]:
     with Server(voices=home) as server:
         yield server
+
+
+@needs_ffmpeg
+def test_a_browsers_recording_becomes_a_voice(server: Server, url: str, home: Path, tmp_path: Path) -> None:
+    """WebM as a stored voice, which is stored as FLAC, and as the recording of a request."""
+    webm = encode_recording(BY_FFMPEG["webm-opus"], tmp_path)
+    files = {"reference_audio": ("blob", webm, "audio/webm;codecs=opus")}
+    assert requests.post(url, files=files, timeout=30).status_code == 201
+    assert soundfile.info(stored(home, "bob", "neutral")).format == "FLAC"
+    answer = requests.post(server.url + "/tts", data=TEXT, files=files, timeout=30)
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.fixture
@@ -58,6 +71,7 @@ def test_an_upload_becomes_a_usable_voice(server: Server, url: str, home: Path) 
     made = requests.post(url, data=form, files={"reference_audio": ("a.wav", audio)}, timeout=30)
     shown = made.json()
     recordings = shown.pop("recordings")
+    assert shown.pop("prompted") is True
     expected = {"name": "bob", "language": "en", "styles": {"calm": "Slowly."}, "default_style": "calm"}
     assert (made.status_code, shown) == (201, expected)
     assert recordings["calm"]["consent"] == "Bob, by letter"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import io
 import itertools
-import shutil
+import json
 import subprocess
-import threading
 import wave as wavefile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +15,11 @@ import soundfile
 from numpy.typing import NDArray
 
 from glmtts.dsp.audio import Wave
+from glmtts.voice.reference_audio import load_reference_audio
 from server.http.encoding import FORMATS, SAMPLE_RATES, Format, make_encoder
 from server.http.provenance import Provenance
+from tests.helpers.browser import needs_chromium, run_in_chromium
+from tests.helpers.recordings import needs_ffmpeg
 
 PROVENANCE = Provenance("nano", "7")
 MAX_DELAY_MS = 60
@@ -27,9 +27,6 @@ MAX_DELAY_MS = 60
 EXACT = ("wav", "pcm", "flac", "opus")
 """Formats that say how many samples they have, so that readers give no others."""
 MAX_FRAME = 1152
-
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
-needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 
 
 def speechlike(seconds: float, rate: int) -> Wave:
@@ -88,10 +85,18 @@ def by_wave(data: bytes, rate: int, _fmt: Format) -> NDArray[np.float32]:
         return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32767
 
 
+def by_this_server(data: bytes, rate: int, _fmt: Format) -> NDArray[np.float32]:
+    """As a reference recording."""
+    wave, actual = load_reference_audio(data)
+    assert actual == rate
+    return wave
+
+
 READERS: list[tuple[Callable[[bytes, int, Format], NDArray[np.float32]], tuple[Format, ...]]] = [
     (by_ffmpeg, FORMATS),
     (by_soundfile, ("wav", "pcm", "flac", "mp3", "opus")),
     (by_wave, ("wav",)),
+    (by_this_server, tuple(fmt for fmt in FORMATS if fmt != "pcm")),
 ]
 TABLE = [
     pytest.param(
@@ -155,17 +160,17 @@ def test_files_say_that_they_are_synthetic(fmt: Format, streamed: bool) -> None:
 
 
 PAGE = """<script>
+const play = (audio) => new Promise((done, failed) => {
+  audio.oncanplay = done;
+  audio.onerror = () => failed(audio.error.message);
+});
 (async () => {
-  for (const name of NAMES) {
+  for (const [name, type] of FILES) {
     let body;
-    const play = (audio) => new Promise((done, failed) => {
-      audio.oncanplay = done;
-      audio.onerror = () => failed(audio.error.message);
-    });
     try {
       const data = await (await fetch("/" + name)).arrayBuffer();
       const buffer = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(data.slice(0));
-      await play(new Audio(URL.createObjectURL(new Blob([data], {type: TYPES[name]}))));
+      await play(new Audio(URL.createObjectURL(new Blob([data], {type}))));
       body = buffer.getChannelData(0);
     } catch (error) { body = "error: " + error; }
     await fetch("/" + name, {method: "POST", body});
@@ -174,58 +179,16 @@ PAGE = """<script>
 </script>"""
 
 
-class Browser:
-    """A headless Chromium that reads files from here and sends back the samples that it decodes."""
-
-    def __init__(self, files: dict[str, tuple[str, bytes]], rate: int, profile: Path) -> None:
-        self.decoded: dict[str, bytes] = {}
-        self.done = threading.Event()
-        types = {name: content_type for name, (content_type, _) in files.items()}
-        page = PAGE.replace("NAMES", repr(list(files))).replace("TYPES", repr(types)).replace("RATE", str(rate))
-        answers = {"/": ("text/html", page.encode()), **{f"/{name}": file for name, file in files.items()}}
-        browser = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                kind, body = answers.get(self.path, ("text/plain", b""))
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_POST(self) -> None:
-                browser.decoded[self.path[1:]] = self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(204)
-                self.end_headers()
-                if browser.decoded.keys() == files.keys():
-                    browser.done.set()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
-            process = subprocess.Popen(
-                ["chromium", *flags, f"http://127.0.0.1:{server.server_port}/"], stderr=subprocess.DEVNULL
-            )
-            try:
-                assert self.done.wait(90), f"Chromium decoded {sorted(self.decoded)} only"
-            finally:
-                process.terminate()
-                process.wait()
-                server.shutdown()
-
-
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    files: dict[str, tuple[str, bytes]] = {}
+    files, types = {}, []
     for fmt, streamed in itertools.product([fmt for fmt in FORMATS if fmt != "pcm"], [True, False]):
+        name = f"{fmt}-{streamed}"
         with make_encoder(fmt, 48000, 48000, PROVENANCE, streamed=streamed) as encoder:
-            data = encoder.encode(speechlike(1.3, 48000)) + encoder.flush()
-            files[f"{fmt}-{streamed}"] = (encoder.content_type, data)
-    return Browser(files, 48000, tmp_path_factory.mktemp("chromium")).decoded
+            files[name] = encoder.encode(speechlike(1.3, 48000)) + encoder.flush()
+            types.append([name, encoder.content_type])
+    page = PAGE.replace("FILES", json.dumps(types)).replace("RATE", "48000")
+    return run_in_chromium(page, set(files), tmp_path_factory.mktemp("chromium"), files)
 
 
 @needs_chromium

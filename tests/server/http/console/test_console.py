@@ -1,0 +1,283 @@
+"""The console in a real Chromium: what a person sees, hears and stores, and in which words it fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.helpers.local_cluster import local_cluster
+from tests.helpers.server import ROOT, Server, recording, wait_until
+from tests.server.http.console.conftest import Open
+
+pytestmark = pytest.mark.processes
+
+STATIC = ROOT / "server" / "http" / "console" / "static"
+MAX_BYTES = 300_000
+LONG = "This sentence is one of many, and it goes on for a while. " * 12
+TABS = ("speak", "voices", "compare", "use")
+SLOW = 30_000
+"""ms; on a busy machine."""
+
+
+def speak(page: Page, text: str) -> None:
+    page.fill("#text", text)
+    page.click("#play")
+
+
+def wait_for_end(page: Page) -> None:
+    expect(page.locator("#rtf")).not_to_have_text("–", timeout=SLOW)
+
+
+def test_the_first_sound_comes_before_the_last(open_page: Open) -> None:
+    page = open_page()
+    speak(page, LONG)
+    expect(page.locator("#first-audio")).not_to_have_text("–", timeout=SLOW)
+    assert page.text_content("#rtf") == "–"
+    wait_for_end(page)
+    assert float((page.text_content("#audio-length") or "").split()[0].replace(":", ".")) > 0
+    assert re.fullmatch(r"\d+", page.text_content("#used-seed") or "")
+    expect(page.locator("#history li")).to_have_count(1)
+
+
+def test_stop_is_silence_and_ends_the_work(open_page: Open, node: Server) -> None:
+    page = open_page()
+    with page.expect_response("**/v1/audio/speech") as response:
+        speak(page, LONG)
+    expect(page.locator("#first-audio")).not_to_have_text("–", timeout=SLOW)
+    page.click("#stop")
+    expect(page.locator("#status")).to_have_text("Stopped")
+    request_id = response.value.headers["x-request-id"]
+
+    def state() -> str:
+        return str(requests.get(f"{node.url}/requests/{request_id}", timeout=5).json()["state"])
+
+    wait_until(lambda: state() == "finished", "the server to stop working")
+    assert requests.get(f"{node.url}/requests/{request_id}", timeout=5).json()["error"] == "cancelled"
+
+
+def test_the_same_speech_can_be_downloaded_in_another_format(open_page: Open) -> None:
+    page = open_page()
+    speak(page, "A short one.")
+    wait_for_end(page)
+    for file_format, magic in (("wav", b"RIFF"), ("flac", b"fLaC")):
+        page.select_option("#format", file_format)
+        with page.expect_download() as download:
+            page.click("#download")
+        assert download.value.suggested_filename == f"speech.{file_format}"
+        assert Path(download.value.path()).read_bytes().startswith(magic)
+
+
+def test_past_utterances_are_kept_in_the_browser(open_page: Open) -> None:
+    page = open_page()
+    speak(page, "Remember this.")
+    wait_for_end(page)
+    expect(page.locator("#history li")).to_have_count(1)
+    page.reload()
+    expect(page.locator("#history li .what")).to_contain_text("Remember this.")
+
+
+def test_a_voice_is_cloned_without_being_stored(open_page: Open, node: Server, sound_file: Path) -> None:
+    page = open_page()
+    page.select_option("#voice", label="A recording of your own …")
+    page.set_input_files("#clone-file", sound_file)
+    expect(page.locator("#clone-checks li")).not_to_have_count(0)
+    page.fill("#clone-transcript", "What I said.")
+    with page.expect_request("**/v1/audio/speech") as request:
+        speak(page, "In my voice.")
+    wait_for_end(page)
+    assert request.value.post_data_json["reference_text"] == "What I said."
+    assert "voice" not in request.value.post_data_json
+    names = [voice["name"] for voice in requests.get(f"{node.url}/voices", timeout=5).json()["voices"]]
+    assert names == ["default", "mei"]
+
+
+def test_a_voice_is_recorded_stored_and_deleted(open_page: Open) -> None:
+    page = open_page()
+    page.click("#tab-voices")
+    page.click("#voice-record")
+    expect(page.locator("#voice-record")).to_contain_text("3.", timeout=SLOW)
+    page.click("#voice-record")
+    expect(page.locator("#voice-checks li")).not_to_have_count(0)
+    page.fill("#voice-transcript", "Beep.")
+    page.fill("#voice-name", "beeper")
+    page.click("#voice-form button[type=submit]")
+    expect(page.locator("#voice-status")).to_have_text("Stored: beeper", timeout=SLOW)
+    entry = page.locator("#voice-list > li", has_text="beeper")
+    expect(entry).to_have_count(1)
+    expect(page.locator("#voice option", has_text="beeper")).to_have_count(1)
+    page.on("dialog", lambda dialog: dialog.accept())
+    entry.get_by_role("button", name="Delete: beeper").click()
+    expect(entry).to_have_count(0)
+
+
+def test_a_bad_recording_is_named_before_it_is_sent(open_page: Open, tmp_path: Path) -> None:
+    page = open_page()
+    page.click("#tab-voices")
+    for amplitude, length, words in (
+        (0.3, 1.5, "Shorter than 3 seconds."),
+        (0.004, 4.0, "Very quiet"),
+        (1.0, 4.0, "clipped"),
+    ):
+        path = tmp_path / f"{length}-{amplitude}.wav"
+        path.write_bytes(recording(length, amplitude=amplitude))
+        page.set_input_files("#voice-file", path)
+        expect(page.locator("#voice-checks")).to_contain_text(words)
+
+
+def test_errors_stand_beside_the_field_in_the_api_s_words(open_page: Open) -> None:
+    page = open_page()
+    speak(page, " ")
+    expect(page.locator("#error-text")).to_contain_text("input: expected")
+    page.fill("#text", "Hello.")
+    page.fill("#seed", "one")
+    page.click("#play")
+    expect(page.locator("#error-seed")).to_contain_text("seed: expected")
+    page.click("#tab-voices")
+    page.click("#voice-form button[type=submit]")
+    expect(page.locator("#error-voice-reference_audio")).to_have_text("Record something, or choose a file first.")
+
+
+def test_a_reading_can_be_corrected_and_stays_so(open_page: Open) -> None:
+    page = open_page()
+    page.fill("#text", "重庆很大。")
+    page.click("#show-pronunciation")
+    page.on("dialog", lambda dialog: dialog.accept("chong2"))
+    page.locator(".readings button").first.click()
+    expect(page.locator(".readings .corrected")).to_have_count(1)
+    with page.expect_request("**/v1/audio/speech") as request:
+        page.click("#play")
+    assert '<phoneme alphabet="pinyin" ph="chong2">' in request.value.post_data_json["input"]
+
+
+def test_two_voices_are_compared(open_page: Open) -> None:
+    page = open_page()
+    page.click("#tab-compare")
+    page.fill("#compare-text", "Hi.")
+    page.click("#compare-form button[type=submit]")
+    for side in "AB":
+        expect(page.locator(f"#sound-{side}")).to_be_visible(timeout=SLOW)
+    assert page.input_value("#voice-A") != page.input_value("#voice-B")
+
+
+def test_the_request_is_shown_as_code_that_works(open_page: Open, tmp_path: Path) -> None:
+    page = open_page()
+    page.fill("#text", 'It\'s a "test".')
+    page.fill("#seed", "7")
+    page.click("#tab-use")
+    names = page.locator("#snippets h3").all_text_contents()
+    assert names == ["curl", "Python (glmtts-client)", "Python (openai)", "JavaScript"]
+    codes = page.locator("#snippets code").all_text_contents()
+    for command in (["bash", "-c", codes[0]], [sys.executable, "-c", codes[1]], [sys.executable, "-c", codes[2]]):
+        subprocess.run(
+            command, cwd=tmp_path, check=True, timeout=60, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}/client"}
+        )
+        assert (tmp_path / "speech.wav").read_bytes().startswith(b"RIFF")
+        (tmp_path / "speech.wav").unlink()
+
+
+def test_every_word_is_there_in_both_languages(open_page: Open) -> None:
+    page = open_page(locale="zh-CN")
+    expect(page.locator("#play")).to_contain_text("朗读")
+    words = {key: page.locator(f'[data-i18n="{key}"]').first.text_content() for key in _i18n_keys()}
+    assert [key for key, word in words.items() if not re.search("[一-鿿]", word or "")] == []
+    page.click("#language")
+    expect(page.locator("#play")).to_contain_text("Speak")
+    assert page.get_attribute("html", "lang") == "en"
+    page.reload()
+    expect(page.locator("#play")).to_contain_text("Speak")
+
+
+def _i18n_keys() -> list[str]:
+    return sorted(set(re.findall(r'data-i18n="(\w+)"', (STATIC / "index.html").read_text("utf-8"))))
+
+
+def test_the_keyboard_is_enough(open_page: Open) -> None:
+    page = open_page()
+    page.focus("#tab-speak")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-voices")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    page.focus("#text")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("Typed.")
+    page.keyboard.press("Control+Enter")
+    wait_for_end(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
+    page = open_page(color_scheme=scheme)
+    speak(page, "Hello.")
+    wait_for_end(page)
+    page.click("#show-pronunciation")
+    page.wait_for_selector(".readings")
+    axe = Axe()
+    # axe is run by the test, not by the page, whose policy forbids such scripts.
+    for tab in TABS:
+        page.click(f"#tab-{tab}")
+        violations = axe.run(page).response["violations"]
+        assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations] == [], tab
+
+
+def test_a_phone_needs_no_sideways_scrolling(open_page: Open) -> None:
+    page = open_page(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    for tab in TABS:
+        page.click(f"#tab-{tab}")
+        assert page.locator("html").evaluate("root => root.scrollWidth") <= 360, tab
+
+
+def test_keys_are_asked_for_and_forgotten_with_the_tab(open_page: Open, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.yaml"
+    command = [sys.executable, "-m", "server.keys", "new", "--name", "me", "--scope", "speak", "--file", str(keys)]
+    key = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()[-1]
+    with Server("fake:", env={"GLMTTS_API_KEYS_FILE": str(keys)}) as locked:
+        page = open_page(locked.url, ready=False)
+        page.fill("#key", "wrong")
+        page.click("#key-dialog button")
+        expect(page.locator("#error-key")).to_contain_text("API key: expected")
+        page.fill("#key", key)
+        page.click("#key-dialog button")
+        page.wait_for_selector("body[data-ready]")
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        other = page.context.new_page()
+        other.goto(locked.url)
+        expect(other.locator("#key-dialog")).to_be_visible()
+
+
+def test_the_cluster_is_shown_with_reasons(open_page: Open, tmp_path: Path) -> None:
+    with local_cluster(tmp_path, "--nodes", "2") as cluster:
+        ports = sorted(cluster.nodes)
+        page = open_page(f"http://127.0.0.1:{ports[0]}")
+        page.click("#tab-cluster")
+        rows = page.locator("#node-rows tr")
+        expect(rows).to_have_count(2, timeout=SLOW)
+        for row in rows.all():
+            expect(row).to_contain_text("handed out to clients", timeout=SLOW)
+        expect(rows.filter(has_text="this node")).to_have_count(1)
+        os.kill(cluster.nodes[ports[1]], signal.SIGTERM)
+        expect(rows).to_have_count(1, timeout=SLOW)
+
+
+def test_no_sound_and_no_request_to_speak_without_a_gesture(open_page: Open, node: Server) -> None:
+    before = node.metric("glmtts_requests_total", route="/v1/audio/speech")
+    open_page()
+    assert node.metric("glmtts_requests_total", route="/v1/audio/speech") == before
+
+
+def test_the_console_can_be_turned_off() -> None:
+    with Server("fake:", env={"GLMTTS_CONSOLE": "off"}) as server:
+        assert [server.status(path) for path in ("/", "/console/js/main.js", "/cluster")] == [404, 404, 404]
+
+
+def test_the_page_is_small() -> None:
+    assert sum(path.stat().st_size for path in STATIC.rglob("*") if path.is_file()) <= MAX_BYTES
