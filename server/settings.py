@@ -66,6 +66,21 @@ class Settings(BaseSettings):
         pattern="^[0-9a-fA-F]{64}$",
     )
 
+    # TLS, and what stands in front.
+    tls_certificate: Path | None = _setting(
+        None, "path", "Certificate and its chain, PEM, to serve HTTPS with; reloaded when it changes."
+    )
+    tls_key: Path | None = _setting(None, "path", "Private key of the certificate, PEM; reloaded when it changes.")
+    tls_ca: Path | None = _setting(
+        None, "path", "CA certificates that signed those of the other nodes; else well-known ones are trusted."
+    )
+
+    trusted_proxies: str = _setting(
+        "",
+        "addresses, comma-separated",
+        "Proxies whose X-Forwarded-For and X-Forwarded-Proto count, such as 10.0.0.5 or 10.0.0.0/8; none if empty.",
+    )
+
     # Requests.
     api_keys_file: Path | None = _setting(
         None, "path", "File of API keys, which `python -m server.keys new` makes; reloaded when it changes."
@@ -90,6 +105,9 @@ class Settings(BaseSettings):
     console: bool = _setting(True, "switch", "Serve the console, a page to try voices with, at /.")
     strip_markup: bool = _setting(
         True, "switch", "Read Markdown and HTML as what they mark up; off reads their signs as they are written."
+    )
+    audible_mark: bool = _setting(
+        False, "switch", 'Begin speech with a sound that says that it is synthetic: "AI" in Morse code, 0.9 s long.'
     )
     max_text_chars: int = _setting(5000, "characters", "Maximum length of a request's text.", ge=1, le=5000)
     default_voice: str = _setting("default", "voice name", "Stored voice for requests that name none.")
@@ -258,7 +276,14 @@ class Settings(BaseSettings):
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
+    @property
+    def scheme(self) -> Literal["http", "https"]:
+        """What this node serves."""
+        return "http" if self.tls_certificate is None else "https"
+
     def model_post_init(self, _context: Any) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate, tls_key: expected both or none, got one")
         if self.max_concurrent_requests > self.threads - 2:
             raise ValueError(
                 f"max_concurrent_requests: expected at most threads - 2 = {self.threads - 2}, "
@@ -266,7 +291,9 @@ class Settings(BaseSettings):
             )
 
 
-NOT_SETTINGS = frozenset({"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN", "GLMTTS_REFERENCE", "GLMTTS_URL", "GLMTTS_API_KEY"})
+NOT_SETTINGS = frozenset(
+    {"GLMTTS_CAMPPLUS", "GLMTTS_GOLDEN", "GLMTTS_REFERENCE", "GLMTTS_URL", "GLMTTS_API_KEY", "GLMTTS_CA"}
+)
 """Variables of the parity tool, the tests and the client; they may be set when the server starts."""
 
 

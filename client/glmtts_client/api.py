@@ -40,12 +40,21 @@ class Api:
     """Sends requests to nodes over pooled connections. Thread-safe.
 
     `discovered`: the nodes come from Consul: requests carry `via_consul`, and the environment's proxy is not used.
+    `ca`: file of the CA certificates that signed those of the nodes; None: well-known ones.
     While a request waits, `liveness` asks its node whether it is alive: a dead one fails within two seconds.
     """
 
-    def __init__(self, *, api_key: str | None = None, discovered: bool = True, via_consul: bool | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        discovered: bool = True,
+        via_consul: bool | None = None,
+        ca: str | None = None,
+    ) -> None:
         self._session = requests.Session()
         self._session.trust_env = not discovered
+        self._session.verify = ca or True
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _KeepAliveAdapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE))
         self.headers = {"User-Agent": "glmtts-client"}

@@ -42,7 +42,8 @@ class Cluster:
         consul: the agent, as host, host:port or URL; None uses Consul's environment variables, then 127.0.0.1:8500.
         urls: addresses of nodes, or of a proxy in front of them; Consul is not used then.
         service: name of the service in Consul.
-        scheme: http or https, for requests to discovered nodes.
+        scheme: http or https, for requests to discovered nodes that do not say that they serve https.
+        ca: file of the CA certificates that signed those of the nodes; None: well-known ones.
         query: requirements on a node, for requests without a query of their own.
         region: nodes in it are preferred.
         preferences: soft preferences, the most important first.
@@ -61,6 +62,7 @@ class Cluster:
         urls: Sequence[str] = (),
         service: str = "glm-tts",
         scheme: str = "http",
+        ca: str | None = None,
         query: Query = ANY_NODE,
         region: str | None = None,
         preferences: Sequence[Preference] = DEFAULT_PREFERENCES,
@@ -70,7 +72,7 @@ class Cluster:
         cache_seconds: float = CACHE_SECONDS,
         rng: random.Random | None = None,
     ) -> None:
-        api = Api(api_key=api_key, discovered=not urls)
+        api = Api(api_key=api_key, discovered=not urls, ca=ca)
         self._discovery: Discovery
         if urls:
             self._discovery = StaticDiscovery(urls, headers=api.headers)

@@ -66,12 +66,16 @@ class Node:
 
 
 def from_consul(entry: Any, scheme: str = "http") -> Node | None:
-    """A node from an entry of /v1/health/service; None if the entry has no address or port."""
+    """A node from an entry of /v1/health/service; None if the entry has no address or port.
+
+    A node that serves https says so in its metadata; `scheme` is that of the others.
+    """
     service, host = entry.get("Service") or {}, entry.get("Node") or {}
     address, port = service.get("Address") or host.get("Address"), service.get("Port")
     if not address or not port:
         return None
     meta = {str(key): str(value) for key, value in (service.get("Meta") or {}).items() if value is not None}
+    scheme = "https" if meta.get("scheme") == "https" else scheme
     failing = [check for check in entry.get("Checks") or () if check.get("Status") != "passing"]
     critical = any(check.get("Status") != "warning" for check in failing)
     return Node(

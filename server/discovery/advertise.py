@@ -61,11 +61,16 @@ def is_loopback(address: str) -> bool:
     return ip.is_loopback
 
 
-def health_url(endpoint: Endpoint, host: str) -> str:
+def health_url(endpoint: Endpoint, host: str, scheme: str = "http") -> str:
     """The URL of the agent's HTTP check: where clients go; if that is not known (the agent is local), `host`, where
     the server listens."""
     target = endpoint.reached_at or _ON_THIS_HOST.get(host, host)
-    return f"http://{f'[{target}]' if ':' in target else target}:{endpoint.port}/health"
+    return f"{node_url(target, endpoint.port, scheme)}/health"
+
+
+def node_url(address: str, port: int, scheme: str = "http") -> str:
+    """The URL of a node's API."""
+    return f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}"
 
 
 def _as_ip(address: str) -> IPv4Address | IPv6Address | None:

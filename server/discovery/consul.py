@@ -21,6 +21,7 @@ from consul import base, std
 from pydantic import SecretStr
 
 from server.discovery.acl_token import AclToken
+from server.discovery.advertise import node_url
 from server.discovery.errors import ConsulError
 from server.settings import Settings
 
@@ -198,12 +199,16 @@ class AgentClient:
         with self._map_errors():
             return sorted(map(_service_instance, items), key=lambda instance: (instance.address, instance.port))
 
-    def passing_services(self, service: str) -> dict[str, tuple[str, int]]:
-        """Address and port by id of the services whose checks pass; from the agent's cache, which follows changes."""
+    def passing_services(self, service: str) -> dict[str, str]:
+        """URL by id of the services whose checks pass; from the agent's cache, which follows changes."""
         items = self._get(f"/v1/health/service/{service}", base.CB.json(), [("passing", "1"), ("cached", "")])
         with self._map_errors():
             return {
-                item["Service"]["ID"]: (item["Service"]["Address"] or item["Node"]["Address"], item["Service"]["Port"])
+                item["Service"]["ID"]: node_url(
+                    item["Service"]["Address"] or item["Node"]["Address"],
+                    item["Service"]["Port"],
+                    (item["Service"]["Meta"] or {}).get("scheme", "http"),
+                )
                 for item in items
             }
 

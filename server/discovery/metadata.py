@@ -74,6 +74,7 @@ def metadata(info: EngineInfo, settings: Settings) -> dict[str, str]:
         "tier": settings.tier or default_tier(info),
         "region": settings.region or "",
         "api_version": API_VERSION,
+        "scheme": "" if settings.scheme == "http" else settings.scheme,
     }
     return truncated_values({key: value for key, value in pairs.items() if value})
 
@@ -122,7 +123,9 @@ def registration_payload(
     http = {
         "CheckID": health_check_id(node_id),
         "Name": "responds to /health",
-        "HTTP": health_url(endpoint, settings.host),
+        "HTTP": health_url(endpoint, settings.host, settings.scheme),
+        # The agent asks by address; whether a certificate is one of that address is for clients to check.
+        "TLSSkipVerify": settings.scheme == "https",
         "Method": "GET",
         "Interval": f"{settings.health_interval:g}s",
         "Timeout": f"{min(settings.health_timeout, settings.health_interval):g}s",

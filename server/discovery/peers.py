@@ -21,5 +21,4 @@ class PeerFinder:
         """Where they listen. Raises ConsulError."""
         self._client.acl_token.reload()
         services = self._client.passing_services(self._service)
-        endpoints = (endpoint for node_id, endpoint in services.items() if node_id != self._own_id)
-        return [f"http://{f'[{address}]' if ':' in address else address}:{port}" for address, port in endpoints]
+        return [url for node_id, url in services.items() if node_id != self._own_id]

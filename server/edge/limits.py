@@ -12,6 +12,8 @@ MAX_HEAD_BYTES = 16 * 1024
 MAX_CONNECTIONS = 4096
 KEEPALIVE_SECONDS = 15
 """How long a connection may be idle, before its first request or between two."""
+TLS_HANDSHAKE_SECONDS = 5.0
+"""How long a connection may take to agree on TLS, before it counts among the others."""
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 64 * 1024
 """How long, and how much, a refused client may go on sending, so that it reads the answer instead of a reset."""

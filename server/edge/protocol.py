@@ -91,7 +91,7 @@ class EdgeProtocol(H11Protocol):
         if self._lingering:
             self._discarded += len(data)
             if self._discarded > limits.LINGER_BYTES:
-                self._metered.inner.close()
+                self._metered.finish()
             return
         if self._is_idle and not self._has_begun_a_head:
             self._has_begun_a_head, self._waiting_since = True, self.loop.time()
@@ -110,7 +110,7 @@ class EdgeProtocol(H11Protocol):
         self.cycle.message_event.set()
         if not self.cycle.response_started:
             self._peer.leave()
-        return True
+        return self._metered.inner.can_write_eof()  # with TLS nothing can be sent any more
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is not HTTP. In a body, the application answers instead."""
@@ -131,20 +131,20 @@ class EdgeProtocol(H11Protocol):
         """Closes the connection; first lets a client that is still sending read its answer."""
         still_sending = self.conn.their_state in (h11.SEND_BODY, h11.ERROR) and not self._peer.has_left
         if self._has_ended or not still_sending:
-            self._metered.inner.close()
+            self._metered.finish()
             return
         self._lingering = True
         self.flow.resume_reading()
         if self._metered.inner.can_write_eof():
             self._metered.inner.write_eof()
-        self.loop.call_later(limits.LINGER_SECONDS, self._metered.inner.close)
+        self.loop.call_later(limits.LINGER_SECONDS, self._metered.finish)
 
     def _close_now(self) -> None:
-        self._metered.inner.close()
+        self._metered.finish()
 
     def shutdown(self) -> None:
         """Called when the server exits."""
         if self._lingering or self.conn.our_state is h11.ERROR:
-            self._metered.inner.close()
+            self._metered.finish()
         else:
             super().shutdown()

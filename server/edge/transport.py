@@ -30,6 +30,11 @@ class MeteredTransport:
             self._is_closing = True
             self._on_close()
 
+    def finish(self) -> None:
+        """Closes the transport itself. Once: the second time, one with TLS forgets what it still has to send."""
+        if not self.inner.is_closing():
+            self.inner.close()
+
     def is_closing(self) -> bool:
         return self._is_closing or self.inner.is_closing()
 

@@ -121,6 +121,6 @@ def _request(context: AppContext, request_id: str) -> dict[str, Any]:
         message = f"request: expected the id of a recent speech request, got {request_id:.64}"
         raise ApiError(404, "unknown_request", message)
     token = {} if record.continuation is None else {"continuation": record.continuation}
-    timing = {} if record.report is None else {"timing": [asdict(segment) for segment in record.report.timings]}
+    timing = {} if record.report is None else {"timing": [asdict(segment) for segment in record.segment_timings()]}
     state = "running" if record.total_seconds is None else "finished"
     return {"state": state, **record.as_dict(), **timing, **token}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import TracebackType
 
-from glmtts.dsp.audio import Wave
+from glmtts.dsp.audio import EMPTY_WAVE, Wave
 from glmtts.engine.api import Engine, Job, Report
 from glmtts.errors import EngineError
 from server.http import continuation
@@ -15,10 +15,15 @@ from server.observability.request_log import RequestRecord
 
 
 class RunningJob:
-    """Submits the job and records how it goes. As a context it cancels the job at its end, if it still runs."""
+    """Submits the job and records how it goes. As a context it cancels the job at its end, if it still runs.
 
-    def __init__(self, engine: Engine, job: Job, record: RequestRecord) -> None:
+    `mark`: what is heard before the speech, at the job's rate.
+    """
+
+    def __init__(self, engine: Engine, job: Job, record: RequestRecord, *, mark: Wave = EMPTY_WAVE) -> None:
         self.record = record
+        self._mark = mark
+        record.mark_seconds = len(mark) / job.sample_rate
         self._handle = engine.submit(job)
         self._info = engine.info
         self._last_index = job.segments[-1].index
@@ -62,7 +67,12 @@ class RunningJob:
         self.record.first_audio_seconds = self.record.elapsed()
 
     def chunks(self) -> Iterator[Wave]:
-        """All chunks. After the last one, but before its reader gets to the end, the record has the continuation."""
+        """The mark, if there is one, and all chunks.
+
+        After the last one, but before its reader gets to the end, the record has the continuation.
+        """
+        if len(self._mark):
+            yield self._mark
         if self._first is not None:
             yield self._first
             self._first = None

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 from flask import Request, Response, g
 
+from glmtts.dsp.audio import EMPTY_WAVE
 from glmtts.engine.api import Report
 from server.http import parsing, responses
+from server.http.audible_mark import mark_before
 from server.http.context import AppContext
 from server.http.disconnect import watch_client
 from server.http.encoding import Encoder, make_encoder
@@ -60,7 +62,8 @@ def speak_response(context: AppContext, request: Request, make_plan: Callable[[]
         provenance = Provenance(engine.info.model, engine.info.model_version)
         encoder = resources.enter_context(_make_encoder(plan, job.sample_rate, provenance))
         record.format, record.sample_rate = plan.params.format, encoder.sample_rate
-        running = resources.enter_context(RunningJob(engine, job, record))
+        mark = mark_before(job) if context.settings.audible_mark else EMPTY_WAVE
+        running = resources.enter_context(RunningJob(engine, job, record, mark=mark))
         resources.enter_context(watch_client(request.environ, running.on_disconnect))
         running.wait_for_audio()
         if plan.stream:

@@ -13,12 +13,12 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from werkzeug.datastructures import Headers
 
-from glmtts.engine.api import Report
+from glmtts.engine.api import Report, SegmentTiming
 from server.observability.playout import UnderrunMeter
 
 Cancellation = Literal["disconnected", "slow_reader", "shutdown"]
@@ -62,6 +62,8 @@ class RequestRecord:
     report: Report | None = None
     continuation: str | None = None
     """The token that continues this request; set before the last byte is sent."""
+    mark_seconds: float = 0.0
+    """Length of the mark in front of the speech."""
     underrun_meter: UnderrunMeter | None = None
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Start and end of the server's own stages, on the clock of `started`."""
@@ -96,6 +98,14 @@ class RequestRecord:
             yield
         finally:
             self.spans[stage] = (start, time.monotonic())
+
+    def segment_timings(self) -> list[SegmentTiming]:
+        """Where the segments made so far are in the response's audio."""
+        offset = self.mark_seconds
+        return [
+            replace(each, start_seconds=each.start_seconds + offset, end_seconds=each.end_seconds + offset)
+            for each in (self.report.timings if self.report else [])
+        ]
 
     def timings(self) -> dict[str, float]:
         """Seconds per stage of the server and of the engine; `ar` is prefill and decode together."""

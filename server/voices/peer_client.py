@@ -28,12 +28,16 @@ class PeerError(Exception):
 
 
 class PeerClient:
-    """Reads from other nodes, with the API key in `key_file` if there is one. For one thread at a time."""
+    """Reads from other nodes, with the API key in `key_file` if there is one. For one thread at a time.
 
-    def __init__(self, key_file: Path | None) -> None:
+    `ca`: the certificates that theirs are checked with; None: well-known ones.
+    """
+
+    def __init__(self, key_file: Path | None, ca: Path | None = None) -> None:
         self._key_file = key_file
         self._session = requests.Session()
         self._session.trust_env = False
+        self._session.verify = True if ca is None else str(ca)
 
     def index(self, url: str, known: Mapping[str, str]) -> dict[str, str] | None:
         """The node's index; None if it is `known`. Raises PeerError."""

@@ -29,12 +29,16 @@ ROUNDS_UNTIL_RETRY = 30
 
 
 class VoiceReplicator:
-    """Brings the voices of `peers()`, URLs of nodes, into `store`. `key_file` has the API key for them."""
+    """Brings the voices of `peers()`, URLs of nodes, into `store`. `key_file` has the API key for them, `ca`
+    the certificates that theirs are checked with.
+    """
 
-    def __init__(self, store: VoiceStore, peers: Callable[[], list[str]], key_file: Path | None) -> None:
+    def __init__(
+        self, store: VoiceStore, peers: Callable[[], list[str]], key_file: Path | None, ca: Path | None = None
+    ) -> None:
         self._store = store
         self._peers = peers
-        self._client = PeerClient(key_file)
+        self._client = PeerClient(key_file, ca)
         self._fingerprint = ""
         self._looked_at: set[tuple[str, str, str]] = set()
         self._problems: set[str] = set()

@@ -100,7 +100,7 @@ def _make_replicator(settings: Settings, voices: VoiceStore) -> VoiceReplicator 
     may_change = settings.api_keys_file is not None or is_loopback(settings.host)
     if not (settings.consul and settings.sync_voices and voices.can_write and may_change):
         return None
-    return VoiceReplicator(voices, PeerFinder(settings).urls, settings.peer_api_key_file)
+    return VoiceReplicator(voices, PeerFinder(settings).urls, settings.peer_api_key_file, settings.tls_ca)
 
 
 def _register_engine_gauges(metrics: Metrics, node: Node) -> None:

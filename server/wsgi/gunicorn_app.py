@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # the master process imports neither Flask nor the engine
     from server.edge.asgi import Probe
     from server.node import Node
     from server.observability.tracing import Tracing
+    from server.wsgi.tls import Certificate
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         self.settings = settings
         self.node: Node | None = None
         self.tracing: Tracing | None = None
+        self.certificate: Certificate | None = None
         self.probes: dict[str, Probe] = {}
         self._load_engine = load_engine
         self._voices = voices
@@ -79,9 +81,10 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         # Not at the top: the master process must stay small, and fork without threads.
         from server import node
         from server.http import probes
-        from server.wsgi import app, malloc_trim
+        from server.wsgi import app, malloc_trim, tls
 
         try:
+            self.certificate = tls.certificate_of(self.settings)
             context = app.make_context(self.settings, self._load_engine, self._voices)
         except (ValueError, OSError) as error:  # an invalid setting, a missing file
             log.error("cannot start: %s", error)

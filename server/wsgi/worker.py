@@ -73,6 +73,11 @@ class Worker(BaseWorker):  # type: ignore[misc]
         os._exit(0)
 
     async def _serve(self) -> None:
+        if self.app.certificate is not None:
+            loop = asyncio.get_running_loop()
+            # uvicorn has no option for it, and a minute is too long for those who never begin.
+            timeout = {"ssl_handshake_timeout": limits.TLS_HANDSHAKE_SECONDS}
+            loop.create_server = partial(loop.create_server, **timeout)  # type: ignore[method-assign]
         self._server = _Server(self._config(), self)
         heartbeat = asyncio.create_task(self._beat())
         await self._server.serve(sockets=self.sockets)
@@ -87,6 +92,7 @@ class Worker(BaseWorker):  # type: ignore[misc]
             max_body_bytes=settings.max_body_bytes,
             max_connections=self.cfg.worker_connections,
         )
+        certificate = self.app.certificate
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         return uvicorn.Config(
             cast(Any, EdgeApp(self.wsgi, self.app.probes, edge, settings.threads)),
@@ -97,7 +103,9 @@ class Worker(BaseWorker):  # type: ignore[misc]
             interface="asgi3",
             log_config=None,
             access_log=False,
-            proxy_headers=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
+            ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
             server_header=False,
             timeout_keep_alive=limits.KEEPALIVE_SECONDS,
             timeout_graceful_shutdown=EXIT_TIMEOUT,
@@ -108,6 +116,8 @@ class Worker(BaseWorker):  # type: ignore[misc]
         """Tells gunicorn that the event loop runs, and exits if there is no gunicorn any more."""
         while True:
             self.notify()
+            if self.app.certificate is not None:
+                self.app.certificate.reload_if_changed()
             if os.getppid() != self.ppid:
                 # The master was killed: a worker alone would keep the port and stay registered.
                 self._exit_now(1)

@@ -95,9 +95,20 @@ def test_health_is_probed_while_the_server_is_busy(tmp_path: Path) -> None:
 @pytest.mark.load
 @pytest.mark.timeout(300)
 def test_the_soak_finds_no_leaks(tmp_path: Path) -> None:
-    """Half a minute of bursts, disconnects and invalid requests leaves no request, thread, file or memory behind."""
+    """Bursts, disconnects, clones, stored voices and restarts of the agent leave no request, thread or file behind."""
     done = run(tmp_path, "scripts/soak.py", "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ok  still serves" in done.stdout
     assert "disconnected" in done.stdout
     assert "bad request 400" in done.stdout
+    assert "clone 200" in done.stdout
+    assert "stored voice 200" in done.stdout
+    assert "ok  discovered" in done.stdout
+
+
+@pytest.mark.load
+def test_a_series_reads_the_memory(tmp_path: Path) -> None:
+    """After each tenth, at rest."""
+    done = run(tmp_path, "scripts/soak.py", "--series", "texts", "--count", "10", "--checkpoint", "fake:")
+    assert "ok  10 of 10 requests succeeded" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.count(" texts ") >= 10

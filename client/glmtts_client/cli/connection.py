@@ -29,6 +29,7 @@ class Connection:
     service: str = "glm-tts"
     region: str | None = None
     api_key: str | None = None
+    ca: str | None = None
     verbose: bool = False
 
     def open(self, query: Query = ANY_NODE, retry: RetryPolicy | None = None) -> Cluster:
@@ -42,6 +43,7 @@ class Connection:
                 service=self.service,
                 region=self.region,
                 api_key=self.api_key,
+                ca=self.ca,
                 query=query,
                 retry=retry,
             )
@@ -74,6 +76,7 @@ def connection_options(command: F) -> F:
     for option in (
         _option("-v", "--verbose", is_flag=True, help="Log retries and failovers."),
         _option("--api-key", envvar="GLMTTS_API_KEY", help="API key; preferably in GLMTTS_API_KEY."),
+        _option("--ca", metavar="FILE", envvar="GLMTTS_CA", help="CA certificates that signed the nodes' ones."),
         _option("--region", help="Prefer nodes in this region."),
         _option("--service", default=Connection.service, show_default=True, help="Name of the service in Consul."),
         _option("--url", "urls", multiple=True, metavar="URL", envvar="GLMTTS_URL", help="A node, without Consul."),

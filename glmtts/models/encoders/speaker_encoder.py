@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glmtts.dsp.features import FBANK_BINS, fbank
+from glmtts.models.encoders.bucketed_conv import BucketedConv1d, BucketedConv2d
 
 EMBEDDING = 192
 HEAD_CHANNELS = 32
@@ -28,13 +29,13 @@ class _ResBlock(nn.Module):
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, stride=(stride, 1), padding=1, bias=False)
+        self.conv1 = BucketedConv2d(channels, channels, 3, stride=(stride, 1), padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = BucketedConv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.shortcut = nn.Sequential()
         if stride != 1:
-            self.shortcut.append(nn.Conv2d(channels, channels, 1, stride=(stride, 1), bias=False))
+            self.shortcut.append(BucketedConv2d(channels, channels, 1, stride=(stride, 1), bias=False))
             self.shortcut.append(nn.BatchNorm2d(channels))
 
     def forward(self, x_bcft: Tensor) -> Tensor:
@@ -48,11 +49,11 @@ class _Head(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         c = HEAD_CHANNELS
-        self.conv1 = nn.Conv2d(1, c, 3, padding=1, bias=False)
+        self.conv1 = BucketedConv2d(1, c, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(c)
         self.layer1 = nn.Sequential(_ResBlock(c, 2), _ResBlock(c, 1))
         self.layer2 = nn.Sequential(_ResBlock(c, 2), _ResBlock(c, 1))
-        self.conv2 = nn.Conv2d(c, c, 3, stride=(2, 1), padding=1, bias=False)
+        self.conv2 = BucketedConv2d(c, c, 3, stride=(2, 1), padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(c)
 
     def forward(self, fbank_bft: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ class _Unit(nn.Module):
 
     def __init__(self, channels: int, out: int, kernel: int = 1, stride: int = 1, **norm: bool) -> None:
         super().__init__()
-        self.linear = nn.Conv1d(channels, out, kernel, stride, padding=kernel // 2, bias=False)
+        self.linear = BucketedConv1d(channels, out, kernel, stride, padding=kernel // 2, bias=False)
         self.nonlinear = _Norm(out, **norm)
 
     def forward(self, x_bct: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ class _Transit(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.nonlinear = _Norm(channels)
-        self.linear = nn.Conv1d(channels, channels // 2, 1, bias=False)
+        self.linear = BucketedConv1d(channels, channels // 2, 1, bias=False)
 
     def forward(self, x_bct: Tensor) -> Tensor:
         out: Tensor = self.linear(self.nonlinear(x_bct))
@@ -105,7 +106,7 @@ class _ContextMask(nn.Module):
 
     def __init__(self, dilation: int) -> None:
         super().__init__()
-        self.linear_local = nn.Conv1d(BOTTLENECK, GROWTH, 3, padding=dilation, dilation=dilation, bias=False)
+        self.linear_local = BucketedConv1d(BOTTLENECK, GROWTH, 3, padding=dilation, dilation=dilation, bias=False)
         self.linear1 = nn.Conv1d(BOTTLENECK, BOTTLENECK // 2, 1)
         self.linear2 = nn.Conv1d(BOTTLENECK // 2, GROWTH, 1)
 
@@ -123,7 +124,7 @@ class _DenseLayer(nn.Module):
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
         self.nonlinear1 = _Norm(channels)
-        self.linear1 = nn.Conv1d(channels, BOTTLENECK, 1, bias=False)
+        self.linear1 = BucketedConv1d(channels, BOTTLENECK, 1, bias=False)
         self.nonlinear2 = _Norm(BOTTLENECK)
         self.cam_layer = _ContextMask(dilation)
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers import WhisperFeatureExtractor
 
 from glmtts.errors import CheckpointError
+from glmtts.models.encoders.bucketed_conv import BucketedConv1d, CausalConv1d
 
 CONV_STRIDE = 2
 
@@ -86,13 +87,6 @@ class WhisperVQConfig:
         return self.encoder_causal_attention or self.quantize_causal_encoder
 
 
-class _CausalConv1d(nn.Conv1d):
-    """A convolution padded on the left only, so that no output depends on a later input."""
-
-    def forward(self, x_bct: Tensor) -> Tensor:
-        return F.conv1d(F.pad(x_bct, (self.kernel_size[0] - 1, 0)), self.weight, self.bias, self.stride)
-
-
 class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -145,7 +139,7 @@ class WhisperVQ(nn.Module):
                 f"got {config.num_mel_bins}"
             )
         d = config.d_model
-        conv, pad = (_CausalConv1d, 0) if config.encoder_causal_convolution else (nn.Conv1d, 1)
+        conv, pad = (CausalConv1d, 0) if config.encoder_causal_convolution else (BucketedConv1d, 1)
         self.conv1 = conv(config.num_mel_bins, d, kernel_size=3, padding=pad)
         self.conv2 = conv(d, d, kernel_size=3, stride=CONV_STRIDE, padding=pad)
         self.embed_positions = nn.Embedding(config.max_source_positions, d)

@@ -1,0 +1,1 @@
+"""What strangers may send to an open port, for scripts/attack.py."""

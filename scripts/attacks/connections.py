@@ -1,0 +1,75 @@
+"""Connections that hold what they can: idle ones, slow ones, and some that never read."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from contextlib import ExitStack, suppress
+
+from scripts.attacks.senders import Outcomes
+from scripts.attacks.target import Target
+
+DRIP_SECONDS = 1.0
+
+
+def attack_idle(target: Target, count: int, seconds: float) -> Outcomes:
+    """Opens connections that send nothing. Counts those that the server has closed at the end."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(target.connect()) for _ in range(count)]
+        time.sleep(seconds)
+        return Counter("closed" if _is_closed(connection) else "open" for connection in connections)
+
+
+def attack_slow(target: Target, count: int, seconds: float) -> Outcomes:
+    """A third each: heads, bodies, and refused bodies, which arrive by a byte a second."""
+    head = b"POST /tts HTTP/1.1\r\n" + target.head + b"Content-Type: application/json\r\n"
+    starts = (
+        b"GET /voices HTTP/1.1\r\nX: ",
+        head + b'Content-Length: 5000\r\n\r\n{"text": "',
+        b"POST /tts HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n",  # no key: 401
+    )
+    with ExitStack() as stack:
+        connections = [stack.enter_context(target.connect()) for _ in range(count)]
+        for number, connection in enumerate(connections):
+            connection.sendall(starts[number % len(starts)])
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for connection in connections:
+                with suppress(OSError):
+                    connection.send(b"a")
+            time.sleep(DRIP_SECONDS)
+        return Counter("closed" if _is_closed(connection) else "open" for connection in connections)
+
+
+def attack_unread(target: Target, count: int, seconds: float) -> Outcomes:
+    """Asks for metrics and for long streams, again and again on one connection, and never reads."""
+    body = b'{"text": "%s", "format": "pcm", "sample_rate": 48000}' % (b"Hello there. " * 300)
+    stream = b"POST /tts/stream HTTP/1.1\r\n" + target.head + b"Content-Type: application/json\r\n"
+    stream += b"Content-Length: %d\r\n\r\n" % len(body) + body
+    metrics = b"GET /metrics HTTP/1.1\r\n" + target.head + b"\r\n"
+    with ExitStack() as stack:
+        connections = []
+        for number in range(count):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", target.port))
+            connection.settimeout(1.0)
+            with suppress(OSError):
+                connection.sendall(stream if number % 2 else metrics * 60)
+            connections.append(connection)
+        time.sleep(seconds)
+        return Counter("closed" if _is_closed(connection) else "open" for connection in connections)
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """Whether the server has closed it, whatever it sent before; reads at most what is there."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(65536):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
