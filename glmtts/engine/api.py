@@ -7,7 +7,7 @@ PCM chunks, then ends or raises one exception. Importing this module does not lo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from glmtts.dsp.audio import Wave
@@ -62,6 +62,10 @@ class WordTiming:
     end_seconds: float
     estimated: bool
 
+    def later(self, seconds: float) -> WordTiming:
+        """The same behind `seconds` of other audio."""
+        return replace(self, start_seconds=self.start_seconds + seconds, end_seconds=self.end_seconds + seconds)
+
 
 @dataclass(frozen=True)
 class SegmentTiming:
@@ -73,6 +77,11 @@ class SegmentTiming:
     end_seconds: float
     words: tuple[WordTiming, ...] = ()
     """Of `Segment.words`."""
+
+    def later(self, seconds: float) -> SegmentTiming:
+        """The same behind `seconds` of other audio."""
+        start, end = self.start_seconds + seconds, self.end_seconds + seconds
+        return replace(self, start_seconds=start, end_seconds=end, words=tuple(w.later(seconds) for w in self.words))
 
 
 @dataclass

@@ -68,6 +68,17 @@ def test_segments(agent: Agent, cluster_nodes: list[Server]) -> None:
     assert json.loads(run(agent, "segments", "你。", "--json")) == {"index": 0, "text": "你。"}
 
 
+def test_say_writes_subtitles(agent: Agent, cluster_nodes: list[Server], tmp_path: Path) -> None:
+    """A cue for each sentence, as long as it is spoken; another suffix is rejected before anything is spoken."""
+    audio, subtitles = str(tmp_path / "a.wav"), tmp_path / "a.vtt"
+    run(agent, "say", "Hello there. Bye.", "-o", audio, "--subtitles", str(subtitles))
+    assert subtitles.read_text(encoding="utf-8") == (
+        "WEBVTT\n\n00:00:00.000 --> 00:00:01.200\nHello there.\n\n00:00:01.200 --> 00:00:01.600\nBye.\n"
+    )
+    rejected = CliRunner().invoke(cli, ["say", "Hi.", "-o", audio, "--subtitles", str(tmp_path / "a.txt")])
+    assert (rejected.exit_code, "expected a .vtt or .srt file" in rejected.output) == (2, True)
+
+
 def test_say_writes_a_file(agent: Agent, cluster_nodes: list[Server], tmp_path: Path) -> None:
     """The suffix sets the format; text may come from standard input; no temporary file stays."""
     run(agent, "say", "Hello there.", "-o", str(tmp_path / "a.wav"), "--seed", "1", "--sample-rate", "16000")

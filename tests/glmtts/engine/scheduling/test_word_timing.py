@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glmtts.engine.api import SegmentTiming, WordTiming
 from glmtts.engine.scheduling.word_timing import find_onset, word_timings
 from glmtts.text.frontend.frontend import Segment
 from glmtts.text.frontend.words import WordSpan
@@ -62,3 +63,10 @@ def test_the_onset_is_where_the_sound_begins(silence: float) -> None:
     assert onset is not None
     assert abs(onset / RATE - silence) <= 0.01
     assert find_onset(wave[: round(silence * RATE)].astype(np.float32), RATE) is None
+
+
+def test_a_timing_moves_with_its_words() -> None:
+    """By the length of what is put before the audio."""
+    moved = SegmentTiming(0, "a", 0.5, 2.0, (WordTiming("a", 0.5, 1.0, estimated=False),)).later(1.5)
+    assert (moved.start_seconds, moved.end_seconds) == (2.0, 3.5)
+    assert (moved.words[0].start_seconds, moved.words[0].end_seconds) == (2.0, 2.5)
