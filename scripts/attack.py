@@ -113,7 +113,7 @@ def target_server(checkpoint: str, folder: Path) -> Iterator[Target]:
 
 def _warm_up(target: Target) -> None:
     files = {"reference_audio": ("a", recordings.recordings()["wav"])}
-    requests.post(f"{target.url}/voices/default", files=files, headers=target.headers, timeout=120).raise_for_status()
+    requests.post(f"{target.url}/voices/mutant", files=files, headers=target.headers, timeout=120).raise_for_status()
     with observe(target):
         bodies.attack(target, 64, seed=2)
 

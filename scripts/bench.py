@@ -22,12 +22,13 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -208,7 +209,7 @@ def plot(rows: list[dict[str, Any]], file: Path) -> None:
 
 
 @contextmanager
-def server(url: str | None, checkpoint: str) -> Iterator[str]:
+def server(url: str | None, checkpoint: str, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
     """The URL of the running server at `url`, or of one that is started for the duration of the block."""
     if url is not None:
         yield url
@@ -222,6 +223,7 @@ def server(url: str | None, checkpoint: str) -> Iterator[str]:
             **os.environ,
             "GLMTTS_CONSUL": "off",
             "GLMTTS_PROPAGATION_DELAY": "0",
+            **settings,
         }
         processes.start("server", [sys.executable, "app.py", *flags], environment)
         try:

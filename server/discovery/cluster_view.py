@@ -11,10 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import requests
 
+from server.discovery.advertise import node_url
 from server.discovery.consul import AgentClient, ServiceInstance
 from server.discovery.errors import ConsulError
 from server.discovery.metadata import service_id
@@ -65,7 +68,7 @@ class ClusterView:
         finally:
             agent.close()
         with ThreadPoolExecutor(MAX_PARALLEL) as threads:
-            loads = list(threads.map(_load, instances[:MAX_NODES]))
+            loads = list(threads.map(partial(_load, ca=self._settings.tls_ca), instances[:MAX_NODES]))
         loads += [_NO_LOAD] * (len(instances) - len(loads))
         nodes = [_node(instance, load) for instance, load in zip(instances, loads, strict=True)]
         count = sum(node["handed_out"] for node in nodes)
@@ -76,12 +79,13 @@ class ClusterView:
 _NO_LOAD: dict[str, Any] = dict.fromkeys(_GAUGES) | {"not_ready": None}
 
 
-def _load(instance: ServiceInstance) -> dict[str, Any]:
-    """The gauges of a node, and why it is not ready; None where it does not say."""
-    url = f"http://{f'[{instance.address}]' if ':' in instance.address else instance.address}:{instance.port}"
+def _load(instance: ServiceInstance, ca: Path | None) -> dict[str, Any]:
+    """The gauges of a node, and why it is not ready; None where it does not say. `ca`: see Settings.tls_ca."""
+    url = node_url(instance.address, instance.port, instance.meta.get("scheme", "http"))
     try:
         with requests.Session() as session:
             session.trust_env = False
+            session.verify = True if ca is None else str(ca)
             ready = session.get(f"{url}/ready", timeout=NODE_TIMEOUT, allow_redirects=False)
             text = session.get(f"{url}/metrics", timeout=NODE_TIMEOUT, allow_redirects=False).text
             reason = None if ready.ok else str(ready.json().get("reason", f"/ready returns {ready.status_code}"))

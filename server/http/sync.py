@@ -7,7 +7,7 @@ from contextlib import suppress
 from flask import Request, Response, jsonify
 
 from server.errors import ApiError
-from server.voices.index import index_digest
+from server.voices.inventory import index_digest
 from server.voices.store import VoiceStore
 
 

@@ -5,6 +5,7 @@ A change is one atomic replacement of a `voice.json`. All functions but `voice_f
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from server.voices.files import UNFINISHED, sync_folder, write_file
-from server.voices.stored_voice import DESCRIPTION, VOICE_NAME, StoredVoice, is_forgotten, read_voice
+from server.voices.stored_voice import DESCRIPTION, VOICE_NAME, StoredVoice, read_voice
 
 _NAME = re.compile(VOICE_NAME)
 FEATURES_FILE = re.compile(r"([0-9a-f]{64})\.[0-9a-f]+\.safetensors")
@@ -26,8 +27,9 @@ FEATURES_KEPT = 30 * 24 * 3600
 
 def voice_folders(folder: Path) -> list[Path]:
     """Where in a folder of voices there may be one; nowhere if it is not there."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+    # scandir knows what is a directory without a look at each.
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return [folder / entry.name for entry in entries if _NAME.fullmatch(entry.name) and entry.is_dir()]
     return []
 
 
@@ -39,7 +41,7 @@ def commit(old: StoredVoice, new: StoredVoice, files: Mapping[str, bytes]) -> No
         _write(new.path, new, files)
     finally:
         with suppress(OSError):
-            _remove_unused(new.path, {recording.file for recording in old.recordings.values()})
+            tidy(new.path, {recording.file for recording in old.recordings.values()})
     return None
 
 
@@ -64,33 +66,37 @@ def _write(folder: Path, voice: StoredVoice, files: Mapping[str, bytes]) -> None
     sync_folder(folder)
 
 
-def _remove_unused(path: Path, replaced: Collection[str] = ()) -> None:
-    """Removes files that the description does not name, if they are in `replaced` or the store's own."""
+def features_of(voice: StoredVoice) -> list[Path]:
+    """The files of prompt features that belong to a recording of the voice."""
+    digests = {recording.digest for recording in voice.recordings.values()}
+    matches = {file: FEATURES_FILE.fullmatch(file.name) for file in voice.path.iterdir()}
+    return [file for file, match in matches.items() if match is not None and match[1] in digests]
+
+
+def unused_files(voice: StoredVoice, replaced: Collection[str] = ()) -> list[Path]:
+    """The files that belong to no recording of the voice, if they are in `replaced` or the store's own."""
+    used = {recording.file for recording in voice.recordings.values()} | {file.name for file in features_of(voice)}
+    files = [file for file in voice.path.iterdir() if file.name not in used]
+    return [file for file in files if file.name in replaced or _OWN_FILE.fullmatch(file.name)]
+
+
+def tidy(path: Path, replaced: Collection[str] = ()) -> None:
+    """Removes the unused files of a voice, and features that are old."""
     voice = read_voice(path)
     if voice is None:
         return
-    used = {recording.file for recording in voice.recordings.values()}
-    digests = {recording.digest for recording in voice.recordings.values()}
-    for file in list(path.iterdir()):
-        features = FEATURES_FILE.fullmatch(file.name)
-        if features and features[1] in digests and time.time() - file.stat().st_mtime < FEATURES_KEPT:
-            continue
-        if file.name not in used and (file.name in replaced or _OWN_FILE.fullmatch(file.name)):
-            file.unlink(missing_ok=True)
+    features = [file for file in features_of(voice) if time.time() - file.stat().st_mtime >= FEATURES_KEPT]
+    for file in unused_files(voice, replaced) + features:
+        file.unlink(missing_ok=True)
 
 
-def clean_up(folder: Path, max_deleted: int) -> None:
-    """Removes what crashes have left, and forgets deletions that are old or more than `max_deleted`."""
+def remove_unfinished(folder: Path) -> None:
+    """Removes the directories that crashes have left."""
     for path in folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(path)
-    deleted: list[tuple[str, Path]] = []
-    for path in voice_folders(folder):
-        _remove_unused(path)
-        voice = read_voice(path)
-        if voice is not None and voice.deleted and not voice.recordings:
-            deleted.append((max(voice.deleted.values()), path))
-    deleted.sort(reverse=True)
-    for number, (deleted_at, path) in enumerate(deleted):
-        if number >= max_deleted or is_forgotten(deleted_at):
-            # First its name: a crash then leaves nothing that looks like a voice.
-            shutil.rmtree(path.rename(folder / f"{UNFINISHED}{path.name}"))
+
+
+def forget(path: Path) -> None:
+    """Removes the directory of a voice."""
+    # First its name: a crash then leaves nothing that looks like a voice.
+    shutil.rmtree(path.rename(path.with_name(f"{UNFINISHED}{path.name}")))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from server.voices.index import index_digest
+from server.voices.inventory import index_digest
 from server.voices.stored_voice import VOICE_NAME, StoredVoice, parse_time, parse_voice
 
 TIMEOUT = (1.0, 3.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -16,14 +17,15 @@ from pathlib import Path
 
 from server.errors import ApiError
 from server.voices.files import exclusive, write_file
-from server.voices.folder import FEATURES_FILE, clean_up, commit, voice_folders
-from server.voices.index import VoiceIndex
+from server.voices.folder import FEATURES_FILE, commit, forget, remove_unfinished, tidy, voice_folders
+from server.voices.inventory import Entry, Inventory, shared_voices
 from server.voices.merge import first_style, merge
 from server.voices.stored_voice import (
     VOICE_NAME,
     Recording,
     Reference,
     StoredVoice,
+    is_forgotten,
     read_voice,
     time_after,
 )
@@ -48,7 +50,7 @@ class VoiceStore:
     ) -> None:
         self._folders = tuple(folders)
         self._writable = writable
-        self._index = None if writable is None else VoiceIndex(writable)
+        self._inventory = None if writable is None else Inventory(writable)
         self._max_voices = max_voices
         self._max_bytes = max_bytes
 
@@ -132,7 +134,7 @@ class VoiceStore:
 
     def index(self) -> dict[str, str]:
         """The digest of each voice that other nodes should have too, deleted ones included."""
-        return {} if self._index is None else self._index.read()
+        return {} if self._inventory is None else shared_voices(self._inventory.read())
 
     def latest(self, name: str) -> StoredVoice | None:
         """What is stored of a voice, even if that is only its deletion; None if nothing is, or if it is read-only."""
@@ -205,20 +207,31 @@ class VoiceStore:
             raise ApiError(507, "storage", message) from error
 
     def _check_limits(self, old: StoredVoice, new: StoredVoice, files: Mapping[str, bytes]) -> None:
-        clean_up(old.path.parent, self._max_voices)
-        folders = voice_folders(old.path.parent)
-        voices = {path.name for path in folders if (voice := read_voice(path)) is not None and voice.recordings}
+        entries = self._clean_up(old.path.parent)
+        voices = {name for name, entry in entries.items() if not entry.deleted_at}
         if new.recordings and len(voices | {new.name}) > max(self._max_voices, len(voices)):
             raise ApiError(409, "too_many_voices", f"voices: expected at most {self._max_voices}, got one more")
         if len(new.recordings) > max(MAX_STYLES, len(old.recordings)):
             raise ApiError(409, "too_many_styles", f"styles: expected at most {MAX_STYLES} per voice, got one more")
-        used = sum(file.stat().st_size for path in folders for file in path.iterdir())
         added = sum(map(len, files.values()))
-        kept = {recording.file for recording in new.recordings.values()}
-        removed = {recording.file for recording in old.recordings.values()} - kept
-        used += added - sum((old.path / file).stat().st_size for file in removed)
-        if added and used > self._max_bytes:
-            raise ApiError(409, "too_many_bytes", f"voices: expected at most {self._max_bytes} bytes, got {used}")
+        removed = sum((old.path / file).stat().st_size for file in _added_files(new, old))
+        size = sum(entry.size for entry in entries.values()) + added - removed
+        if added and size > self._max_bytes:
+            raise ApiError(409, "too_many_bytes", f"voices: expected at most {self._max_bytes} bytes, got {size}")
+
+    def _clean_up(self, folder: Path) -> dict[str, Entry]:
+        """What is in the folder, after what crashes left was removed, and old or too many deletions forgotten."""
+        assert self._inventory is not None
+        remove_unfinished(folder)
+        entries = self._inventory.read()
+        for name, entry in entries.items():
+            if entry.untidy_at <= time.time():
+                tidy(folder / name)
+        deleted = sorted((entry.deleted_at, name) for name, entry in entries.items() if entry.deleted_at)
+        for number, (deleted_at, name) in enumerate(reversed(deleted)):
+            if number >= self._max_voices or is_forgotten(deleted_at):
+                forget(folder / name)
+        return self._inventory.read()
 
 
 def _has_features(voice: StoredVoice, file: str) -> bool:

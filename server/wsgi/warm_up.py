@@ -20,8 +20,8 @@ from server.voices.store import VoiceStore
 
 log = logging.getLogger(__name__)
 
-VOICES_WAIT = 5.0
-"""Seconds that a loaded node waits for the stored voices of the others before it takes requests."""
+VOICES_WAIT = 30.0
+"""Seconds at most that a loaded node waits for the stored voices of the others before it takes requests."""
 CONFIG_WAIT = 2.0
 """Seconds that a loaded node waits for the shared configuration before it goes on without."""
 

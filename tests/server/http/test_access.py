@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,13 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from glmtts.engine.runtime.fake import FakeEngine
-from server.http.access import needs
+from server.http.access import Need, need_of, needs
 from server.http.lifecycle import register_access
 from server.keys.__main__ import add_key
 from server.settings import Settings
 from server.wsgi.app import make_context
 from tests.helpers.app import MakeClient
-from tests.helpers.server import recording
+from tests.helpers.server import ROOT, recording
 
 
 def code(answer: TestResponse) -> tuple[int, str | None]:
@@ -174,6 +175,20 @@ def test_a_view_must_say_what_it_needs(client: MakeClient, tmp_path: Path) -> No
     app.view_functions["hole"] = lambda: "x"
     with pytest.raises(LookupError, match="hole"):
         register_access(app, context.access)
+
+
+ROWS: dict[Need, int] = {"probe": 0, "metrics": 0, "public": 1, "names": 2, "speak": 3, "voices": 4, "admin": 5}
+"""Of the table in docs/api.md."""
+
+
+def test_the_page_says_what_each_route_needs(client: MakeClient) -> None:
+    """Each route is in the row of its need, itself or as one below another."""
+    section = (ROOT / "docs" / "api.md").read_text("utf-8").partition("### Who may call what")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| ")][1:]
+    app = client().application
+    for rule in app.url_map.iter_rules():
+        documented = re.findall(r"`(?:GET )?(/[^`]*)`", rows[ROWS[need_of(app, rule.endpoint)]])
+        assert any(rule.rule == path or rule.rule.startswith(path.rstrip("/") or "-") for path in documented), rule.rule
 
 
 def test_unknown_paths_and_methods_need_no_key(client: MakeClient, tmp_path: Path) -> None:
