@@ -1,4 +1,4 @@
-"""Forced alignment of speech tokens with text ids, by a hidden Markov model that knows nothing of the AR model.
+"""Forced alignment of speech tokens with text ids, by a hidden Markov model, independent of the AR model.
 
     python -m scripts.benchmarks.token_aligner --corpus CORPUS --to tests/golden/token_aligner.npz
     python -m scripts.benchmarks.token_aligner --check

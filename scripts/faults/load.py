@@ -50,15 +50,28 @@ class StreamResult:
     audio: bytes = field(default=b"", repr=False)
     sample_rate: int = 0
     max_wait_seconds: float = 0.0
-    max_silence_seconds: float = 0.0
     segments: tuple[SegmentReport, ...] = ()
     error: str = ""
     complete: bool = False
+    max_silence_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
         """Length of the audio."""
         return len(self.audio) / BYTES_PER_SAMPLE / self.sample_rate if self.sample_rate else 0.0
+
+
+class Playout:
+    """Someone who plays a stream in real time from its first samples on, waiting since `start`."""
+
+    def __init__(self, start: float) -> None:
+        self._end = start
+        self.max_silence_seconds = 0.0
+
+    def on_samples(self, now: float, seconds: float) -> None:
+        """Samples of so many seconds arrive."""
+        self.max_silence_seconds = max(self.max_silence_seconds, now - self._end)
+        self._end = max(self._end, now) + seconds
 
 
 @dataclass
@@ -149,18 +162,18 @@ class LoadGenerator:
         stream = self._stream_cluster.stream(space.join(STORIES[result.listener]), options)
         self._current[result.listener] = stream
         audio, last = bytearray(), 0.0
-        playout_end = time.monotonic()
+        playout = Playout(time.monotonic())
         try:
             for samples in stream:
                 now = time.monotonic()
                 result.max_wait_seconds = max(result.max_wait_seconds, now - last if last else 0.0)
-                result.max_silence_seconds = max(result.max_silence_seconds, now - playout_end)
+                playout.on_samples(now, len(samples) / BYTES_PER_SAMPLE / stream.sample_rate)
                 audio += samples
-                playout_end = max(playout_end, now) + len(samples) / BYTES_PER_SAMPLE / stream.sample_rate
                 last = time.monotonic()
             result.complete = True
         except Exception as error:  # any error is a result here
             result.error = f"{type(error).__name__}: {error}"
+        result.max_silence_seconds = playout.max_silence_seconds
         del self._current[result.listener]
         result.audio, result.segments = bytes(audio), stream.segments
         result.sample_rate = stream.sample_rate if audio else 0
