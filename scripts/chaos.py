@@ -70,15 +70,20 @@ class Plan:
 
 @dataclass(frozen=True)
 class Observers:
-    """The observers, and the service ids of all nodes."""
+    """The observers of a cluster."""
 
+    cluster: TestCluster
     discovery: DiscoveryObserver
     requests: RequestObserver
-    ids: frozenset[str]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The service ids of its nodes."""
+        return frozenset(node.id for node in self.cluster.nodes)
 
     def all_passing(self) -> bool:
-        """Whether Consul returns all nodes now."""
-        return self.discovery.passing == self.ids
+        """Whether Consul returns all nodes now, and lists no other."""
+        return self.discovery.is_complete(self.ids)
 
 
 def main() -> None:
@@ -194,7 +199,7 @@ def describe(fault: Fault, plan: Plan) -> str:
 def run_fault(cluster: TestCluster, fault: Fault, plan: Plan, requests: RequestObserver) -> tuple[LoadResult, Times]:
     """Puts the cluster under load, injects the fault and recovers from it, and waits until the load is done."""
     discovery = DiscoveryObserver(cluster.agent, cluster.client_token)
-    observers = Observers(discovery, requests, frozenset(node.id for node in cluster.nodes))
+    observers = Observers(cluster, discovery, requests)
     try:
         wait_until(observers.all_passing, "all nodes to be passing", REJOIN_TIMEOUT)
         fault.prepare(cluster, cluster.nodes[-1])
@@ -207,8 +212,8 @@ def run_fault(cluster: TestCluster, fault: Fault, plan: Plan, requests: RequestO
         injected, recovered = inject(cluster, fault, node, plan.speedup)
         wait_until(observers.all_passing, "all nodes to be passing again", REJOIN_TIMEOUT)
         load.stop_streams.set()
-        down = fault.nodes_down(cluster, node)
-        return load.result(LOAD_TIMEOUT), measure(fault, down, observers, injected, recovered)
+        targets = [node, *fault.nodes_down(cluster, node)]
+        return load.result(LOAD_TIMEOUT), measure(fault, targets, observers, injected, recovered)
     finally:
         discovery.close()
 
@@ -238,9 +243,15 @@ def inject(cluster: TestCluster, fault: Fault, node: Node, speedup: float) -> tu
     return injected, time.monotonic()
 
 
-def measure(fault: Fault, nodes: Sequence[Node], observers: Observers, injected: float, recovered: float) -> Times:
-    """What the observers saw of the targets while they were down, and then of all nodes."""
+def measure(fault: Fault, targets: Sequence[Node], observers: Observers, injected: float, recovered: float) -> Times:
+    """What the observers saw of the nodes that were down, and then of all nodes.
+
+    `targets`: the one that the fault was injected into, then those that were down.
+    """
+    target, *nodes = targets
     removed = last = None
+    if target.id not in observers.ids:  # it was replaced
+        removed = observers.discovery.first_missing({target.id}, injected, math.inf)
     if nodes:
         removed = observers.discovery.first_missing({node.id for node in nodes}, injected, recovered)
         requests = (observers.requests.last_request(node.port, injected, recovered) for node in nodes)

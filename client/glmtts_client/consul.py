@@ -108,6 +108,9 @@ class ConsulClient:
             params["passing"] = "1"
         if index:
             params |= {"index": str(index), "wait": f"{wait:g}s"}
+        if passing and not wait:
+            # From the agent's cache, which follows changes: one query to the servers for all clients of an agent.
+            params["cached"] = ""
         # Consul adds up to wait/16 of jitter to a blocking query.
         response = self._get(f"/v1/health/service/{service}", params, READ_TIMEOUT + wait * 17 / 16)
         if response.status_code == 403:

@@ -68,8 +68,9 @@ class Agent:
         self._processes.kill(self.name)
 
     def restart_empty(self) -> None:
-        """Kills it and starts it with no data."""
-        self.kill()
+        """Kills it, if it runs, and starts it with no data."""
+        if self.name in self._processes.running:
+            self.kill()
         shutil.rmtree(self._data, ignore_errors=True)
         self.start()
 

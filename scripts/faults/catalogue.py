@@ -105,6 +105,19 @@ def _restart(cluster: TestCluster, node: Node) -> None:
     cluster.restart(node)
 
 
+def _kill_and_replace(cluster: TestCluster, node: Node) -> None:
+    cluster.signal(node, signal.SIGKILL)
+    cluster.replace(node)
+
+
+def _kill_agent(cluster: TestCluster, node: Node) -> None:
+    cluster.agent.kill()
+
+
+def _empty_token(cluster: TestCluster, node: Node) -> None:
+    cluster.token_file.write_text("")
+
+
 def _wipe_data(cluster: TestCluster, node: Node) -> None:
     cluster.agent.restart_empty()
 
@@ -166,6 +179,7 @@ FAULTS = (
     Fault("none", "no fault"),
     Fault("kill", "SIGKILL during a segment; restarted {duration} later", inject=_kill, duration=30.0,
           recover=_restart, nodes_down=_target),
+    Fault("rename", "SIGKILL; replaced at once under another name", inject=_kill_and_replace),
     Fault("term", "SIGTERM; restarted {duration} later", inject=_terminate, duration=30.0, recover=_restart,
           nodes_down=_target, graceful=True),
     Fault("stop", "SIGSTOP for {duration}", inject=_stop, duration=40.0, recover=_continue, nodes_down=_target),
@@ -175,6 +189,8 @@ FAULTS = (
     Fault("agent", "SIGKILL of a node and of the Consul agent; restarted {duration} later", inject=_kill_with_agent,
           duration=30.0, recover=_restart_with_agent, nodes_down=_target),
     Fault("wipe", "Consul agent restarted with empty data", inject=_wipe_data, duration=20.0),
+    Fault("outage", "Consul agent down for {duration}, back with empty data", inject=_kill_agent, duration=60.0,
+          recover=_wipe_data),
     Fault("partition", "network partition for {duration}", "isolated", _disconnect, 40.0, _reconnect,
           nodes_down=_target, targets_third=True,
           unavailable_reason=lambda checkpoint: isolated_host.unavailable_reason()),
@@ -182,6 +198,7 @@ FAULTS = (
           _restart_leader),
     Fault("token", "the nodes' ACL token expires; replaced {duration} later", "acl", _await_expiry, 40.0, _give_token,
           prepare=_give_short_token),
+    Fault("empty", "the nodes' token file is empty for {duration}", "acl", _empty_token, 40.0, _give_token),
     Fault("clock", "all clocks jump one day ahead, {duration} later two days back", "clock", _set_clock(1), 20.0,
           _set_clock(-1)),
 )  # fmt: skip

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scripts.faults.agents import LOOPBACK, Agent, Agents
@@ -93,6 +93,14 @@ class TestCluster:
         """Starts the node again once its current process has ended."""
         self.processes.running.pop(node.process).wait()
         self.start(node)
+
+    def replace(self, node: Node) -> None:
+        """Starts a node of another name in place of one whose process has been killed."""
+        self.processes.running.pop(node.process).wait()
+        name = f"{node.name}-again"
+        new = replace(node, name=name, environment={**node.environment, "GLMTTS_NODE_NAME": name}, starts=0)
+        self.nodes[self.nodes.index(node)] = new
+        self.start(new)
 
     def logs(self) -> list[Path]:
         """One for each start of each node."""

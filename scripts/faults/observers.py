@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 
@@ -20,6 +20,13 @@ from scripts.faults.cluster import SERVICE
 CLIENT_THREADS = ("batch", "speech-stream")
 """Prefixes of the names of the client's threads that send speech requests."""
 POLL_SECONDS = 0.1
+
+
+class Answer(NamedTuple):
+    """Ids of the services that pass all their checks, and of all that are listed."""
+
+    passing: frozenset[str]
+    listed: frozenset[str]
 
 
 @dataclass
@@ -52,20 +59,19 @@ class RequestObserver:
 
 
 class DiscoveryObserver:
-    """Polls the agent; `changes` has each new answer as (time, passing ids), None while the agent does not answer."""
+    """Polls the agent; `changes` has each new answer as (time, answer), None while the agent does not answer."""
 
     def __init__(self, agent: Agent, token: str) -> None:
         self._url = f"http://{agent.address}/v1/health/service/{SERVICE}"
         self._headers = {"X-Consul-Token": token}
-        self.changes: list[tuple[float, frozenset[str] | None]] = []
+        self.changes: list[tuple[float, Answer | None]] = []
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="discovery", daemon=True)
         self._thread.start()
 
-    @property
-    def passing(self) -> frozenset[str] | None:
-        """The latest answer."""
-        return self.changes[-1][1] if self.changes else None
+    def is_complete(self, ids: Collection[str]) -> bool:
+        """Whether all of `ids` are passing now, and nothing else is listed."""
+        return self.complete_since(ids) is not None
 
     def close(self) -> None:
         self._closed.set()
@@ -73,27 +79,30 @@ class DiscoveryObserver:
 
     def first_missing(self, ids: Collection[str], since: float, until: float) -> float | None:
         """Time in [since, until) at which one of `ids` was first missing; None if none ever was."""
-        missing = (when for when, passing in self.changes if passing is not None and not set(ids) <= passing)
+        missing = (when for when, answer in self.changes if answer is not None and not set(ids) <= answer.passing)
         return min((when for when in missing if since <= when < until), default=None)
 
     def complete_since(self, ids: Collection[str]) -> float | None:
-        """Since when all of `ids` have been passing; None if they are not now."""
+        """Since when all of `ids` have been passing and nothing else listed; None if that is not so now."""
         since = None
-        for when, passing in self.changes:
-            complete = set(ids) <= (passing or set())
+        for when, answer in self.changes:
+            complete = answer is not None and answer.passing == answer.listed == set(ids)
             since = (since or when) if complete else None
         return since
 
     def _run(self) -> None:
         while not self._closed.wait(POLL_SECONDS):
-            passing = self._query()
-            if not self.changes or passing != self.changes[-1][1]:
-                self.changes.append((time.monotonic(), passing))
+            answer = self._query()
+            if not self.changes or answer != self.changes[-1][1]:
+                self.changes.append((time.monotonic(), answer))
 
-    def _query(self) -> frozenset[str] | None:
+    def _query(self) -> Answer | None:
         try:
-            response = requests.get(self._url, {"passing": "1", "stale": ""}, headers=self._headers, timeout=2)
+            response = requests.get(self._url, {"stale": ""}, headers=self._headers, timeout=2)
             response.raise_for_status()
-            return frozenset(entry["Service"]["ID"] for entry in response.json())
+            status = {
+                entry["Service"]["ID"]: {check["Status"] for check in entry["Checks"]} for entry in response.json()
+            }
+            return Answer(frozenset(node for node in status if status[node] == {"passing"}), frozenset(status))
         except (requests.RequestException, ValueError):
             return None

@@ -23,7 +23,8 @@ class Times:
     """Seconds; None if there was no such event.
 
     `removed`: from the fault until Consul stops returning the node; `last_request`: until the last new request to it.
-    `restored`: from recovery (from the fault itself where there is none) until Consul returns all nodes.
+    `restored`: from recovery (from the fault itself where there is none) until Consul returns all nodes and lists no
+    other.
     """
 
     removed: float | None = None

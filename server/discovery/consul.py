@@ -191,6 +191,13 @@ class AgentClient:
             raise ConsulError("failed", "the catalogue did not return a list")
         return [_catalog_service(item) for item in items if item["Service"]["ID"] == service_id]
 
+    def passing_checks(self, node: str, service_id: str) -> frozenset[str] | None:
+        """Ids of the service's checks that pass, as the catalogue shows them (a stale read); None: it shows none."""
+        items = self._get(f"/v1/health/node/{quote(node)}", base.CB.json(), [("stale", "")])
+        with self._map_errors():
+            own = {item["CheckID"]: item["Status"] for item in items or [] if item["ServiceID"] == service_id}
+        return frozenset(check for check, status in own.items() if status == "passing") if own else None
+
     def service_instances(self, service: str) -> list[ServiceInstance]:
         """All nodes of a service with their checks, passing or not, sorted by address (a stale read)."""
         items = self._get(f"/v1/health/service/{service}", base.CB.json(), [("stale", "")])

@@ -42,7 +42,7 @@ class Reconciler:
         """What the last registration said."""
         self._healthy = False
         """Whether /health passed when the catalogue last showed us."""
-        self.consul_node = ""
+        self._node = ""
         """Name of the Consul node that the catalogue last showed us on; "" before that."""
         self._client = AgentClient(settings)
 
@@ -72,15 +72,22 @@ class Reconciler:
             self._check_conflict(endpoint)
             self._register(info, endpoint)
         stall = self._heartbeat(info, endpoint, stalled_seconds())
-        self._confirm(endpoint, CONFIRM_SECONDS if is_new else 0.0)
-        if is_new:
+        if is_new or not self._node:
+            self._confirm(endpoint)
             self._back_off_on_conflict(endpoint)
+        else:
+            self._check_still_shown()
         self.state.on("stalled" if stall else "progressing")
         return stall or f"{self.service_id} at {endpoint}"
 
     def wait(self, seconds: float) -> None:
         """Waits until the node leaves, the token file changes, or `seconds` are over."""
         self._client.acl_token.wait(self._leaving, seconds)
+
+    @property
+    def catalog_entry(self) -> dict[str, str]:
+        """What names our service to the catalogue's deregister endpoint."""
+        return {"Node": self._node or "NAME", "ServiceID": self.service_id}
 
     def deregister(self) -> bool:
         """Removes our service from the agent; False if there is none, or if it belongs to another node."""
@@ -177,21 +184,34 @@ class Reconciler:
             progress, passing=not stall, note=stall or "the engine makes progress"
         )
 
-    def _confirm(self, endpoint: Endpoint, timeout: float) -> None:
-        """Waits until the catalogue shows us: an agent may accept a token that the servers then deny."""
-        deadline = time.monotonic() + timeout
+    def _confirm(self, endpoint: Endpoint) -> None:
+        """Waits until the catalogue shows a new registration: an agent may accept a token that the servers then deny.
+
+        Consul reads the whole service for this, so it is done once; `_check_still_shown` asks for one node only.
+        """
+        deadline = time.monotonic() + CONFIRM_SECONDS
         while not (shown := [each for each in self._catalog_services() if _matches(endpoint, each)]):
             if time.monotonic() >= deadline:
-                raise ConsulError(
-                    "unconfirmed",
-                    f"the agent holds {self.service_id}, the catalogue does not show it; the token needs "
-                    f"service:write on {self._settings.consul_service} and node:read",
-                )
+                raise self._unconfirmed()
             if self._leaving.wait(0.1):
                 return
-        if shown:
-            self.consul_node = shown[0].node
-            self._healthy = metadata.health_check_id(self.service_id) in shown[0].passing
+        self._node, self._healthy = shown[0].node, self._health_passes(shown[0].passing)
+
+    def _check_still_shown(self) -> None:
+        passing = self._client.passing_checks(self._node, self.service_id)
+        if passing is None:
+            raise self._unconfirmed()
+        self._healthy = self._health_passes(passing)
+
+    def _health_passes(self, passing: frozenset[str]) -> bool:
+        return metadata.health_check_id(self.service_id) in passing
+
+    def _unconfirmed(self) -> ConsulError:
+        return ConsulError(
+            "unconfirmed",
+            f"the agent holds {self.service_id}, the catalogue does not show it; the token needs "
+            f"service:write on {self._settings.consul_service} and node:read",
+        )
 
 
 def _matches(endpoint: Endpoint, service: CatalogService) -> bool:

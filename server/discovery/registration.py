@@ -150,10 +150,8 @@ class ConsulRegistration:
 
     def _remedy(self) -> str:
         """What an operator has to do. Nothing that an agent finds out later reaches the catalogue with a dead token."""
-        service = {"Node": self._reconciler.consul_node or "NAME", "ServiceID": self._reconciler.service_id}
-        return (
-            f"; clients may still be sent here: PUT {json.dumps(service)} to /v1/catalog/deregister with a valid token"
-        )
+        entry = json.dumps(self._reconciler.catalog_entry)
+        return f"; clients may still be sent here: PUT {entry} to /v1/catalog/deregister with a valid token"
 
     def _announce(self, reason: str, error_kind: str = "") -> None:
         """Logs the status and calls `on_change`, once for each change of status or kind of error."""

@@ -63,21 +63,18 @@ class AacContainer:
         data = memoryview(samples.astype("<i2").tobytes())
         expected = self._num_samples // FRAME_SAMPLES - HELD_FRAMES
         received, self._pending = bytearray(self._pending), b""
-        deadline = None
-        while data or self._frames.count < expected:
-            if not data and deadline is None:
-                deadline = time.monotonic() + (FRAME_TIMEOUT if self._frames.count else START_TIMEOUT)
-            # Reads and writes in turn: a full pipe in one direction must not block the other.
-            waiting = FINISH_TIMEOUT if deadline is None else max(0.0, deadline - time.monotonic())
-            readable, writable, _ = select.select([self._stdout], [self._stdin] if data else [], [], waiting)
+        # Reads and writes in turn: a full pipe in one direction must not block the other.
+        while data:
+            readable, writable = self._wait(FINISH_TIMEOUT, writing=True)
+            if not readable and not writable:
+                raise EngineError("the AAC encoder is stuck")
             if writable:
                 data = data[self._write(data) :]
             if readable:
                 received += self._read()
-            elif not writable:
-                if data:
-                    raise EngineError("the AAC encoder is stuck")
-                break
+        deadline = time.monotonic() + (FRAME_TIMEOUT if self._frames.count else START_TIMEOUT)
+        while self._frames.count < expected and self._wait(deadline - time.monotonic(), writing=False)[0]:
+            received += self._read()
         return bytes(received)
 
     def finish(self) -> bytes:
@@ -93,6 +90,15 @@ class AacContainer:
         self._process.wait()
         self._stdin.close()
         self._stdout.close()
+
+    def _wait(self, seconds: float, *, writing: bool) -> tuple[bool, bool]:
+        """Waits until the process has output or, if `writing`, takes input: whether it has, and whether it does."""
+        poll = select.poll()  # select.select takes no descriptors from 1024 on
+        poll.register(self._stdout, select.POLLIN)
+        if writing:
+            poll.register(self._stdin, select.POLLOUT)
+        ready = {descriptor for descriptor, _ in poll.poll(1000 * max(0.0, seconds))}
+        return self._stdout.fileno() in ready, self._stdin.fileno() in ready
 
     def _write(self, data: memoryview) -> int:
         try:

@@ -169,6 +169,7 @@ def is_usable(data: bytes) -> bool:
 
 
 @needs_ffmpeg
+@pytest.mark.processes
 def test_damaged_recordings_give_a_waveform_or_an_audio_error(tmp_path: Path) -> None:
     """Whatever is damaged, in every kind."""
     files = {kind: recording(arguments, tmp_path) for kind, arguments in KINDS.items()} | {"amr": amr()}

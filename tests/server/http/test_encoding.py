@@ -1,6 +1,9 @@
 """Formats and resampling: a streamed file has the samples of a whole one."""
 
 import io
+import os
+import resource
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -115,6 +118,19 @@ def test_an_encoder_that_is_left_ends_its_process() -> None:
         encoder._container._process.kill()  # type: ignore[attr-defined]
         with pytest.raises(EngineError, match="AAC encoder"):
             encoder.encode(SPEECH)
+
+
+@pytest.mark.skipif("aac" not in available_formats(), reason="needs ffmpeg")
+def test_an_encoder_works_beside_many_connections() -> None:
+    """Its descriptors may be above 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2048), hard))
+    with ExitStack() as resources:
+        resources.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1024):
+            resources.callback(os.close, os.dup(0))
+        encoder = resources.enter_context(make_encoder("aac", RATE, RATE, PROVENANCE, streamed=True))
+        assert len(encoder.encode(SPEECH)) > 1000
 
 
 def test_without_ffmpeg_there_is_no_aac(monkeypatch: pytest.MonkeyPatch) -> None:
