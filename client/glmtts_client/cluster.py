@@ -12,7 +12,7 @@ import random
 import secrets
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -27,6 +27,7 @@ from glmtts_client.consul import ConsulAddress
 from glmtts_client.discovery import CACHE_SECONDS, ConsulDiscovery, Discovery, StaticDiscovery
 from glmtts_client.errors import NodeError, TextTooLongError
 from glmtts_client.failover_stream import FailoverStream
+from glmtts_client.live_speech import LiveSpeech
 from glmtts_client.node import ANY_NODE, Node, Query
 from glmtts_client.node_pool import NodePool
 from glmtts_client.retry import Deadline, RetryPolicy
@@ -188,6 +189,16 @@ class Cluster:
             headers=_trace_headers(traceparent),
         )
         return SpeechStream(source, buffer, seed=seed)
+
+    def follow(
+        self, pieces: Iterable[str], options: SpeechOptions = DEFAULT_OPTIONS, *, query: Query | None = None
+    ) -> LiveSpeech:
+        """Speaks a text while it is being written, such as by a language model; see `LiveSpeech`.
+
+        `pieces`: the text, cut anywhere; a sentence is spoken once it is complete, or after a second without more.
+        """
+        query = (query or self._query).with_language(options.language).with_voice(options.voice)
+        return LiveSpeech(self._pool, pieces, replace(options, seed=_seed(options)), query)
 
     def segments(
         self,

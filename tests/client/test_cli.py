@@ -75,6 +75,12 @@ def test_say_writes_subtitles(agent: Agent, cluster_nodes: list[Server], tmp_pat
     assert subtitles.read_text(encoding="utf-8") == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:01.200\nHello there.\n\n00:00:01.200 --> 00:00:01.600\nBye.\n"
     )
+    followed = tmp_path / "b.srt"
+    run(agent, "say", "--follow", "-o", audio, "--subtitles", str(followed), text="Hello there. Bye.")
+    assert [line for line in followed.read_text(encoding="utf-8").splitlines() if "." in line] == [
+        "Hello there.",
+        "Bye.",
+    ]
     rejected = CliRunner().invoke(cli, ["say", "Hi.", "-o", audio, "--subtitles", str(tmp_path / "a.txt")])
     assert (rejected.exit_code, "expected a .vtt or .srt file" in rejected.output) == (2, True)
 

@@ -6,9 +6,10 @@ line, 130 interrupted.
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -77,6 +78,14 @@ def speech_options(command: F) -> F:
     return command
 
 
+def stdin_pieces() -> Iterator[str]:
+    """Standard input as it comes, not line by line."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    while data := os.read(sys.stdin.fileno(), 4096):
+        yield decoder.decode(data)
+    yield decoder.decode(b"", final=True)
+
+
 def _query_and_options(values: dict[str, Any]) -> tuple[Query, SpeechOptions]:
     """From the values of `query_options` and `speech_options`."""
     reference_audio: Path | None = values.pop("reference_audio")
@@ -93,7 +102,8 @@ def _query(values: dict[str, Any]) -> Query:
 
 
 @cli.command()
-@click.argument("text")
+@click.argument("text", required=False)
+@click.option("--follow", is_flag=True, help="Speak standard input while it is written; no TEXT.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File; its suffix is the format.")
 @click.option("--play", is_flag=True, help="Play the audio while it is synthesized.")
 @click.option(
@@ -109,7 +119,8 @@ def _query(values: dict[str, Any]) -> Query:
 def say(
     connection: Connection,
     /,
-    text: str,
+    text: str | None,
+    follow: bool,
     output: Path | None,
     play: bool,
     subtitles_file: Path | None,
@@ -120,9 +131,19 @@ def say(
         raise click.UsageError(f"--subtitles: expected a .vtt or .srt file, got {subtitles_file}")
     if output is None and not play:
         raise click.UsageError("expected -o FILE, --play, or both")
-    if play and output is not None and output.suffix not in (".wav", ".pcm"):
-        raise click.UsageError(f"-o: expected a .wav or .pcm file with --play, got {output}")
+    if (play or follow) and output is not None and output.suffix not in (".wav", ".pcm"):
+        option = "--play" if play else "--follow"
+        raise click.UsageError(f"-o: expected a .wav or .pcm file with {option}, got {output}")
+    if follow != (text is None):
+        raise click.UsageError("expected either TEXT or --follow")
     query, options = _query_and_options(values)
+    if text is None:
+        with connection.open(query, RetryPolicy(timeout=SAY_TIMEOUT)) as cluster:
+            summary = audio_output.follow(
+                cluster, stdin_pieces(), options, output=output, play=play, subtitles_file=subtitles_file
+            )
+            stderr.print(summary, markup=False, soft_wrap=True)
+        return
     text = sys.stdin.read() if text == "-" else text
     with connection.open(query, RetryPolicy(timeout=SAY_TIMEOUT)) as cluster:
         progress.warn_if_no_nodes(cluster, stderr)

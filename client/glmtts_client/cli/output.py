@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +59,24 @@ def say(
     )
 
 
+def follow(
+    cluster: Cluster,
+    pieces: Iterable[str],
+    options: SpeechOptions,
+    *,
+    output: Path | None,
+    play: bool,
+    subtitles_file: Path | None = None,
+) -> str:
+    """Speaks `pieces` as they come, like `say`. Raises ClientError and OSError."""
+    with cluster.follow(pieces, options) as speech:
+        _write(speech, speech.sample_rate, output, play)
+        cues = [TimedText(each["text"], each["start_s"], each["end_s"]) for each in speech.sentences]
+        if subtitles_file is not None:
+            subtitles.write(subtitles_file, cues)
+        return f"{cues[-1].end_seconds if cues else 0.0:.2f} s of speech from {speech.node}"
+
+
 def _play(
     cluster: Cluster,
     text: str,
@@ -67,14 +85,8 @@ def _play(
     subtitles_file: Path | None,
     traceparent: str | None,
 ) -> str:
-    with ExitStack() as resources:
-        stream = resources.enter_context(cluster.stream(text, options, traceparent=traceparent))
-        sinks = [resources.enter_context(_audio_device(stream.sample_rate))]
-        if output is not None:
-            sinks.append(resources.enter_context(_audio_file(output, stream.sample_rate)))
-        for samples in stream:
-            for sink in sinks:
-                sink.write(samples)
+    with cluster.stream(text, options, traceparent=traceparent) as stream:
+        _write(stream, stream.sample_rate, output, play=True)
         if subtitles_file is not None:
             subtitles.write(subtitles_file, _cues(stream.segments))
         seconds = sum(segment.audio_seconds for segment in stream.segments)
@@ -88,6 +100,17 @@ def _cues(segments: Sequence[SegmentReport]) -> Iterator[TimedText]:
     for segment in segments:
         yield TimedText(segment.text, start, start + segment.audio_seconds)
         start += segment.audio_seconds
+
+
+def _write(chunks: Iterable[bytes], sample_rate: int, output: Path | None, play: bool) -> None:
+    """Writes samples while they come to a file, the audio device, or both."""
+    with ExitStack() as resources:
+        sinks = [resources.enter_context(_audio_device(sample_rate))] if play else []
+        if output is not None:
+            sinks.append(resources.enter_context(_audio_file(output, sample_rate)))
+        for samples in chunks:
+            for sink in sinks:
+                sink.write(samples)
 
 
 @contextmanager
