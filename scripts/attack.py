@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 from scripts.attacks import bodies, connections, recordings, schema, smuggling  # noqa: E402  # needs the path above
 from scripts.attacks.report import Row, table  # noqa: E402
 from scripts.attacks.senders import Outcomes  # noqa: E402
-from scripts.attacks.target import Target, observe  # noqa: E402
+from scripts.attacks.target import BYSTANDER, Target, observe  # noqa: E402
 from scripts.processes import Processes, free_ports  # noqa: E402
 from server.keys.__main__ import add_key  # noqa: E402
 
@@ -112,8 +112,9 @@ def target_server(checkpoint: str, folder: Path) -> Iterator[Target]:
 
 
 def _warm_up(target: Target) -> None:
-    files = {"reference_audio": ("a", recordings.recordings()["wav"])}
-    requests.post(f"{target.url}/voices/mutant", files=files, headers=target.headers, timeout=120).raise_for_status()
+    for voice in (BYSTANDER, "mutant"):
+        url, files = f"{target.url}/voices/{voice}", {"reference_audio": ("a", recordings.recordings()["wav"])}
+        requests.post(url, files=files, headers=target.headers, timeout=120).raise_for_status()
     with observe(target):
         bodies.attack(target, 64, seed=2)
 
