@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from glmtts_client import ClientError
+from glmtts_client import ClientError, Cluster, SpeechOptions
+from glmtts_client.cli import output
 from glmtts_client.cli.main import cli, main
 
 from tests.client.conftest import CLUSTER_SERVICE
@@ -76,7 +77,10 @@ def test_say_writes_subtitles(agent: Agent, cluster_nodes: list[Server], tmp_pat
         "WEBVTT\n\n00:00:00.000 --> 00:00:01.200\nHello there.\n\n00:00:01.200 --> 00:00:01.600\nBye.\n"
     )
     followed = tmp_path / "b.srt"
-    run(agent, "say", "--follow", "-o", audio, "--subtitles", str(followed), text="Hello there. Bye.")
+    with Cluster(agent.address, service=CLUSTER_SERVICE) as cluster:
+        output.follow(
+            cluster, ["Hello the", "re. Bye."], SpeechOptions(), output=Path(audio), play=False, subtitles_file=followed
+        )
     assert [line for line in followed.read_text(encoding="utf-8").splitlines() if "." in line] == [
         "Hello there.",
         "Bye.",
