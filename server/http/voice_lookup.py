@@ -38,8 +38,8 @@ def find_voice(context: AppContext, engine: Engine, params: SpeechRequest) -> Vo
         message = f"voice: expected a stored voice or reference_audio, got none, and the default {name!r} is not stored"
         raise ApiError(404, "unknown_voice", message, field="voice") from None
     g.record.voice = name
-    make = StoredVoiceMaker(context.voices, engine, name)
-    return context.voice_cache.get(make, reference.audio, reference.text)
+    make = StoredVoiceMaker(context.voices, engine, name, reference.language)
+    return context.voice_cache.get(make, reference.audio, reference.text, language=reference.language)
 
 
 def reading_language(context: AppContext, params: TextRequest) -> Language | None:
@@ -66,4 +66,5 @@ def reading_language(context: AppContext, params: TextRequest) -> Language | Non
 def prepare_default_voice(engine: Engine, name: str, style: Style, voices: VoiceStore, cache: VoiceCache) -> None:
     """Makes the default voice and pins it in the cache. Raises what the store and the engine raise."""
     reference = voices.reference(name, None, style.emotion)
-    cache.get(StoredVoiceMaker(voices, engine, name), reference.audio, reference.text, pin=True)
+    make = StoredVoiceMaker(voices, engine, name, reference.language)
+    cache.get(make, reference.audio, reference.text, language=reference.language, pin=True)

@@ -42,15 +42,22 @@ class VoiceCache:
         self._hits = self._misses = 0
 
     def get(
-        self, make: Callable[[bytes, str], Voice], reference_audio: bytes, reference_text: str, *, pin: bool = False
+        self,
+        make: Callable[[bytes, str], Voice],
+        reference_audio: bytes,
+        reference_text: str,
+        *,
+        language: str | None = None,
+        pin: bool = False,
     ) -> Voice:
         """The voice of this recording and text. Raises what `make` raises, and caches no failure.
 
         ApiError 429 if too many recordings wait to be prepared.
 
+        `language`: in which `make` reads the text; None: that of its characters.
         `pin` keeps the voice until another one is pinned: uploads must not evict the default voice.
         """
-        key = voice_digest(reference_audio, reference_text)
+        key = voice_digest(reference_audio, reference_text, language)
         with self._lock:
             if pin:
                 self._pinned = key

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from glmtts.engine.api import Engine
+from glmtts.text.language import Language
 from glmtts.voice.digest import voice_digest
 from server.errors import ApiError
 from server.voices.store import VoiceStore
@@ -23,19 +24,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredVoiceMaker:
-    """Makes the stored voice `name` with `engine`, from its features if `store` has them."""
+    """Makes the stored voice `name` with `engine`, from its features if `store` has them.
+
+    `language`: in which its text is read; None leaves that to its characters.
+    """
 
     store: VoiceStore
     engine: Engine
     name: str
+    language: Language | None
 
     def __call__(self, reference_audio: bytes, reference_text: str) -> Voice:
         """As `Engine.make_voice`."""
-        digest = voice_digest(reference_audio, reference_text)
+        digest = voice_digest(reference_audio, reference_text, self.language)
         features = self.store.read_features(self.name, features_file(digest, self.engine.info.fingerprint))
-        voice = None if features is None else self.engine.load_voice(features, digest, reference_text)
+        voice = None if features is None else self.engine.load_voice(features, digest, reference_text, self.language)
         if voice is None:
-            voice = self.engine.make_voice(reference_audio, reference_text)
+            voice = self.engine.make_voice(reference_audio, reference_text, self.language)
             self.keep(digest, voice)
         return voice
 

@@ -154,7 +154,7 @@ class FakeEngine:
         """Each letter and digit with itself as its sound."""
         return [(letter, letter) for letter in text if letter.isalnum()]
 
-    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
+    def make_voice(self, reference_audio: bytes, reference_text: str, language: Language | None = None) -> Voice:
         wave, _ = load_reference_audio(reference_audio)
         return cast("Voice", FakeVoice(wave, reference_text))
 
@@ -162,7 +162,9 @@ class FakeEngine:
         """The samples."""
         return cast("FakeVoice", voice).wave.tobytes()
 
-    def load_voice(self, features: bytes, digest: str, reference_text: str) -> Voice | None:
+    def load_voice(
+        self, features: bytes, digest: str, reference_text: str, language: Language | None = None
+    ) -> Voice | None:
         return cast("Voice", FakeVoice(np.frombuffer(features, np.float32), reference_text))
 
     def submit(self, job: Job) -> JobHandle:
