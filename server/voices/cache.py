@@ -73,10 +73,10 @@ class VoiceCache:
             self._prepare(key, future, lambda: make(reference_audio, reference_text))
         return future.result()
 
-    def has(self, reference_audio: bytes, reference_text: str) -> bool:
+    def has(self, reference_audio: bytes, reference_text: str, language: str | None = None) -> bool:
         """Whether the voice of this recording and text is prepared, or being prepared."""
         with self._lock:
-            return voice_digest(reference_audio, reference_text) in self._entries
+            return voice_digest(reference_audio, reference_text, language) in self._entries
 
     def has_room(self) -> bool:
         """Whether one more voice evicts no other, if it is no larger than those that are cached."""

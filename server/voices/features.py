@@ -13,8 +13,9 @@ from glmtts.engine.api import Engine
 from glmtts.text.language import Language
 from glmtts.voice.digest import voice_digest
 from server.errors import ApiError
+from server.voices.cache import VoiceCache
 from server.voices.store import VoiceStore
-from server.voices.stored_voice import features_file
+from server.voices.stored_voice import Reference, features_file
 
 if TYPE_CHECKING:  # glmtts.voice imports torch, and server imports must not
     from glmtts.voice.voice import Voice
@@ -51,3 +52,11 @@ class StoredVoiceMaker:
             self.store.write_features(self.name, file, self.engine.save_voice(voice))
         except ApiError as error:
             log.warning("prompt features of stored voice %s: not kept: %s", self.name, error)
+
+
+def get_stored_voice(
+    cache: VoiceCache, store: VoiceStore, engine: Engine, name: str, reference: Reference, *, pin: bool = False
+) -> Voice:
+    """The voice of a `reference` of the stored voice `name`, from the cache if it is there. Raises what that raises."""
+    make = StoredVoiceMaker(store, engine, name, reference.language)
+    return cache.get(make, reference.audio, reference.text, language=reference.language, pin=pin)
