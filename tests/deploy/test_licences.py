@@ -64,7 +64,8 @@ def test_each_licence_is_one_of_those_allowed(project: str) -> None:
         if name in UNNAMED:
             continue
         names = licences(package)
-        assert names and all(ALLOWED.fullmatch(licence) for licence in names), (name, names)
+        assert names, name
+        assert all(ALLOWED.fullmatch(licence) for licence in names), (name, names)
         if any("roprietary" in licence for licence in names):
             assert name.startswith(PROPRIETARY), name
 
