@@ -31,7 +31,7 @@ from glmtts_client.live_speech import LiveSpeech
 from glmtts_client.node import ANY_NODE, Node, Query
 from glmtts_client.node_pool import NodePool
 from glmtts_client.retry import Deadline, RetryPolicy
-from glmtts_client.speech import DEFAULT_OPTIONS, Language, Segment, Speech, SpeechOptions
+from glmtts_client.speech import DEFAULT_OPTIONS, Language, Segment, Speech, SpeechOptions, TimedText
 from glmtts_client.stream import MAX_BUFFERED_SECONDS, SpeechStream
 from glmtts_client.voice_misses import VoiceMisses
 
@@ -111,28 +111,32 @@ class Cluster:
         *,
         query: Query | None = None,
         traceparent: str | None = None,
+        timing: bool = False,
     ) -> Speech:
         """The complete speech for `text`, from one node; from another one if that fails. Raises ClientError.
 
-        A text that is longer than a server takes is spoken in parts, which are joined (not flac and opus).
+        A text that is longer than a server takes is spoken in parts, which are joined (not flac and opus). `timing`:
+        also ask the node where the segments are in the audio (`Speech.timing`).
         """
         query = (query or self._query).with_language(options.language).with_voice(options.voice)
         options = replace(options, seed=_seed(options))
         try:
-            return self._synthesize(text, options, query, traceparent)
+            return self._synthesize(text, options, query, traceparent, timing=timing)
         except TextTooLongError as error:
             limit = error.limit
         long_text.check_joinable(options.format)
 
         def speak(part: str) -> Speech:
             nonlocal options
-            speech = self.synthesize(part, options, query=query, traceparent=traceparent)
+            speech = self.synthesize(part, options, query=query, traceparent=traceparent, timing=timing)
             options = replace(options, sample_rate=speech.sample_rate)  # the same for all parts
             return speech
 
         return long_text.join(list(long_text.for_each_part(text, limit, speak)))
 
-    def _synthesize(self, text: str, options: SpeechOptions, query: Query, traceparent: str | None) -> Speech:
+    def _synthesize(
+        self, text: str, options: SpeechOptions, query: Query, traceparent: str | None, *, timing: bool
+    ) -> Speech:
         policy = self._pool.retry
         body = {"text": text, **options.to_json(), "timeout": policy.queue_timeout}
         deadline, used = Deadline(policy.timeout + synthesis_timeout(text)), list[str]()
@@ -147,8 +151,18 @@ class Cluster:
                 with self._pool.track_request(node):
                     response = self._pool.api.synthesize(node, body, headers, timeout=deadline.remaining())
                     speech = _speech(node, options, response, time.monotonic() - start, len(used))
+                    if timing:
+                        speech = replace(speech, timing=self._timing(node, speech.request_id))
         assert speech is not None
         return speech
+
+    def _timing(self, node: Node, request_id: str) -> tuple[TimedText, ...]:
+        """Where the segments of a request to `node` are in its audio."""
+        record = self._pool.api.get(node, f"/requests/{request_id}")
+        try:
+            return tuple(map(TimedText.from_json, record["timing"]))
+        except (LookupError, TypeError, ValueError) as error:
+            raise NodeError(node.url, "expected the timing of a request, got none") from error
 
     def stream(
         self,
