@@ -126,6 +126,9 @@ class GenerationConfig:
     `min_length_ratio` or more than `max_length_ratio` times as many tokens. It is short if `max_length_ratio` times as
     many are at most `max_redraw_tokens`; then they are its maximum. A short segment that is implausible is drawn again,
     at most `max_redraws` times (`glmtts.engine.scheduling.redraws`).
+
+    `alignment_heads`: (layer, head) pairs whose attention follows the text, from which the words' timing is read
+    (`glmtts.models.llm.alignment`); none: it is estimated.
     """
 
     top_p: float = 0.8
@@ -154,6 +157,7 @@ class GenerationConfig:
     max_length_ratio: float = 2.0
     max_redraws: int = 0
     max_redraw_tokens: int = 24
+    alignment_heads: tuple[tuple[int, int], ...] = ()
 
     def expected_tokens(self, text_ids: int) -> float | None:
         """Speech tokens that a segment of `text_ids` ids is expected to become; None if the checkpoint doesn't say."""

@@ -27,10 +27,10 @@ import requests
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
-from scripts.attacks import bodies, connections, recordings, schema, smuggling  # noqa: E402  # needs the path above
+from scripts.attacks import bodies, connections, heads, recordings, schema, smuggling  # noqa: E402  # needs the path above
 from scripts.attacks.report import Row, table  # noqa: E402
 from scripts.attacks.senders import Outcomes  # noqa: E402
-from scripts.attacks.target import Target, observe  # noqa: E402
+from scripts.attacks.target import BYSTANDER, Target, observe  # noqa: E402
 from scripts.processes import Processes, free_ports  # noqa: E402
 from server.keys.__main__ import add_key  # noqa: E402
 
@@ -51,11 +51,12 @@ ATTACKS = {
     "schema": Attack(
         100, 2, "schemathesis, {} a route and more", lambda target, count, _: schema.attack(target, count)
     ),
-    "bodies": Attack(10_000, 600, "{} malformed bodies", lambda target, count, _: bodies.attack(target, count)),
+    "bodies": Attack(10_000, 400, "{} malformed bodies", lambda target, count, _: bodies.attack(target, count)),
     "large": Attack(
         15, 5, "{} bodies of 20 MiB", lambda target, count, _: bodies.attack_with_large_bodies(target, count // 5)
     ),
-    "recordings": Attack(2000, 150, "{} mutated recordings", lambda target, count, _: recordings.attack(target, count)),
+    "heads": Attack(5000, 200, "{} changed HTTP messages", lambda target, count, _: heads.attack(target, count)),
+    "recordings": Attack(2000, 100, "{} mutated recordings", lambda target, count, _: recordings.attack(target, count)),
     "smuggling": Attack(
         1, 1, f"{len(smuggling.refused_shapes()) + 8} ambiguous requests", lambda target, *_: smuggling.attack(target)
     ),
@@ -66,11 +67,11 @@ ATTACKS = {
 
 
 def run(target: Target, names: list[str], *, quick: bool) -> list[Row]:
-    """A row for each attack. Those over connections last 10 or 70 seconds: longer than the server's own limits."""
+    """A row for each attack. Those over connections last 6 or 70 seconds: longer than the server's own limits."""
     rows = []
     for name in names:
         attack = ATTACKS[name]
-        count, seconds = (attack.quick, 10.0) if quick else (attack.full, 70.0)
+        count, seconds = (attack.quick, 6.0) if quick else (attack.full, 70.0)
         before = rows[-1].memory_after if rows else target.memory_mib()
         with observe(target) as observation:
             outcomes = attack.run(target, count, seconds)
@@ -112,10 +113,12 @@ def target_server(checkpoint: str, folder: Path) -> Iterator[Target]:
 
 
 def _warm_up(target: Target) -> None:
-    files = {"reference_audio": ("a", recordings.recordings()["wav"])}
-    requests.post(f"{target.url}/voices/mutant", files=files, headers=target.headers, timeout=120).raise_for_status()
+    for voice in (BYSTANDER, "mutant"):
+        url, files = f"{target.url}/voices/{voice}", {"reference_audio": ("a", recordings.recordings()["wav"])}
+        requests.post(url, files=files, headers=target.headers, timeout=120).raise_for_status()
     with observe(target):
         bodies.attack(target, 64, seed=2)
+        bodies.attack_with_large_bodies(target, 1)
 
 
 def parse() -> argparse.Namespace:

@@ -9,7 +9,8 @@
 Each fault gets three server processes and a Consul of its own. A batch of many items and six listeners call them
 without a pause; the fault hits a node that is streaming to a listener, and is then reverted. The figures come from
 outside: the batch's results, the listeners' samples, the nodes' logs, Consul, and the requests that leave this process.
-Prints a table; the exit status is 1 if anything was lost, duplicated or broken. A network partition needs root and
+Prints a table; the exit status is 1 if anything was lost, duplicated or broken, a listener heard nothing for longer
+than --max-silence, or a dead node got requests for longer than --max-last-request. A network partition needs root and
 iproute2; a fault that can't be injected is reported as skipped.
 """
 
@@ -23,7 +24,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -36,7 +37,7 @@ from scripts.faults.catalogue import FAULTS, Fault, no_action  # noqa: E402
 from scripts.faults.cluster import Node, TestCluster, running_cluster  # noqa: E402
 from scripts.faults.load import LoadGenerator, LoadResult, StreamResult  # noqa: E402
 from scripts.faults.observers import DiscoveryObserver, RequestObserver  # noqa: E402
-from scripts.faults.report import FaultReport, Times, make_report, table  # noqa: E402
+from scripts.faults.report import DEFAULT_BOUNDS, Bounds, FaultReport, Times, make_report, table  # noqa: E402
 from scripts.processes import ProcessError  # noqa: E402
 
 Compare = Callable[[Sequence[StreamResult], Mapping[int, StreamResult]], list[str]]
@@ -64,6 +65,7 @@ class Plan:
     node_settings: Mapping[str, str]
     speedup: float
     dev: bool
+    bounds: Bounds
 
 
 @dataclass(frozen=True)
@@ -130,15 +132,23 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--listen", type=Path, metavar="FOLDER", help="compare streams by speech recognition; the folder of its weights"
     )
+    for name, default, what in (
+        ("--max-silence", DEFAULT_BOUNDS.silence, "a listener may hear nothing"),
+        ("--max-last-request", DEFAULT_BOUNDS.last_request, "a dead node may get requests"),
+    ):
+        flags.add_argument(
+            name, type=float, default=default, metavar="SECONDS", help=f"how long {what} (default: %(default)s)"
+        )
     flags.add_argument("--quick", action="store_true", help="the fake engine, fewer items, shorter faults and waits")
     return flags
 
 
 def make_plan(args: argparse.Namespace) -> Plan:
     """The quick plan, or one in which nodes and clients have their default settings."""
+    bounds = Bounds(args.max_silence, args.max_last_request)
     if args.quick:
-        return Plan("fake:delay=0.02", 60, args.jobs, 1.0, QUICK_SETTINGS, speedup=5.0, dev=True)
-    return Plan(args.checkpoint, args.items, args.jobs, 10.0, {}, speedup=1.0, dev=False)
+        return Plan("fake:delay=0.02", 60, args.jobs, 1.0, QUICK_SETTINGS, speedup=5.0, dev=True, bounds=bounds)
+    return Plan(args.checkpoint, args.items, args.jobs, 10.0, {}, speedup=1.0, dev=False, bounds=bounds)
 
 
 def stream_comparison(work: Path | None) -> Compare:
@@ -162,7 +172,7 @@ def run_all(
     baseline: dict[int, StreamResult] = {}
     consul, requests = tool("consul", "scripts/get_consul.sh"), RequestObserver()
     for fault in faults:
-        if reason := fault.unavailable_reason():
+        if reason := fault.unavailable_reason(plan.checkpoint):
             skipped[describe(fault, plan)] = reason
             continue
         log(f"{fault.name}: {describe(fault, plan)}")
@@ -173,7 +183,9 @@ def run_all(
         if not baseline:
             baseline = {stream.listener: stream for stream in load.streams if stream.complete}
         exact = plan.checkpoint.startswith("fake:")
-        rows.append(make_report(describe(fault, plan), load, times, cluster.logs(), baseline, exact=exact))
+        name = describe(fault, plan)
+        bounds = replace(plan.bounds, last_request=math.inf) if fault.graceful else plan.bounds
+        rows.append(make_report(name, load, times, cluster.logs(), baseline, exact=exact, bounds=bounds))
         log(table(rows[-1:], {}).splitlines()[-1])
         for line in compare(load.streams, baseline):
             print(f"{rows[-1].fault}: {line}", flush=True)
@@ -200,7 +212,8 @@ def run_fault(cluster: TestCluster, fault: Fault, plan: Plan, requests: RequestO
         injected, recovered = inject(cluster, fault, node, plan.speedup)
         wait_until(observers.all_passing, "all nodes to be passing again", REJOIN_TIMEOUT)
         load.stop_streams.set()
-        return load.result(LOAD_TIMEOUT), measure(fault, node, observers, injected, recovered)
+        targets = [node, *fault.nodes_down(cluster, node)]
+        return load.result(LOAD_TIMEOUT), measure(fault, targets, observers, injected, recovered)
     finally:
         discovery.close()
 
@@ -230,14 +243,19 @@ def inject(cluster: TestCluster, fault: Fault, node: Node, speedup: float) -> tu
     return injected, time.monotonic()
 
 
-def measure(fault: Fault, node: Node, observers: Observers, injected: float, recovered: float) -> Times:
-    """What the observers saw of the target while it was down, and then of all nodes."""
+def measure(fault: Fault, targets: Sequence[Node], observers: Observers, injected: float, recovered: float) -> Times:
+    """What the observers saw of the nodes that were down, and then of all nodes.
+
+    `targets`: the one that the fault was injected into, then those that were down.
+    """
+    target, *nodes = targets
     removed = last = None
-    if node.id not in observers.ids:  # it was replaced
-        removed = observers.discovery.first_missing({node.id}, injected, math.inf)
-    if fault.node_is_down:
-        removed = observers.discovery.first_missing({node.id}, injected, recovered)
-        last = observers.requests.last_request(node.port, injected, recovered) or injected
+    if target.id not in observers.ids:  # it was replaced
+        removed = observers.discovery.first_missing({target.id}, injected, math.inf)
+    if nodes:
+        removed = observers.discovery.first_missing({node.id for node in nodes}, injected, recovered)
+        requests = (observers.requests.last_request(node.port, injected, recovered) for node in nodes)
+        last = max((when for when in requests if when is not None), default=injected)
     start = injected if fault.recover is no_action else recovered
     complete = observers.discovery.complete_since(observers.ids)
     return Times(

@@ -106,9 +106,9 @@ def run(events: Events, worker: int, cycles: int, cycle_seconds: float, clients:
     done = []
     with ThreadPoolExecutor(1) as executor:
         for number in range(1, cycles + 1):
-            event = executor.submit(events.next)
-            done.append(bursts(url, cycle_seconds, clients, seed=number, on_burst=memory_log))
-            event.result()
+            calls = executor.submit(bursts, url, cycle_seconds, clients, seed=number, on_burst=memory_log)
+            events.next()  # in this thread: the agent is told to end with the thread that started it
+            done.append(calls.result())
     after, idle = at_rest(url, worker)
     serves = requests.post(f"{url}/tts", json={"text": TEXTS[0]}, timeout=120).status_code == 200
     return Outcome(before, after, done, events, idle, serves, events.is_discovered())

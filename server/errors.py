@@ -150,6 +150,8 @@ def to_response(shapes: Mapping[str, ErrorShape], error: BaseException) -> Respo
         response.headers["Retry-After"] = str(max(1, math.ceil(info.retry_after)))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = _methods(error)
+    if info.status == 426:
+        response.headers["Upgrade"] = "websocket"
     if info.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

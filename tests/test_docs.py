@@ -65,4 +65,6 @@ def shown(value: object) -> str:
         return "off"
     if isinstance(value, str):
         return f"`{value}`"
+    if isinstance(value, tuple):
+        return " ".join("–".join(map(str, pair)) for pair in value)
     return str(value).lower() if isinstance(value, bool) else f"{value:g}"

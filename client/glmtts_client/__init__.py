@@ -12,6 +12,7 @@ from glmtts_client.errors import (
     RetriesExhaustedError,
 )
 from glmtts_client.failover_stream import SegmentReport
+from glmtts_client.live_speech import LiveSpeech
 from glmtts_client.node import Node, Query
 from glmtts_client.retry import RetryBudget, RetryPolicy
 from glmtts_client.speech import Segment, Speech, SpeechOptions
@@ -24,6 +25,7 @@ __all__ = [
     "ConsulAddress",
     "DiscoveryError",
     "InRegion",
+    "LiveSpeech",
     "NativeRate",
     "NoNodeAvailableError",
     "Node",

@@ -53,7 +53,8 @@ class Api:
         ca: str | None = None,
     ) -> None:
         self._session = requests.Session()
-        self._session.trust_env = not discovered
+        self.uses_proxy = self._session.trust_env = not discovered
+        self.ca = ca
         self._session.verify = ca or True
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _KeepAliveAdapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE))

@@ -97,8 +97,8 @@ class LoadBalancer:
     """Tracks requests in flight and failures by node address. Thread-safe; share one among all requests of a program.
 
     A node that fails is ejected until a probe or a request succeeds. Probes are due after `initial_probe_delay` s, then
-    after twice as long each time up to `max_probe_delay`, less a random part. An ejected node is used if there is no
-    other; a busy one is not, until its Retry-After ends.
+    after twice as long each time up to `max_probe_delay`, less a random part. An ejected node is used if all are; a
+    busy one is not, until its Retry-After ends.
     """
 
     def __init__(
@@ -122,12 +122,12 @@ class LoadBalancer:
         """The node for a request, outside `avoid` (addresses) if possible. Raises NoNodeAvailableError."""
         with self._lock:
             now = self._clock()
-            free = [node for node in nodes if self._health_of(node).busy_until <= now]
+            # A busy node will have time again; an ejected one may be dead.
+            alive = [node for node in nodes if not self._health_of(node).ejected] or nodes
+            free = [node for node in alive if self._health_of(node).busy_until <= now]
             if not free:
-                raise self._no_node_error(nodes, now)
-            healthy = [node for node in free if not self._health_of(node).ejected]
-            candidates: Sequence[Node] = healthy or free
-            candidates = [node for node in candidates if node.url not in avoid] or candidates
+                raise self._no_node_error(alive, now)
+            candidates: Sequence[Node] = [node for node in free if node.url not in avoid] or free
             for preference in self._preferences:
                 candidates = preference(candidates, hints) or candidates
             sample = self._rng.sample(candidates, min(2, len(candidates)))

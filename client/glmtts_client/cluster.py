@@ -12,7 +12,7 @@ import random
 import secrets
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -27,10 +27,11 @@ from glmtts_client.consul import ConsulAddress
 from glmtts_client.discovery import CACHE_SECONDS, ConsulDiscovery, Discovery, StaticDiscovery
 from glmtts_client.errors import NodeError, TextTooLongError
 from glmtts_client.failover_stream import FailoverStream
+from glmtts_client.live_speech import LiveSpeech
 from glmtts_client.node import ANY_NODE, Node, Query
 from glmtts_client.node_pool import NodePool
 from glmtts_client.retry import Deadline, RetryPolicy
-from glmtts_client.speech import DEFAULT_OPTIONS, Language, Segment, Speech, SpeechOptions
+from glmtts_client.speech import DEFAULT_OPTIONS, Language, Segment, Speech, SpeechOptions, TimedText
 from glmtts_client.stream import MAX_BUFFERED_SECONDS, SpeechStream
 from glmtts_client.voice_misses import VoiceMisses
 
@@ -110,28 +111,32 @@ class Cluster:
         *,
         query: Query | None = None,
         traceparent: str | None = None,
+        timing: bool = False,
     ) -> Speech:
         """The complete speech for `text`, from one node; from another one if that fails. Raises ClientError.
 
-        A text that is longer than a server takes is spoken in parts, which are joined (not flac and opus).
+        A text that is longer than a server takes is spoken in parts, which are joined (not flac and opus). `timing`:
+        also ask the node where the segments are in the audio (`Speech.timing`).
         """
         query = (query or self._query).with_language(options.language).with_voice(options.voice)
         options = replace(options, seed=_seed(options))
         try:
-            return self._synthesize(text, options, query, traceparent)
+            return self._synthesize(text, options, query, traceparent, timing=timing)
         except TextTooLongError as error:
             limit = error.limit
         long_text.check_joinable(options.format)
 
         def speak(part: str) -> Speech:
             nonlocal options
-            speech = self.synthesize(part, options, query=query, traceparent=traceparent)
+            speech = self.synthesize(part, options, query=query, traceparent=traceparent, timing=timing)
             options = replace(options, sample_rate=speech.sample_rate)  # the same for all parts
             return speech
 
         return long_text.join(list(long_text.for_each_part(text, limit, speak)))
 
-    def _synthesize(self, text: str, options: SpeechOptions, query: Query, traceparent: str | None) -> Speech:
+    def _synthesize(
+        self, text: str, options: SpeechOptions, query: Query, traceparent: str | None, *, timing: bool
+    ) -> Speech:
         policy = self._pool.retry
         body = {"text": text, **options.to_json(), "timeout": policy.queue_timeout}
         deadline, used = Deadline(policy.timeout + synthesis_timeout(text)), list[str]()
@@ -146,8 +151,18 @@ class Cluster:
                 with self._pool.track_request(node):
                     response = self._pool.api.synthesize(node, body, headers, timeout=deadline.remaining())
                     speech = _speech(node, options, response, time.monotonic() - start, len(used))
+                    if timing:
+                        speech = replace(speech, timing=self._timing(node, speech.request_id))
         assert speech is not None
         return speech
+
+    def _timing(self, node: Node, request_id: str) -> tuple[TimedText, ...]:
+        """Where the segments of a request to `node` are in its audio."""
+        record = self._pool.api.get(node, f"/requests/{request_id}")
+        try:
+            return tuple(map(TimedText.from_json, record["timing"]))
+        except (LookupError, TypeError, ValueError) as error:
+            raise NodeError(node.url, "expected the timing of a request, got none") from error
 
     def stream(
         self,
@@ -174,6 +189,16 @@ class Cluster:
             headers=_trace_headers(traceparent),
         )
         return SpeechStream(source, buffer, seed=seed)
+
+    def follow(
+        self, pieces: Iterable[str], options: SpeechOptions = DEFAULT_OPTIONS, *, query: Query | None = None
+    ) -> LiveSpeech:
+        """Speaks a text while it is being written, such as by a language model; see `LiveSpeech`.
+
+        `pieces`: the text, cut anywhere; a sentence is spoken once it is complete, or after a second without more.
+        """
+        query = (query or self._query).with_language(options.language).with_voice(options.voice)
+        return LiveSpeech(self._pool, pieces, replace(options, seed=_seed(options)), query)
 
     def segments(
         self,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from glmtts_client.errors import ClientError, ResponseError
-from glmtts_client.speech import Speech
+from glmtts_client.speech import Speech, TimedText
 
 T = TypeVar("T")
 JOINABLE = ("wav", "pcm", "mp3", "aac")
@@ -91,7 +91,15 @@ def join(parts: Sequence[tuple[str, Speech | None]]) -> Speech:
         finish_reason=next((speech.finish_reason for speech in speeches if speech.finish_reason != "stop"), "stop"),
         attempts=sum(speech.attempts for speech in speeches),
         skipped_characters=unspoken + sum(speech.skipped_characters for speech in speeches),
+        timing=tuple(_timing(speeches)),
     )
+
+
+def _timing(speeches: Sequence[Speech]) -> Iterator[TimedText]:
+    start = 0.0
+    for speech in speeches:
+        yield from (segment.later(start) for segment in speech.timing)
+        start += speech.audio_seconds
 
 
 def _join_audio(speeches: Sequence[Speech]) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 Language = Literal["auto", "en", "zh"]
@@ -28,6 +29,7 @@ class SpeechOptions:
     seed: int | None = None
     phoneme: bool | None = None
     history: bool | None = None
+    word_timings: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields of the request body, except the text; `reference_audio` is base64."""
@@ -43,6 +45,41 @@ class Segment:
 
     text: str
     pronunciation: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class TimedText:
+    """Where a segment, or a word of one, is in the audio. `estimated`: a word that is spread within its segment.
+
+    `words`: of a segment, if SpeechOptions.word_timings asks for them.
+    """
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+    estimated: bool = False
+    words: tuple[TimedText, ...] = ()
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> TimedText:
+        """From an entry of `timing` in GET /requests/<id>, or of its `words`.
+
+        Raises LookupError, TypeError, ValueError.
+        """
+        return TimedText(
+            str(values["text"]),
+            float(values["start_seconds"]),
+            float(values["end_seconds"]),
+            bool(values.get("estimated", False)),
+            tuple(map(TimedText.from_json, values.get("words", ()))),
+        )
+
+    def later(self, seconds: float) -> TimedText:
+        """The same behind `seconds` of other audio."""
+        words = tuple(word.later(seconds) for word in self.words)
+        return replace(
+            self, start_seconds=self.start_seconds + seconds, end_seconds=self.end_seconds + seconds, words=words
+        )
 
 
 DEFAULT_OPTIONS = SpeechOptions()
@@ -65,6 +102,8 @@ class Speech:
     attempts: int
     skipped_characters: int = 0
     """Characters of the text that were left out, because they belong to a language that is not spoken."""
+    timing: tuple[TimedText, ...] = ()
+    """Where its segments are, if that was asked for."""
 
     @property
     def rtf(self) -> float:

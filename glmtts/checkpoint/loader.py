@@ -130,6 +130,7 @@ def _load(
     llm.fuse()
     flow = components.for_inference(components.load_flow(root / "flow"), target)
     _check_sizes(root, tokenizer, llm, flow, special)
+    _check_alignment_heads(root, generation, llm)
     return Model(
         info=read_info(root),
         llm=llm,
@@ -164,6 +165,14 @@ def special_ids(tokenizer: Tokenizer, codes: int) -> SpecialIds:
             f"<|audio_0|> … <|audio_{codes - 1}|>: expected {codes} ids in a row, got {special.ats} … {special.ate}"
         )
     return special
+
+
+def _check_alignment_heads(root: Path, generation: GenerationConfig, llm: Llama) -> None:
+    layers, heads = llm.config.num_hidden_layers, llm.config.num_attention_heads
+    known = {(layer, head) for layer in range(layers) for head in range(heads)}
+    if unknown := [pair for pair in generation.alignment_heads if pair not in known]:
+        where = f"{root / 'llm' / 'generation.json'}: alignment_heads"
+        raise CheckpointError(f"{where}: expected [layer, head] of {layers} layers and {heads} heads, got {unknown[0]}")
 
 
 def _check_sizes(root: Path, tokenizer: Tokenizer, llm: Llama, flow: Flow, special: SpecialIds) -> None:

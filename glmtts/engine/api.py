@@ -7,7 +7,7 @@ PCM chunks, then ends or raises one exception. Importing this module does not lo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from glmtts.dsp.audio import Wave
@@ -16,6 +16,7 @@ from glmtts.models.llm.history import SpokenSegment
 if TYPE_CHECKING:
     from glmtts.engine.stats import EngineStats
     from glmtts.text.frontend.frontend import Reading, Segment
+    from glmtts.text.frontend.words import WordSpan
     from glmtts.text.language import Language
     from glmtts.voice.voice import Voice  # loads torch, which the fake engine and the server do without
 
@@ -53,6 +54,20 @@ class Job:
 
 
 @dataclass(frozen=True)
+class WordTiming:
+    """Where a word, or a Chinese character, is in a job's audio. `estimated`: spread within its segment."""
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+    estimated: bool
+
+    def later(self, seconds: float) -> WordTiming:
+        """The same behind `seconds` of other audio."""
+        return replace(self, start_seconds=self.start_seconds + seconds, end_seconds=self.end_seconds + seconds)
+
+
+@dataclass(frozen=True)
 class SegmentTiming:
     """Where a segment is in a job's audio: seconds from its first sample. Silence after it lies behind its end."""
 
@@ -60,6 +75,13 @@ class SegmentTiming:
     text: str
     start_seconds: float
     end_seconds: float
+    words: tuple[WordTiming, ...] = ()
+    """Of `Segment.words`."""
+
+    def later(self, seconds: float) -> SegmentTiming:
+        """The same behind `seconds` of other audio."""
+        start, end = self.start_seconds + seconds, self.end_seconds + seconds
+        return replace(self, start_seconds=start, end_seconds=end, words=tuple(w.later(seconds) for w in self.words))
 
 
 @dataclass
@@ -153,6 +175,10 @@ class Engine(Protocol):
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         """The characters and words of a segment's text, each with what will be said: pinyin, ARPAbet or phonemes."""
+        ...
+
+    def words(self, segment: Segment) -> tuple[WordSpan, ...]:
+        """The words and Chinese characters of a segment. Put into `Segment.words`, they get a timing."""
         ...
 
     def set_replacements(self, words: Mapping[str, str]) -> None:

@@ -62,12 +62,12 @@ def mutated(count: int, seed: int = 1) -> Iterator[bytes]:
     for number in range(count):
         data = originals[number % len(originals)]
         for _ in range(rng.choice((1, 1, 1, 3))):
-            data = _mutate(rng, data)
+            data = mutate(rng, data)
         yield data
 
 
-def _mutate(rng: random.Random, data: bytes) -> bytes:
-    """Half of the changes are within the first 128 bytes, where the sizes and rates are."""
+def mutate(rng: random.Random, data: bytes) -> bytes:
+    """A change at one place. Half of the changes are within the first 128 bytes, where the sizes and rates are."""
     at = rng.randrange(min(len(data), 128) if rng.random() < 0.5 else len(data)) if data else 0
     kind = rng.randrange(6)
     if kind == 0:

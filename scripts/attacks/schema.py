@@ -26,12 +26,13 @@ def attack(target: Target, examples: int) -> Outcomes:
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run"]
         command += [f"{target.url}/openapi.json", "-H", f"Authorization: Bearer {target.key}", "-n", str(examples)]
         command += ["--phases", "coverage,fuzzing", "--checks", CHECKS, "--no-shrink", "--continue-on-failure"]
+        command += ["--request-timeout", "120"]
         command += ["--generation-database", ":memory:", "--report-har-path", str(har), "--no-color", "--seed", "1"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if not har.exists():
             raise RuntimeError(f"schemathesis: {done.stdout[-2000:]}{done.stderr[-2000:]}")
         entries = json.loads(har.read_text("utf-8"))["log"]["entries"]
-    outcomes: Outcomes = Counter(str(entry["response"]["status"]) for entry in entries)
+    outcomes: Outcomes = Counter(str(entry["response"]["status"] or "no answer") for entry in entries)
     for what, count in _FAILURE.findall(done.stdout.partition("= SUMMARY =")[2]):
         outcomes[f"undocumented ({what.lower()})"] = int(count)
     return outcomes

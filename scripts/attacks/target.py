@@ -16,6 +16,8 @@ import requests
 
 PROBE_INTERVAL_SECONDS = 0.02
 SPEECH_INTERVAL_SECONDS = 0.5
+BYSTANDER = "bystander"
+"""The stored voice that somebody else speaks with."""
 SETTLE_SECONDS = 4.0
 """How long the server rests before its memory is read: freed memory is returned while it does."""
 
@@ -105,7 +107,7 @@ def _probe(port: int, pipe: Connection) -> None:
 
 
 def _speak(target: Target, latencies: list[float], stopped: threading.Event) -> None:
-    body = {"text": "Hello.", "seed": 1}
+    body = {"text": "Hello.", "seed": 1, "voice": BYSTANDER}
     while True:
         start = time.perf_counter()
         try:

@@ -14,6 +14,7 @@ from scripts.faults.agents import find_leader
 from scripts.faults.cluster import NODE_RULES, Node, TestCluster
 
 Action = Callable[[TestCluster, Node], None]
+HICCUPS, HICCUP_SECONDS = 5, 0.7
 DAY_SECONDS = 86400
 REAL_TIME = time.time
 MIN_TOKEN_TTL_SECONDS = 60.0
@@ -28,9 +29,10 @@ def no_action(cluster: TestCluster, node: Node) -> None:
 class Fault:
     """`inject` runs while clients are at work, `recover` runs `duration` seconds later, `prepare` before the clients.
 
-    `text` describes it; {duration} is replaced by that time. `layout`: see `running_cluster`. `node_is_down`: the
-    target node should get no requests while the fault lasts. `targets_third`: the target must be the third node.
-    `unavailable_reason` says why it can't be injected on this machine; "" if it can.
+    `text` describes it; {duration} is replaced by that time. `layout`: see `running_cluster`. `nodes_down`: those that
+    should get no requests while the fault lasts, by the target. `graceful`: they serve on for a while. `targets_third`:
+    the target must be the third node. `unavailable_reason` says why it can't be injected on this machine with a
+    checkpoint; "" if it can.
     """
 
     name: str
@@ -40,13 +42,51 @@ class Fault:
     duration: float = 0.0
     recover: Action = no_action
     prepare: Action = no_action
-    node_is_down: bool = False
+    nodes_down: Callable[[TestCluster, Node], list[Node]] = lambda cluster, node: []
+    graceful: bool = False
     targets_third: bool = False
-    unavailable_reason: Callable[[], str] = lambda: ""
+    unavailable_reason: Callable[[str], str] = lambda checkpoint: ""
+
+
+def _target(cluster: TestCluster, node: Node) -> list[Node]:
+    return [node]
+
+
+def _target_and_next(cluster: TestCluster, node: Node) -> list[Node]:
+    return [node, cluster.nodes[(cluster.nodes.index(node) + 1) % len(cluster.nodes)]]
 
 
 def _kill(cluster: TestCluster, node: Node) -> None:
     cluster.signal(node, signal.SIGKILL)
+
+
+def _kill_two(cluster: TestCluster, node: Node) -> None:
+    for each in _target_and_next(cluster, node):
+        _kill(cluster, each)
+
+
+def _restart_two(cluster: TestCluster, node: Node) -> None:
+    for each in _target_and_next(cluster, node):
+        cluster.restart(each)
+
+
+def _kill_with_agent(cluster: TestCluster, node: Node) -> None:
+    cluster.agent.kill()
+    _kill(cluster, node)
+
+
+def _restart_with_agent(cluster: TestCluster, node: Node) -> None:
+    cluster.agent.start()
+    cluster.restart(node)
+
+
+def _hiccup(cluster: TestCluster, node: Node) -> None:
+    """As often as a virtual machine that is being moved, or a disk that stalls."""
+    for _ in range(HICCUPS):
+        _stop(cluster, node)
+        time.sleep(HICCUP_SECONDS)
+        _continue(cluster, node)
+        time.sleep(HICCUP_SECONDS)
 
 
 def _terminate(cluster: TestCluster, node: Node) -> None:
@@ -138,16 +178,22 @@ def _set_clock(days: int) -> Action:
 FAULTS = (
     Fault("none", "no fault"),
     Fault("kill", "SIGKILL during a segment; restarted {duration} later", inject=_kill, duration=30.0,
-          recover=_restart, node_is_down=True),
+          recover=_restart, nodes_down=_target),
     Fault("rename", "SIGKILL; replaced at once under another name", inject=_kill_and_replace),
     Fault("term", "SIGTERM; restarted {duration} later", inject=_terminate, duration=30.0, recover=_restart,
-          node_is_down=True),
-    Fault("stop", "SIGSTOP for {duration}", inject=_stop, duration=40.0, recover=_continue, node_is_down=True),
+          nodes_down=_target, graceful=True),
+    Fault("stop", "SIGSTOP for {duration}", inject=_stop, duration=40.0, recover=_continue, nodes_down=_target),
+    Fault("hiccup", f"SIGSTOP for {HICCUP_SECONDS:g} s, {HICCUPS} times", inject=_hiccup),
+    Fault("two", "SIGKILL of two of the three nodes; restarted {duration} later", inject=_kill_two, duration=30.0,
+          recover=_restart_two, nodes_down=_target_and_next),
+    Fault("agent", "SIGKILL of a node and of the Consul agent; restarted {duration} later", inject=_kill_with_agent,
+          duration=30.0, recover=_restart_with_agent, nodes_down=_target),
     Fault("wipe", "Consul agent restarted with empty data", inject=_wipe_data, duration=20.0),
     Fault("outage", "Consul agent down for {duration}, back with empty data", inject=_kill_agent, duration=60.0,
           recover=_wipe_data),
     Fault("partition", "network partition for {duration}", "isolated", _disconnect, 40.0, _reconnect,
-          node_is_down=True, targets_third=True, unavailable_reason=isolated_host.unavailable_reason),
+          nodes_down=_target, targets_third=True,
+          unavailable_reason=lambda checkpoint: isolated_host.unavailable_reason()),
     Fault("leader", "SIGKILL of the Consul leader; restarted {duration} later", "quorum", _kill_leader, 30.0,
           _restart_leader),
     Fault("token", "the nodes' ACL token expires; replaced {duration} later", "acl", _await_expiry, 40.0, _give_token,

@@ -41,8 +41,9 @@ BYTES_PER_SAMPLE = 2
 class StreamResult:
     """One stream as its listener received it.
 
-    `audio`: 16-bit little-endian samples. `max_wait_seconds`: the longest wait between two chunks. `error`: "" if the
-    stream was not interrupted.
+    `audio`: 16-bit little-endian samples. `max_wait_seconds`: the longest wait between two chunks.
+    `max_silence_seconds`: the longest time without sound for someone who plays the stream in real time from its first
+    samples on, the time from the request to these included. `error`: "" if the stream was not interrupted.
     """
 
     listener: int
@@ -52,11 +53,25 @@ class StreamResult:
     segments: tuple[SegmentReport, ...] = ()
     error: str = ""
     complete: bool = False
+    max_silence_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
         """Length of the audio."""
         return len(self.audio) / BYTES_PER_SAMPLE / self.sample_rate if self.sample_rate else 0.0
+
+
+class Playout:
+    """Someone who plays a stream in real time from its first samples on, waiting since `start`."""
+
+    def __init__(self, start: float) -> None:
+        self._end = start
+        self.max_silence_seconds = 0.0
+
+    def on_samples(self, now: float, seconds: float) -> None:
+        """Samples of so many seconds arrive."""
+        self.max_silence_seconds = max(self.max_silence_seconds, now - self._end)
+        self._end = max(self._end, now) + seconds
 
 
 @dataclass
@@ -147,15 +162,18 @@ class LoadGenerator:
         stream = self._stream_cluster.stream(space.join(STORIES[result.listener]), options)
         self._current[result.listener] = stream
         audio, last = bytearray(), 0.0
+        playout = Playout(time.monotonic())
         try:
             for samples in stream:
                 now = time.monotonic()
                 result.max_wait_seconds = max(result.max_wait_seconds, now - last if last else 0.0)
+                playout.on_samples(now, len(samples) / BYTES_PER_SAMPLE / stream.sample_rate)
                 audio += samples
                 last = time.monotonic()
             result.complete = True
         except Exception as error:  # any error is a result here
             result.error = f"{type(error).__name__}: {error}"
+        result.max_silence_seconds = playout.max_silence_seconds
         del self._current[result.listener]
         result.audio, result.segments = bytes(audio), stream.segments
         result.sample_rate = stream.sample_rate if audio else 0

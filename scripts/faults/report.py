@@ -33,12 +33,24 @@ class Times:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """Seconds that may not be exceeded: of a listener's silence, and until the last request to a dead node."""
+
+    silence: float = 3.0
+    last_request: float = 2.0
+
+
+DEFAULT_BOUNDS = Bounds()
+
+
+@dataclass(frozen=True)
 class FaultReport:
     """One row of the table.
 
     `wasted`: items that a node finished although another node did too. `joins`: where a node continued in the middle
     of another one's segment, `audible` of which can be heard. `max_wait_seconds`: the longest wait for samples.
-    `same`: streams that sound like their baseline.
+    `max_silence_seconds`: the longest time that a listener in real time hears nothing. `same`: streams that sound like
+    their baseline.
     """
 
     fault: str
@@ -52,6 +64,7 @@ class FaultReport:
     joins: int
     audible: int
     max_wait_seconds: float
+    max_silence_seconds: float
     same: int
     problems: Sequence[str]
 
@@ -68,6 +81,7 @@ def make_report(
     baseline: Mapping[int, StreamResult],
     *,
     exact: bool,
+    bounds: Bounds = DEFAULT_BOUNDS,
 ) -> FaultReport:
     """`baseline`: each listener's stream without a fault. `exact`: nodes produce the same samples every time."""
     succeeded = Counter(entry["id"] for entry in load.results if entry["error"] is None)
@@ -89,9 +103,24 @@ def make_report(
         joins=len(joins),
         audible=sum(not join.seamless for join in joins),
         max_wait_seconds=max((stream.max_wait_seconds for stream in load.streams), default=0.0),
+        max_silence_seconds=max((stream.max_silence_seconds for stream in load.streams), default=0.0),
         same=sum(_sounds_the_same(stream, baseline[stream.listener]) for stream in comparable),
-        problems=[*defects, *([f"the batch: {load.failure}"] if load.failure else [])],
+        problems=[*defects, *([f"the batch: {load.failure}"] if load.failure else []), *_exceeded(load, times, bounds)],
     )
+
+
+def _exceeded(load: LoadResult, times: Times, bounds: Bounds) -> list[str]:
+    """What took longer than it may."""
+    expected = f"expected at most {bounds.silence:g} s of silence"
+    exceeded = [
+        f"listener {stream.listener}: {expected}, got {stream.max_silence_seconds:.1f} s"
+        for stream in load.streams
+        if stream.max_silence_seconds > bounds.silence
+    ]
+    if times.last_request is not None and times.last_request > bounds.last_request:
+        expected = f"expected no request {bounds.last_request:g} s after the node died"
+        exceeded.append(f"{expected}, got one after {times.last_request:.1f} s")
+    return exceeded
 
 
 def _has_content(file: Path) -> bool:
@@ -151,6 +180,7 @@ def _sounds_the_same(stream: StreamResult, baseline: StreamResult) -> bool:
 HEADER = (
     "fault", "out of discovery (s)", "last new request (s)", "all back (s)", "retries", "items lost",
     "items duplicated", "wasted responses", "streams", "broken", "same sound", "joins (audible)", "longest wait (s)",
+    "longest silence (s)",
 )  # fmt: skip
 
 
@@ -164,7 +194,8 @@ def table(rows: Sequence[FaultReport], skipped: Mapping[str, str]) -> str:
 def _cells(row: FaultReport) -> tuple[str, ...]:
     times = map(_seconds, (row.times.removed, row.times.last_request, row.times.restored))
     counts = (row.retried, row.lost, row.duplicated, row.wasted, row.streams, row.broken, row.same)
-    return (row.fault, *times, *map(str, counts), f"{row.joins} ({row.audible})", f"{row.max_wait_seconds:.1f}")
+    waits = (f"{row.max_wait_seconds:.1f}", f"{row.max_silence_seconds:.1f}")
+    return (row.fault, *times, *map(str, counts), f"{row.joins} ({row.audible})", *waits)
 
 
 def _seconds(value: float | None) -> str:

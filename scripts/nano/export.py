@@ -62,6 +62,7 @@ GENERATION: dict[str, Any] = {
     "max_length_ratio": 2.0,
     "max_redraws": 2,
     "max_redraw_tokens": 42,
+    "alignment_heads": [[layer, head] for layer in ar.GUIDED_LAYERS for head in range(ar.GUIDED_HEADS)],
 }
 """Colder than the published constants, and patient with repetition: a small model strays when it draws widely."""
 

@@ -17,7 +17,7 @@ from scripts.simulation.program import Program, Utterance, with_load
 CACHE = 10.0
 """Seconds for which clients reuse the list of nodes: glmtts_client's."""
 CONSUL_NOTICES = 5.2
-"""Seconds until Consul no longer returns a host that is cut off (docs/reliability.md, network partition)."""
+"""Seconds until Consul no longer returns a host that is cut off; 5 to 7 were measured (docs/reliability.md)."""
 SILENCE_TIMEOUT = 1.25
 """Seconds until a client gives up on a node that says nothing: glmtts_client asks it twice, 0.5 s each."""
 DEFAULT_CHOICE = CHOICES["two at random, own requests (glmtts_client)"]

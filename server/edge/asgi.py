@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 from server.edge.bridge import Exchange, Send, WsgiApp, make_environ
@@ -16,14 +16,21 @@ from server.edge.request_body import MemoryBudget, Message, PendingBody, Receive
 GRACE_SECONDS = 0.05
 """How long a body may take to arrive before the application is asked whether it would refuse the request unread."""
 
+Socket = Callable[[Message, Receive, Send, Executor], Awaitable[None]]
 Probe = Callable[[], tuple[int, dict[str, Any]]]
 
 
 class EdgeApp:
-    """Serves `wsgi` with `threads` threads. `probes` are answered in the event loop: status and JSON by path."""
+    """Serves `wsgi` with `threads` threads. `probes` are answered in the event loop: status and JSON by path.
 
-    def __init__(self, wsgi: WsgiApp, probes: Mapping[str, Probe], limits: Limits, threads: int) -> None:
+    `socket` serves WebSockets, and may use the same threads.
+    """
+
+    def __init__(
+        self, wsgi: WsgiApp, socket: Socket, probes: Mapping[str, Probe], limits: Limits, threads: int
+    ) -> None:
         self._wsgi = wsgi
+        self._socket = socket
         self._probes = probes
         self._limits = limits
         self._budget = MemoryBudget(limits.max_buffered_bytes)
@@ -31,7 +38,10 @@ class EdgeApp:
         self._metrics_thread = ThreadPoolExecutor(1, "metrics")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serves one request."""
+        """Serves one request, or one WebSocket until it is closed."""
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send, self._threads)
+            return
         connection: Connection = scope["state"][KEY]
         body = RequestBody(receive, connection, self._limits, self._budget)
         try:

@@ -26,7 +26,7 @@ def make_environ(scope: Message) -> dict[str, Any]:
         path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
     client, server = scope["client"] or ("", 0), scope["server"] or ("", 0)
     environ: dict[str, Any] = {
-        "REQUEST_METHOD": scope["method"],
+        "REQUEST_METHOD": scope.get("method", "GET"),  # a WebSocket has none
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
         "QUERY_STRING": scope["query_string"].decode("latin-1"),

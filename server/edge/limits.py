@@ -19,6 +19,8 @@ LINGER_BYTES = 64 * 1024
 """How long, and how much, a refused client may go on sending, so that it reads the answer instead of a reset."""
 SEND_BUFFER_BYTES = 256 * 1024
 """How much of a response the kernel may buffer for a client that does not read (5 s of 24 kHz audio)."""
+MAX_MESSAGE_BYTES = 8 * 2**20
+"""Largest message of a WebSocket: a recording of 30 s in base64."""
 SMALL_BODY_BYTES = 64 * 1024
 """A body up to this size is always read; larger ones share a budget of memory."""
 

@@ -39,6 +39,7 @@ class EdgeProtocol(H11Protocol):
         self._lingering = False
         self._discarded = 0
         self._has_ended = False
+        self._is_upgraded = False
 
     # Connection
 
@@ -101,6 +102,10 @@ class EdgeProtocol(H11Protocol):
         self._has_begun_a_head, self._waiting_since = False, self.loop.time()
         super().on_response_complete()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._is_upgraded = True
+        super().handle_websocket_upgrade(event)
+
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio.Protocol has it
         """Keeps the connection open as long as a request is being answered: the client may still be reading."""
         if self._lingering or self._is_idle:
@@ -130,7 +135,7 @@ class EdgeProtocol(H11Protocol):
     def _close(self) -> None:
         """Closes the connection; first lets a client that is still sending read its answer."""
         still_sending = self.conn.their_state in (h11.SEND_BODY, h11.ERROR) and not self._peer.has_left
-        if self._has_ended or not still_sending:
+        if self._has_ended or self._is_upgraded or not still_sending:
             self._metered.finish()
             return
         self._lingering = True

@@ -57,4 +57,6 @@ def _segments(context: AppContext, engine: Engine, params: SpeechRequest, record
     )
     record.skipped_characters = len(reading.foreign)
     record.segments = len(reading.segments)
-    return reading.segments
+    if not params.word_timings:
+        return reading.segments
+    return [replace(segment, words=engine.words(segment)) for segment in reading.segments]

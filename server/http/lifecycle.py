@@ -63,11 +63,12 @@ def _after_request(context: AppContext, response: Response) -> Response:
         response.headers["X-Model-Version"] = info.model_version
     send_start, method = time.monotonic(), request.method
     # Called when the body has been sent or abandoned, not before.
-    response.call_on_close(lambda: _on_close(context, record, method, send_start))
+    response.call_on_close(lambda: finish_request(context, record, method, send_start))
     return response
 
 
-def _on_close(context: AppContext, record: RequestRecord, method: str, send_start: float) -> None:
+def finish_request(context: AppContext, record: RequestRecord, method: str, send_start: float) -> None:
+    """Reports a request whose response has been sent, since `send_start` on `time.monotonic`'s clock; once only."""
     if record.total_seconds is not None:  # closed before
         return
     record.spans["send"] = (send_start, time.monotonic())

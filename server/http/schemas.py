@@ -114,7 +114,7 @@ class SpeechRequest(TextRequest):
 
     `reference_audio` is base64 in JSON and a file in a form. `segmented`: the text is one segment, as returned by
     /segments. `consent`: who agreed to the use of the recording. `continuation`: the token of an earlier response that
-    this request continues.
+    this request continues. `word_timings`: whether /requests/<id> says when each word is spoken.
     """
 
     reference_audio: Audio | None = None
@@ -128,6 +128,7 @@ class SpeechRequest(TextRequest):
     segmented: bool = False
     continuation: str | None = Field(None, max_length=MAX_TOKEN_CHARS)
     history: bool = True
+    word_timings: bool = False
     timeout: float | None = Field(None, gt=0, le=600)
 
     @model_validator(mode="after")

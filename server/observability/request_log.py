@@ -13,7 +13,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from werkzeug.datastructures import Headers
@@ -101,11 +101,7 @@ class RequestRecord:
 
     def segment_timings(self) -> list[SegmentTiming]:
         """Where the segments made so far are in the response's audio."""
-        offset = self.mark_seconds
-        return [
-            replace(each, start_seconds=each.start_seconds + offset, end_seconds=each.end_seconds + offset)
-            for each in (self.report.timings if self.report else [])
-        ]
+        return [timing.later(self.mark_seconds) for timing in (self.report.timings if self.report else ())]
 
     def timings(self) -> dict[str, float]:
         """Seconds per stage of the server and of the engine; `ar` is prefill and decode together."""

@@ -66,6 +66,16 @@ class VoiceCache:
             self._prepare(key, future, lambda: make(reference_audio, reference_text))
         return future.result()
 
+    def has(self, reference_audio: bytes, reference_text: str) -> bool:
+        """Whether the voice of this recording and text is prepared, or being prepared."""
+        with self._lock:
+            return voice_digest(reference_audio, reference_text) in self._entries
+
+    def has_room(self) -> bool:
+        """Whether one more voice evicts no other, if it is no larger than those that are cached."""
+        stats = self.stats()
+        return (stats.voices + 1) <= self._max_items and stats.bytes * (1 + 1 / max(1, stats.voices)) <= self._max_bytes
+
     def stats(self) -> CacheStats:
         with self._lock:
             voices = [future.result() for future in self._entries.values() if future.done()]

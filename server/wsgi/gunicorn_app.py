@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # the master process imports neither Flask nor the engine
     from flask import Flask
 
     from glmtts.engine.api import Engine
-    from server.edge.asgi import Probe
+    from server.edge.asgi import Probe, Socket
     from server.node import Node
     from server.observability.tracing import Tracing
     from server.wsgi.tls import Certificate
@@ -46,6 +46,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         self.tracing: Tracing | None = None
         self.certificate: Certificate | None = None
         self.probes: dict[str, Probe] = {}
+        self.socket: Socket | None = None
         self._load_engine = load_engine
         self._voices = voices
         super().__init__()
@@ -81,6 +82,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         # Not at the top: the master process must stay small, and fork without threads.
         from server import node
         from server.http import probes
+        from server.http.speech_socket.endpoint import make_speech_socket
         from server.wsgi import app, malloc_trim, tls
 
         try:
@@ -92,7 +94,9 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         self.node, self.tracing = context.node, context.tracing
         self.probes = {"/health": probes.health, "/ready": lambda: probes.ready(context.node)}
         malloc_trim.start_trimming(lambda: context.node.in_flight > 0)
-        return app.create_app(context)
+        flask_app = app.create_app(context)
+        self.socket = make_speech_socket(flask_app, context)
+        return flask_app
 
 
 def _connections() -> int:

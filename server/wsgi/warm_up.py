@@ -15,6 +15,7 @@ from server.http.voice_lookup import prepare_default_voice
 from server.observability.metrics import Metrics
 from server.settings import Settings
 from server.voices.cache import VoiceCache
+from server.voices.preparation import start_preparing
 from server.voices.replication import VoiceReplicator
 from server.voices.store import VoiceStore
 
@@ -46,6 +47,7 @@ class WarmUp:
         if self.replicator is not None:
             self.replicator.start(engine.info.fingerprint, VOICES_WAIT)
         self._prepare_default_voice(engine)
+        start_preparing(engine, self.voices, self.voice_cache)
         self.metrics.set_model_info(engine.info, time.monotonic() - self.start)
 
     def _prepare_default_voice(self, engine: Engine) -> None:

@@ -95,10 +95,12 @@ class Worker(BaseWorker):  # type: ignore[misc]
         certificate = self.app.certificate
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         return uvicorn.Config(
-            cast(Any, EdgeApp(self.wsgi, self.app.probes, edge, settings.threads)),
+            cast(Any, EdgeApp(self.wsgi, self.app.socket, self.app.probes, edge, settings.threads)),
             loop="asyncio",
             http=cast(Any, partial(EdgeProtocol, edge_limits=edge)),
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=limits.MAX_MESSAGE_BYTES,
+            ws_per_message_deflate=False,  # a small frame would become a large message
             lifespan="off",
             interface="asgi3",
             log_config=None,

@@ -78,6 +78,16 @@ def test_an_ejected_node_is_used_only_if_there_is_no_other(count: int, data: st.
     assert picked not in failed or len(failed) == count
 
 
+def test_a_busy_node_is_waited_for_rather_than_a_dead_one() -> None:
+    """The error says when it will have time."""
+    nodes, balancer = make_nodes(2), make_balancer()
+    balancer.record_failure(nodes[0])
+    balancer.record_failure(nodes[1], busy=True, retry_after=3.0)
+    with pytest.raises(NoNodeAvailableError) as raised:
+        balancer.pick(nodes, HINTS)
+    assert raised.value.retry_after == pytest.approx(3.0)
+
+
 @given(st.integers(1, 12), st.integers())
 def test_probes_of_an_ejected_node_become_rarer(count: int, seed: int) -> None:
     """After 1 s, then twice as long, up to 10 s, less a random part of up to a half; only a success resets them."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from glmtts_client import ClientError
+from glmtts_client import ClientError, Cluster, SpeechOptions
+from glmtts_client.cli import output
 from glmtts_client.cli.main import cli, main
 
 from tests.client.conftest import CLUSTER_SERVICE
@@ -66,6 +67,26 @@ def test_segments(agent: Agent, cluster_nodes: list[Server]) -> None:
     line = json.loads(run(agent, "segments", "你。", "--pronunciation", "--json", "--language", "auto"))
     assert line == {"index": 0, "text": "你。", "pronunciation": [["你", "你"]]}
     assert json.loads(run(agent, "segments", "你。", "--json")) == {"index": 0, "text": "你。"}
+
+
+def test_say_writes_subtitles(agent: Agent, cluster_nodes: list[Server], tmp_path: Path) -> None:
+    """A cue for each sentence, as long as it is spoken; another suffix is rejected before anything is spoken."""
+    audio, subtitles = str(tmp_path / "a.wav"), tmp_path / "a.vtt"
+    run(agent, "say", "Hello there. Bye.", "-o", audio, "--subtitles", str(subtitles))
+    assert subtitles.read_text(encoding="utf-8") == (
+        "WEBVTT\n\n00:00:00.000 --> 00:00:01.200\nHello there.\n\n00:00:01.200 --> 00:00:01.600\nBye.\n"
+    )
+    followed = tmp_path / "b.srt"
+    with Cluster(agent.address, service=CLUSTER_SERVICE) as cluster:
+        output.follow(
+            cluster, ["Hello the", "re. Bye."], SpeechOptions(), output=Path(audio), play=False, subtitles_file=followed
+        )
+    assert [line for line in followed.read_text(encoding="utf-8").splitlines() if "." in line] == [
+        "Hello there.",
+        "Bye.",
+    ]
+    rejected = CliRunner().invoke(cli, ["say", "Hi.", "-o", audio, "--subtitles", str(tmp_path / "a.txt")])
+    assert (rejected.exit_code, "expected a .vtt or .srt file" in rejected.output) == (2, True)
 
 
 def test_say_writes_a_file(agent: Agent, cluster_nodes: list[Server], tmp_path: Path) -> None:

@@ -56,12 +56,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "server", "server.discovery", "server.voices", "server.keys", "server.observability", "server.edge",
     },
     "server.http.openai": {"glmtts", "glmtts.text", "glmtts.engine", "server", "server.voices", "server.http"},
+    "server.http.speech_socket": {
+        "glmtts", "glmtts.engine", "server", "server.observability", "server.edge", "server.http", "server.http.openai",
+    },
     "server.http.console": {"server.http"},
     "server.http.docs": {"server.http", "server.http.openai", "server.keys"},
     "server.wsgi": {
         "glmtts", "glmtts.engine",
         "server", "server.discovery", "server.voices", "server.keys", "server.observability", "server.edge",
-        "server.http", "server.http.openai", "server.http.docs", "server.http.console",
+        "server.http", "server.http.openai", "server.http.speech_socket", "server.http.docs", "server.http.console",
     },
     "glmtts_client": set(),
     "glmtts_client.batch": {"glmtts_client"},

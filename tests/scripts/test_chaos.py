@@ -21,8 +21,8 @@ from glmtts_client.splice import SplicePoint
 from scripts.chaos import QUICK_FAULTS, parser
 from scripts.faults import isolated_host
 from scripts.faults.catalogue import FAULTS
-from scripts.faults.load import LoadResult, StreamResult
-from scripts.faults.report import FaultReport, Times, make_report, table
+from scripts.faults.load import LoadResult, Playout, StreamResult
+from scripts.faults.report import Bounds, FaultReport, Times, make_report, table
 from tests.helpers.server import ROOT, wait_until
 
 RATE = 24000
@@ -196,6 +196,28 @@ def test_other_samples_are_a_defect_only_where_they_must_be_equal(load: LoadResu
     assert (report(load).same, report(longer, exact=False).same) == (1, 0)
     louder = replace(load, streams=[stream(audio=b"\2\0" * RATE)])
     assert report(louder, exact=False).same == 0
+
+
+def test_silence_and_late_requests_are_bounded(load: LoadResult) -> None:
+    """Each fails the run, and says what was too long."""
+    silent = replace(load, streams=[stream(max_silence_seconds=3.2)])
+    row = report(silent)
+    assert (row.passed, row.max_silence_seconds) == (False, 3.2)
+    assert row.problems == ["listener 0: expected at most 3 s of silence, got 3.2 s"]
+    assert make_report("x", silent, Times(), (), {}, exact=True, bounds=Bounds(silence=4.0)).passed
+    late = make_report("x", load, Times(last_request=2.5), (), {}, exact=True)
+    assert (late.passed, len(late.problems)) == (False, 1)
+    assert make_report("x", load, Times(last_request=1.9), (), {}, exact=True).passed
+
+
+def test_silence_is_what_a_listener_in_real_time_hears() -> None:
+    """Not a wait while there is audio to play; the wait for the first samples counts."""
+    listener = Playout(start=10.0)
+    for now, seconds in ((10.5, 2.0), (12.0, 1.0), (14.0, 1.0), (14.1, 1.0)):
+        listener.on_samples(now, seconds)
+    assert listener.max_silence_seconds == pytest.approx(0.5)
+    listener.on_samples(17.0, 1.0)
+    assert listener.max_silence_seconds == pytest.approx(1.0)
 
 
 def test_retries_and_joins_are_counted(load: LoadResult) -> None:

@@ -6,9 +6,10 @@ line, 130 interrupted.
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from glmtts_client.batch.runner import BATCH_RETRY
 from glmtts_client.cli import output as audio_output
-from glmtts_client.cli import progress, tables
+from glmtts_client.cli import progress, subtitles, tables
 from glmtts_client.cli.connection import Connection, connection_options
 from glmtts_client.cli.voices import voices
 from glmtts_client.errors import ClientError
@@ -77,6 +78,14 @@ def speech_options(command: F) -> F:
     return command
 
 
+def stdin_pieces() -> Iterator[str]:
+    """Standard input as it comes, not line by line."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    while data := os.read(sys.stdin.fileno(), 4096):
+        yield decoder.decode(data)
+    yield decoder.decode(b"", final=True)
+
+
 def _query_and_options(values: dict[str, Any]) -> tuple[Query, SpeechOptions]:
     """From the values of `query_options` and `speech_options`."""
     reference_audio: Path | None = values.pop("reference_audio")
@@ -93,25 +102,55 @@ def _query(values: dict[str, Any]) -> Query:
 
 
 @cli.command()
-@click.argument("text")
+@click.argument("text", required=False)
+@click.option("--follow", is_flag=True, help="Speak standard input while it is written; no TEXT.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File; its suffix is the format.")
 @click.option("--play", is_flag=True, help="Play the audio while it is synthesized.")
+@click.option(
+    "--subtitles",
+    "subtitles_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write subtitles: a .vtt or .srt file.",
+)
 @query_options
 @speech_options
 @connection_options
 @click.pass_obj
-def say(connection: Connection, /, text: str, output: Path | None, play: bool, **values: Any) -> None:
+def say(
+    connection: Connection,
+    /,
+    text: str | None,
+    follow: bool,
+    output: Path | None,
+    play: bool,
+    subtitles_file: Path | None,
+    **values: Any,
+) -> None:
     """Speak TEXT ("-": standard input) to a file or aloud."""
+    if subtitles_file is not None and subtitles_file.suffix.lower() not in subtitles.SUFFIXES:
+        raise click.UsageError(f"--subtitles: expected a .vtt or .srt file, got {subtitles_file}")
     if output is None and not play:
         raise click.UsageError("expected -o FILE, --play, or both")
-    if play and output is not None and output.suffix not in (".wav", ".pcm"):
-        raise click.UsageError(f"-o: expected a .wav or .pcm file with --play, got {output}")
+    if (play or follow) and output is not None and output.suffix not in (".wav", ".pcm"):
+        option = "--play" if play else "--follow"
+        raise click.UsageError(f"-o: expected a .wav or .pcm file with {option}, got {output}")
+    if follow != (text is None):
+        raise click.UsageError("expected either TEXT or --follow")
     query, options = _query_and_options(values)
+    if text is None:
+        with connection.open(query, RetryPolicy(timeout=SAY_TIMEOUT)) as cluster:
+            summary = audio_output.follow(
+                cluster, stdin_pieces(), options, output=output, play=play, subtitles_file=subtitles_file
+            )
+            stderr.print(summary, markup=False, soft_wrap=True)
+        return
     text = sys.stdin.read() if text == "-" else text
     with connection.open(query, RetryPolicy(timeout=SAY_TIMEOUT)) as cluster:
         progress.warn_if_no_nodes(cluster, stderr)
         traceparent = os.environ.get("TRACEPARENT")
-        summary = audio_output.say(cluster, text, options, output=output, play=play, traceparent=traceparent)
+        summary = audio_output.say(
+            cluster, text, options, output=output, play=play, subtitles_file=subtitles_file, traceparent=traceparent
+        )
         stderr.print(summary, markup=False, soft_wrap=True)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from glmtts_client.cli import subtitles
 from glmtts_client.cluster import Cluster
 from glmtts_client.errors import ClientError
-from glmtts_client.speech import SpeechOptions
+from glmtts_client.failover_stream import SegmentReport
+from glmtts_client.speech import SpeechOptions, TimedText
 
 FORMATS_BY_SUFFIX = {"ogg": "opus"}
 """Formats that have another name than the suffix of their files."""
@@ -25,19 +27,30 @@ class AudioSink(Protocol):
 
 
 def say(
-    cluster: Cluster, text: str, options: SpeechOptions, *, output: Path | None, play: bool, traceparent: str | None
+    cluster: Cluster,
+    text: str,
+    options: SpeechOptions,
+    *,
+    output: Path | None,
+    play: bool,
+    subtitles_file: Path | None = None,
+    traceparent: str | None,
 ) -> str:
     """Speaks `text` to `output`, aloud, or both; returns a one-line summary. `output` appears once it is complete.
+
+    `subtitles_file`: written after it.
 
     Raises ClientError and OSError.
     """
     if play or output is None:
-        return _play(cluster, text, options, output, traceparent)
+        return _play(cluster, text, options, output, subtitles_file, traceparent)
     suffix = output.suffix[1:].lower() or "wav"
     options = replace(options, format=FORMATS_BY_SUFFIX.get(suffix, suffix))
-    speech = cluster.synthesize(text, options, traceparent=traceparent)
+    speech = cluster.synthesize(text, options, traceparent=traceparent, timing=subtitles_file is not None)
     with _atomic_write(output) as part:
         part.write_bytes(speech.audio)
+    if subtitles_file is not None:
+        subtitles.write(subtitles_file, speech.timing)
     return (
         f"{speech.audio_seconds:.2f} s of speech in {speech.elapsed_seconds:.2f} s (RTF {speech.rtf:.2f}) "
         f"from {speech.node}, seed {speech.seed}, {speech.attempts} "
@@ -46,18 +59,58 @@ def say(
     )
 
 
-def _play(cluster: Cluster, text: str, options: SpeechOptions, output: Path | None, traceparent: str | None) -> str:
-    with ExitStack() as resources:
-        stream = resources.enter_context(cluster.stream(text, options, traceparent=traceparent))
-        sinks = [resources.enter_context(_audio_device(stream.sample_rate))]
-        if output is not None:
-            sinks.append(resources.enter_context(_audio_file(output, stream.sample_rate)))
-        for samples in stream:
-            for sink in sinks:
-                sink.write(samples)
+def follow(
+    cluster: Cluster,
+    pieces: Iterable[str],
+    options: SpeechOptions,
+    *,
+    output: Path | None,
+    play: bool,
+    subtitles_file: Path | None = None,
+) -> str:
+    """Speaks `pieces` as they come, like `say`. Raises ClientError and OSError."""
+    with cluster.follow(pieces, options) as speech:
+        _write(speech, speech.sample_rate, output, play)
+        cues = [TimedText(each["text"], each["start_s"], each["end_s"]) for each in speech.sentences]
+        if subtitles_file is not None:
+            subtitles.write(subtitles_file, cues)
+        return f"{cues[-1].end_seconds if cues else 0.0:.2f} s of speech from {speech.node}"
+
+
+def _play(
+    cluster: Cluster,
+    text: str,
+    options: SpeechOptions,
+    output: Path | None,
+    subtitles_file: Path | None,
+    traceparent: str | None,
+) -> str:
+    with cluster.stream(text, options, traceparent=traceparent) as stream:
+        _write(stream, stream.sample_rate, output, play=True)
+        if subtitles_file is not None:
+            subtitles.write(subtitles_file, _cues(stream.segments))
         seconds = sum(segment.audio_seconds for segment in stream.segments)
         nodes = sorted({node for segment in stream.segments for node in segment.nodes})
         return f"{seconds:.2f} s of speech from {', '.join(nodes)}, seed {stream.seed}"
+
+
+def _cues(segments: Sequence[SegmentReport]) -> Iterator[TimedText]:
+    """One for each segment; its pause belongs to it."""
+    start = 0.0
+    for segment in segments:
+        yield TimedText(segment.text, start, start + segment.audio_seconds)
+        start += segment.audio_seconds
+
+
+def _write(chunks: Iterable[bytes], sample_rate: int, output: Path | None, play: bool) -> None:
+    """Writes samples while they come to a file, the audio device, or both."""
+    with ExitStack() as resources:
+        sinks = [resources.enter_context(_audio_device(sample_rate))] if play else []
+        if output is not None:
+            sinks.append(resources.enter_context(_audio_file(output, sample_rate)))
+        for samples in chunks:
+            for sink in sinks:
+                sink.write(samples)
 
 
 @contextmanager

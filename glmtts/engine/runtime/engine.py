@@ -22,6 +22,7 @@ from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import EngineStats
 from glmtts.models.llm.history import History, check_history
 from glmtts.text.frontend.frontend import Reading, Segment
+from glmtts.text.frontend.words import WordSpan
 from glmtts.text.language import Language
 from glmtts.voice import prompt_features
 from glmtts.voice.voice import Voice
@@ -84,6 +85,9 @@ class BatchEngine:
 
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         return self._frontend.pronunciation(text)
+
+    def words(self, segment: Segment) -> tuple[WordSpan, ...]:
+        return self._frontend.words(segment)
 
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
         return self._model.voice_maker.make_voice(reference_audio, reference_text)

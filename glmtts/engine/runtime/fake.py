@@ -20,12 +20,14 @@ from glmtts.dsp.audio import EMPTY_WAVE, TOKEN_RATE, Wave, with_silence
 from glmtts.engine.api import EngineInfo, Job, SegmentTiming
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import JobQueue
+from glmtts.engine.scheduling.word_timing import word_timings
 from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, EngineStats, Histogram, ProgressClock
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, LanguageError, TextError
 from glmtts.models.llm.history import History, Prompt, check_history
 from glmtts.text.foreign import leave_out
 from glmtts.text.frontend import ssml
 from glmtts.text.frontend.frontend import Reading, Segment
+from glmtts.text.frontend.words import WordSpan
 from glmtts.text.language import Language
 from glmtts.text.pause import split_pause
 from glmtts.voice.reference_audio import load_reference_audio
@@ -39,6 +41,7 @@ RATES = (24000, 32000)
 LOUDNESS = 0.3
 SPEECH_TOKENS, VOCABULARY = 32768, 0x110000
 UNLIMITED_POSITIONS = 2**31
+_WORD = re.compile(r"\w+")
 _PHONEMES = re.compile(r"(<\|[A-Z]+[0-9]?\|>)+")
 FAULTS: dict[str, Callable[[], Exception]] = {
     "FAULT-MEMORY": lambda: DeviceMemoryError("the device's memory did not suffice"),
@@ -154,6 +157,10 @@ class FakeEngine:
         """Each letter and digit with itself as its sound."""
         return [(letter, letter) for letter in text if letter.isalnum()]
 
+    def words(self, segment: Segment) -> tuple[WordSpan, ...]:
+        """The runs of letters and digits; each of their characters takes equally long."""
+        return tuple(WordSpan(word[0], *word.span(), exact=True) for word in _WORD.finditer(segment.text))
+
     def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
         wave, _ = load_reference_audio(reference_audio)
         return cast("Voice", FakeVoice(wave, reference_text))
@@ -238,7 +245,9 @@ class FakeEngine:
                     return None
                 if fault is not None:
                     return self._fail(handle, fault())
-            report.timings.append(SegmentTiming(segment.index, segment.text, start, report.audio_seconds))
+            end, every_character = report.audio_seconds, range(len(segment.ids))
+            words = word_timings(segment, every_character, start, start, end)
+            report.timings.append(SegmentTiming(segment.index, segment.text, start, end, words))
             if segment.pause_seconds:
                 handle.push(with_silence(EMPTY_WAVE, segment.pause_seconds, job.sample_rate))
             report.segments_done += 1

@@ -13,7 +13,7 @@ import torch
 from glmtts.checkpoint.loader import Model
 from glmtts.engine.config import AudioLimits, EngineOptions
 from glmtts.engine.runtime.threads import WorkerSpec
-from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask, DecodeTask
+from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask, DecodeTask, SegmentState
 from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.scheduling.priority import work
 from glmtts.engine.scheduling.scheduler import Scheduler
@@ -21,6 +21,7 @@ from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, Histogram, Throughp
 from glmtts.engine.synthesis.audio_runner import AudioRunner, ChunkResult
 from glmtts.engine.synthesis.decode_runner import DecodeRunner
 from glmtts.engine.synthesis.retries import to_engine_error
+from glmtts.models.llm.alignment import align
 from glmtts.models.llm.decoder import DecodeRequest
 from glmtts.models.llm.prompt import prompt_layout
 
@@ -37,7 +38,7 @@ class EngineLoop:
         queue: JobQueue,
         scheduler: Scheduler,
     ) -> None:
-        self._special, self._queue, self._scheduler = model.special, queue, scheduler
+        self._model, self._special, self._queue, self._scheduler = model, model.special, queue, scheduler
         self._prefill_chunk = options.limits.prefill_chunk
         self._num_threads, self._audio_workers = num_threads, max(1, num_threads - 1)
         self.decode: DecodeRunner[DecodeTask] = DecodeRunner(
@@ -128,6 +129,9 @@ class EngineLoop:
     def _decode(self, tasks: dict[int, DecodeTask]) -> None:
         start = time.monotonic()
         results = self.decode.step(tasks)
+        for task, result in results:
+            if task.segment.segment.words and not isinstance(result, Exception):
+                self._align(task.segment, result)
         with self._queue.changed:
             for task, result in results:
                 if isinstance(result, Exception):
@@ -139,6 +143,16 @@ class EngineLoop:
             self.step_seconds.observe(time.monotonic() - start)
             self.step_rows.observe(len(tasks))
             self._record_time("decode", [task.job for task in tasks.values()], start)
+
+    def _align(self, segment: SegmentState, token: int | None) -> None:
+        """If the segment ends with this token: which text id each of its tokens speaks, if the checkpoint can tell.
+
+        Before the scheduler knows the end, so that no audio worker can finish the segment without.
+        """
+        heads, ids = self._model.generation.alignment_heads, segment.segment.ids
+        tokens = segment.tokens if token is None else [*segment.tokens, token]
+        if heads and tokens and segment.draws.ends_with(token):
+            segment.alignment = align(self._model.llm, self._special, heads, ids, tokens)
 
     # Audio
 

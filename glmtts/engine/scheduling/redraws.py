@@ -70,15 +70,20 @@ class SegmentDraws:
         """How many of `tokens` are certain to be spoken."""
         return len(self.tokens) if self.done or len(self.tokens) > self.held_tokens else 0
 
+    def ends_with(self, token: int | None) -> bool:
+        """Whether the draw ends when this is added."""
+        return token is None or len(self.tokens) + 1 >= self._bounds.maximum
+
     def add(self, token: int | None) -> RedrawReason | None:
         """Adds a token, or None for the end token. Returns a reason when the segment must be drawn again.
 
         A draw also ends, without an end token, at the segment's maximum.
         """
+        ends = self.ends_with(token)
         if token is not None:
             self.tokens.append(token)
-            if len(self.tokens) < self._bounds.maximum:
-                return None
+        if not ends:
+            return None
         reason = self._implausibility(cut=token is not None)
         if reason is not None and len(self.tokens) <= self.held_tokens:
             self._failed.append(Draw(self.tokens, reason))

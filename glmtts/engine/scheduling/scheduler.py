@@ -249,7 +249,7 @@ class Scheduler:
         if segment_done:
             job.finish_segment(segment, wave)
         else:
-            job.push(wave)
+            job.push_speech(segment, wave)
         if segment_done and job.decoding is None:
             self._start_next_segment(job)
 

@@ -13,6 +13,7 @@ from glmtts.text import markup
 from glmtts.text.characters import SPECIAL_SPAN
 from glmtts.text.foreign import leave_out, writing_systems
 from glmtts.text.frontend import g2p, normalize, ssml
+from glmtts.text.frontend.words import WordSpan, word_spans
 from glmtts.text.language import LANGUAGES, NAMES, Language
 from glmtts.text.pause import MAX_PAUSE_SECONDS, split_pause, with_pause
 from glmtts.text.segment import segment, units
@@ -25,13 +26,14 @@ MAX_IDS = 400
 class Segment:
     """A part of a request that is synthesised as a whole. `index` counts from 0; `ids` are text ids (n,), n ≥ 1.
 
-    `pause_seconds`: silence after it, 0 to 10.
+    `pause_seconds`: silence after it, 0 to 10. `words`: those whose timing is wanted, see `Frontend.words`.
     """
 
     index: int
     text: str
     ids: tuple[int, ...]
     pause_seconds: float = 0.0
+    words: tuple[WordSpan, ...] = ()
 
     @property
     def written(self) -> str:
@@ -152,6 +154,11 @@ class Frontend:
     def pronunciation(self, text: str) -> list[tuple[str, str]]:
         """What will be said of a segment's text, see `G2P.pronunciation`."""
         return self._g2p.pronunciation(text)
+
+    def words(self, segment: Segment) -> tuple[WordSpan, ...]:
+        """The words and Chinese characters of a segment, see `word_spans`."""
+        units = list(self._g2p.units(segment.text))
+        return word_spans(units, segment.ids, lambda text: self._ids(text, phoneme=False))
 
     def _read_segment(self, text: str, phoneme: bool, language: Language | None) -> Reading:
         text, pause_seconds = split_pause(text)

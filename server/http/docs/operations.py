@@ -69,6 +69,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "POST /v1/audio/speech/batch": Operation(
         "Speak several texts, as vllm-omni", {200: json_object("results", "succeeded", "failed")}, BatchRequest
     ),
+    "GET /v1/audio/speech/stream": Operation(
+        "Speak a text while it is being written: a WebSocket", {101: {}, 426: json_object("error")}
+    ),
     "GET /v1/models": Operation("List the models", {200: json_object("object", "data")}),
     "GET /v1/models/<path:name>": Operation("Show a model", {200: json_object("id", "object", "created", "owned_by")}),
     "GET /v1/audio/models": Operation("List the models, for Open WebUI", {200: json_object("models")}),

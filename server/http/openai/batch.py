@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from flask import Request, current_app, g
 from werkzeug.test import Client, TestResponse
 
+from glmtts.errors import CancelledError
 from server.http import parsing, schemas
 from server.http.context import AppContext
+from server.http.disconnect import watch_client
 from server.http.openai.events import usage
 from server.http.openai.schemas import BatchRequest
 
@@ -38,7 +41,7 @@ def handle_batch(context: AppContext, request: Request) -> dict[str, Any]:
         body = {**shared, **given, "stream": False}
         return _result(context, client.post("/v1/audio/speech", json=body, headers=headers, buffered=True))
 
-    results = _run(answer, batch.items)
+    results = _run(answer, batch.items, request)
     failed = sum(result["status"] == "error" for result in results)
     return {
         "id": f"speech-batch-{g.record.request_id}",
@@ -49,9 +52,21 @@ def handle_batch(context: AppContext, request: Request) -> dict[str, Any]:
     }
 
 
-def _run(answer: Callable[[dict[str, Any]], dict[str, Any]], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _run(
+    answer: Callable[[dict[str, Any]], dict[str, Any]], items: list[dict[str, Any]], request: Request
+) -> list[dict[str, Any]]:
+    """The answers in the order of the items. When the client leaves, no further item begins."""
     with ThreadPoolExecutor(CONCURRENT_ITEMS, thread_name_prefix="batch") as pool:
-        return list(pool.map(answer, items))
+
+        def stop(_was_too_slow: bool) -> None:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+        futures = [pool.submit(answer, item) for item in items]
+        with watch_client(request.environ, stop):
+            try:
+                return [future.result() for future in futures]
+            except FutureCancelledError:
+                raise CancelledError("the client left") from None
 
 
 def _result(context: AppContext, response: TestResponse) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from flask import Blueprint, request
 
@@ -28,6 +28,7 @@ def make_openai_routes(context: AppContext) -> Blueprint:
         api.add_url_rule(rule, name, needs(need, view), methods=[method])
 
     add("/audio/speech", "speech", "speak", lambda: handle_speech(context, request), method="POST")
+    add("/audio/speech/stream", "speech_socket", "speak", _upgrade_required)
     add("/models", "models", "names", lambda: _models(context, started))
     add("/models/<path:name>", "model", "names", lambda name: _model(context, started, name))
     add("/audio/models", "audio_models", "names", lambda: _audio_models(context))
@@ -37,6 +38,11 @@ def make_openai_routes(context: AppContext) -> Blueprint:
     add("/audio/speech/batch", "batch", "speak", lambda: handle_batch(context, request), method="POST")
     add("/test", "test", "probe", lambda: {"status": "ok"})
     return api
+
+
+def _upgrade_required() -> NoReturn:
+    """The edge serves the WebSocket; what comes here is a plain request."""
+    raise ApiError(426, "upgrade_required", "Upgrade: expected websocket, got a plain request")
 
 
 def _model_names(context: AppContext) -> tuple[str, ...]:

@@ -224,6 +224,11 @@ def test_an_unknown_key_is_refused(own: Path) -> None:
     assert "top_q" in error_of(own)
 
 
+def test_heads_that_the_model_does_not_have_are_refused(own: Path) -> None:
+    (own / "llm/generation.json").write_text('{"alignment_heads": [[0, 0], [0, 99]]}', encoding="utf-8")
+    assert "alignment_heads: expected [layer, head]" in error_of(own)
+
+
 def test_too_few_rows_for_the_tokenizer_are_refused(own: Path) -> None:
     """A tokenizer with ids for which the AR model has no row is an error."""
     file = own / "vq32k-phoneme-tokenizer/tokenizer_config.json"

@@ -34,7 +34,7 @@ def engine(request: pytest.FixtureRequest, make_engine: MakeEngine) -> Iterator[
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_segment_is_where_its_timing_says(engine: Engine, model: Model, stream: bool, speed: float) -> None:
     """The samples between its borders are those of the segment alone, and between two segments there is its pause."""
-    segments = tuple(engine.segments(TEXT))
+    segments = tuple(engine.read(TEXT).segments)
     job = Job(segments, made_up_voice(model), RATE, seed=3, speed=speed, stream=stream)
     handle = engine.submit(job)
     wave = np.concatenate(list(handle.chunks()))
@@ -54,13 +54,48 @@ def test_a_segment_is_where_its_timing_says(engine: Engine, model: Model, stream
 
 def test_timings_are_known_once_a_segment_is_made(engine: Engine, model: Model) -> None:
     """A reader that has all samples of a segment finds its timing."""
-    handle = engine.submit(Job(tuple(engine.segments(TEXT)), made_up_voice(model), RATE, seed=3))
+    handle = engine.submit(Job(tuple(engine.read(TEXT).segments), made_up_voice(model), RATE, seed=3))
     heard = 0
     for chunk in handle.chunks():
         known = len(handle.report.timings)
         heard += len(chunk)
         complete = [timing for timing in handle.report.timings if round(timing.end_seconds * RATE) <= heard]
         assert len(complete) <= known
+
+
+def test_words_are_where_the_engine_put_them(model: Model) -> None:
+    """The fake engine speaks each character for a tenth of a second, at any speed, after pauses too."""
+    fake = FakeEngine()
+    segments = [
+        replace(part, words=fake.words(part))
+        for part in fake.read("<speak>Hi you.<break time='1s'/>Me!</speak>").segments
+    ]
+    handle = fake.submit(Job(tuple(segments), made_up_voice(model), RATE, seed=3, speed=2.0))
+    assert sum(map(len, handle.chunks()))
+    words = [
+        (word.text, round(word.start_seconds, 3), round(word.end_seconds, 3), word.estimated)
+        for timing in handle.report.timings
+        for word in timing.words
+    ]
+    assert words == [("Hi", 0.0, 0.1, False), ("you", 0.15, 0.3, False), ("Me", 1.35, 1.45, False)]
+    fake.close()
+
+
+def test_a_checkpoint_without_alignment_heads_estimates(make_engine: MakeEngine, model: Model) -> None:
+    """Within the segment, in order; with heads, whatever these attend to, the words are not estimated."""
+    for heads in ((), ((0, 0),)):
+        engine = make_engine(replace(model, generation=replace(model.generation, alignment_heads=heads)))
+        segments = tuple(
+            replace(part, words=engine.words(part)) for part in engine.read("今天天气好。去散步。").segments
+        )
+        handle = engine.submit(Job(segments, made_up_voice(model), RATE, seed=3))
+        assert sum(map(len, handle.chunks()))
+        for segment, timing in zip(segments, handle.report.timings, strict=True):
+            assert [word.text for word in timing.words] == [word.text for word in segment.words]
+            assert {word.estimated for word in timing.words} == {not heads}
+            borders = [border for word in timing.words for border in (word.start_seconds, word.end_seconds)]
+            assert borders == sorted(borders)
+            assert timing.start_seconds <= borders[0] <= borders[-1] <= timing.end_seconds
 
 
 def test_offline(make_engine: MakeEngine, model: Model) -> None:
