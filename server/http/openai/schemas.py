@@ -87,6 +87,7 @@ class CreateSpeechRequest(RequestBody):
     seed: Seed = None
     sample_rate: SampleRate = None
     phoneme: bool | None = None
+    word_timings: bool = False
 
     @property
     def whole(self) -> bool:
