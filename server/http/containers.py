@@ -21,6 +21,8 @@ BYTES_PER_SAMPLE = 2
 WAV_HEADER_BYTES = 44
 UNKNOWN_SIZE = (0xFFFFFFFF - (WAV_HEADER_BYTES - 8)) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
 """Size of the data in a streamed WAV's header: the most whole samples for which the RIFF size also fits 32 bits."""
+UNKNOWN_RIFF_SIZE = 0xFFFFFFFF
+"""What readers of streams take for a size that is not known yet."""
 MP3_KBPS = 96
 MP3_KBPS_BELOW_22050_HZ = 64
 """The highest constant rate at 8 kHz; at 24 kHz and above it would make frames wait for their bits, for 24 ms more."""
@@ -96,7 +98,8 @@ class WavContainer:
 
 def wav_header(sample_rate: int, data_bytes: int, chunks: bytes = b"") -> bytes:
     """What stands in front of `data_bytes` of 16-bit mono samples: 44 bytes and further `chunks`."""
-    riff = struct.pack("<4sI4s", b"RIFF", data_bytes + len(chunks) + WAV_HEADER_BYTES - 8, b"WAVE")
+    size = UNKNOWN_RIFF_SIZE if data_bytes == UNKNOWN_SIZE else data_bytes + len(chunks) + WAV_HEADER_BYTES - 8
+    riff = struct.pack("<4sI4s", b"RIFF", size, b"WAVE")
     byte_rate = sample_rate * BYTES_PER_SAMPLE
     fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sample_rate, byte_rate, BYTES_PER_SAMPLE, 16)
     return riff + fmt + chunks + struct.pack("<4sI", b"data", data_bytes)

@@ -47,6 +47,11 @@ class _Server(uvicorn.Server):
         handle(sig, frame)
 
 
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """False for what uvicorn logs as an error, with a traceback, whenever a client's text is not UTF-8."""
+    return not (record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError))
+
+
 class Worker(BaseWorker):  # type: ignore[misc]
     """Serves `self.app`, a server.wsgi.gunicorn_app.GunicornApp, in one process."""
 
@@ -94,6 +99,7 @@ class Worker(BaseWorker):  # type: ignore[misc]
         )
         certificate = self.app.certificate
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        logging.getLogger("uvicorn.error").addFilter(_is_our_fault)
         return uvicorn.Config(
             cast(Any, EdgeApp(self.wsgi, self.app.socket, self.app.probes, edge, settings.threads)),
             loop="asyncio",
