@@ -38,11 +38,6 @@ TRACE_FLUSH_TIMEOUT = 2.0
 """Seconds to export the traces of the last requests when the worker exits."""
 
 
-def _is_about_us(record: logging.LogRecord) -> bool:
-    """False for the one error of uvicorn's log that a client makes: text frames that are no text."""
-    return "Invalid UTF-8" not in record.getMessage()
-
-
 class _Server(uvicorn.Server):
     """uvicorn's server, with the worker's handler for the signals that it takes."""
 
@@ -53,6 +48,11 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: Any) -> None:
         handle = self._worker.handle_quit if sig == signal.SIGINT else self._worker.handle_exit
         handle(sig, frame)
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """False for what uvicorn logs as an error, with a traceback, whenever a client's text is not UTF-8."""
+    return not (record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError))
 
 
 class Worker(BaseWorker):  # type: ignore[misc]
@@ -102,9 +102,8 @@ class Worker(BaseWorker):  # type: ignore[misc]
             max_connections=self.cfg.worker_connections,
         )
         certificate = self.app.certificate
-        uvicorn_log = logging.getLogger("uvicorn.error")
-        uvicorn_log.setLevel(logging.ERROR)
-        uvicorn_log.addFilter(_is_about_us)
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        logging.getLogger("uvicorn.error").addFilter(_is_our_fault)
         return uvicorn.Config(
             cast(Any, EdgeApp(self.wsgi, self.app.socket, self.app.probes, edge, settings.threads)),
             loop="asyncio",
