@@ -280,7 +280,7 @@ def test_the_version_follows_the_weights(own: Path) -> None:
 def test_model_json_names_the_checkpoint(own: Path) -> None:
     """Name, version and languages are those of model.json; an unknown key or a wrong type is an error."""
     (own / "model.json").write_text('{"name": "n", "version": "1.2", "languages": ["en"]}', "utf-8")
-    assert astuple(load(own, device="cpu").info) == ("n", "1.2", ("en",))
+    assert astuple(load(own, device="cpu").info)[:3] == ("n", "1.2", ("en",))
     for wrong in ('{"nom": "n"}', '{"version": 1}', '{"languages": "en"}', "[]"):
         (own / "model.json").write_text(wrong, "utf-8")
         assert "model.json" in error_of(own)
