@@ -188,7 +188,7 @@ def start_gateway(processes: Processes, port: int, dns: int, metrics: int) -> No
     binary = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
     if binary is None:
         raise ClusterError("no haproxy: expected it on the path (Debian: apt install haproxy)")
-    own = {"GATEWAY_BIND": f"{HOST}:{port}", "GATEWAY_METRICS": f"{HOST}:{metrics}", "CONSUL_DNS": f"{HOST}:{dns}"}
+    own = {"GATEWAY_BIND": f"{HOST}:{port}", "GATEWAY_METRICS": f"{HOST}:{metrics}", "GATEWAY_DNS": f"{HOST}:{dns}"}
     processes.start("gateway", [binary, "-f", str(GATEWAY), "-db"], {**os.environ, **own})
     processes.wait("gateway", f"http://{HOST}:{port}/ready", START_TIMEOUT["gateway"])
     print(f"gateway     http://{HOST}:{port}")
