@@ -7,8 +7,8 @@
 
 Prints a table: what was sent, what came, memory before and after, the p99 of /health (asked by another process on new
 connections), and how long another client waited for a word of speech. The exit status is 1 if there was a crash, a
-status that says so (5xx but 501, 503 and 505), an answer of more than 2 kB to what is refused, a request that was read
-as two, a stall of /health beyond a second, another client who was not served, or growth.
+status that says so (5xx but 501, 503 and 505; 1011 on a WebSocket), an answer of more than 2 kB to what is refused, a
+request that was read as two, a stall of /health beyond a second, another client who was not served, or growth.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import requests
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
-from scripts.attacks import bodies, connections, heads, recordings, schema, smuggling  # noqa: E402  # needs the path above
+from scripts.attacks import bodies, connections, frames, heads, recordings, schema, smuggling  # noqa: E402  # needs the path above
 from scripts.attacks.report import Row, table  # noqa: E402
 from scripts.attacks.senders import Outcomes  # noqa: E402
 from scripts.attacks.target import BYSTANDER, Target, observe  # noqa: E402
@@ -59,6 +59,9 @@ ATTACKS = {
     "recordings": Attack(2000, 100, "{} mutated recordings", lambda target, count, _: recordings.attack(target, count)),
     "smuggling": Attack(
         1, 1, f"{len(smuggling.refused_shapes()) + 8} ambiguous requests", lambda target, *_: smuggling.attack(target)
+    ),
+    "frames": Attack(
+        1000, 100, "{} WebSockets with hostile frames", lambda target, count, _: frames.attack(target, count)
     ),
     "idle": Attack(500, 200, "{} connections that send nothing", connections.attack_idle),
     "slow": Attack(200, 60, "{} connections that send a byte a second", connections.attack_slow),

@@ -51,7 +51,7 @@ def run_client(client: InstalledClient, folder: Path, url: str, key: str, text: 
         received = run(command, url, key, text)
     except ClientError as error:
         return Row(client.name, "run", False, str(error), time.monotonic() - start)
-    return Row(client.name, "run", True, ", ".join(received), time.monotonic() - start)
+    return Row(client.name, "run", True, "; ".join(received), time.monotonic() - start)
 
 
 def replay(url: str, key: str) -> Iterator[Row]:

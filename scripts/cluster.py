@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs a whole cluster on this machine: Consul, nodes and Prometheus on loopback.
+"""Runs a whole cluster on this machine: Consul, nodes, Prometheus and, if asked, a gateway, on loopback.
 
     scripts/cluster.py up --nodes 3 --checkpoint fake:   stays in the foreground; Ctrl-C stops everything
     scripts/cluster.py status                            from another terminal: the nodes, and the alerts that fire
@@ -34,8 +34,11 @@ from scripts.processes import STOP_TIMEOUT, ProcessError, Processes  # noqa: E40
 
 PROMETHEUS = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 NANO = ROOT / "checkpoints" / "nano" / "llm"
+GATEWAY = ROOT / "deploy" / "gateway" / "haproxy.cfg"
 HOST = "127.0.0.1"
-START_TIMEOUT = {"consul": 60.0, "prometheus": 60.0, "node": 600.0}
+INNER_PORTS = 4
+"""Consul's server, serf and DNS, and the gateway's metrics."""
+START_TIMEOUT = {"consul": 60.0, "prometheus": 60.0, "gateway": 60.0, "node": 600.0}
 """Seconds within which a process must answer; a node loads a checkpoint first."""
 QUICK_SETTINGS = {
     "GLMTTS_CONSUL": "on",
@@ -72,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--consul-port", type=int, default=8500, help="0: any free one")
     up.add_argument("--prometheus-port", type=int, default=9090, help="0: any free one")
     up.add_argument("--no-prometheus", action="store_true", help="Consul and nodes only")
+    up.add_argument("--gateway", action="store_true", help="HAProxy in front of the nodes (Debian: haproxy)")
+    up.add_argument("--gateway-port", type=int, default=8080, help="0: any free one")
     up.add_argument("--interval", default="5s", help="of Prometheus' scrapes and rule evaluations")
     up.set_defaults(run=run_up)
     commands.add_parser("down", help="stop the running cluster").set_defaults(run=run_down)
@@ -101,12 +106,13 @@ def run_up(args: argparse.Namespace) -> None:
 
 def start(processes: Processes, args: argparse.Namespace) -> None:
     """Starts Consul, the nodes and Prometheus, waits for each, and writes state.json for the other commands."""
-    consul, prometheus, *rest = ports(args)
-    inner, nodes = rest[:2], rest[2:]
+    consul, prometheus, gateway, *rest = ports(args)
+    inner, nodes = rest[:INNER_PORTS], rest[INNER_PORTS:]
     state: dict[str, Any] = {
         "pid": os.getpid(),
         "consul": consul,
         "prometheus": None if args.no_prometheus else prometheus,
+        "gateway": gateway if args.gateway else None,
         "nodes": {},
     }
     write_state(args.state, state)
@@ -125,6 +131,8 @@ def start(processes: Processes, args: argparse.Namespace) -> None:
     for port in nodes:
         processes.wait(f"node-{port}", f"http://{HOST}:{port}/ready", START_TIMEOUT["node"])
         print(f"node        http://{HOST}:{port}")
+    if args.gateway:
+        start_gateway(processes, gateway, *inner[-2:])
     print("cluster: ready; Ctrl-C stops it", flush=True)
 
 
@@ -141,11 +149,12 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
 
 
 def ports(args: argparse.Namespace) -> list[int]:
-    """Ports of Consul, Prometheus, two more of Consul's, and the nodes. Raises ClusterError if one is in use."""
+    """Ports of Consul, Prometheus, the gateway, INNER_PORTS more, and the nodes. Raises ClusterError if one is used."""
+    gateway = args.gateway_port if args.gateway else 0
     node_ports = [args.port + index if args.port else 0 for index in range(args.nodes)]
     with ExitStack() as stack:
         bound = []
-        for port in (args.consul_port, args.prometheus_port, 0, 0, *node_ports):
+        for port in (args.consul_port, args.prometheus_port, gateway, *(0,) * INNER_PORTS, *node_ports):
             probe = stack.enter_context(socket.socket())
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -159,7 +168,7 @@ def ports(args: argparse.Namespace) -> list[int]:
 def start_consul(processes: Processes, port: int, inner: list[int]) -> None:
     binary = tool("consul", "scripts/get_consul.sh")
     config = {
-        "ports": {"http": port, "server": inner[0], "serf_lan": inner[1], "grpc": -1, "dns": -1, "serf_wan": -1},
+        "ports": {"http": port, "server": inner[0], "serf_lan": inner[1], "dns": inner[2], "grpc": -1, "serf_wan": -1},
         "bind_addr": HOST,
         "client_addr": HOST,
         "disable_update_check": True,
@@ -173,6 +182,16 @@ def start_consul(processes: Processes, port: int, inner: list[int]) -> None:
     # Answers only once there is a leader.
     processes.wait("consul", f"http://{HOST}:{port}/v1/catalog/nodes", START_TIMEOUT["consul"])
     print(f"consul      http://{HOST}:{port}/ui")
+
+
+def start_gateway(processes: Processes, port: int, dns: int, metrics: int) -> None:
+    binary = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    if binary is None:
+        raise ClusterError("no haproxy: expected it on the path (Debian: apt install haproxy)")
+    own = {"GATEWAY_BIND": f"{HOST}:{port}", "GATEWAY_METRICS": f"{HOST}:{metrics}", "GATEWAY_DNS": f"{HOST}:{dns}"}
+    processes.start("gateway", [binary, "-f", str(GATEWAY), "-db"], {**os.environ, **own})
+    processes.wait("gateway", f"http://{HOST}:{port}/ready", START_TIMEOUT["gateway"])
+    print(f"gateway     http://{HOST}:{port}")
 
 
 def start_prometheus(processes: Processes, consul: int, port: int, interval: str) -> None:

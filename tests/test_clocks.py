@@ -13,6 +13,19 @@ ALLOWED = {
     ("client/glmtts_client/api.py", "_retry_after"),
     # A span has a date; it is made of a monotonic moment when it is sent.
     ("server/observability/tracing.py", "_epoch_ns"),
+    # Dates that people read: of a line of the audit log, and of a model under /v1.
+    ("server/observability/audit.py", "write"),
+    ("server/http/openai/routes.py", "make_openai_routes"),
+    # A change of a stored voice has a date that other nodes, and later starts, compare. One that is known is always
+    # exceeded, so a clock that is set back loses nothing.
+    ("server/voices/stored_voice.py", "time_after"),
+    ("server/voices/peer_client.py", "_check"),
+    # What is kept for thirty days outlives the process. A wrong clock costs a cached file or a memory of a deletion.
+    ("server/voices/stored_voice.py", "is_forgotten"),
+    ("server/voices/folder.py", "tidy"),
+    ("server/voices/store.py", "_clean_up"),
+    # Compared with the times of files; in doubt they are read again.
+    ("server/voices/inventory.py", "read"),
 }
 """Where it is read all the same."""
 

@@ -64,10 +64,11 @@ def test_the_scripts_and_modules_of_the_readme_exist() -> None:
 def test_the_installation_makes_an_environment_of_its_own() -> None:
     """Debian's and Ubuntu's Python refuses `pip install` outside one (PEP 668); serving needs no extras."""
     install, *_ = [block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "pip install" in block]
-    environment, activation, installation, start = (shlex.split(part) for part in install.split("&&"))
+    environment, activation, dependencies, installation, start = (shlex.split(part) for part in install.split("&&"))
     assert environment == ["python3", "-m", "venv", ".venv"]
     assert activation == [".", ".venv/bin/activate"]
-    assert installation == ["pip", "install", "-e", "."]
+    assert dependencies == ["pip", "install", "--require-hashes", "-r", "deploy/locks/server.txt"]
+    assert installation == ["pip", "install", "--no-deps", "-e", "."]
     assert start[:2] == ["python", "app.py"]
 
 

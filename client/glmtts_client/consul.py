@@ -147,6 +147,8 @@ class ConsulClient:
 
     def _headers(self) -> dict[str, str]:
         token = self._token()
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise DiscoveryError("the Consul token has characters that are not allowed in an HTTP header")
         return {"X-Consul-Token": token} if token else {}
 
     def _token(self) -> str:

@@ -189,15 +189,20 @@ class Engine(Protocol):
         """
         ...
 
-    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
-        """Makes a voice from encoded audio (any format soundfile reads) and its text; AudioError if it is unusable."""
+    def make_voice(self, reference_audio: bytes, reference_text: str, language: Language | None = None) -> Voice:
+        """Makes a voice from encoded audio (any format soundfile reads) and its text; AudioError if it is unusable.
+
+        `language` as in `segments`, for the text.
+        """
         ...
 
     def save_voice(self, voice: Voice) -> bytes:
         """What the voice is made of, for `load_voice` of an engine with the same `EngineInfo.fingerprint`."""
         ...
 
-    def load_voice(self, features: bytes, digest: str, reference_text: str) -> Voice | None:
+    def load_voice(
+        self, features: bytes, digest: str, reference_text: str, language: Language | None = None
+    ) -> Voice | None:
         """The saved voice of that `voice_digest`. None if it has to be made: the features are damaged or outdated."""
         ...
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 
 
-def voice_digest(reference_audio: bytes, reference_text: str) -> str:
-    """SHA-256, in hex, of the encoded reference audio and its text; space around the text does not count."""
-    return digest_of_hash(hashlib.sha256(reference_audio).hexdigest(), reference_text)
+def voice_digest(reference_audio: bytes, reference_text: str, language: str | None = None) -> str:
+    """SHA-256, in hex, of the encoded reference audio, its text, and the language if that is given.
+
+    Space around the text does not count.
+    """
+    return digest_of_hash(hashlib.sha256(reference_audio).hexdigest(), reference_text, language)
 
 
-def digest_of_hash(audio_sha256: str, reference_text: str) -> str:
+def digest_of_hash(audio_sha256: str, reference_text: str, language: str | None = None) -> str:
     """`voice_digest` of audio of which only the SHA-256, in hex, is known."""
-    return hashlib.sha256(bytes.fromhex(audio_sha256) + reference_text.strip().encode()).hexdigest()
+    text = reference_text.strip() + (f"\0{language}" if language else "")  # no text has a NUL
+    return hashlib.sha256(bytes.fromhex(audio_sha256) + text.encode()).hexdigest()

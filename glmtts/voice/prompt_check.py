@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import TOKEN_RATE
@@ -38,17 +39,22 @@ class PromptForm:
 
 @dataclass(frozen=True, eq=False)
 class PromptCheck:
-    """The check of one checkpoint. `prompt_ids` converts a reference text to text ids."""
+    """The check of one checkpoint. `prompt_ids` converts a reference text to text ids; it may take a `language`."""
 
     limits: GenerationConfig
     score: Score
-    prompt_ids: Callable[[str], tuple[int, ...]]
+    prompt_ids: Callable[..., tuple[int, ...]]
 
-    def __call__(self, reference_text: str, speech: Sequence[int], pauses: Sequence[int]) -> PromptForm:
+    def __call__(
+        self, reference_text: str, speech: Sequence[int], pauses: Sequence[int], language: str | None = None
+    ) -> PromptForm:
         """The form in which audio of `speech` tokens prompts the model; `pauses` as returned by `find_pauses`.
 
-        The first that fits: audio and text as they are; then with a shorter text, or both shorter.
+        The first that fits: audio and text as they are; then with a shorter text, or both shorter. The text is read in
+        `language`; None leaves that to its characters.
         """
+        if language is not None:
+            return replace(self, prompt_ids=partial(self.prompt_ids, language=language))(reference_text, speech, pauses)
         whole = len(speech)
         tried = 0
         for form in self._forms(reference_text, whole, pauses):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -31,9 +32,14 @@ def encode(voice: Voice, reference_ids: Sequence[int]) -> bytes:
 
 
 def decode(
-    data: bytes, digest: str, reference_text: str, reference_ids: Sequence[int], rates: Sequence[int]
+    data: bytes,
+    digest: str,
+    reference_text: str,
+    reference_ids: Sequence[int],
+    rates: Sequence[int],
+    language: Literal["en", "zh"] | None = None,
 ) -> Voice | None:
-    """The voice in a file, for the output rates `rates` in Hz.
+    """The voice in a file, for the output rates `rates` in Hz. `language` as in `VoiceMaker.make_voice`.
 
     None if the file is damaged, of another voice or rate, or made when the front end read the text in another way.
     """
@@ -48,6 +54,7 @@ def decode(
             prompt_text=tuple(tensors["prompt_text"].tolist()),
             reference_text=reference_text,
             digest=digest,
+            language=language,
         )
     except (SafetensorError, KeyError, ValueError):
         return None

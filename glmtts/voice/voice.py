@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ class Voice:
     prompt_text: ids of what is said in prompt_tokens. Empty without a text, and if the audio cannot prompt the AR model
         by it: then the voice gives timbre only. Both may be less than was given (`glmtts.voice.prompt_check`).
     digest: `voice_digest` of what the voice was made from.
+    language: in which reference_text was read; None left that to its characters.
     """
 
     speaker: Tensor
@@ -37,6 +39,7 @@ class Voice:
     prompt_text: tuple[int, ...]
     reference_text: str
     digest: str
+    language: Literal["en", "zh"] | None = None
 
     @property
     def prompted(self) -> bool:
@@ -53,8 +56,13 @@ class VoiceMaker:
     mels: Mapping[int, MelConfig]
     check: PromptCheck
 
-    def make_voice(self, reference_audio: bytes, reference_text: str = "") -> Voice:
-        """The voice of encoded audio of 1–30 s. Raises AudioError (see `load_reference_audio`) and TextError."""
+    def make_voice(
+        self, reference_audio: bytes, reference_text: str = "", language: Literal["en", "zh"] | None = None
+    ) -> Voice:
+        """The voice of encoded audio of 1–30 s. Raises AudioError (see `load_reference_audio`) and TextError.
+
+        `language`: says how numbers and signs of the text are read; None leaves it to the text's characters.
+        """
         wave, rate = load_reference_audio(reference_audio)
         reference_text = reference_text.strip()
         wave_16k = torch.from_numpy(resample(wave, rate, VOICE_RATE))
@@ -63,14 +71,15 @@ class VoiceMaker:
         # The tokenizer rounds up and the mel rounds down, so the last token may have no frames: the flow would then
         # repeat it at the start of the new speech. Keep what both have.
         n = min(len(tokens), *(len(mel) // FRAMES_PER_TOKEN for mel in mels.values()))
-        form = self.check(reference_text, tokens[:n].tolist(), find_pauses(wave, rate))
+        form = self.check(reference_text, tokens[:n].tolist(), find_pauses(wave, rate), language)
         return Voice(
             speaker=self.speaker_encoder.embed(wave_16k),
             prompt_tokens=tokens[: form.tokens],
             prompt_mels={rate: mel[: form.tokens * FRAMES_PER_TOKEN] for rate, mel in mels.items()},
             prompt_text=form.text,
             reference_text=reference_text,
-            digest=voice_digest(reference_audio, reference_text),
+            digest=voice_digest(reference_audio, reference_text, language),
+            language=language,
         )
 
     @staticmethod

@@ -35,8 +35,8 @@ class Row:
         grown = self.memory_after - self.memory_before
         checks = {
             "crash": not self.alive,
-            "5xx": any(re.fullmatch(r"5\d\d", name) and name not in HARMLESS for name in self.outcomes),
-            "answers": any(not re.fullmatch(r"\d{3}|open|closed|ConnectionError", name) for name in self.outcomes),
+            "5xx": any(re.fullmatch(r"5\d\d|1011", name) and name not in HARMLESS for name in self.outcomes),
+            "answers": any(not re.fullmatch(r"\d{3,4}|open|closed|ConnectionError", name) for name in self.outcomes),
             "stall": self.observation.health_p99() > MAX_HEALTH_SECONDS,
             "others": self.observation.slowest_speech() == float("inf"),
             "growth": grown > max(MAX_GROWTH_MIB, MAX_GROWTH * self.memory_before),

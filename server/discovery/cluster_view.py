@@ -18,9 +18,10 @@ from typing import Any
 import requests
 
 from server.discovery.advertise import node_url
-from server.discovery.consul import AgentClient, ServiceInstance
+from server.discovery.consul import AgentClient
 from server.discovery.errors import ConsulError
 from server.discovery.metadata import service_id
+from server.discovery.services import ServiceInstance
 from server.settings import Settings
 
 CACHE_SECONDS = 1.5

@@ -12,7 +12,6 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -23,59 +22,18 @@ from pydantic import SecretStr
 from server.discovery.acl_token import AclToken
 from server.discovery.advertise import node_url
 from server.discovery.errors import ConsulError
+from server.discovery.services import (
+    AgentNode,
+    AgentService,
+    CatalogService,
+    ServiceInstance,
+    catalog_service,
+    service_instance,
+)
 from server.settings import Settings
 
 TIMEOUT = (1.0, 2.0)
 """Seconds to connect, and between two bytes of a response. Short, because the agent is local."""
-
-
-@dataclass(frozen=True)
-class AgentService:
-    """A service as the local agent holds it. `address` is "" for the agent's own; `checks` are ids."""
-
-    address: str
-    port: int
-    checks: frozenset[str]
-
-
-@dataclass(frozen=True)
-class CatalogService:
-    """A service as the catalogue shows it. `agent_alive` is False if the agent that holds it has failed; `passing` has
-    the ids of the checks that pass."""
-
-    node: str
-    address: str
-    port: int
-    agent_alive: bool
-    passing: frozenset[str]
-
-
-@dataclass(frozen=True)
-class AgentNode:
-    """The node that the agent is: its name, and the address of services without one of their own."""
-
-    name: str
-    address: str
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """A health check of a service or of its agent. `status`: passing, warning or critical."""
-
-    name: str
-    status: str
-    output: str
-
-
-@dataclass(frozen=True)
-class ServiceInstance:
-    """One node of a service, as clients find it. `meta` is its registered metadata."""
-
-    id: str
-    address: str
-    port: int
-    meta: dict[str, str]
-    checks: tuple[CheckResult, ...]
 
 
 def parse_address(address: str, *, ssl: bool = False) -> tuple[str, str, int]:
@@ -189,7 +147,7 @@ class AgentClient:
         items = self._get(f"/v1/health/service/{service}", base.CB.json(), params)
         if not isinstance(items, list):
             raise ConsulError("failed", "the catalogue did not return a list")
-        return [_catalog_service(item) for item in items if item["Service"]["ID"] == service_id]
+        return [catalog_service(item) for item in items if item["Service"]["ID"] == service_id]
 
     def passing_checks(self, node: str, service_id: str) -> frozenset[str] | None:
         """Ids of the service's checks that pass, as the catalogue shows them (a stale read); None: it shows none."""
@@ -204,7 +162,7 @@ class AgentClient:
         if not isinstance(items, list):
             raise ConsulError("failed", "the catalogue did not return a list")
         with self._map_errors():
-            return sorted(map(_service_instance, items), key=lambda instance: (instance.address, instance.port))
+            return sorted(map(service_instance, items), key=lambda instance: (instance.address, instance.port))
 
     def passing_services(self, service: str) -> dict[str, str]:
         """URL by id of the services whose checks pass; from the agent's cache, which follows changes."""
@@ -298,25 +256,3 @@ def _values(response: base.Response) -> dict[str, bytes]:
     base.CB._status(response)
     items = [] if response.code == 404 else json.loads(response.body)
     return {item["Key"]: base64.b64decode(item["Value"] or "") for item in items}
-
-
-def _service_instance(item: dict[str, Any]) -> ServiceInstance:
-    service = item["Service"]
-    checks = tuple(
-        CheckResult(check["Name"] or check["CheckID"], check["Status"], " ".join(check["Output"].split())[:200])
-        for check in item["Checks"]
-    )
-    address = service["Address"] or item["Node"]["Address"]
-    return ServiceInstance(service["ID"], address, service["Port"], service["Meta"] or {}, checks)
-
-
-def _catalog_service(item: dict[str, Any]) -> CatalogService:
-    node, service = item["Node"], item["Service"]
-    status = {check["CheckID"]: check["Status"] for check in item["Checks"]}
-    return CatalogService(
-        node=node["Node"],
-        address=service["Address"] or node["Address"],
-        port=service["Port"],
-        agent_alive=status.get("serfHealth") != "critical",
-        passing=frozenset(check for check, value in status.items() if value == "passing"),
-    )

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from glmtts.engine.api import EngineInfo
 from server.discovery import advertise, metadata
 from server.discovery.advertise import Endpoint
-from server.discovery.consul import AgentClient, AgentService, CatalogService
+from server.discovery.consul import AgentClient
 from server.discovery.errors import ConflictError, ConsulError, NoAddressError
 from server.discovery.registration_state import RegistrationState
+from server.discovery.services import AgentService, CatalogService
 from server.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 from flask import Request, g
 
@@ -17,7 +18,7 @@ from server.http.schemas import VoiceRequest
 from server.http.voice_lookup import prepare_default_voice
 from server.voices.features import StoredVoiceMaker
 from server.voices.flac import to_flac
-from server.voices.stored_voice import VOICE_NAME
+from server.voices.stored_voice import VOICE_NAME, transcript_language
 from server.worker_pool import MAX_WAITING
 
 
@@ -43,16 +44,18 @@ def enrol(context: AppContext, parse: Callable[[], tuple[str, VoiceRequest]]) ->
         context.voices.check_writable(name)
         check_consent(context, params.consent)
         reference_audio = context.workers.voices.run(lambda: to_flac(params.reference_audio), max_waiting=MAX_WAITING)
-        voice = context.voice_cache.get(engine.make_voice, reference_audio, params.reference_text)
+        text = params.reference_text
+        language = params.language or ("zh" if any(map(is_hanzi, text)) else "en")
+        read_in = transcript_language(text, language)
+        make = partial(engine.make_voice, language=read_in)
+        voice = context.voice_cache.get(make, reference_audio, text, language=read_in)
         g.record.prompted = voice.prompted
-        language = params.language or ("zh" if any(map(is_hanzi, params.reference_text)) else "en")
         audit(
             context, "enrol", recording=params.reference_audio, consent=params.consent, voice=name, style=params.style
         )
-        is_new = context.voices.put(
-            name, params.style, params.reference_text, reference_audio, language, consent=params.consent
-        )
-        StoredVoiceMaker(context.voices, engine, name).keep(voice_digest(reference_audio, params.reference_text), voice)
+        is_new = context.voices.put(name, params.style, text, reference_audio, language, consent=params.consent)
+        maker = StoredVoiceMaker(context.voices, engine, name, read_in)
+        maker.keep(voice_digest(reference_audio, text, read_in), voice)
         if name == context.settings.default_voice:
             prepare_default_voice(engine, name, context.cluster_config.style, context.voices, context.voice_cache)
     return name, is_new

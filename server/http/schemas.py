@@ -88,48 +88,64 @@ Seed = Annotated[int | None, Field(ge=0, le=2**32 - 1)]
 
 
 class RequestBody(BaseModel):
-    """The fields of a body. Unknown ones are errors."""
+    """The fields of a body, whose docstrings are their descriptions in OpenAPI. Unknown fields are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class TextRequest(RequestBody):
     """A text and how to read it. A text without letters has the language of `reference_text`, else of `voice`."""
 
     text: SpokenText
+    """What to say, in Chinese, English or both; Markdown, HTML or SSML."""
     language: RequestLanguage = "auto"
+    """How numbers and signs are read; `auto` by the text's letters."""
     phoneme: bool | None = None
+    """Whether the model reads phonemes; by default as the checkpoint says."""
     reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
+    """What is said in `reference_audio`. Without it the recording gives the timbre only."""
     voice: str | None = Field(None, pattern=VOICE_NAME)
+    """The stored voice that speaks; by default the node's."""
 
 
 class SegmentsRequest(TextRequest):
-    """The body of POST /segments. `pronunciation`: whether the response says how each character and word is read."""
+    """The body of POST /segments."""
 
     pronunciation: bool = False
+    """Whether each segment has its pronunciation."""
 
 
 class SpeechRequest(TextRequest):
-    """The body of POST /tts and /tts/stream.
-
-    `reference_audio` is base64 in JSON and a file in a form. `segmented`: the text is one segment, as returned by
-    /segments. `consent`: who agreed to the use of the recording. `continuation`: the token of an earlier response that
-    this request continues. `word_timings`: whether /requests/<id> says when each word is spoken.
-    """
+    """The body of POST /tts and /tts/stream."""
 
     reference_audio: Audio | None = None
+    """The recording whose voice is cloned: base64 or a data: URI in JSON, a file in a form."""
     consent: Text = Field("", max_length=MAX_CONSENT_CHARS)
+    """Who agreed to the use of the recording, and how."""
     style: StyleName = None
+    """Which of the stored voice's recordings is the prompt."""
     emotion: StyleName = None
+    """Another name of `style`."""
     speed: Speed = None
+    """How fast to speak; 2.0 takes half the time."""
     sample_rate: SampleRate = None
+    """Of the audio, in Hz; by default the model's."""
     format: Format = "wav"
+    """Of the audio: mono, 16 bit where it has bits."""
     seed: Seed = None
+    """The same seed, request and checkpoint give the same audio; by default random."""
     segmented: bool = False
+    """Whether `text` is one segment as returned by /segments."""
     continuation: str | None = Field(None, max_length=MAX_TOKEN_CHARS)
+    """Goes on where an earlier response stopped."""
     history: bool = True
+    """Whether earlier segments prompt later ones."""
     word_timings: bool = False
+    """Whether the timing at /requests/<id> has the words."""
     timeout: float | None = Field(None, gt=0, le=600)
+    """How long the request may wait in the queue, in seconds."""
 
     @model_validator(mode="after")
     def _consistent(self) -> SpeechRequest:
@@ -151,16 +167,18 @@ class SpeechRequest(TextRequest):
 
 
 class VoiceRequest(RequestBody):
-    """The body of POST /voices/<name>. `reference_audio` is base64 in JSON and a file in a form.
-
-    `consent`: who agreed to the use of the voice, and how.
-    """
+    """The body of POST /voices/<name>."""
 
     reference_audio: Audio
+    """The recording, of 1 to 30 s: base64 or a data: URI in JSON, a file in a form."""
     reference_text: Text = Field("", max_length=MAX_TEXT_CHARS)
+    """What is said in it."""
     style: str = Field("neutral", pattern=VOICE_NAME)
+    """The style that the recording stands for."""
     language: Literal["en", "zh"] | None = None
+    """The language of the voice; by default that of `reference_text`."""
     consent: Text = Field("", max_length=MAX_CONSENT_CHARS)
+    """Who agreed to the use of the voice, and how."""
 
 
 Body = TypeVar("Body", bound=RequestBody)

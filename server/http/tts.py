@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from flask import Request, Response, g
 
 from glmtts.dsp.audio import EMPTY_WAVE
-from glmtts.engine.api import Report
 from server.http import parsing, responses
 from server.http.audible_mark import mark_before
 from server.http.context import AppContext
@@ -30,8 +29,8 @@ class SpeechPlan:
     params: SpeechRequest
     stream: bool
     """Whether the audio is sent while it is being made."""
-    make_framing: Callable[[Report], Framing] | None = None
-    """How it stands in the body of a stream, given the job's report. None: the body is the audio file."""
+    make_framing: Callable[[RunningJob], Framing] | None = None
+    """How it stands in the body of a stream, given the job. None: the body is the audio file."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Further headers of the response."""
 
@@ -67,7 +66,7 @@ def speak_response(context: AppContext, request: Request, make_plan: Callable[[]
         resources.enter_context(watch_client(request.environ, running.on_disconnect))
         running.wait_for_audio()
         if plan.stream:
-            framing = BareAudio() if plan.make_framing is None else plan.make_framing(running.report)
+            framing = BareAudio() if plan.make_framing is None else plan.make_framing(running)
             response = responses.streaming_response(context, running, encoder, framing, resources)
         else:
             response = responses.full_response(running, encoder)

@@ -14,7 +14,7 @@ from server.http.cloning import audit, check_consent
 from server.http.context import AppContext
 from server.http.schemas import SpeechRequest, TextRequest
 from server.voices.cache import VoiceCache
-from server.voices.features import StoredVoiceMaker
+from server.voices.features import get_stored_voice
 from server.voices.store import VoiceStore
 
 if TYPE_CHECKING:  # glmtts.voice imports torch, and server imports must not
@@ -38,8 +38,7 @@ def find_voice(context: AppContext, engine: Engine, params: SpeechRequest) -> Vo
         message = f"voice: expected a stored voice or reference_audio, got none, and the default {name!r} is not stored"
         raise ApiError(404, "unknown_voice", message, field="voice") from None
     g.record.voice = name
-    make = StoredVoiceMaker(context.voices, engine, name)
-    return context.voice_cache.get(make, reference.audio, reference.text)
+    return get_stored_voice(context.voice_cache, context.voices, engine, name, reference)
 
 
 def reading_language(context: AppContext, params: TextRequest) -> Language | None:
@@ -66,4 +65,4 @@ def reading_language(context: AppContext, params: TextRequest) -> Language | Non
 def prepare_default_voice(engine: Engine, name: str, style: Style, voices: VoiceStore, cache: VoiceCache) -> None:
     """Makes the default voice and pins it in the cache. Raises what the store and the engine raise."""
     reference = voices.reference(name, None, style.emotion)
-    cache.get(StoredVoiceMaker(voices, engine, name), reference.audio, reference.text, pin=True)
+    get_stored_voice(cache, voices, engine, name, reference, pin=True)

@@ -42,15 +42,22 @@ class VoiceCache:
         self._hits = self._misses = 0
 
     def get(
-        self, make: Callable[[bytes, str], Voice], reference_audio: bytes, reference_text: str, *, pin: bool = False
+        self,
+        make: Callable[[bytes, str], Voice],
+        reference_audio: bytes,
+        reference_text: str,
+        *,
+        language: str | None = None,
+        pin: bool = False,
     ) -> Voice:
         """The voice of this recording and text. Raises what `make` raises, and caches no failure.
 
         ApiError 429 if too many recordings wait to be prepared.
 
+        `language`: in which `make` reads the text; None: that of its characters.
         `pin` keeps the voice until another one is pinned: uploads must not evict the default voice.
         """
-        key = voice_digest(reference_audio, reference_text)
+        key = voice_digest(reference_audio, reference_text, language)
         with self._lock:
             if pin:
                 self._pinned = key
@@ -66,10 +73,10 @@ class VoiceCache:
             self._prepare(key, future, lambda: make(reference_audio, reference_text))
         return future.result()
 
-    def has(self, reference_audio: bytes, reference_text: str) -> bool:
+    def has(self, reference_audio: bytes, reference_text: str, language: str | None = None) -> bool:
         """Whether the voice of this recording and text is prepared, or being prepared."""
         with self._lock:
-            return voice_digest(reference_audio, reference_text) in self._entries
+            return voice_digest(reference_audio, reference_text, language) in self._entries
 
     def has_room(self) -> bool:
         """Whether one more voice evicts no other, if it is no larger than those that are cached."""

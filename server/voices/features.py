@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from glmtts.engine.api import Engine
+from glmtts.text.language import Language
 from glmtts.voice.digest import voice_digest
 from server.errors import ApiError
+from server.voices.cache import VoiceCache
 from server.voices.store import VoiceStore
-from server.voices.stored_voice import features_file
+from server.voices.stored_voice import Reference, features_file
 
 if TYPE_CHECKING:  # glmtts.voice imports torch, and server imports must not
     from glmtts.voice.voice import Voice
@@ -23,19 +25,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredVoiceMaker:
-    """Makes the stored voice `name` with `engine`, from its features if `store` has them."""
+    """Makes the stored voice `name` with `engine`, from its features if `store` has them.
+
+    `language`: in which its text is read; None leaves that to its characters.
+    """
 
     store: VoiceStore
     engine: Engine
     name: str
+    language: Language | None
 
     def __call__(self, reference_audio: bytes, reference_text: str) -> Voice:
         """As `Engine.make_voice`."""
-        digest = voice_digest(reference_audio, reference_text)
+        digest = voice_digest(reference_audio, reference_text, self.language)
         features = self.store.read_features(self.name, features_file(digest, self.engine.info.fingerprint))
-        voice = None if features is None else self.engine.load_voice(features, digest, reference_text)
+        voice = None if features is None else self.engine.load_voice(features, digest, reference_text, self.language)
         if voice is None:
-            voice = self.engine.make_voice(reference_audio, reference_text)
+            voice = self.engine.make_voice(reference_audio, reference_text, self.language)
             self.keep(digest, voice)
         return voice
 
@@ -46,3 +52,11 @@ class StoredVoiceMaker:
             self.store.write_features(self.name, file, self.engine.save_voice(voice))
         except ApiError as error:
             log.warning("prompt features of stored voice %s: not kept: %s", self.name, error)
+
+
+def get_stored_voice(
+    cache: VoiceCache, store: VoiceStore, engine: Engine, name: str, reference: Reference, *, pin: bool = False
+) -> Voice:
+    """The voice of a `reference` of the stored voice `name`, from the cache if it is there. Raises what that raises."""
+    make = StoredVoiceMaker(store, engine, name, reference.language)
+    return cache.get(make, reference.audio, reference.text, language=reference.language, pin=pin)

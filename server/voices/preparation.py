@@ -11,7 +11,7 @@ from glmtts.engine.api import Engine
 from glmtts.errors import GlmTtsError
 from server.errors import ApiError
 from server.voices.cache import VoiceCache
-from server.voices.features import StoredVoiceMaker
+from server.voices.features import get_stored_voice
 from server.voices.store import VoiceStore
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def prepare_stored_voices(engine: Engine, voices: VoiceStore, cache: VoiceCache)
 def _prepare(engine: Engine, voices: VoiceStore, cache: VoiceCache, voice: StoredVoice, style: str) -> None:
     try:
         reference = voices.reference(voice.name, style)
-        if not cache.has(reference.audio, reference.text):
-            cache.get(StoredVoiceMaker(voices, engine, voice.name), reference.audio, reference.text)
+        if not cache.has(reference.audio, reference.text, reference.language):
+            get_stored_voice(cache, voices, engine, voice.name, reference)
     except (ApiError, GlmTtsError, OSError) as error:
         log.info("a stored voice was not prepared", extra={"fields": {"voice": voice.name, "reason": str(error)}})

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glmtts.errors import UnsupportedError
+from glmtts.text.language import LANGUAGES, Language, language_of
 from glmtts.voice.digest import digest_of_hash
 
 VOICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -34,11 +35,13 @@ _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class Reference(NamedTuple):
-    """What a voice is cloned from: an encoded recording, the text spoken in it, and the style that it stands for."""
+    """What a voice is cloned from: an encoded recording, the text spoken in it, the style that it stands for, and the
+    language in which the text is read; None leaves that to its characters."""
 
     audio: bytes
     text: str
     style: str
+    language: Language | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Recording:
     @property
     def digest(self) -> str:
         """`voice_digest` of recording and text; "" if the recording was made by hand."""
-        return digest_of_hash(self.sha256, self.text) if self.sha256 else ""
+        language = transcript_language(self.text, self.language)
+        return digest_of_hash(self.sha256, self.text, language) if self.sha256 else ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ class StoredVoice:
         candidates = (style, preferred, self.default_style, next(iter(self.recordings)))
         chosen = next(name for name in candidates if name is not None and name in self.recordings)
         recording = self.recordings[chosen]
-        return Reference((self.path / recording.file).read_bytes(), recording.text, chosen)
+        audio = (self.path / recording.file).read_bytes()
+        return Reference(audio, recording.text, chosen, transcript_language(recording.text, recording.language))
 
     def to_json(self) -> bytes:
         """The content of voice.json."""
@@ -153,6 +158,16 @@ def _recording(style: str, text: str, language: str, details: Mapping[str, Any])
         raise ValueError("file: expected a name without a path")
     values = {name: str(details.get(name, "")) for name in ("consent", "created_at", "updated_at")}
     return Recording(file, text, str(details.get("language", language)), **values)
+
+
+def transcript_language(text: str, language: str) -> Language | None:
+    """In which language the text of a recording is read: that of the voice if its characters don't tell ("1, 2, 3").
+
+    Where they do, the voice's may be another: a Mandarin voice can be recorded in English.
+    """
+    if not text.strip() or language_of(text) is not None:
+        return None
+    return next((name for name in LANGUAGES if name == language), None)
 
 
 def features_file(digest: str, fingerprint: str) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # the master process imports this file, but not Flask
 
 IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH)
 """Signals that make a gunicorn start or stop workers: a second one would be a second node with the same id."""
+SWITCH_SECONDS = 0.001
+"""How long a thread may keep the interpreter's lock from the event loop and the engine; Python's default is 0.005."""
 HEARTBEAT_SECONDS = 1.0
 EXIT_TIMEOUT = 5
 """Seconds that connections have to close once the drain is done."""
@@ -45,6 +48,11 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: Any) -> None:
         handle = self._worker.handle_quit if sig == signal.SIGINT else self._worker.handle_exit
         handle(sig, frame)
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """False for what uvicorn logs as an error, with a traceback, whenever a client's text is not UTF-8."""
+    return not (record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError))
 
 
 class Worker(BaseWorker):  # type: ignore[misc]
@@ -65,6 +73,7 @@ class Worker(BaseWorker):  # type: ignore[misc]
         self._node.start()
 
     def run(self) -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
         if self.alive:
             asyncio.run(self._serve())
         if self.app.tracing is not None:
@@ -94,6 +103,7 @@ class Worker(BaseWorker):  # type: ignore[misc]
         )
         certificate = self.app.certificate
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        logging.getLogger("uvicorn.error").addFilter(_is_our_fault)
         return uvicorn.Config(
             cast(Any, EdgeApp(self.wsgi, self.app.socket, self.app.probes, edge, settings.threads)),
             loop="asyncio",

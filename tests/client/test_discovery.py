@@ -232,6 +232,16 @@ def test_secrets_are_hidden() -> None:
         assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("token", ["two words", "line\nbreak", "naïve"])
+def test_an_invalid_token_is_an_error_of_its_own(token: str) -> None:
+    """It is not shown, and not taken for an agent that does not respond."""
+    discovery = ConsulDiscovery(ConsulAddress("http://127.0.0.1:1", token=token))
+    with pytest.raises(DiscoveryError, match="characters that are not allowed") as caught:
+        discovery.nodes()
+    assert token not in str(caught.value)
+    discovery.close()
+
+
 def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
     """An error of discovery, and not of the program."""
     missing = str(tmp_path / "missing.pem")

@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "glmtts.parity": {*LEAVES, *MODELS, *TEXT, "glmtts.text.frontend", "glmtts.checkpoint"},
     "server": {"glmtts", "glmtts.engine"},
     "server.discovery": {"glmtts", "glmtts.engine", "server"},
-    "server.voices": {"glmtts", "glmtts.voice", "glmtts.engine", "server"},
+    "server.voices": {"glmtts", "glmtts.text", "glmtts.voice", "glmtts.engine", "server"},
     "server.keys": {"server"},
     "server.observability": {*LEAVES, "glmtts.engine", "server", "server.discovery", "server.voices"},
     "server.edge": set(),

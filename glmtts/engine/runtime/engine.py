@@ -89,19 +89,21 @@ class BatchEngine:
     def words(self, segment: Segment) -> tuple[WordSpan, ...]:
         return self._frontend.words(segment)
 
-    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
-        return self._model.voice_maker.make_voice(reference_audio, reference_text)
+    def make_voice(self, reference_audio: bytes, reference_text: str, language: Language | None = None) -> Voice:
+        return self._model.voice_maker.make_voice(reference_audio, reference_text, language)
 
     def save_voice(self, voice: Voice) -> bytes:
-        return prompt_features.encode(voice, self._reference_ids(voice.reference_text))
+        return prompt_features.encode(voice, self._reference_ids(voice.reference_text, voice.language))
 
-    def load_voice(self, features: bytes, digest: str, reference_text: str) -> Voice | None:
-        text = reference_text.strip()
-        return prompt_features.decode(features, digest, text, self._reference_ids(text), self._model.sample_rates)
+    def load_voice(
+        self, features: bytes, digest: str, reference_text: str, language: Language | None = None
+    ) -> Voice | None:
+        text, rates = reference_text.strip(), self._model.sample_rates
+        return prompt_features.decode(features, digest, text, self._reference_ids(text, language), rates, language)
 
-    def _reference_ids(self, reference_text: str) -> tuple[int, ...]:
+    def _reference_ids(self, reference_text: str, language: Language | None) -> tuple[int, ...]:
         """As voices are made with them: without the overrides of `set_replacements`."""
-        return self._model.frontend.prompt_ids(reference_text)
+        return self._model.frontend.prompt_ids(reference_text, language=language)
 
     def submit(self, job: Job) -> JobHandle:
         model = self._model

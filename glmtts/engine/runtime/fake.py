@@ -161,7 +161,7 @@ class FakeEngine:
         """The runs of letters and digits; each of their characters takes equally long."""
         return tuple(WordSpan(word[0], *word.span(), exact=True) for word in _WORD.finditer(segment.text))
 
-    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
+    def make_voice(self, reference_audio: bytes, reference_text: str, language: Language | None = None) -> Voice:
         wave, _ = load_reference_audio(reference_audio)
         return cast("Voice", FakeVoice(wave, reference_text))
 
@@ -169,7 +169,9 @@ class FakeEngine:
         """The samples."""
         return cast("FakeVoice", voice).wave.tobytes()
 
-    def load_voice(self, features: bytes, digest: str, reference_text: str) -> Voice | None:
+    def load_voice(
+        self, features: bytes, digest: str, reference_text: str, language: Language | None = None
+    ) -> Voice | None:
         return cast("Voice", FakeVoice(np.frombuffer(features, np.float32), reference_text))
 
     def submit(self, job: Job) -> JobHandle:

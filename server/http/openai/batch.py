@@ -20,6 +20,7 @@ from server.http.openai.schemas import BatchRequest
 
 CONCURRENT_ITEMS = 4
 """How many items of one batch are spoken at once: it should not keep others from the engine."""
+ITEM_ROUTE = "/v1/audio/speech"
 OWN_FIELDS = ("items", "stream", "stream_format")
 HEADERS = ("Host", "Origin", "Authorization", "X-Api-Key")
 """What says who sends the items."""
@@ -35,12 +36,16 @@ def handle_batch(context: AppContext, request: Request) -> dict[str, Any]:
     shared = {name: value for name, value in fields.items() if name not in OWN_FIELDS}
     client = Client(current_app._get_current_object())  # type: ignore[attr-defined]  # threads have no current app
     headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
+    sender = {"REMOTE_ADDR": request.environ.get("REMOTE_ADDR", "")}
 
     def answer(item: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in item.items() if name not in OWN_FIELDS and value is not None}
         body = {**shared, **given, "stream": False}
-        return _result(context, client.post("/v1/audio/speech", json=body, headers=headers, buffered=True))
+        response = client.post(ITEM_ROUTE, json=body, headers=headers, environ_overrides=sender, buffered=True)
+        return _result(context, response)
 
+    g.record.release()  # for its key the items are in flight, not the batch
+    g.record.release = lambda: None
     results = _run(answer, batch.items, request)
     failed = sum(result["status"] == "error" for result in results)
     return {
@@ -56,7 +61,9 @@ def _run(
     answer: Callable[[dict[str, Any]], dict[str, Any]], items: list[dict[str, Any]], request: Request
 ) -> list[dict[str, Any]]:
     """The answers in the order of the items. When the client leaves, no further item begins."""
-    with ThreadPoolExecutor(CONCURRENT_ITEMS, thread_name_prefix="batch") as pool:
+    key = g.caller.key
+    concurrent = min(CONCURRENT_ITEMS, key.max_concurrent_requests or CONCURRENT_ITEMS) if key else CONCURRENT_ITEMS
+    with ThreadPoolExecutor(concurrent, thread_name_prefix="batch") as pool:
 
         def stop(_was_too_slow: bool) -> None:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -19,7 +19,7 @@ from server.voices.stored_voice import StoredVoice
 PCM_RATE = 24000
 """What clients of OpenAI's API play `pcm` at, whatever a header says."""
 
-SAME_FIELDS = {"speed", "reference_audio", "reference_text", "consent", "language", "seed", "phoneme"}
+SAME_FIELDS = {"speed", "reference_audio", "reference_text", "consent", "language", "seed", "phoneme", "word_timings"}
 """Fields that are those of /tts."""
 
 

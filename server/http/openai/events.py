@@ -6,9 +6,10 @@ import base64
 import json
 from typing import Any
 
-from glmtts.engine.api import Report
+from glmtts.engine.api import Report, SegmentTiming, WordTiming
 from server.errors import ErrorInfo
 from server.http.openai.errors import error_object
+from server.http.running_job import RunningJob
 
 ROUTE = "/v1/audio/speech"
 
@@ -20,21 +21,37 @@ def usage(report: Report) -> dict[str, int]:
 
 
 class SpeechEvents:
-    """Frames encoded audio as events. A failure is an event too: the response itself then ends as usual."""
+    """Frames encoded audio as events, with one for each segment whose audio is complete: where it is, and its words.
+
+    A failure is an event too: the response itself then ends as usual.
+    """
 
     content_type: str | None = "text/event-stream"
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, running: RunningJob) -> None:
+        self._running = running
+        self._timings_sent = 0
 
     def audio(self, data: bytes) -> bytes:
-        return _event("speech.audio.delta", audio=base64.b64encode(data).decode()) if data else b""
+        delta = _event("speech.audio.delta", audio=base64.b64encode(data).decode()) if data else b""
+        new = self._running.record.segment_timings()[self._timings_sent :]
+        self._timings_sent += len(new)
+        return b"".join([delta, *map(_timing_event, new)])
 
     def end(self) -> bytes:
-        return _event("speech.audio.done", usage=usage(self._report))
+        return _event("speech.audio.done", usage=usage(self._running.report))
 
     def error(self, info: ErrorInfo) -> bytes:
         return _event("speech.audio.error", error=error_object(info, ROUTE))
+
+
+def _timing_event(timing: SegmentTiming) -> bytes:
+    words = [{**_span(word), "estimated": word.estimated} for word in timing.words]
+    return _event("speech.audio.timing", index=timing.index, **_span(timing), **({"words": words} if words else {}))
+
+
+def _span(timing: SegmentTiming | WordTiming) -> dict[str, Any]:
+    return {"text": timing.text, "start_s": round(timing.start_seconds, 4), "end_s": round(timing.end_seconds, 4)}
 
 
 def _event(kind: str, **fields: Any) -> bytes:

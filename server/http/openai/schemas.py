@@ -62,31 +62,46 @@ VoiceName = Annotated[
 
 
 class CreateSpeechRequest(RequestBody):
-    """The body of POST /v1/audio/speech. Unknown fields are ignored, and so is null.
-
-    `voice` is the name of a stored voice or an alias. A word in `instructions` that is a style of the voice selects it.
-    """
+    """The body of POST /v1/audio/speech. Unknown fields are ignored, and so is null."""
 
     model_config = ConfigDict(extra="ignore", strict=False)
 
     input: SpokenText
+    """What to say."""
     model: Any = None
+    """Not used: the loaded model speaks."""
     voice: VoiceName = None
+    """A stored voice, an alias, or a voice of OpenAI's, which stands for a stored one."""
     response_format: Annotated[Format, BeforeValidator(_lower)] = "mp3"
+    """Of the audio."""
     speed: Speed = None
+    """How fast to speak; 2.0 takes half the time."""
     instructions: str | None = None
+    """A word that is a style of the voice selects it; the rest is unused."""
     stream_format: Annotated[Literal["audio", "sse"] | None, BeforeValidator(_lower)] = None
+    """Bare audio or server-sent events."""
     stream: bool | None = None
+    """`false` without `stream_format`: the whole file with its length, once all of it is made."""
     reference_audio: Audio | None = Field(None, validation_alias=AliasChoices("reference_audio", "ref_audio"))
+    """A recording to clone, as base64 or a data: URI; it wins over `voice`."""
     reference_text: Text = Field(
         "", max_length=MAX_TEXT_CHARS, validation_alias=AliasChoices("reference_text", "ref_text")
     )
+    """What is said in the recording."""
     consent: Text = Field("", max_length=MAX_CONSENT_CHARS)
+    """Who agreed to the use of the recording, and how."""
     language: Annotated[RequestLanguage, BeforeValidator(_language_code)] = "auto"
+    """How numbers and signs are read; `auto` by the text's letters."""
     style: StyleName = None
+    """Which of the stored voice's recordings is the prompt; it wins over `instructions`."""
     seed: Seed = None
+    """The same seed, request and checkpoint give the same audio; by default random."""
     sample_rate: SampleRate = None
+    """Of the audio, in Hz; by default 24000 for `pcm`, else the model's."""
     phoneme: bool | None = None
+    """Whether the model reads phonemes; by default as the checkpoint says."""
+    word_timings: bool = False
+    """Whether the events `speech.audio.timing` have the words."""
 
     @property
     def whole(self) -> bool:
@@ -100,9 +115,13 @@ class CreateVoiceRequest(RequestBody):
     model_config = ConfigDict(extra="ignore", strict=False)
 
     audio_sample: Audio
+    """The recording, of 1 to 30 s."""
     name: str = Field(pattern=VOICE_NAME)
+    """The voice's name."""
     consent: Text = Field(min_length=1, max_length=MAX_CONSENT_CHARS)
+    """Who agreed to the use of the voice, and how."""
     ref_text: Text = Field("", max_length=MAX_TEXT_CHARS)
+    """What is said in the recording."""
 
 
 class BatchRequest(RequestBody):
@@ -111,6 +130,7 @@ class BatchRequest(RequestBody):
     model_config = ConfigDict(extra="allow", strict=False)
 
     items: list[dict[str, Any]] = Field(min_length=1, max_length=32)
+    """Each has its `input`, and any other field of a request to speak; fields beside `items` hold for all."""
 
     @field_validator("items")
     @classmethod

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import warnings
-from dataclasses import astuple, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -280,7 +280,8 @@ def test_the_version_follows_the_weights(own: Path) -> None:
 def test_model_json_names_the_checkpoint(own: Path) -> None:
     """Name, version and languages are those of model.json; an unknown key or a wrong type is an error."""
     (own / "model.json").write_text('{"name": "n", "version": "1.2", "languages": ["en"]}', "utf-8")
-    assert astuple(load(own, device="cpu").info)[:3] == ("n", "1.2", ("en",))
+    info = load(own, device="cpu").info
+    assert (info.name, info.version, info.languages) == ("n", "1.2", ("en",))
     for wrong in ('{"nom": "n"}', '{"version": 1}', '{"languages": "en"}', "[]"):
         (own / "model.json").write_text(wrong, "utf-8")
         assert "model.json" in error_of(own)

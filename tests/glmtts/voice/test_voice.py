@@ -72,6 +72,19 @@ def test_a_voice_has_every_part(maker: VoiceMaker) -> None:
     assert voice.reference_text == "你好"
 
 
+def test_the_text_is_read_in_the_given_language(maker: VoiceMaker) -> None:
+    """And such a voice is another one than that of the same text in no given language."""
+
+    def prompt_ids(text: str, language: str = "its own") -> tuple[int, ...]:
+        return code_points(f"{text} in {language}")
+
+    maker = replace(maker, check=replace(maker.check, prompt_ids=prompt_ids))
+    plain, chinese = (maker.make_voice(recording(16000, 16000), "1, 2", language) for language in (None, "zh"))
+    assert plain.prompt_text == code_points("1, 2 in its own")
+    assert (chinese.prompt_text, chinese.language) == (code_points("1, 2 in zh"), "zh")
+    assert chinese.digest != plain.digest
+
+
 @pytest.mark.parametrize("rate", [8000, 11025, 24000, 44100, 48000])
 @pytest.mark.parametrize("seconds", [1.0, 1.019, 1.021, 1.0399, 1.25])
 def test_tokens_and_frames_cover_the_same_stretch(maker: VoiceMaker, rate: int, seconds: float) -> None:

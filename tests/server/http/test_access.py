@@ -93,6 +93,47 @@ def test_limits_of_a_key(client: MakeClient, tmp_path: Path) -> None:
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
 
 
+def test_a_batch_takes_what_its_key_may(client: MakeClient, tmp_path: Path) -> None:
+    """Its items are in flight, one by one if the key may have one; they count as characters, and are the key's."""
+    keys = tmp_path / "keys.yaml"
+    one = {"X-API-Key": add_key(keys, "one", ["speak"], concurrent=1)}
+    few = {"X-API-Key": add_key(keys, "few", ["speak"], characters=10)}
+    app, body = client(api_keys_file=keys), {"items": [{"input": "Hello."}] * 3, "response_format": "wav"}
+    for headers, expected in ((one, 3), (few, 1), (one, 3)):
+        assert app.post("/v1/audio/speech/batch", json=body, headers=headers).json["succeeded"] == expected
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/tts-1", "/v1/audio/models", "/v1/audio/voices"])
+def test_names_need_no_key_unless_a_setting_says_so(client: MakeClient, tmp_path: Path, path: str) -> None:
+    """Some programs read them without one, or with an empty one."""
+    keys = tmp_path / "keys.yaml"
+    speak = {"Authorization": f"Bearer {add_key(keys, 'a', ['speak'])}"}
+    for headers in ({}, {"Authorization": "Bearer "}):
+        assert client(api_keys_file=keys).get(path, headers=headers).status_code == 200
+        closed = client(api_keys_file=keys, protect_names=True)
+        assert code(closed.get(path, headers=headers)) == (401, "missing_api_key")
+        assert closed.get(path, headers=speak).status_code == 200
+
+
+def test_errors_of_keys_have_the_shape_of_openai(client: MakeClient, tmp_path: Path) -> None:
+    """An empty bearer is no key; each kind of refusal has its type, and only a full limit may be tried again."""
+    keys = tmp_path / "keys.yaml"
+    voices = {"Authorization": f"Bearer {add_key(keys, 'v', ['voices'])}"}
+    few = {"Authorization": f"Bearer {add_key(keys, 'f', ['speak'], characters=6)}"}
+    app, empty, wrong = client(api_keys_file=keys), {"Authorization": "Bearer "}, {"Authorization": "Bearer wrong"}
+    assert app.post("/v1/audio/speech", json={"input": "Hello."}, headers=few, buffered=True).status_code == 200
+    for headers, status, kind, name in (
+        (empty, 401, "authentication_error", "missing_api_key"),
+        (wrong, 401, "authentication_error", "invalid_api_key"),
+        (voices, 403, "permission_error", "insufficient_scope"),
+        (few, 429, "rate_limit_error", "rate_limit_exceeded"),
+    ):
+        answer = app.post("/v1/audio/speech", json={"input": "Hello."}, headers=headers)
+        error = answer.json["error"]
+        assert (answer.status_code, error["type"], error["code"], error["param"]) == (status, kind, name, None)
+        assert ("Retry-After" in answer.headers) == (status == 429) == ("X-Should-Retry" not in answer.headers)
+
+
 def test_without_keys_beyond_loopback_only_speaking_is_open(
     client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:

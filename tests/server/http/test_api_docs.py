@@ -122,6 +122,7 @@ def test_the_openapi_document_says_what_this_page_says(app: Flask) -> None:
     for heading, model in FIELDS.items():
         schema = document["components"]["schemas"][model.__name__]
         assert schema["properties"].keys() == column(heading)
+        assert all("description" in field for field in schema["properties"].values()), heading
         required = {name for row in rows(heading) if row[2] == "required" for name in names(row[0])}
         assert set(schema.get("required", [])) == required
 

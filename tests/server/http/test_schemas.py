@@ -39,7 +39,7 @@ def test_only_the_text_is_required() -> None:
         (b'{"text": "a", "speed": true}', "speed"),
         (b'{"text": "a", "speed": "1"}', "speed"),
         (b'{"text": "a", "sample_rate": 11025}', "sample_rate"),
-        (b'{"text": "a", "format": "mp3"}', "format"),
+        (b'{"text": "a", "format": "au"}', "format"),
         (b'{"text": "a", "seed": 1.5}', "seed"),
         (b'{"text": "a", "seed": -1}', "seed"),
         (b'{"text": "a", "seed": 99999999999999999999}', "seed"),

@@ -10,7 +10,7 @@ from glmtts.errors import UnsupportedError
 from server.errors import ApiError
 from server.voices.files import exclusive
 from server.voices.store import MAX_STYLES, VoiceStore
-from server.voices.stored_voice import parse_time
+from server.voices.stored_voice import parse_time, transcript_language
 from tests.helpers.server import store_voice
 
 
@@ -18,7 +18,7 @@ def test_a_voice_is_found_by_name_and_style(tmp_path: Path) -> None:
     """A style selects the recording and its text; the default is the default style."""
     store_voice(tmp_path, "anna", {"neutral": "One.", "happy": "Two!"})
     voice = VoiceStore([tmp_path]).get("anna")
-    assert voice.reference("happy") == ((tmp_path / "anna" / "happy.flac").read_bytes(), "Two!", "happy")
+    assert voice.reference("happy")[:3] == ((tmp_path / "anna" / "happy.flac").read_bytes(), "Two!", "happy")
     assert voice.reference(None).style == "neutral"
 
 
@@ -83,11 +83,11 @@ def test_styles_are_added_replaced_and_deleted(store: VoiceStore, tmp_path: Path
     assert not store.put("bob", "calm", "Slower.", b"three", "en")
     bob = store.get("bob")
     assert (bob.transcripts, bob.default_style) == ({"happy": "Oh!", "calm": "Slower."}, "calm")
-    assert store.reference("bob", None) == (b"three", "Slower.", "calm")
+    assert store.reference("bob", None)[:3] == (b"three", "Slower.", "calm")
     files = sorted(path.name.split(".")[0] for path in (tmp_path / "own" / "bob").iterdir())
     assert files == ["calm", "happy", "voice"], "the replaced recording is gone"
     store.delete("bob", "calm")
-    assert store.reference("bob", None) == (b"two", "Oh!", "happy")
+    assert store.reference("bob", None)[:3] == (b"two", "Oh!", "happy")
     assert store.get("bob").default_style == "happy"
     store.delete("bob", "happy")
     assert files_of(tmp_path) == ["voice.json"]
@@ -202,3 +202,12 @@ def test_names_with_paths_find_nothing(store: VoiceStore, tmp_path: Path) -> Non
     for name in ("bob", "../outside/eve", "..", "", "eve\n", "."):
         with pytest.raises(ApiError, match=r"expected a stored voice \(anna\)"):
             store.get(name)
+
+
+def test_a_transcript_without_letters_is_read_in_the_voices_language() -> None:
+    """Any other in its own: the voice may speak another language than it was recorded in."""
+    assert transcript_language("1, 2, 3.", "zh") == "zh"
+    assert transcript_language("1, 2, 3.", "en") == "en"
+    assert transcript_language("1, 2, 3.", "a language of a voice made by hand") is None
+    for text in ("She is 42.", "她42岁。", "", " "):
+        assert transcript_language(text, "zh") is transcript_language(text, "en") is None

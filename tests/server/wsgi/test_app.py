@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from glmtts.engine.runtime.fake import FakeEngine, FakeOptions
+from glmtts.text.language import Language
 from glmtts.voice.voice import Voice
 from server.settings import Settings
 from server.voices.flac import to_flac
@@ -17,9 +18,9 @@ class RecordingEngine(FakeEngine):
         super().__init__()
         self.made: list[str] = []
 
-    def make_voice(self, reference_audio: bytes, reference_text: str) -> Voice:
+    def make_voice(self, reference_audio: bytes, reference_text: str, language: Language | None = None) -> Voice:
         self.made.append(reference_text)
-        return super().make_voice(reference_audio, reference_text)
+        return super().make_voice(reference_audio, reference_text, language)
 
 
 def test_the_default_voice_is_made_before_the_node_is_ready_and_only_once(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_the_default_voice_is_made_before_the_node_is_ready_and_only_once(tmp_pa
     assert engine.made == ["This is me."]
     for number in range(3):
         context.voice_cache.get(engine.make_voice, recording(), f"upload {number}")
-    audio, transcript, _ = context.voices.reference("default", None)
+    audio, transcript, *_ = context.voices.reference("default", None)
     context.voice_cache.get(engine.make_voice, audio, transcript)
     assert engine.made.count("This is me.") == 1
     context.node.drain()
@@ -50,7 +51,6 @@ def test_a_stored_voice_is_made_once_for_all_restarts(tmp_path: Path) -> None:
         context.node.start()
         wait_until(lambda: context.node.not_ready_reason() is None, "the node to be ready")
         context.node.drain()
-        context.disconnects.close()
         return engine.made
 
     store = make_store(settings, None)

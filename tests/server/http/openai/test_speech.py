@@ -62,13 +62,31 @@ def test_the_audio_is_that_of_tts(server: Server, fmt: str) -> None:
         assert answer.headers["Content-Type"] == streamed.headers["Content-Type"]
         assert answer.headers["Transfer-Encoding"] == "chunked"
         assert (answer.headers["X-Accel-Buffering"], answer.headers["Cache-Control"]) == ("no", "no-store")
-    *deltas, done = events(speak(server, **fields, stream_format="sse"))
+    *others, done = events(speak(server, **fields, stream_format="sse"))
+    deltas = [event for event in others if event["type"] != "speech.audio.timing"]
     assert {event["type"] for event in deltas} == {"speech.audio.delta"}
     assert same_audio(b"".join(base64.b64decode(event["audio"]) for event in deltas), streamed.content, fmt)
     assert done["type"] == "speech.audio.done"
     usage = done["usage"]
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
     assert usage["output_tokens"] > 0
+
+
+def test_events_say_where_each_segment_is(server: Server) -> None:
+    """Once all of it has been made, with its words if the request wants them."""
+    received = events(speak(server, stream_format="sse", response_format="pcm", word_timings=True))
+    audio = sum(len(base64.b64decode(event["audio"])) for event in received if event["type"] == "speech.audio.delta")
+    timings = [event for event in received if event["type"] == "speech.audio.timing"]
+    assert [timing["index"] for timing in timings] == list(range(len(timings)))
+    assert "".join(timing["text"] for timing in timings).replace(" ", "") == TEXT.replace(" ", "")
+    assert (timings[0]["start_s"], timings[-1]["end_s"]) == (0.0, pytest.approx(audio / 2 / 24000, abs=1e-3))
+    for timing in timings:
+        assert timing["start_s"] <= timing["words"][0]["start_s"] <= timing["words"][-1]["end_s"] <= timing["end_s"]
+        assert not any(word["estimated"] for word in timing["words"])
+    plain = events(speak(server, stream_format="sse", response_format="pcm"))
+    assert [set(event) for event in plain if event["type"] == "speech.audio.timing"] == [
+        {"type", "index", "text", "start_s", "end_s"}
+    ] * len(timings)
 
 
 def test_pcm_has_the_rate_that_clients_play_it_at(server: Server) -> None:
