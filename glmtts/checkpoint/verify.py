@@ -18,12 +18,12 @@ from glmtts.checkpoint.model_info import PARTS
 from glmtts.checkpoint.verify_parts import PartCheck, check_parts
 from glmtts.errors import CheckpointError
 
-FETCH = "copy or fetch this file again from where the checkpoint came from"
+FETCH = "python -m scripts.fetch_checkpoint"
 ADVICE = {
-    "files": FETCH,
+    "files": f"copy this file from where the checkpoint came from; for the published one, `{FETCH} DIR` fetches it",
     "hashes": f"the file is damaged, or of another revision than {MANIFEST}: delete it and fetch it again",
-    "frontend": "`python -m scripts.fetch_campplus` prints the path of CAM++'s weights: copy that file to "
-    "frontend/campplus.pt; reading campplus.onnx needs the extra `onnx`",
+    "frontend": f"`{FETCH} DIR` adds CAM++ to the published checkpoint; for another one, copy the file that "
+    "`python -m scripts.fetch_campplus` prints to frontend/campplus.pt; campplus.onnx needs the extra `onnx`",
     "published": "it is another model, or a revision with other sizes: if the published one was meant, compare "
     "repository and revision; the server reads all sizes from the configs",
     "sizes": "the parts are of different checkpoints: fetch all of them at one revision",
