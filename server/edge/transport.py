@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+MAX_UNREAD_BYTES = 16 * 2**20
+"""A client for whom more waits is cut: one that floods a WebSocket with pings and reads no answer."""
+
 
 class MeteredTransport:
     """Wraps an asyncio transport. `close` calls `on_close`, which may let the client finish sending first."""
@@ -22,6 +25,9 @@ class MeteredTransport:
         return self._written - self.inner.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
+        if self.inner.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            self.inner.abort()
+            return
         self._written += len(data)
         self.inner.write(data)
 

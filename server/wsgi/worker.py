@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # the master process imports this file, but not Flask
 
 IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH)
 """Signals that make a gunicorn start or stop workers: a second one would be a second node with the same id."""
+SWITCH_SECONDS = 0.001
+"""How long a thread may keep the interpreter's lock from the event loop and the engine; Python's default is 0.005."""
 HEARTBEAT_SECONDS = 1.0
 EXIT_TIMEOUT = 5
 """Seconds that connections have to close once the drain is done."""
@@ -70,6 +73,7 @@ class Worker(BaseWorker):  # type: ignore[misc]
         self._node.start()
 
     def run(self) -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
         if self.alive:
             asyncio.run(self._serve())
         if self.app.tracing is not None:
