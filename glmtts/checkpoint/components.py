@@ -62,7 +62,10 @@ def load_llm(folder: Path, dtype: torch.dtype) -> Llama:
     values = read_json_object(folder / "config.json")
     if values.get("model_type", "llama") != "llama":
         raise CheckpointError(f"{folder / 'config.json'}: model_type: expected 'llama', got {values['model_type']!r}")
-    config = LlamaConfig.from_dict(values)
+    try:
+        config = LlamaConfig.from_dict(values)
+    except Exception as error:  # transformers has an error of its own for each kind of wrong value
+        raise CheckpointError(f"{folder / 'config.json'}: {' '.join(str(error).split())}") from error
     state = drop_keys(read_safetensors(folder), UNUSED_LLM)
     if config.tie_word_embeddings and "model.embed_tokens.weight" in state:
         state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
@@ -105,7 +108,10 @@ def load_speech_tokenizer(folder: Path) -> WhisperVQ:
     """Speech to speech tokens, in float32 on the CPU; without the decoder and what follows the quantiser."""
     config = WhisperVQConfig.from_hf(read_json_object(folder / "config.json"))
     values = read_json_object(folder / "preprocessor_config.json")
-    extractor = WhisperFeatureExtractor(**values)  # type: ignore[no-untyped-call]
+    try:
+        extractor = WhisperFeatureExtractor(**values)  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'preprocessor_config.json'}: {error}") from error
     tokenizer = build_uninitialised(lambda: WhisperVQ(config, extractor))
     state = encoder_weights(drop_keys(read_safetensors(folder), UNUSED_SPEECH_TOKENIZER), config)
     load_strict(tokenizer, state, where=str(folder))

@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from glmtts.checkpoint import components
+from glmtts.checkpoint.consistency import check_alignment_heads, check_sizes, special_ids
 from glmtts.checkpoint.model_info import ModelInfo, read_info
 from glmtts.config import MEL_BY_RATE, GenerationConfig
 from glmtts.errors import CheckpointError
@@ -129,8 +130,8 @@ def _load(
     llm = components.for_inference(components.load_llm(root / "llm", dtype), target)
     llm.fuse()
     flow = components.for_inference(components.load_flow(root / "flow"), target)
-    _check_sizes(root, tokenizer, llm, flow, special)
-    _check_alignment_heads(root, generation, llm)
+    check_sizes(root, tokenizer, llm, flow, special)
+    check_alignment_heads(root, generation, llm)
     return Model(
         info=read_info(root),
         llm=llm,
@@ -144,41 +145,3 @@ def _load(
         device=target,
         dtype=dtype,
     )
-
-
-def special_ids(tokenizer: Tokenizer, codes: int) -> SpecialIds:
-    """The special ids by name, for a speech tokenizer of `codes` codes. CheckpointError if one is missing or below the
-    padding's, or if the speech tokens' ids are not consecutive."""
-    names = {
-        "ats": "<|audio_0|>",
-        "ate": f"<|audio_{codes - 1}|>",
-        "boa": "<|begin_of_audio|>",
-        "eoa": "<|user|>",
-        "pad": "<|endoftext|>",
-    }
-    special = SpecialIds(**{field: tokenizer.special_id(name) for field, name in names.items()})
-    low = [name for field, name in names.items() if getattr(special, field) < special.pad]
-    if low:
-        raise CheckpointError(f"special ids: expected none below that of <|endoftext|> ({special.pad}), got {low}")
-    if special.speech_tokens != codes:
-        raise CheckpointError(
-            f"<|audio_0|> … <|audio_{codes - 1}|>: expected {codes} ids in a row, got {special.ats} … {special.ate}"
-        )
-    return special
-
-
-def _check_alignment_heads(root: Path, generation: GenerationConfig, llm: Llama) -> None:
-    layers, heads = llm.config.num_hidden_layers, llm.config.num_attention_heads
-    known = {(layer, head) for layer in range(layers) for head in range(heads)}
-    if unknown := [pair for pair in generation.alignment_heads if pair not in known]:
-        where = f"{root / 'llm' / 'generation.json'}: alignment_heads"
-        raise CheckpointError(f"{where}: expected [layer, head] of {layers} layers and {heads} heads, got {unknown[0]}")
-
-
-def _check_sizes(root: Path, tokenizer: Tokenizer, llm: Llama, flow: Flow, special: SpecialIds) -> None:
-    rows = llm.config.vocab_size
-    if tokenizer.size > rows:
-        raise CheckpointError(f"{root}: expected tokenizer ids below the llm's {rows} rows, got {tokenizer.size - 1}")
-    known = flow.config.dit.text_vocab_size + 1  # the null token is one of them
-    if special.speech_tokens > known:
-        raise CheckpointError(f"{root}: expected a flow for {special.speech_tokens} speech tokens, got {known}")

@@ -1,6 +1,8 @@
 """Weight files to state dicts, and state dicts into modules: nothing missing, nothing left over.
 
 Pickled files are read with `weights_only=True`: tensors and plain containers, never code.
+
+Under `with torch.device("meta")` the same functions check names, shapes and dtypes without reading any weights.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -21,6 +23,17 @@ from glmtts.errors import CheckpointError
 
 State = dict[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "BOOL": torch.bool,
+}
+"""safetensors' names of number formats; any other, such as I8, stands for quantised weights."""
 
 
 def read_json(path: Path) -> Any:
@@ -42,7 +55,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 def read_torch(path: Path) -> State:
     """A state dict saved by torch, bare or under the key `model`. CheckpointError if it is anything else."""
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(path, map_location=torch.get_default_device(), weights_only=True)
     except Exception as error:  # a damaged pickle may raise anything
         raise CheckpointError(f"{path}: not readable as a torch file of tensors: {_first_line(error)}") from error
     state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else loaded
@@ -59,7 +72,7 @@ def read_safetensors(folder: Path, pattern: str = "model*.safetensors") -> State
     state: State = {}
     for path in _shards(folder, pattern):
         try:
-            shard = load_file(path)
+            shard = _read_headers(path) if torch.get_default_device().type == "meta" else load_file(path)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{path}: not readable as safetensors: {_first_line(error)}") from error
         twice = sorted(set(shard) & set(state))
@@ -69,11 +82,23 @@ def read_safetensors(folder: Path, pattern: str = "model*.safetensors") -> State
     return state
 
 
+def _read_headers(path: Path) -> State:
+    """The tensors of a safetensors file on the meta device."""
+    with safe_open(path, framework="pt") as file:
+        headers = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # safe_open is no mapping
+        return {
+            name: torch.empty(header.get_shape(), dtype=_DTYPES.get(header.get_dtype(), torch.uint8), device="meta")
+            for name, header in headers.items()
+        }
+
+
 def _shards(folder: Path, pattern: str) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        names = read_json_object(index).get("weight_map", {}).values()
-        return [folder / name for name in sorted(set(names))]
+        weight_map = read_json_object(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise CheckpointError(f"{index}: weight_map: expected names mapped to files, got something else")
+        return [folder / name for name in sorted(set(weight_map.values()))]
     shards = sorted(folder.glob(pattern))
     if not shards:
         raise CheckpointError(f"{folder}: expected {pattern}, got no such file")
@@ -93,23 +118,32 @@ def drop_keys(state: Mapping[str, Tensor], ignored: Iterable[str]) -> State:
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
     """Copies `state` into `module`, in the module's own dtype.
 
-    Raises CheckpointError with all missing names, all unexpected ones, and all with another shape.
+    Raises CheckpointError with all missing names, all unexpected ones, all with another shape, and all that are
+    integers in place of floating point or the reverse.
     """
     expected = module.state_dict()
-    shapes = [
-        f"{name}: expected {tuple(expected[name].shape)}, got {tuple(state[name].shape)}"
-        for name in sorted(set(state) & set(expected))
-        if state[name].shape != expected[name].shape
+    common = [(name, expected[name], state[name]) for name in sorted(set(state) & set(expected))]
+    shapes = [f"{name}: expected {tuple(e.shape)}, got {tuple(g.shape)}" for name, e, g in common if e.shape != g.shape]
+    kinds = [
+        f"{name}: expected {_dtype_name(e)}, got {_dtype_name(g)}"
+        for name, e, g in common
+        if e.is_floating_point() != g.is_floating_point()
     ]
     problems = {
         "missing": sorted(set(expected) - set(state)),
         "unexpected": sorted(set(state) - set(expected)),
         "of another shape": shapes,
+        "of another kind of number": kinds,
     }
     report = [f"{len(names)} {what}: {', '.join(names)}" for what, names in problems.items() if names]
     if report:
         raise CheckpointError(f"{where} does not fit {type(module).__name__}; " + "; ".join(report))
-    module.load_state_dict(dict(state), strict=True)
+    if torch.get_default_device().type != "meta":
+        module.load_state_dict(dict(state), strict=True)
+
+
+def _dtype_name(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
 
 
 def build_uninitialised(make: Callable[[], M]) -> M:

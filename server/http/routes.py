@@ -32,7 +32,7 @@ def make_routes(context: AppContext) -> Blueprint:
     add("/cluster", "cluster", "speak", lambda: context.cluster_view.snapshot())
     add("/segments", "segments", "speak", lambda: handle_segments(context, request), method="POST")
     add("/voices", "voices", "speak", lambda: _voices(context))
-    add("/voices/<name>", "voice", "speak", lambda name: _voice_json(context.voices.get(name)))
+    add("/voices/<name>", "voice", "speak", lambda name: _voice_json(context, context.voices.get(name)))
     add("/voices/<name>", "enrol_voice", "voices", lambda name: _enrol_voice(context, name), method="POST")
     add("/voices/<name>", "delete_voice", "voices", lambda name: _delete_voice(context, name), method="DELETE")
     add("/sync/voices", "sync_voices", "voices", lambda: sync.index_response(context.voices, request))
@@ -89,17 +89,22 @@ def _info(context: AppContext) -> dict[str, Any]:
 
 
 def _voices(context: AppContext) -> dict[str, Any]:
-    return {"voices": [_voice_json(voice) for voice in context.voices.all()], "default": context.settings.default_voice}
+    return {
+        "voices": [_voice_json(context, voice) for voice in context.voices.all()],
+        "default": context.settings.default_voice,
+    }
 
 
-def _voice_json(voice: StoredVoice) -> dict[str, Any]:
+def _voice_json(context: AppContext, voice: StoredVoice) -> dict[str, Any]:
+    shows_consent = context.access.may_change_voices(g.caller)
     return {
         "name": voice.name,
         "language": voice.language,
         "styles": voice.transcripts,
         "default_style": voice.default_style,
         "recordings": {
-            style: {"consent": item.consent, "created_at": item.created_at, "updated_at": item.updated_at}
+            style: ({"consent": item.consent} if shows_consent else {})
+            | {"created_at": item.created_at, "updated_at": item.updated_at}
             for style, item in voice.recordings.items()
         },
     }
@@ -107,7 +112,7 @@ def _voice_json(voice: StoredVoice) -> dict[str, Any]:
 
 def _enrol_voice(context: AppContext, name: str) -> tuple[dict[str, Any], int]:
     is_new = enrolment.enrol_from_body(context, request, name)
-    return {**_voice_json(context.voices.get(name)), "prompted": g.record.prompted}, 201 if is_new else 200
+    return {**_voice_json(context, context.voices.get(name)), "prompted": g.record.prompted}, 201 if is_new else 200
 
 
 def _delete_voice(context: AppContext, name: str) -> Response:

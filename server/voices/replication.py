@@ -43,7 +43,7 @@ class VoiceReplicator:
         self._looked_at: set[tuple[str, str, str]] = set()
         self._problems: set[str] = set()
         self._asked = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="voices", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="voice-sync", daemon=True)
 
     def start(self, fingerprint: str, timeout: float) -> None:
         """Starts, and waits at most `timeout` seconds for the first round: a new node then has what the others have.

@@ -8,10 +8,12 @@ import torch
 
 from glmtts.checkpoint.loader import Model, load, pick_device
 from glmtts.checkpoint.precision import bfloat16_is_faster
+from glmtts.checkpoint.verify import explain
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
 from glmtts.engine.api import Job
 from glmtts.engine.config import DEFAULT_OPTIONS, EngineOptions
 from glmtts.engine.runtime.engine import BatchEngine
+from glmtts.errors import CheckpointError
 from glmtts.text.frontend.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
@@ -36,12 +38,16 @@ def load_engine(
         options: with `deterministic` everything runs in float32. Otherwise the flow's matrices are bfloat16 on CPUs
             that are faster with it, and the AR model is bfloat16 on a GPU.
 
-    Raises CheckpointError as `glmtts.checkpoint.loader.load` does and when `replacements` can't be read, and
-    DeviceMemoryError when the engine does not fit into memory.
+    Raises CheckpointError with all problems of the checkpoint and what to do about each, or if `replacements` can't be
+    read, and DeviceMemoryError when the engine does not fit into memory.
     """
     replace_words = read_replacements(replacements) if replacements is not None else {}
     dtype = torch.float32 if options.deterministic else None
-    model = load(path, device=pick_device(device), dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
+    target = pick_device(device)
+    try:
+        model = load(path, device=target, dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
+    except CheckpointError as error:
+        raise explain(Path(path), error) from error
     if model.device.type == "cpu" and not options.deterministic and bfloat16_is_faster():
         model.flow.estimator.to_bfloat16()
     model.frontend.warm()

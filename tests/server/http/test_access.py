@@ -30,6 +30,18 @@ def enrol(client: FlaskClient, **headers: str) -> TestResponse:
     return client.post("/voices/new", data=data, headers={name.replace("_", "-"): headers[name] for name in headers})
 
 
+def test_who_agreed_to_a_voice_is_for_those_who_may_store_voices(client: MakeClient, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.yaml"
+    speaker = {"Authorization": f"Bearer {add_key(keys, 'speaker', ['speak'])}"}
+    keeper = {"Authorization": f"Bearer {add_key(keys, 'keeper', ['speak', 'voices'])}"}
+    app = client(api_keys_file=keys)
+    data = {"reference_audio": (io.BytesIO(recording()), "a.wav"), "consent": "Bob, by letter"}
+    assert app.post("/voices/bob", data=data, headers=keeper).status_code == 201
+    shown = [app.get("/voices/bob", headers=headers).json["recordings"]["neutral"] for headers in (speaker, keeper)]
+    assert [entry.get("consent") for entry in shown] == [None, "Bob, by letter"]
+    assert all(entry["created_at"] for entry in shown)
+
+
 def test_each_route_needs_its_scope(client: MakeClient, tmp_path: Path) -> None:
     """A key with another one gets 403, and the scope is named."""
     keys = tmp_path / "keys.yaml"

@@ -48,6 +48,14 @@ def test_the_first_sound_comes_before_the_last(open_page: Open) -> None:
     expect(page.locator("#history li")).to_have_count(1)
 
 
+def test_the_sentence_that_is_heard_is_marked(open_page: Open) -> None:
+    page = open_page()
+    speak(page, "This is the first sentence. And this is the second one.")
+    expect(page.locator("#sentences span.spoken")).to_have_count(1, timeout=SLOW)
+    expect(page.locator("#sentences span").last).to_have_class("spoken", timeout=SLOW)
+    assert page.locator("#sentences span").all_text_contents()[-1].startswith("And this")
+
+
 def test_stop_is_silence_and_ends_the_work(open_page: Open, node: Server) -> None:
     page = open_page()
     with page.expect_response("**/v1/audio/speech") as response:
@@ -155,7 +163,12 @@ def test_a_reading_can_be_corrected_and_stays_so(open_page: Open) -> None:
     expect(page.locator(".readings .corrected")).to_have_count(1)
     with page.expect_request("**/v1/audio/speech") as request:
         page.click("#play")
-    assert '<phoneme alphabet="pinyin" ph="chong2">' in request.value.post_data_json["input"]
+    assert '<phoneme alphabet="pinyin" ph="chong2">重</phoneme>' in request.value.post_data_json["input"]
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    page.fill("#text", "重庆很大。")
+    page.click("#show-pronunciation")
+    expect(page.locator(".readings .corrected")).to_have_text("重chong2")
 
 
 def test_two_voices_are_compared(open_page: Open) -> None:
@@ -276,7 +289,7 @@ def test_no_sound_and_no_request_to_speak_without_a_gesture(open_page: Open, nod
 
 def test_the_console_can_be_turned_off() -> None:
     with Server("fake:", env={"GLMTTS_CONSOLE": "off"}) as server:
-        assert [server.status(path) for path in ("/", "/console/js/main.js", "/cluster")] == [404, 404, 404]
+        assert [server.status(path) for path in ("/", "/console/js/main.js")] == [404, 404]
 
 
 def test_the_page_is_small() -> None:

@@ -35,13 +35,14 @@ function correct(word, reading, changed) {
 
 /** Fills `parent` with what will be said of `text`. Throws ApiError. */
 export async function showPronunciation(parent, text, fields) {
-  const body = { text: withCorrections(text), language: fields.language, voice: fields.voice, pronunciation: true };
+  const body = { text, language: fields.language, voice: fields.voice, pronunciation: true };
   const { segments } = await (await postJson('segments', body)).json();
   const corrections = read();
   const again = () => showPronunciation(parent, text, fields);
   parent.replaceChildren(
     ...segments.map((segment) => el('ol', { class: 'readings' }, ...segment.pronunciation.map(([word, reading]) => {
-      const button = el('button', { type: 'button', class: word in corrections ? 'corrected' : '' }, word, el('small', {}, reading || '–'));
+      const said = corrections[word] ?? reading;
+      const button = el('button', { type: 'button', class: word in corrections ? 'corrected' : '' }, word, el('small', {}, said || '–'));
       button.addEventListener('click', () => correct(word, reading, again));
       return el('li', {}, button);
     }))),
