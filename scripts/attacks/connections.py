@@ -11,6 +11,10 @@ from scripts.attacks.senders import Outcomes
 from scripts.attacks.target import Target
 
 DRIP_SECONDS = 1.0
+END_SECONDS = 0.2
+"""Silence after which a connection is one that the server keeps."""
+BUFFERED_BYTES = 2**20
+"""More than the kernel buffers on both sides."""
 
 
 def attack_idle(target: Target, count: int, seconds: float) -> Outcomes:
@@ -63,13 +67,16 @@ def attack_unread(target: Target, count: int, seconds: float) -> Outcomes:
 
 
 def _is_closed(connection: socket.socket) -> bool:
-    """Whether the server has closed it, whatever it sent before; reads at most what is there."""
-    connection.setblocking(False)
+    """Whether the server has closed it: whether it ends once what is still in buffers has been read."""
+    connection.settimeout(END_SECONDS)
+    received = 0
     try:
-        while connection.recv(65536):
-            pass
-    except BlockingIOError:
+        while received < BUFFERED_BYTES:
+            if not (data := connection.recv(65536)):
+                return True
+            received += len(data)
+    except TimeoutError:
         return False
     except OSError:
-        pass
-    return True
+        return True
+    return False

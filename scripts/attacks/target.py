@@ -18,8 +18,9 @@ PROBE_INTERVAL_SECONDS = 0.02
 SPEECH_INTERVAL_SECONDS = 0.5
 BYSTANDER = "bystander"
 """The stored voice that somebody else speaks with."""
-SETTLE_SECONDS = 4.0
-"""How long the server rests before its memory is read: freed memory is returned while it does."""
+SETTLE_SECONDS = 7
+"""How long the server's memory must not have fallen: it returns what it has freed once it has rested for five."""
+MAX_SETTLE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,14 @@ class Target:
 
     def memory_mib(self) -> float:
         """Resident memory of the worker, once it rests."""
-        time.sleep(SETTLE_SECONDS)
-        status = Path(f"/proc/{self.worker}/status").read_text("ascii")
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+        values: list[float] = []
+        while len(values) < MAX_SETTLE_SECONDS and (
+            len(values) <= SETTLE_SECONDS or min(values[-SETTLE_SECONDS:]) < values[-SETTLE_SECONDS - 1] - 1
+        ):
+            time.sleep(1.0)
+            status = Path(f"/proc/{self.worker}/status").read_text("ascii")
+            values.append(int(status.partition("VmRSS:")[2].split()[0]) / 1024)
+        return values[-1]
 
     def is_alive(self) -> bool:
         return Path(f"/proc/{self.worker}").exists()
