@@ -45,7 +45,8 @@ def decode(
     """
     try:
         tensors = load(data)
-        if not all(torch.equal(tensors[name], value) for name, value in _key(digest, reference_ids).items()):
+        expected = _key(digest, reference_ids)
+        if not all(_same(tensors[name], value) for name, value in expected.items()):
             return None
         voice = Voice(
             speaker=tensors["speaker"],
@@ -59,6 +60,11 @@ def decode(
     except (SafetensorError, KeyError, ValueError):
         return None
     return voice if _is_well_formed(voice) else None
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """torch.equal raises for some pairs of types."""
+    return a.dtype == b.dtype and torch.equal(a, b)
 
 
 def _key(digest: str, reference_ids: Sequence[int]) -> dict[str, Tensor]:

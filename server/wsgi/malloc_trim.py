@@ -7,6 +7,7 @@ large tensors that is 100 MiB and more, and it grows with each new shape. With a
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import threading
 import time
@@ -24,18 +25,26 @@ MAX_INTERVAL = 60.0
 """Seconds after which memory is returned during uninterrupted work."""
 
 
+GROWTH_MIB = 32
+"""Growth of the process since the last trim that counts as work: bodies that are refused cost memory too."""
+
+
 class TrimSchedule:
-    """When to trim: once in each idle period, and every MAX_INTERVAL seconds of uninterrupted work."""
+    """When to trim: once in each idle period after work, and every MAX_INTERVAL seconds of uninterrupted work."""
 
     def __init__(self, now: float) -> None:
         self._last_trim = self._last_busy = now
         self._has_worked = False
 
-    def poll(self, now: float, *, busy: bool) -> bool:
-        """Whether to trim now. Call it every POLL_INTERVAL; `now` is in seconds on a monotonic clock."""
+    def poll(self, now: float, *, busy: bool, grown: bool = False) -> bool:
+        """Whether to trim now. Call it every POLL_INTERVAL; `now` is in seconds on a monotonic clock.
+
+        `grown`: the process is larger by GROWTH_MIB than after the last trim.
+        """
+        self._has_worked = self._has_worked or grown
         if busy:
             self._last_busy, self._has_worked = now, True
-        is_idle = now - self._last_busy >= IDLE_SECONDS
+        is_idle = now - max(self._last_busy, self._last_trim) >= IDLE_SECONDS
         is_due = self._has_worked and (is_idle or now - self._last_trim >= MAX_INTERVAL)
         if is_due:
             self._last_trim, self._has_worked = now, busy
@@ -50,13 +59,17 @@ def start_trimming(busy: Callable[[], bool]) -> None:
 
 
 def _run(busy: Callable[[], bool], trim: Callable[[int], int]) -> None:
-    schedule = TrimSchedule(time.monotonic())
+    schedule, smallest = TrimSchedule(time.monotonic()), _resident_mib()
     while True:
         time.sleep(POLL_INTERVAL)
-        if schedule.poll(time.monotonic(), busy=busy()):
-            start, before = time.monotonic(), _resident_mib()
+        before, is_busy = _resident_mib(), busy()
+        if schedule.poll(time.monotonic(), busy=is_busy, grown=before >= smallest + GROWTH_MIB):
+            start = time.monotonic()
+            if not is_busy:
+                gc.collect()  # an error's traceback may hold a body of 20 MiB until Python looks for cycles
             trim(0)
-            fields = {"mib": before - _resident_mib(), "seconds": round(time.monotonic() - start, 4)}
+            smallest = _resident_mib()
+            fields = {"mib": before - smallest, "seconds": round(time.monotonic() - start, 4)}
             log.debug("Returned freed memory", extra={"fields": fields})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class WarmUp:
             self.replicator.start(engine.info.fingerprint, VOICES_WAIT)
         self._prepare_default_voice(engine)
         start_preparing(engine, self.voices, self.voice_cache)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: later collections, which stop all threads, need not look at it
         self.metrics.set_model_info(engine.info, time.monotonic() - self.start)
 
     def _prepare_default_voice(self, engine: Engine) -> None:

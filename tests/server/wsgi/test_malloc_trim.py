@@ -55,6 +55,15 @@ def test_memory_is_trimmed_once_when_idle_and_seldom_during_work(periods: list[t
                 last, worked = now, not quiet
 
 
+def test_growth_without_work_is_trimmed_but_not_all_the_time() -> None:
+    schedule, now, trims = TrimSchedule(0.0), 0.0, []
+    while now < 10 * IDLE_SECONDS:
+        now += POLL_INTERVAL
+        if schedule.poll(now, busy=False, grown=True):
+            trims.append(now)
+    assert trims == [IDLE_SECONDS * (n + 1) for n in range(10)]
+
+
 @glibc
 def test_memory_between_blocks_in_use_is_returned() -> None:
     """Of 200 MiB in small blocks, every fiftieth of which stays in use, most is returned once there is no work."""

@@ -43,6 +43,7 @@ const WORDS = {
   addVoice: ['Add a voice', '添加声音'],
   voiceName: ['Name', '名称'],
   store: ['Store the voice', '保存声音'],
+  consent: ['Who agreed to the use of this voice, and how', '谁同意使用这个声音，以何种方式'],
   storing: ['Checking and storing …', '正在检查并保存……'],
   stored: ['Stored', '已保存'],
   delete: ['Delete', '删除'],

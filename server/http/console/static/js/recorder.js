@@ -46,7 +46,7 @@ export class Recorder {
     this.sound = el('audio', { controls: true, hidden: true });
     this.transcript = el('textarea', { id: `${id}-transcript`, rows: 2, placeholder: t('transcriptHint') });
     this.transcript.dataset.i18nPlaceholder = 'transcriptHint';
-    parent.append(
+    parent.prepend(
       el('p', { class: 'muted', data: { i18n: 'recordGuide' } }, t('recordGuide')),
       el('div', { class: 'row' }, this.button, el('label', { htmlFor: this.file.id, data: { i18n: 'orFile' } }, t('orFile')), this.file),
       this.meter, this.checks, this.sound,

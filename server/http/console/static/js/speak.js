@@ -42,7 +42,8 @@ async function requestFields() {
   const wanted = fields();
   const recording = $('voice').value === OWN ? await recorder.fields() : null;
   if ($('voice').value === OWN && !recording) throw Object.assign(new Error(t('recordFirst')), { field: 'voice' });
-  return { ...wanted, ...recording, input: withCorrections(wanted.input) };
+  const consent = recording ? $('clone-consent').value.trim() || undefined : undefined;
+  return { ...wanted, ...recording, consent, input: withCorrections(wanted.input) };
 }
 
 function clearErrors() {
@@ -50,7 +51,7 @@ function clearErrors() {
 }
 
 function complain(error) {
-  const place = { text: 'text', input: 'text', voice: 'voice', seed: 'seed', reference_audio: 'clone-reference_audio' }[error.field];
+  const place = { text: 'text', input: 'text', voice: 'voice', seed: 'seed', reference_audio: 'clone-reference_audio', consent: 'clone-consent' }[error.field];
   $(`error-${place ?? 'general'}`).textContent = error.message;
   $('status').textContent = '';
 }

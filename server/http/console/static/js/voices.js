@@ -60,7 +60,7 @@ async function remove(name) {
 }
 
 function complain(error) {
-  const place = { name: 'error-name', style: 'error-style', reference_audio: 'error-voice-reference_audio' }[error.field];
+  const place = { name: 'error-name', style: 'error-style', consent: 'error-consent', reference_audio: 'error-voice-reference_audio' }[error.field];
   $(place ?? 'error-enrol').textContent = error.message;
 }
 
@@ -77,7 +77,9 @@ export function setUpVoices() {
       if (!fields) throw new ApiError(0, 'missing', t('recordFirst'), 'reference_audio');
       if (!name) throw new ApiError(0, 'missing', t('nameFirst'), 'name');
       $('voice-status').textContent = t('storing');
-      await postJson(`voices/${encodeURIComponent(name)}`, { ...fields, style: $('voice-style').value.trim() || 'neutral' });
+      const consent = $('voice-consent').value.trim();
+      const style = $('voice-style').value.trim() || 'neutral';
+      await postJson(`voices/${encodeURIComponent(name)}`, { ...fields, style, consent });
       $('voice-status').textContent = `${t('stored')}: ${name}`;
       await refreshVoices();
     } catch (error) {
