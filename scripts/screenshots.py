@@ -36,7 +36,7 @@ def cluster(checkpoint: str, port: int) -> Iterator[list[str]]:
     """The addresses of two nodes."""
     with tempfile.TemporaryDirectory() as state:
         command = [sys.executable, "-u", str(ROOT / "scripts/cluster.py"), "--state", state, "up", "--nodes", "2"]
-        command += ["--port", str(port), "--consul-port", "0", "--regions", "north,south"]
+        command += ["--port", str(port), "--consul-port", "0", "--no-prometheus", "--regions", "north,south"]
         command += ["--checkpoint", checkpoint] if checkpoint else []
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None

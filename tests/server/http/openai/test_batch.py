@@ -56,9 +56,9 @@ def test_a_batch_has_bounds(server: Server, items: Any) -> None:
 def test_a_client_that_leaves_stops_its_batch(server: Server) -> None:
     """What has begun ends; the rest never begins."""
     before = server.metric("glmtts_requests_total", route="/v1/audio/speech", status="200")
-    url, body = server.url + "/v1/audio/speech/batch", {"items": [{"input": "a" * 100}] * 32}
+    url, body = server.url + "/v1/audio/speech/batch", {"items": [{"input": "a" * 300}] * 32}
     with pytest.raises(requests.exceptions.ReadTimeout):
         requests.post(url, json=body, timeout=1.0)
     wait_until(lambda: server.metric("glmtts_in_flight") == 0, "the items that had begun")
-    wait_until(lambda: server.metric("glmtts_requests_total", route=ROUTE, status="499") == 1, "the batch's end")
+    wait_until(lambda: server.metric("glmtts_requests_total", route=ROUTE, status="499") >= 1, "the batch's end")
     assert server.metric("glmtts_requests_total", route="/v1/audio/speech", status="200") - before < 20
