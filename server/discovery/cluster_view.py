@@ -6,7 +6,6 @@ It asks the local agent, and the nodes that the agent lists, and nobody else.
 from __future__ import annotations
 
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -17,10 +16,9 @@ from typing import Any
 
 import requests
 
-from server.discovery.advertise import node_url
 from server.discovery.consul import AgentClient
 from server.discovery.errors import ConsulError
-from server.discovery.metadata import service_id
+from server.discovery.metadata import own_service_id
 from server.discovery.services import ServiceInstance
 from server.settings import Settings
 
@@ -41,7 +39,7 @@ class ClusterView:
 
     def __init__(self, settings: Settings, registration: Callable[[], str]) -> None:
         self._settings = settings
-        self._own_id = service_id(settings.consul_service, settings.node_name or socket.gethostname(), settings.port)
+        self._own_id = own_service_id(settings)
         self._registration = registration
         self._lock = threading.Lock()
         self._snapshot: dict[str, Any] = {}
@@ -82,13 +80,12 @@ _NO_LOAD: dict[str, Any] = dict.fromkeys(_GAUGES) | {"not_ready": None}
 
 def _load(instance: ServiceInstance, ca: Path | None) -> dict[str, Any]:
     """The gauges of a node, and why it is not ready; None where it does not say. `ca`: see Settings.tls_ca."""
-    url = node_url(instance.address, instance.port, instance.meta.get("scheme", "http"))
     try:
         with requests.Session() as session:
             session.trust_env = False
             session.verify = True if ca is None else str(ca)
-            ready = session.get(f"{url}/ready", timeout=NODE_TIMEOUT, allow_redirects=False)
-            text = session.get(f"{url}/metrics", timeout=NODE_TIMEOUT, allow_redirects=False).text
+            ready = session.get(f"{instance.url}/ready", timeout=NODE_TIMEOUT, allow_redirects=False)
+            text = session.get(f"{instance.url}/metrics", timeout=NODE_TIMEOUT, allow_redirects=False).text
             reason = None if ready.ok else str(ready.json().get("reason", f"/ready returns {ready.status_code}"))
     except (requests.RequestException, ValueError, AttributeError) as error:
         return _NO_LOAD | {"not_ready": f"does not answer this node ({type(error).__name__})"}

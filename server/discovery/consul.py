@@ -20,7 +20,6 @@ from consul import base, std
 from pydantic import SecretStr
 
 from server.discovery.acl_token import AclToken
-from server.discovery.advertise import node_url
 from server.discovery.errors import ConsulError
 from server.discovery.services import (
     AgentNode,
@@ -168,14 +167,7 @@ class AgentClient:
         """URL by id of the services whose checks pass; from the agent's cache, which follows changes."""
         items = self._get(f"/v1/health/service/{service}", base.CB.json(), [("passing", "1"), ("cached", "")])
         with self._map_errors():
-            return {
-                item["Service"]["ID"]: node_url(
-                    item["Service"]["Address"] or item["Node"]["Address"],
-                    item["Service"]["Port"],
-                    (item["Service"]["Meta"] or {}).get("scheme", "http"),
-                )
-                for item in items
-            }
+            return {instance.id: instance.url for instance in map(service_instance, items)}
 
     def node(self) -> AgentNode | None:
         """The agent's own node; None if the token may not read it (agent:read)."""

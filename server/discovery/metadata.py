@@ -1,4 +1,4 @@
-"""What a node registers in Consul: id, metadata, tags, address and checks. Pure functions.
+"""What a node registers in Consul: id, metadata, tags, address and checks. Pure functions, but for `own_service_id`.
 
 Metadata is derived from the loaded engine (EngineInfo), so that a node never advertises what it cannot do.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,11 @@ def service_id(service: str, hostname: str, port: int) -> str:
     Consul's filters cannot express every character: others than A-Z a-z 0-9 . _ - become hyphens.
     """
     return f"{service}-{_NOT_IN_A_NAME.sub('-', hostname)}-{port}"
+
+
+def own_service_id(settings: Settings) -> str:
+    """The id of the node with these settings, which has the host's name unless they name it."""
+    return service_id(settings.consul_service, settings.node_name or socket.gethostname(), settings.port)
 
 
 def progress_check_id(node_id: str) -> str:

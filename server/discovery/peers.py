@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-
 from server.discovery.consul import AgentClient
-from server.discovery.metadata import service_id
+from server.discovery.metadata import own_service_id
 from server.settings import Settings
 
 
@@ -14,7 +12,7 @@ class PeerFinder:
 
     def __init__(self, settings: Settings) -> None:
         self._service = settings.consul_service
-        self._own_id = service_id(self._service, settings.node_name or socket.gethostname(), settings.port)
+        self._own_id = own_service_id(settings)
         self._client = AgentClient(settings)
 
     def urls(self) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -32,9 +31,7 @@ class Reconciler:
     def __init__(self, settings: Settings, leaving: threading.Event) -> None:
         self._settings = settings
         self._leaving = leaving
-        self.service_id = metadata.service_id(
-            settings.consul_service, settings.node_name or socket.gethostname(), settings.port
-        )
+        self.service_id = metadata.own_service_id(settings)
         self.state = RegistrationState(enabled=settings.consul)
         self.counts = {"registrations": 0, "heartbeats": 0, "failures": 0}
         loopback = settings.loopback_cluster

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from server.discovery.advertise import node_url
+
 
 @dataclass(frozen=True)
 class AgentService:
@@ -53,6 +55,11 @@ class ServiceInstance:
     port: int
     meta: dict[str, str]
     checks: tuple[CheckResult, ...]
+
+    @property
+    def url(self) -> str:
+        """Of its API."""
+        return node_url(self.address, self.port, self.meta.get("scheme", "http"))
 
 
 def service_instance(item: dict[str, Any]) -> ServiceInstance:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from server.discovery.metadata import service_id
+from server.discovery.metadata import own_service_id
 from server.observability.request_log import RequestRecord
 from server.settings import Settings
 
@@ -69,8 +68,7 @@ def make_tracing(settings: Settings, environ: Mapping[str, str] = os.environ) ->
 
 def _resource(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """The node's resource attributes: its names in Consul, unless OpenTelemetry's variables name the service."""
-    host = settings.node_name or socket.gethostname()
-    attributes = {"service.instance.id": service_id(settings.consul_service, host, settings.port)}
+    attributes = {"service.instance.id": own_service_id(settings)}
     if not environ.get("OTEL_SERVICE_NAME") and "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         attributes["service.name"] = settings.consul_service
     return attributes

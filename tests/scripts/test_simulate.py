@@ -89,7 +89,7 @@ def test_a_queue_is_as_long_as_theory_says() -> None:
 
 
 def test_a_choice_that_all_take_from_one_stale_list_is_the_worst() -> None:
-    """The herd: all listeners of ten seconds go to the node that was the least busy before them."""
+    """All listeners of ten seconds go to the node that was the least busy before them."""
     gpu = PACES["gpu"]
 
     def p95(choice: str) -> float:
