@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.browser import needs_chromium
 from tests.helpers.local_cluster import environment
 from tests.helpers.server import ROOT, free_port, store_voice
 
 pytestmark = pytest.mark.processes
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@needs_chromium
 def test_it_takes_every_picture(tmp_path: Path) -> None:
     images = tmp_path / "images"
     command = [sys.executable, ROOT / "scripts" / "screenshots.py", "--to", images, "--checkpoint", "fake:"]

@@ -14,11 +14,12 @@ import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.helpers.browser import needs_chromium
 from tests.helpers.local_cluster import local_cluster
 from tests.helpers.server import ROOT, Server, recording, wait_until
 from tests.server.http.console.conftest import Open
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, needs_chromium]
 
 STATIC = ROOT / "server" / "http" / "console" / "static"
 MAX_BYTES = 300_000
