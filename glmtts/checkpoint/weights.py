@@ -55,7 +55,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 def read_torch(path: Path) -> State:
     """A state dict saved by torch, bare or under the key `model`. CheckpointError if it is anything else."""
     try:
-        loaded = torch.load(path, map_location=torch.get_default_device(), weights_only=True)
+        loaded = torch.load(path, map_location=_default_device(), weights_only=True)
     except Exception as error:  # a damaged pickle may raise anything
         raise CheckpointError(f"{path}: not readable as a torch file of tensors: {_first_line(error)}") from error
     state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else loaded
@@ -72,7 +72,7 @@ def read_safetensors(folder: Path, pattern: str = "model*.safetensors") -> State
     state: State = {}
     for path in _shards(folder, pattern):
         try:
-            shard = _read_headers(path) if torch.get_default_device().type == "meta" else load_file(path)
+            shard = _read_headers(path) if _default_device().type == "meta" else load_file(path)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{path}: not readable as safetensors: {_first_line(error)}") from error
         twice = sorted(set(shard) & set(state))
@@ -80,6 +80,11 @@ def read_safetensors(folder: Path, pattern: str = "model*.safetensors") -> State
             raise CheckpointError(f"{path}: expected new names, got some that another shard has: {twice}")
         state.update(shard)
     return state
+
+
+def _default_device() -> torch.device:
+    """Where tensors are made: in torch 2.6, `get_default_device` does not see `with torch.device("meta")`."""
+    return torch.empty(0).device
 
 
 def _read_headers(path: Path) -> State:
@@ -138,7 +143,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -
     report = [f"{len(names)} {what}: {', '.join(names)}" for what, names in problems.items() if names]
     if report:
         raise CheckpointError(f"{where} does not fit {type(module).__name__}; " + "; ".join(report))
-    if torch.get_default_device().type != "meta":
+    if _default_device().type != "meta":
         module.load_state_dict(dict(state), strict=True)
 
 

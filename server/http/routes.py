@@ -15,6 +15,7 @@ from server.http.access import Need, needs
 from server.http.context import AppContext
 from server.http.segments import handle_segments
 from server.http.tts import handle_tts
+from server.version import VERSION
 from server.voices.stored_voice import StoredVoice
 
 
@@ -66,6 +67,7 @@ def _metrics(context: AppContext) -> Response:
 def _info(context: AppContext) -> dict[str, Any]:
     info, settings, limits = context.node.engine.info, context.settings, context.cluster_config.limits
     return {
+        "version": VERSION,
         "model": info.model,
         "model_version": info.model_version,
         "languages": info.languages,

@@ -14,9 +14,8 @@ from server.http.access import Need, need_of
 from server.http.docs.operations import JSON, OPERATIONS, Operation, Schema
 from server.http.openai import errors as openai_errors
 from server.keys.key_file import Scope
+from server.version import VERSION
 
-VERSION = "0.1"
-"""Of the API."""
 PAGES = re.compile(r"/|/(docs|console)(/.*)?")
 """Rules of pages for people, which are not part of the API."""
 UNLISTED_METHODS = {"HEAD", "OPTIONS"}
