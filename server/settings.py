@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from glmtts.config import NumberFormat
 from glmtts.engine.api import MAX_SPEED, MIN_SPEED
 from server import validation
 
@@ -55,6 +56,9 @@ class Settings(BaseSettings):
     )
 
     # Model.
+    llm_dtype: NumberFormat = _setting("auto", "number format", "Of the AR model; auto is bfloat16 on a GPU.")
+    flow_dtype: NumberFormat = _setting("auto", "number format", "Of the flow; auto is what the device is faster in.")
+    vocoder_dtype: NumberFormat = _setting("auto", "number format", "Of the 24 kHz vocoder; auto is float32.")
     max_num_seqs: int = _setting(
         16, "requests", "Requests decoded at once; their memory is allocated, or refused, at startup.", ge=1
     )
