@@ -118,8 +118,11 @@ class Settings(BaseSettings):
     voice_aliases: str = _setting(
         "",
         "NAME=VOICE,…",
-        "Stored voices that other names stand for under /v1; OpenAI's names stand for one of the stored voices anyhow.",
+        "Other names for stored voices; under /v1 OpenAI's names stand for one of the stored voices anyhow.",
         pattern=r"^([^=,]+=[A-Za-z0-9_-]+(,[^=,]+=[A-Za-z0-9_-]+)*)?$",
+    )
+    builtin_voices: bool = _setting(
+        True, "switch", "Offer the voices that come with the server if the checkpoint brings none of its own."
     )
     voices_dir: Path | None = _setting(
         None,
