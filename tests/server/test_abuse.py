@@ -24,7 +24,7 @@ def connect(server: Server, data: bytes) -> socket.socket:
 
 
 def answer_to(server: Server, data: bytes, *, finish: bool = False) -> bytes:
-    """The response to raw bytes, until the server closes the connection, or resets it because it read not all of them."""
+    """The response to raw bytes, until the server closes the connection, or resets it before all of them are read."""
     chunks = []
     with connect(server, data) as connection, suppress(ConnectionResetError):
         if finish:
