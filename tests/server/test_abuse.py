@@ -24,14 +24,15 @@ def connect(server: Server, data: bytes) -> socket.socket:
 
 
 def answer_to(server: Server, data: bytes, *, finish: bool = False) -> bytes:
-    """The response to raw bytes, until the server closes the connection."""
-    with connect(server, data) as connection:
+    """The response to raw bytes, until the server closes the connection, or resets it before all of them are read."""
+    chunks = []
+    with connect(server, data) as connection, suppress(ConnectionResetError):
         if finish:
-            connection.shutdown(socket.SHUT_WR)
-        chunks = []
+            with suppress(OSError):  # reset already: the response can still be read
+                connection.shutdown(socket.SHUT_WR)
         while chunk := connection.recv(65536):
             chunks.append(chunk)
-        return b"".join(chunks)
+    return b"".join(chunks)
 
 
 def post(body: bytes, *, length: int | None = None, path: str = "/tts", extra: str = "Connection: close\r\n") -> bytes:

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from glmtts.checkpoint.loader import Model, load, pick_device
-from glmtts.checkpoint.precision import bfloat16_is_faster
+from glmtts.checkpoint.precision import cast_stages, llm_dtype
 from glmtts.checkpoint.verify import explain
+from glmtts.config import EXACT_FORMATS
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
 from glmtts.engine.api import Job
 from glmtts.engine.config import DEFAULT_OPTIONS, EngineOptions
@@ -35,21 +36,20 @@ def load_engine(
     Args:
         replacements: file of pronunciation overrides, see `glmtts.text.replacements.read_replacements`.
         vocos_sha256: hash that the 32 kHz vocoder's file must have; without it that vocoder is left out.
-        options: with `deterministic` everything runs in float32. Otherwise the flow's matrices are bfloat16 on CPUs
-            that are faster with it, and the AR model is bfloat16 on a GPU.
+        options: their `formats` say in which number format each stage computes; with `deterministic` it is float32.
 
     Raises CheckpointError with all problems of the checkpoint and what to do about each, or if `replacements` can't be
     read, and DeviceMemoryError when the engine does not fit into memory.
     """
     replace_words = read_replacements(replacements) if replacements is not None else {}
-    dtype = torch.float32 if options.deterministic else None
+    formats = EXACT_FORMATS if options.deterministic else options.formats
     target = pick_device(device)
+    dtype = llm_dtype(formats, target)
     try:
         model = load(path, device=target, dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
     except CheckpointError as error:
         raise explain(Path(path), error) from error
-    if model.device.type == "cpu" and not options.deterministic and bfloat16_is_faster():
-        model.flow.estimator.to_bfloat16()
+    cast_stages(model, formats)
     model.frontend.warm()
     engine = BatchEngine(model, options)
     try:
