@@ -23,6 +23,9 @@ from server.edge.limits import Limits, MinRate
 from server.edge.transport import MeteredTransport
 
 CHECK_INTERVAL = 1.0
+PROBE_SECONDS = 0.05
+"""Between two probes of a client that has closed its side: the first makes one that is gone reset the connection, which
+the second finds."""
 SHED = 64
 """How many idle connections are closed at once when there are too many."""
 
@@ -118,7 +121,15 @@ class EdgeProtocol(H11Protocol):
         self.cycle.message_event.set()
         if not self.cycle.response_started:
             self._peer.leave()
+        else:
+            self._probe()
+            self.loop.call_later(PROBE_SECONDS, self._probe)
         return self._metered.inner.can_write_eof()  # with TLS nothing can be sent any more
+
+    def _probe(self) -> None:
+        """Writes what changes no stream, a leading zero of the next chunk's size: it fails if the client is gone."""
+        if self._peer.is_chunked and not self._is_idle and not self._metered.is_closing():
+            self._metered.write(b"0")
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is not HTTP. In a body, the application answers instead."""
