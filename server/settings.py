@@ -56,7 +56,10 @@ class Settings(BaseSettings):
 
     # Model.
     max_num_seqs: int = _setting(
-        16, "requests", "Requests decoded at once; their memory is allocated, or refused, at startup.", ge=1
+        16, "requests", "Requests decoded at once; fewer, if the device's memory does not suffice for them.", ge=1
+    )
+    max_memory_bytes: int | None = _setting(
+        None, "bytes", "Memory of the device that the model may take; what is free if empty.", ge=1
     )
     g2p_replace: Path = _setting(REPLACEMENTS, "path", "Pronunciation overrides: JSON lines of text to phoneme tokens.")
     vocos_sha256: str | None = _setting(

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import torch
 
-from glmtts.checkpoint.loader import Model, load, pick_device
-from glmtts.checkpoint.precision import bfloat16_is_faster
+from glmtts.checkpoint.loader import Model, checkpoint_folder, load, pick_device
+from glmtts.checkpoint.model_sizes import ModelSizes, read_sizes
+from glmtts.checkpoint.part_times import PartTimes
+from glmtts.checkpoint.precision import bfloat16_decodes_faster, bfloat16_is_faster
 from glmtts.checkpoint.verify import explain
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
 from glmtts.engine.api import Job
 from glmtts.engine.config import DEFAULT_OPTIONS, EngineOptions
-from glmtts.engine.runtime.engine import BatchEngine
-from glmtts.errors import CheckpointError
+from glmtts.engine.runtime.engine import BatchEngine, audio_limits_of
+from glmtts.engine.runtime.memory_plan import MemoryNeeds, MemoryPlan, budget
+from glmtts.errors import CheckpointError, DeviceMemoryError
 from glmtts.text.frontend.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
@@ -36,28 +39,73 @@ def load_engine(
         replacements: file of pronunciation overrides, see `glmtts.text.replacements.read_replacements`.
         vocos_sha256: hash that the 32 kHz vocoder's file must have; without it that vocoder is left out.
         options: with `deterministic` everything runs in float32. Otherwise the flow's matrices are bfloat16 on CPUs
-            that are faster with it, and the AR model is bfloat16 on a GPU.
+            that are faster with it, and the AR model is bfloat16 on a GPU, and on a CPU if its files are, unless
+            float32 is faster and fits (`pick_llm_dtype`).
 
     Raises CheckpointError with all problems of the checkpoint and what to do about each, or if `replacements` can't be
     read, and DeviceMemoryError when the engine does not fit into memory.
     """
     replace_words = read_replacements(replacements) if replacements is not None else {}
-    dtype = torch.float32 if options.deterministic else None
-    target = pick_device(device)
+    target, times = pick_device(device), PartTimes()
     try:
-        model = load(path, device=target, dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
+        with times.part("plan"):
+            sizes = read_sizes(checkpoint_folder(path))
+            dtype = pick_llm_dtype(sizes, target, options)
+            plan = plan_memory(sizes, target, options, dtype)
+        with times.part("checkpoint"):
+            model = load(path, device=target, dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
     except CheckpointError as error:
         raise explain(Path(path), error) from error
-    if model.device.type == "cpu" and not options.deterministic and bfloat16_is_faster():
+    if _flow_dtype(target, options) == torch.bfloat16:
         model.flow.estimator.to_bfloat16()
-    model.frontend.warm()
-    engine = BatchEngine(model, options)
+    with times.part("dictionaries"):
+        model.frontend.warm()
+    with times.part("engine"):
+        engine = BatchEngine(model, options, plan)
     try:
-        warm_up(engine, model)
+        with times.part("warm-up"):
+            warm_up(engine, model)
     except BaseException:
         engine.close()
         raise
+    times.log("Engine started")
     return engine
+
+
+def pick_llm_dtype(sizes: ModelSizes, device: torch.device, options: EngineOptions) -> torch.dtype:
+    """The AR model's number format.
+
+    On a CPU it is that of the files if that is bfloat16, unless float32 is measured to be faster and lets in as many
+    listeners.
+    """
+    if options.deterministic:
+        return torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16
+    if sizes.llm_dtype != torch.bfloat16:
+        return torch.float32
+    if bfloat16_decodes_faster():
+        return torch.bfloat16
+    try:
+        full = plan_memory(sizes, device, options, torch.float32)
+    except DeviceMemoryError:
+        return torch.bfloat16
+    return torch.float32 if full.listeners == options.max_num_seqs else torch.bfloat16
+
+
+def plan_memory(sizes: ModelSizes, device: torch.device, options: EngineOptions, llm_dtype: torch.dtype) -> MemoryPlan:
+    """The plan for a checkpoint of these sizes. Raises DeviceMemoryError if not even one listener fits."""
+    limits = audio_limits_of(options, device)
+    weights = sizes.llm_numbers * llm_dtype.itemsize + sizes.other_bytes
+    flow_dtype = _flow_dtype(device, options)
+    needs = MemoryNeeds.of(weights, sizes.llm_config, sizes.flow_config, options, limits, device, llm_dtype, flow_dtype)
+    return needs.plan(device, options.max_num_seqs, limits.voice_cache_bytes, budget(device, options))
+
+
+def _flow_dtype(device: torch.device, options: EngineOptions) -> torch.dtype:
+    """That of the flow's matrices."""
+    fast = device.type == "cpu" and not options.deterministic and bfloat16_is_faster()
+    return torch.bfloat16 if fast else torch.float32
 
 
 def warm_up(engine: BatchEngine, model: Model) -> None:
