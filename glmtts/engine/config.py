@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from glmtts.config import StageFormats
+
 
 @dataclass(frozen=True)
 class ChunkSchedule:
@@ -74,6 +76,8 @@ class EngineOptions:
     draws no segment again."""
     strip_markup: bool = True
     """Whether Markdown and HTML in a text are left out rather than read."""
+    formats: StageFormats = field(default_factory=StageFormats)
+    """The stages' number formats; `deterministic` is float32 whatever these are."""
     chunk_schedule: ChunkSchedule = field(default_factory=ChunkSchedule)
     limits: SchedulerLimits = field(default_factory=SchedulerLimits)
     audio: AudioLimits | None = None

@@ -35,13 +35,14 @@ _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class Reference(NamedTuple):
-    """What a voice is cloned from: an encoded recording, the text spoken in it, the style that it stands for, and the
-    language in which the text is read; None leaves that to its characters."""
+    """What a voice is cloned from: an encoded recording, the text spoken in it, the style that it stands for, the
+    language in which the text is read (None leaves that to its characters), and the name of the stored voice."""
 
     audio: bytes
     text: str
     style: str
     language: Language | None
+    voice: str
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class StoredVoice:
         chosen = next(name for name in candidates if name is not None and name in self.recordings)
         recording = self.recordings[chosen]
         audio = (self.path / recording.file).read_bytes()
-        return Reference(audio, recording.text, chosen, transcript_language(recording.text, recording.language))
+        language = transcript_language(recording.text, recording.language)
+        return Reference(audio, recording.text, chosen, language, self.name)
 
     def to_json(self) -> bytes:
         """The content of voice.json."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,8 +10,9 @@ import torch
 from glmtts.checkpoint.loader import Model, checkpoint_folder, load, pick_device
 from glmtts.checkpoint.model_sizes import ModelSizes, read_sizes
 from glmtts.checkpoint.part_times import PartTimes
-from glmtts.checkpoint.precision import bfloat16_decodes_faster, bfloat16_is_faster
+from glmtts.checkpoint.precision import bfloat16_decodes_faster, cast_stages, flow_dtype, llm_dtype
 from glmtts.checkpoint.verify import explain
+from glmtts.config import EXACT_FORMATS, StageFormats
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
 from glmtts.engine.api import Job
 from glmtts.engine.config import DEFAULT_OPTIONS, EngineOptions
@@ -38,9 +40,7 @@ def load_engine(
     Args:
         replacements: file of pronunciation overrides, see `glmtts.text.replacements.read_replacements`.
         vocos_sha256: hash that the 32 kHz vocoder's file must have; without it that vocoder is left out.
-        options: with `deterministic` everything runs in float32. Otherwise the flow's matrices are bfloat16 on CPUs
-            that are faster with it, and the AR model is bfloat16 on a GPU, and on a CPU if its files are, unless
-            float32 is faster and fits (`pick_llm_dtype`).
+        options: their `formats` say in which number format each stage computes; with `deterministic` it is float32.
 
     Raises CheckpointError with all problems of the checkpoint and what to do about each, or if `replacements` can't be
     read, and DeviceMemoryError when the engine does not fit into memory.
@@ -50,14 +50,15 @@ def load_engine(
     try:
         with times.part("plan"):
             sizes = read_sizes(checkpoint_folder(path))
-            dtype = pick_llm_dtype(sizes, target, options)
-            plan = plan_memory(sizes, target, options, dtype)
+            formats = pick_formats(sizes, target, options)
+            plan = plan_memory(sizes, target, options, formats)
         with times.part("checkpoint"):
-            model = load(path, device=target, dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
+            model = load(
+                path, device=target, dtype=llm_dtype(formats, target), replace=replace_words, vocos_sha256=vocos_sha256
+            )
     except CheckpointError as error:
         raise explain(Path(path), error) from error
-    if _flow_dtype(target, options) == torch.bfloat16:
-        model.flow.estimator.to_bfloat16()
+    cast_stages(model, formats)
     with times.part("dictionaries"):
         model.frontend.warm()
     with times.part("engine"):
@@ -72,40 +73,30 @@ def load_engine(
     return engine
 
 
-def pick_llm_dtype(sizes: ModelSizes, device: torch.device, options: EngineOptions) -> torch.dtype:
-    """The AR model's number format.
-
-    On a CPU it is that of the files if that is bfloat16, unless float32 is measured to be faster and lets in as many
-    listeners.
-    """
+def pick_formats(sizes: ModelSizes, device: torch.device, options: EngineOptions) -> StageFormats:
+    """The stages' number formats. On a CPU, the AR model's `auto` is that of the files if that is bfloat16, unless
+    float32 is measured to be faster and lets in as many listeners."""
     if options.deterministic:
-        return torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16
-    if sizes.llm_dtype != torch.bfloat16:
-        return torch.float32
+        return EXACT_FORMATS
+    if options.formats.llm != "auto" or device.type != "cpu" or sizes.llm_dtype != torch.bfloat16:
+        return options.formats
+    half, full = (replace(options.formats, llm=name) for name in ("bfloat16", "float32"))
     if bfloat16_decodes_faster():
-        return torch.bfloat16
+        return half
     try:
-        full = plan_memory(sizes, device, options, torch.float32)
+        listeners = plan_memory(sizes, device, options, full).listeners
     except DeviceMemoryError:
-        return torch.bfloat16
-    return torch.float32 if full.listeners == options.max_num_seqs else torch.bfloat16
+        return half
+    return full if listeners == options.max_num_seqs else half
 
 
-def plan_memory(sizes: ModelSizes, device: torch.device, options: EngineOptions, llm_dtype: torch.dtype) -> MemoryPlan:
+def plan_memory(sizes: ModelSizes, device: torch.device, options: EngineOptions, formats: StageFormats) -> MemoryPlan:
     """The plan for a checkpoint of these sizes. Raises DeviceMemoryError if not even one listener fits."""
-    limits = audio_limits_of(options, device)
-    weights = sizes.llm_numbers * llm_dtype.itemsize + sizes.other_bytes
-    flow_dtype = _flow_dtype(device, options)
-    needs = MemoryNeeds.of(weights, sizes.llm_config, sizes.flow_config, options, limits, device, llm_dtype, flow_dtype)
+    limits, dtype = audio_limits_of(options, device), llm_dtype(formats, device)
+    weights = sizes.llm_numbers * dtype.itemsize + sizes.other_bytes
+    dtypes = dtype, flow_dtype(formats, device)
+    needs = MemoryNeeds.of(weights, sizes.llm_config, sizes.flow_config, options, limits, device, *dtypes)
     return needs.plan(device, options.max_num_seqs, limits.voice_cache_bytes, budget(device, options))
-
-
-def _flow_dtype(device: torch.device, options: EngineOptions) -> torch.dtype:
-    """That of the flow's matrices."""
-    fast = device.type == "cpu" and not options.deterministic and bfloat16_is_faster()
-    return torch.bfloat16 if fast else torch.float32
 
 
 def warm_up(engine: BatchEngine, model: Model) -> None:

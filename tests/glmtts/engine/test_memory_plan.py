@@ -12,12 +12,12 @@ from transformers import LlamaConfig
 
 from glmtts.checkpoint.loader import Model, load
 from glmtts.checkpoint.model_sizes import ModelSizes, read_sizes
-from glmtts.config import DiTConfig, FlowConfig
+from glmtts.config import EXACT_FORMATS, DiTConfig, FlowConfig, StageFormats
 from glmtts.engine.config import EngineOptions
 from glmtts.engine.runtime import loading
 from glmtts.engine.runtime import memory_plan as memory
 from glmtts.engine.runtime.engine import BatchEngine
-from glmtts.engine.runtime.loading import load_engine, pick_llm_dtype, plan_memory
+from glmtts.engine.runtime.loading import load_engine, pick_formats, plan_memory
 from glmtts.engine.runtime.memory_plan import MemoryNeeds, MemoryPlan, weight_bytes
 from glmtts.errors import DeviceMemoryError
 from tests.glmtts.engine.test_engine import job, wave_of
@@ -39,6 +39,7 @@ PUBLISHED = ModelSizes(
     llm_dtype=torch.bfloat16,
     other_bytes=2_472_411_364,
 )
+FORMATS = StageFormats("bfloat16", "float32", "float32")
 NEEDS = MemoryNeeds(weights=100, slot=10, positions=8, stream=5, voice=20, temporary=50)
 
 
@@ -57,7 +58,7 @@ def unknown_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_published_sizes_fit_cards(card_gib: float, listeners: int, voices: int) -> None:
     """80 GB, 24 GB (4090, L4) and 12 GB: what is planned stays within what a card has free."""
     options = EngineOptions(max_num_seqs=16, max_memory_bytes=int(card_gib * GIB))
-    planned = plan_memory(PUBLISHED, CUDA, options, torch.bfloat16)
+    planned = plan_memory(PUBLISHED, CUDA, options, FORMATS)
     assert (planned.listeners, planned.voices) == (listeners, voices)
     assert planned.total_bytes <= card_gib * GIB
 
@@ -66,7 +67,7 @@ def test_the_published_sizes_fit_cards(card_gib: float, listeners: int, voices: 
 def test_a_card_that_is_too_small_is_refused_with_numbers() -> None:
     words = r"weights 5702 MiB, KV cache of 1 slots .*: \d+ MiB, but cuda has 6144 MiB"
     with pytest.raises(DeviceMemoryError, match=words):
-        plan_memory(PUBLISHED, CUDA, EngineOptions(max_memory_bytes=6 * GIB), torch.bfloat16)
+        plan_memory(PUBLISHED, CUDA, EngineOptions(max_memory_bytes=6 * GIB), FORMATS)
 
 
 def test_every_plan_fits_its_budget_and_more_memory_never_means_fewer() -> None:
@@ -137,5 +138,5 @@ def test_bfloat16_weights_stay_so_on_a_cpu(tmp_path: Path, monkeypatch: pytest.M
     finally:
         engine.close()
     tight = EngineOptions(max_num_seqs=2, max_memory_bytes=1)
-    assert pick_llm_dtype(sizes, CPU, tight) == torch.bfloat16
-    assert pick_llm_dtype(sizes, CPU, replace(tight, deterministic=True)) == torch.float32
+    assert pick_formats(sizes, CPU, tight).llm == "bfloat16"
+    assert pick_formats(sizes, CPU, replace(tight, deterministic=True)) == EXACT_FORMATS
