@@ -53,7 +53,6 @@ class EdgeApp:
         except BrokenPipeError:
             await connection.cut()
         except EdgeError as error:
-            error.path = scope["path"]
             error.log()
             await _send(send, error.status, error.headers, error.body)
         finally:
