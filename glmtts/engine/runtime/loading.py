@@ -19,6 +19,7 @@ from glmtts.engine.config import DEFAULT_OPTIONS, EngineOptions
 from glmtts.engine.runtime.engine import BatchEngine, audio_limits_of
 from glmtts.engine.runtime.memory_plan import MemoryNeeds, MemoryPlan, budget
 from glmtts.errors import CheckpointError, DeviceMemoryError
+from glmtts.models.llm.int8 import int8_bytes
 from glmtts.text.frontend.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
@@ -93,9 +94,14 @@ def pick_formats(sizes: ModelSizes, device: torch.device, options: EngineOptions
 def plan_memory(sizes: ModelSizes, device: torch.device, options: EngineOptions, formats: StageFormats) -> MemoryPlan:
     """The plan for a checkpoint of these sizes. Raises DeviceMemoryError if not even one listener fits."""
     limits, dtype = audio_limits_of(options, device), llm_dtype(formats, device)
-    weights = sizes.llm_numbers * dtype.itemsize + sizes.other_bytes
+    if formats.llm == "int8":
+        llm_bytes = int8_bytes(sizes.llm_config, sizes.llm_numbers, dtype)
+    else:
+        llm_bytes = sizes.llm_numbers * dtype.itemsize
     dtypes = dtype, flow_dtype(formats, device)
-    needs = MemoryNeeds.of(weights, sizes.llm_config, sizes.flow_config, options, limits, device, *dtypes)
+    needs = MemoryNeeds.of(
+        llm_bytes + sizes.other_bytes, sizes.llm_config, sizes.flow_config, options, limits, device, *dtypes
+    )
     return needs.plan(device, options.max_num_seqs, limits.voice_cache_bytes, budget(device, options))
 
 
