@@ -4,7 +4,7 @@
     scripts/rolling_upgrade.py --from REVISION              from a git revision to this tree, on checkpoints/nano
     scripts/rolling_upgrade.py --from REVISION --quick      the same within a minute, on the fake engine
     scripts/rolling_upgrade.py --from . --to REVISION       the way back
-    scripts/rolling_upgrade.py --to-checkpoint DIR          also to another model
+    scripts/rolling_upgrade.py --to-checkpoint DIR          also to another model, with a client that stays on the first
 
 --from and --to name a revision, a wheel that contains app.py, or a folder. The load comes from two clients, one of each
 release: a batch, listeners of long texts, and texts that are being written (WebSocket). Each node is sent SIGTERM and
@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,7 +50,6 @@ SETTLE_SECONDS = 10.0
 """For which the load runs before the first node leaves, and after the last one is back; a tenth in quick mode."""
 PASSING_TIMEOUT = 240.0
 DRAIN_TIMEOUT = 180.0
-CLIENTS = ("old", "new")
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,11 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Programs:
-    """The folders of two releases, and the checkpoint of the second ("": that of the first)."""
+    """The folders of two releases and their checkpoints ("": the one in the folder)."""
 
     old: Path
     new: Path
+    checkpoint: str
     new_checkpoint: str
 
 
@@ -79,11 +79,10 @@ def main() -> None:
     with TemporaryDirectory(prefix="upgrade-") as temporary:
         folder = args.logs or Path(temporary)
         try:
-            new_checkpoint = args.to_checkpoint or args.checkpoint
-            programs = Programs(
-                export(args.old, folder / "old", ROOT), export(args.new, folder / "new", ROOT), new_checkpoint
-            )
-            sys.exit(run(programs, folder, args))
+            checkpoint = args.checkpoint or (QUICK_CHECKPOINT if args.quick else "")
+            old, new = export(args.old, folder / "old", ROOT), export(args.new, folder / "new", ROOT)
+            programs = Programs(old, new, checkpoint, args.to_checkpoint or checkpoint)
+            sys.exit(run(programs, folder, quick=args.quick))
         except KeyboardInterrupt:
             sys.exit(130)
         except (ClusterError, ProcessError, RuntimeError, ValueError) as error:
@@ -101,47 +100,72 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def run(programs: Programs, folder: Path, args: argparse.Namespace) -> int:
+def run(programs: Programs, folder: Path, *, quick: bool) -> int:
     """Upgrades, prints the tables and returns the exit status."""
-    settle = SETTLE_SECONDS / 10 if args.quick else SETTLE_SECONDS
-    checkpoint = args.checkpoint or (QUICK_CHECKPOINT if args.quick else "")
-    programs = Programs(programs.old, programs.new, programs.new_checkpoint or checkpoint)
-    with running_nodes(programs.old, folder, checkpoint, quick=args.quick) as (cluster, discovery):
+    with running_nodes(programs, folder, quick=quick) as (cluster, discovery):
+        upgrade = Upgrade(cluster, discovery, programs, quick)
         checks.write_documents(cluster.agent)
-        problems = checks.problems_of_documents(cluster.nodes)
-        for client in CLIENTS:
-            start_client(cluster, client, programs)
+        upgrade.problems += checks.problems_of_documents(cluster.nodes)
+        upgrade.run()
+    print(nodes_table(upgrade.replacements), clients_table(upgrade.summaries), sep="\n\n")
+    print(*upgrade.problems, sep="\n")
+    return 1 if upgrade.problems else 0
+
+
+@dataclass
+class Upgrade:
+    """The upgrade of a running cluster, and what comes of it."""
+
+    cluster: TestCluster
+    discovery: DiscoveryObserver
+    programs: Programs
+    quick: bool
+    replacements: list[Replacement] = field(default_factory=list)
+    summaries: dict[str, Summary] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Replaces every node under load."""
+        nodes, settle = self.cluster.nodes, SETTLE_SECONDS / 10 if self.quick else SETTLE_SECONDS
+        start_client(self.cluster, "old", self.programs.old)
+        start_client(self.cluster, "new", self.programs.new)
+        pinned = self.programs.checkpoint != self.programs.new_checkpoint
+        if pinned:
+            start_client(self.cluster, "pinned", self.programs.new, checks.model_version(nodes[0]))
         time.sleep(settle)
-        replacements = []
-        for node in cluster.nodes:
-            replacements.append(replace_node(cluster, discovery, node, programs))
+        for node in nodes:
+            if pinned and node is nodes[-1]:  # after it there is no node for that client
+                self.stop("pinned")
+            self.replacements.append(replace_node(self.cluster, self.discovery, node, self.programs))
             log(f"{node.name} is back")
-            if node is cluster.nodes[0] or not args.quick:
-                problems += exchange(cluster.nodes)
+            if node is nodes[0] or not self.quick:
+                self.problems += exchange(nodes)
         time.sleep(settle)
-        summaries = {client: stop_client(cluster, client) for client in CLIENTS}
-        problems += problems_of_batch(folder / CLIENTS[0])
-    print(nodes_table(replacements), clients_table(summaries), sep="\n\n")
-    problems += [f"{name} client: {failure}" for name, summary in summaries.items() for failure in summary.failures]
-    print(*problems, sep="\n")
-    return 1 if problems else 0
+        self.stop("old")
+        self.stop("new")
+        self.problems += problems_of_batch(client_folder(self.cluster, "old"))
+
+    def stop(self, client: str) -> None:
+        """Takes the client's summary."""
+        summary = self.summaries[client] = stop_client(self.cluster, client)
+        self.problems += [f"{client} client: {failure}" for failure in summary.failures]
+        if client == "pinned" and len(summary.versions) != 1:
+            self.problems.append(f"pinned client: expected one version of the model, got {summary.versions}")
 
 
 @contextmanager
-def running_nodes(
-    program: Path, folder: Path, checkpoint: str, *, quick: bool
-) -> Iterator[tuple[TestCluster, DiscoveryObserver]]:
+def running_nodes(programs: Programs, folder: Path, *, quick: bool) -> Iterator[tuple[TestCluster, DiscoveryObserver]]:
     """Three ready nodes with folders of voices of their own, and their Consul; every process is killed on exit."""
     logs = folder / "logs"
     logs.mkdir(parents=True)
-    processes = Processes(program, logs)
+    processes = Processes(programs.old, logs)
     try:
         agent = Agents(processes, tool("consul", "scripts/get_consul.sh"), dev=quick).single()
-        cluster = TestCluster(processes, checkpoint, folder, agent)
+        cluster = TestCluster(processes, programs.checkpoint, folder, agent)
         for number, port in enumerate(free_ports(3), 1):
             name = f"node-{number}"
             voices = folder / f"voices-{number}"
-            shutil.copytree(program / VOICES, voices)
+            shutil.copytree(programs.old / VOICES, voices)
             own = {
                 "GLMTTS_NODE_NAME": name,
                 "GLMTTS_VOICES_DIR": str(voices),
@@ -188,19 +212,23 @@ def wait_until_passing(cluster: TestCluster, discovery: DiscoveryObserver) -> No
 
 def exchange(nodes: Sequence[Node]) -> list[str]:
     """What nodes do not understand of each other; the first one has the newest release, the last one the oldest."""
-    problems = checks.problems_of_tokens(nodes) + checks.problems_of_documents(nodes)
-    for node in (nodes[0], nodes[-1]):
-        problems += checks.problems_of_voices(nodes, node, RECORDING, f"from-{node.name}")
-    return problems
+    return [
+        *checks.problems_of_tokens(nodes),
+        *checks.problems_of_documents(nodes),
+        *checks.problems_of_voices(nodes, (nodes[0], nodes[-1]), RECORDING),
+    ]
 
 
-def start_client(cluster: TestCluster, client: str, programs: Programs) -> None:
-    """Starts a client of one of the releases in a process of its own."""
-    folder = cluster.folder / client
+def client_folder(cluster: TestCluster, client: str) -> Path:
+    return cluster.folder / f"client-{client}"
+
+
+def start_client(cluster: TestCluster, client: str, program: Path, *version: str) -> None:
+    """Starts the client of a release in a process of its own; `version` is the only one of the model that it uses."""
+    folder = client_folder(cluster, client)
     folder.mkdir()
-    program = programs.old if client == CLIENTS[0] else programs.new
     path = os.pathsep.join([str(program / "client"), str(ROOT)])
-    command = [sys.executable, "-m", "scripts.upgrade.client_load", cluster.agent.address, str(folder)]
+    command = [sys.executable, "-m", "scripts.upgrade.client_load", cluster.agent.address, str(folder), *version]
     # In a folder of its own: Python looks there first.
     cluster.processes.start(client, command, {**os.environ, "PYTHONPATH": path}, folder)
 
@@ -210,7 +238,7 @@ def stop_client(cluster: TestCluster, client: str) -> Summary:
     process = cluster.processes.running.pop(client)
     process.terminate()
     process.wait(2 * RESULT_TIMEOUT)
-    file = cluster.folder / client / "summary.json"
+    file = client_folder(cluster, client) / "summary.json"
     if not file.exists():
         raise RuntimeError(f"the {client} client ended without a result; see {cluster.processes.logs / client}.log")
     return Summary(**json.loads(file.read_text()))

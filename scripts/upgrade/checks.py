@@ -41,26 +41,32 @@ def problems_of_documents(nodes: Sequence[Node]) -> list[str]:
     ]
 
 
-def problems_of_voices(nodes: Sequence[Node], origin: Node, recording: Path, name: str) -> list[str]:
-    """Stores a voice at `origin`: nodes that cannot speak with it, or that keep it after it is deleted there."""
-    files = {"reference_audio": recording.read_bytes()}
+def problems_of_voices(nodes: Sequence[Node], origins: Sequence[Node], recording: Path) -> list[str]:
+    """Stores a voice at each of `origins`: nodes that cannot speak with one, or that keep it after it is deleted."""
     fields = {"reference_text": "He sat on the floor cross-legged and meditated.", "consent": "a test"}
-    url = f"{origin.url}/voices/{name}"
-    response = requests.post(url, fields, files=files, timeout=TIMEOUT)
-    if response.status_code != 201:
-        return [f"{origin.name}: stores no voice: {response.text}"]
-    others = [node for node in nodes if node is not origin]
-    missing = [node for node in others if not _becomes_true(partial(_speaks, node, name))]
-    requests.delete(url, timeout=TIMEOUT).raise_for_status()
-    kept = [node for node in others if not _becomes_true(partial(_lacks_voice, node, name))]
-    return [f"{node.name}: lacks the voice of {origin.name}" for node in missing] + [
-        f"{node.name}: keeps the voice that {origin.name} deleted" for node in kept
+    urls = {f"from-{origin.name}": f"{origin.url}/voices/from-{origin.name}" for origin in origins}
+    for url in urls.values():
+        files = {"reference_audio": recording.read_bytes()}
+        requests.post(url, fields, files=files, timeout=TIMEOUT).raise_for_status()
+    problems = [
+        f"{node.name}: expected the voice {name}, lacks it"
+        for name in urls
+        for node in nodes
+        if not _becomes_true(partial(_speaks, node, name))
+    ]
+    for url in urls.values():
+        requests.delete(url, timeout=TIMEOUT).raise_for_status()
+    return problems + [
+        f"{node.name}: expected the voice {name} to be deleted, has it"
+        for name in urls
+        for node in nodes
+        if not _becomes_true(partial(_lacks_voice, node, name))
     ]
 
 
 def problems_of_tokens(nodes: Sequence[Node]) -> list[str]:
     """Pairs of nodes of which one does not go on where the other stopped, although they have the same model."""
-    versions = {node.name: _get(node, "/info").json()["model_version"] for node in nodes}
+    versions = {node.name: model_version(node) for node in nodes}
     tokens = {node.name: _speak(node, text="One.", segmented=True).headers["X-Continuation"] for node in nodes}
     problems = []
     for one, other in permutations(nodes, 2):
@@ -70,6 +76,10 @@ def problems_of_tokens(nodes: Sequence[Node]) -> list[str]:
         if not (response.status_code == 200 if same else refused):
             problems.append(f"{other.name}: token of {one.name}: {response.status_code} {response.text[:200]}")
     return problems
+
+
+def model_version(node: Node) -> str:
+    return str(_get(node, "/info").json()["model_version"])
 
 
 def _speaks(node: Node, voice: str) -> bool:

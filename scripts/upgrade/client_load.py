@@ -1,6 +1,7 @@
-"""The load of a client of one release, in a process of its own: python -m scripts.upgrade.client_load CONSUL FOLDER.
+"""The load of a client, in a process of its own: python -m scripts.upgrade.client_load CONSUL FOLDER [VERSION].
 
-The client is the first `glmtts_client` on the path. Runs until SIGTERM, then writes summary.json into FOLDER.
+The client is the first `glmtts_client` on the path; with VERSION it uses that version of the model only. Runs until
+SIGTERM, then writes summary.json into FOLDER.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-from glmtts_client import Cluster, SpeechOptions
+from glmtts_client import Cluster, Query, SpeechOptions
 from glmtts_client.consul import ConsulAddress
 
 from scripts.faults.load import LoadGenerator, LoadResult
@@ -52,8 +53,8 @@ class Summary:
 class Sessions:
     """Speaks a text that is being written, over WebSockets, until `stop` is set."""
 
-    def __init__(self, consul: str) -> None:
-        self._cluster = Cluster(ConsulAddress(f"http://{consul}", ""), watch=True)
+    def __init__(self, consul: str, version: str | None) -> None:
+        self._cluster = Cluster(ConsulAddress(f"http://{consul}", ""), watch=True, query=Query(version=version))
         self.stop = threading.Event()
         self.count = 0
         self.failures: list[str] = []
@@ -77,11 +78,13 @@ def _written() -> Iterator[str]:
 
 
 def main() -> None:
-    consul, folder = sys.argv[1], Path(sys.argv[2])
+    consul, folder, version = sys.argv[1], Path(sys.argv[2]), (sys.argv[3:] or [None])[0]
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    load = LoadGenerator(consul, "", folder, items=ITEMS, jobs=JOBS, cache=CACHE_SECONDS, listeners=LISTENERS)
-    sessions = Sessions(consul)
+    load = LoadGenerator(
+        consul, "", folder, items=ITEMS, jobs=JOBS, cache=CACHE_SECONDS, listeners=LISTENERS, version=version
+    )
+    sessions = Sessions(consul, version)
     load.start()
     sessions.thread.start()
     stop.wait()
