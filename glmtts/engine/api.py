@@ -49,6 +49,8 @@ class Job:
     """Whether to return chunks as early as possible; otherwise each segment is one chunk."""
     deadline: float | None = None
     """When a job that is still queued fails with QueueTimeoutError, on `time.monotonic`'s clock."""
+    speaker: str = ""
+    """The stored voice's name, by which a fine-tuned model may know the speaker."""
     history: tuple[SpokenSegment, ...] = ()
     """Segments of the job that this one continues, oldest first. The indices of `segments` go on from there."""
 

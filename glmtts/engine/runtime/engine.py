@@ -169,6 +169,7 @@ class BatchEngine:
             model.generation,
             enabled=job.use_history,
             max_positions=model.max_positions,
+            speaker=model.speaker_ids(job.speaker),
         )
 
     def _history_with_earlier(self, job: Job) -> History:
