@@ -30,7 +30,10 @@ CLOCK_SHIFT = Path(__file__).parent / "clock_shift"
 
 @dataclass
 class Node:
-    """One server. Each start has its own process and log; `starts` counts them."""
+    """One server. Each start has its own process and log; `starts` counts them.
+
+    `program`: the folder of its app.py, if that is not the cluster's.
+    """
 
     name: str
     host: str
@@ -38,6 +41,7 @@ class Node:
     environment: Mapping[str, str]
     command_prefix: list[str] = field(default_factory=list)
     starts: int = 0
+    program: Path | None = None
 
     @property
     def url(self) -> str:
@@ -77,7 +81,8 @@ class TestCluster:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CONSUL_")}
         # One thread each: there may be more nodes than cores.
         environment = {"OMP_NUM_THREADS": "1", **clean, **node.environment}
-        self.processes.start(node.process, [*node.command_prefix, *command, *checkpoint], environment)
+        command = [*node.command_prefix, *command, *checkpoint]
+        self.processes.start(node.process, command, environment, node.program)
 
     def wait(self, node: Node) -> None:
         """Blocks until the node is ready. Raises ProcessError."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from glmtts_client import Cluster, SpeechOptions
+from glmtts_client import Cluster, Query, SpeechOptions
 from glmtts_client.batch.items import read_items
 from glmtts_client.batch.output_folder import RESULTS_FILE
 from glmtts_client.batch.runner import BATCH_RETRY, run_batch
@@ -119,10 +119,22 @@ class LoadGenerator:
     """Runs until `stop_streams` is set and the batch is done; then call `result`.
 
     `consul`: address of the agent. `jobs`: items of the batch at a time. `cache`: seconds for which clients reuse the
-    list of nodes.
+    list of nodes. `listeners`: at most as many as there are texts. `version`: of the model, the only one that is used.
+    After `stop_batch` no further item is begun.
     """
 
-    def __init__(self, consul: str, token: str, folder: Path, *, items: int, jobs: int, cache: float) -> None:
+    def __init__(
+        self,
+        consul: str,
+        token: str,
+        folder: Path,
+        *,
+        items: int,
+        jobs: int,
+        cache: float,
+        listeners: int = len(STORIES),
+        version: str | None = None,
+    ) -> None:
         address = ConsulAddress(f"http://{consul}", token)
         self._folder, self._source, self._jobs = folder / "out", folder / "in.jsonl", jobs
         self._source.write_text(
@@ -132,8 +144,10 @@ class LoadGenerator:
             )
         )
         # One client as the command line uses it, and one that watches Consul, as in the client's README.
-        self._batch_cluster = Cluster(address, retry=BATCH_RETRY, cache_seconds=cache)
-        self._stream_cluster = Cluster(address, cache_seconds=cache, watch=True)
+        query = Query(version=version)
+        self._batch_cluster = Cluster(address, retry=BATCH_RETRY, cache_seconds=cache, query=query)
+        self._stream_cluster = Cluster(address, cache_seconds=cache, watch=True, query=query)
+        self.stop_batch = threading.Event()
         self.stop_streams = threading.Event()
         self.items_done = 0
         self._result = LoadResult(items, self._folder)
@@ -141,7 +155,7 @@ class LoadGenerator:
         self._threads = [threading.Thread(target=self._run_batch, name="batch", daemon=True)]
         self._threads += [
             threading.Thread(target=self._stream_repeatedly, args=(n,), name=f"listener-{n}", daemon=True)
-            for n in range(len(STORIES))
+            for n in range(listeners)
         ]
 
     def start(self) -> None:
@@ -170,7 +184,12 @@ class LoadGenerator:
     def _run_batch(self) -> None:
         try:
             run_batch(
-                self._batch_cluster, read_items(self._source), self._folder, jobs=self._jobs, on_result=self._count
+                self._batch_cluster,
+                read_items(self._source),
+                self._folder,
+                jobs=self._jobs,
+                on_result=self._count,
+                stop=self.stop_batch,
             )
         except BaseException as error:  # otherwise the thread would end without a trace
             self._result.failure = f"{type(error).__name__}: {error}"
