@@ -1,3 +1,5 @@
-"""The version of this client: that of its distribution, and of the User-Agent that servers log."""
+"""Versions of this package, and of the HTTP API that it speaks."""
 
-VERSION = "0.1.0"
+RELEASE = "0.1.0"
+"""As in pyproject.toml."""
+API_VERSION = "1"

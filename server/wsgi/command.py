@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from server import RELEASE
 from server import settings as setup
-from server.version import VERSION
 from server.wsgi.gunicorn_app import GunicornApp
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.add_argument(f"--{name.replace('_', '-')}", help=f"{field.description} (default: {field.default!r})")
     deterministic = setup.Settings.model_fields["deterministic"].description
     parser.add_argument("--deterministic", action="store_true", default=None, help=deterministic)
-    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("--version", action="version", version=RELEASE)
     parser.add_argument("--print-settings", action="store_true", help="Print the effective settings and exit.")
     return parser.parse_args(arguments)
 
@@ -50,6 +50,7 @@ def loader(settings: setup.Settings) -> tuple[Callable[[], Engine], Path | None]
 
 # Imports torch only in the worker: the master process does without.
 def _load(path: Path, settings: setup.Settings) -> Engine:
+    from glmtts.config import StageFormats
     from glmtts.engine.config import EngineOptions
     from glmtts.engine.runtime.loading import load_engine
 
@@ -60,8 +61,10 @@ def _load(path: Path, settings: setup.Settings) -> Engine:
         vocos_sha256=settings.vocos_sha256,
         options=EngineOptions(
             max_num_seqs=settings.max_num_seqs,
+            max_memory_bytes=settings.max_memory_bytes,
             deterministic=settings.deterministic,
             strip_markup=settings.strip_markup,
+            formats=StageFormats(settings.llm_dtype, settings.flow_dtype, settings.vocoder_dtype),
         ),
     )
 

@@ -10,11 +10,11 @@ from flask import Flask
 from pydantic import AliasChoices, BaseModel
 from werkzeug.routing import Rule
 
+from server import RELEASE
 from server.http.access import Need, need_of
 from server.http.docs.operations import JSON, OPERATIONS, Operation, Schema
 from server.http.openai import errors as openai_errors
 from server.keys.key_file import Scope
-from server.version import VERSION
 
 PAGES = re.compile(r"/|/(docs|console)(/.*)?")
 """Rules of pages for people, which are not part of the API."""
@@ -50,7 +50,7 @@ def make_document(app: Flask, *, keys: bool) -> dict[str, Any]:
     bodies = [operation.body for operation in OPERATIONS.values() if operation.body is not None]
     return {
         "openapi": "3.1.0",
-        "info": {"title": "GLM-TTS server", "version": VERSION},
+        "info": {"title": "GLM-TTS server", "version": RELEASE},
         "paths": paths,
         "components": {
             "schemas": {body.__name__: body_schema(body) for body in bodies},
