@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from threading import Lock
@@ -87,11 +87,23 @@ class Histogram:
 class ProgressClock:
     """How long work has made no progress. It ticks with every step and stops while there is nothing to do."""
 
-    def __init__(self) -> None:
+    KNOWN_AFTER_SECONDS = 10.0
+    """Of work, after which the longest step is known."""
+    HALF_LIFE_SECONDS = 300.0
+    """Of work, after which a long step counts half."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._last_tick: float | None = None
+        self._worked = self._longest = 0.0
 
     def tick(self) -> None:
-        self._last_tick = time.monotonic()
+        now = self._clock()
+        if self._last_tick is not None:
+            step = now - self._last_tick
+            self._worked += step
+            self._longest = max(step, self._longest * 0.5 ** (step / self.HALF_LIFE_SECONDS))
+        self._last_tick = now
 
     def resume(self) -> None:
         """Starts the clock if it is stopped."""
@@ -105,7 +117,11 @@ class ProgressClock:
     def stalled_seconds(self) -> float:
         """Seconds since the last tick; 0.0 while stopped."""
         last = self._last_tick
-        return 0.0 if last is None else time.monotonic() - last
+        return 0.0 if last is None else self._clock() - last
+
+    def pace_seconds(self) -> float | None:
+        """The longest time between two ticks, lately; None before KNOWN_AFTER_SECONDS."""
+        return self._longest if self._worked >= self.KNOWN_AFTER_SECONDS else None
 
 
 class Throughput:

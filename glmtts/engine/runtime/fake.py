@@ -181,6 +181,9 @@ class FakeEngine:
     def stalled_seconds(self) -> float:
         return self._progress.stalled_seconds()
 
+    def pace_seconds(self) -> float | None:
+        return self._progress.pace_seconds()
+
     def backlog_seconds(self) -> float:
         return self._queue.backlog_seconds()
 

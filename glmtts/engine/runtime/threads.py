@@ -64,6 +64,10 @@ class WorkerThreads:
         """How long the longest step under way has run, or how long work has waited without any step; 0.0 when idle."""
         return max(clock.stalled_seconds() for clock in (self._progress, *self._steps))
 
+    def pace_seconds(self) -> float | None:
+        """The longest step of any worker lately; None if no worker knows it yet."""
+        return max((pace for clock in self._steps if (pace := clock.pace_seconds()) is not None), default=None)
+
     def join(self) -> None:
         for thread in self._threads:
             thread.join()

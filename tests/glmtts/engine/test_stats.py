@@ -52,3 +52,24 @@ def test_threads_that_share_a_group_go_faster_than_one() -> None:
     throughput.add_busy("audio", 0.5)
     throughput.add_output(1.0, 30.0)
     assert throughput.audio_rate == pytest.approx(4.0)
+
+
+def test_a_progress_clock_knows_its_longest_step() -> None:
+    """Once it has worked for a while; rest does not count, and what is long ago counts less."""
+    now = [0.0]
+    clock = ProgressClock(lambda: now[0])
+
+    def work(*steps: float) -> None:
+        clock.tick()
+        for step in steps:
+            now[0] += step
+            clock.tick()
+        clock.idle()
+        now[0] += 1000.0
+
+    work(0.5, 3.0)
+    assert clock.pace_seconds() is None
+    work(*[1.0] * 10)
+    assert clock.pace_seconds() == pytest.approx(3.0, rel=0.05)
+    work(*[1.0] * 3000)
+    assert clock.pace_seconds() == pytest.approx(1.0)
