@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from threading import Lock
@@ -87,22 +87,22 @@ class Histogram:
 class ProgressClock:
     """How long work has made no progress. It ticks with every step and stops while there is nothing to do."""
 
-    KNOWN_AFTER_SECONDS = 10.0
-    """Of work, after which the longest step is known."""
     HALF_LIFE_SECONDS = 300.0
     """Of work, after which a long step counts half."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last_tick: float | None = None
-        self._worked = self._longest = 0.0
+        self.steps = 0
+        self.longest_seconds = 0.0
+        """Between two ticks, lately."""
 
     def tick(self) -> None:
         now = self._clock()
         if self._last_tick is not None:
             step = now - self._last_tick
-            self._worked += step
-            self._longest = max(step, self._longest * 0.5 ** (step / self.HALF_LIFE_SECONDS))
+            self.steps += 1
+            self.longest_seconds = max(step, self.longest_seconds * 0.5 ** (step / self.HALF_LIFE_SECONDS))
         self._last_tick = now
 
     def resume(self) -> None:
@@ -119,9 +119,16 @@ class ProgressClock:
         last = self._last_tick
         return 0.0 if last is None else self._clock() - last
 
-    def pace_seconds(self) -> float | None:
-        """The longest time between two ticks, lately; None before KNOWN_AFTER_SECONDS."""
-        return self._longest if self._worked >= self.KNOWN_AFTER_SECONDS else None
+
+PACE_STEPS = 50
+"""From so many steps on, the longest of them says something about the next ones."""
+
+
+def pace_seconds(clocks: Sequence[ProgressClock]) -> float | None:
+    """The longest step of several threads lately; None before they have made PACE_STEPS."""
+    if sum(clock.steps for clock in clocks) < PACE_STEPS:
+        return None
+    return max(clock.longest_seconds for clock in clocks)
 
 
 class Throughput:

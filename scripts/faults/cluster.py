@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import sys
@@ -55,7 +56,10 @@ class Node:
 
 @dataclass
 class TestCluster:
-    """`agent` is the Consul agent that clients use, with `client_token` if there are ACLs."""
+    """`agent` is the Consul agent that clients use, with `client_token` if there are ACLs.
+
+    `hanging`: of a request that never ends, while an engine hangs.
+    """
 
     processes: Processes
     checkpoint: str
@@ -65,6 +69,7 @@ class TestCluster:
     isolated_host: IsolatedHost | None = None
     client_token: str = ""
     nodes: list[Node] = field(default_factory=list)
+    hanging: http.client.HTTPConnection | None = None
 
     def start(self, node: Node) -> None:
         """Starts the node's process; `wait` blocks until it is ready."""

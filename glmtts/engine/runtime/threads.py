@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from glmtts.engine.scheduling.job_queue import JobQueue
-from glmtts.engine.stats import ProgressClock
+from glmtts.engine.stats import ProgressClock, pace_seconds
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +65,7 @@ class WorkerThreads:
         return max(clock.stalled_seconds() for clock in (self._progress, *self._steps))
 
     def pace_seconds(self) -> float | None:
-        """The longest step of any worker lately; None if no worker knows it yet."""
-        return max((pace for clock in self._steps if (pace := clock.pace_seconds()) is not None), default=None)
+        return pace_seconds(self._steps)
 
     def join(self) -> None:
         for thread in self._threads:
