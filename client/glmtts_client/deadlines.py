@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MIN_PATIENCE, MAX_PATIENCE = 1.5, 20.0
+MIN_PATIENCE, MAX_PATIENCE = 1.25, 20.0
 """Seconds without progress after which the quickest and the slowest engine count as stuck."""
 STEPS = 4.0
 """How many of its longest steps an engine may take for one."""
@@ -62,6 +62,11 @@ def patience(progress: Progress) -> float:
     if progress.pace_seconds is None:
         return MAX_PATIENCE
     return min(max(MIN_PATIENCE, STEPS * progress.pace_seconds), MAX_PATIENCE)
+
+
+def seconds_until_stuck(progress: Progress) -> float:
+    """After which the engine counts as stuck, if it makes no progress meanwhile."""
+    return max(0.0, patience(progress) - progress.stalled_seconds)
 
 
 def idle_timeout(progress: Progress) -> float:

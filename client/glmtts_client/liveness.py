@@ -15,13 +15,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from glmtts_client.deadlines import UNKNOWN, Progress
+from glmtts_client.deadlines import UNKNOWN, Progress, seconds_until_stuck
 from glmtts_client.errors import NodeError
 
 QUIET_SECONDS = 0.25
 """Silence after which a node is asked."""
 REPEAT_SECONDS = 0.5
-"""From an answer to the next question, while the silence lasts."""
+"""From an answer to the next question, while the silence lasts; less if the engine will count as stuck sooner."""
 PROBE_TIMEOUT = 0.5
 """Seconds for a connection, and for an answer: ten times what a busy node needs."""
 PROBES = 2
@@ -138,7 +138,8 @@ class Liveness:
         if answer.failure:
             state.dead_at, state.reason = now, answer.failure
         else:
-            state.quiet_at = max(state.quiet_at, now + REPEAT_SECONDS)
+            repeat = min(REPEAT_SECONDS, seconds_until_stuck(answer.progress) + POLL_SECONDS)
+            state.quiet_at = max(state.quiet_at, now + repeat)
 
     def _state(self, url: str, now: float) -> _State:
         state = self._states.get(url)

@@ -17,6 +17,7 @@ from glmtts_client.deadlines import (
     may_take_hedge,
     patience,
     read_progress,
+    seconds_until_stuck,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +52,15 @@ def test_a_slower_node_is_waited_for_longer(one: float | None, other: float | No
     slower = max(one, other) if one is not None and other is not None else None
     assert patience(Progress(pace_seconds=slower)) == max(patience(Progress(pace_seconds=x)) for x in (one, other))
     assert idle_timeout(Progress(pace_seconds=slower)) >= IDLE_TIMEOUT
+
+
+@given(progresses)
+def test_an_engine_without_progress_is_stuck_in_time(progress: Progress) -> None:
+    """Neither before nor long after that."""
+    left = seconds_until_stuck(progress)
+    later = Progress(progress.stalled_seconds + left + 1e-3, progress.pace_seconds)
+    assert later.is_stuck
+    assert progress.is_stuck == (left == 0 and progress.stalled_seconds > patience(progress))
 
 
 @given(progresses)
