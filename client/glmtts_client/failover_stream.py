@@ -207,8 +207,7 @@ class FailoverStream:
     def _has_untried(self, node: Node, segment: _Segment) -> bool:
         """Whether a node with the same model has not been tried for this segment."""
         return any(
-            _model(other) == _model(node) and other.url not in segment.report.nodes
-            for other in self._pool.nodes(self._query)
+            other.same_model(node) and other.url not in segment.report.nodes for other in self._pool.nodes(self._query)
         )
 
     def _request(self, node: Node, segment: _Segment, token: str | None) -> _Attempt | _HistoryRejected:
