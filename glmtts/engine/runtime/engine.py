@@ -185,6 +185,7 @@ def _engine_info(model: Model, options: EngineOptions) -> EngineInfo:
         device=str(model.device),
         max_streams=options.max_num_seqs,
         generation=model.generation.stated_limits,
+        calibrated=model.generation.calibrated,
         fingerprint=model.info.fingerprint,
     )
 
