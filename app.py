@@ -53,6 +53,7 @@ def _load(path: Path, settings: setup.Settings) -> Engine:
         vocos_sha256=settings.vocos_sha256,
         options=EngineOptions(
             max_num_seqs=settings.max_num_seqs,
+            max_memory_bytes=settings.max_memory_bytes,
             deterministic=settings.deterministic,
             strip_markup=settings.strip_markup,
             formats=StageFormats(settings.llm_dtype, settings.flow_dtype, settings.vocoder_dtype),

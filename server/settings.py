@@ -15,7 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from glmtts.config import NumberFormat
+from glmtts.config import LlmFormat, NumberFormat
 from glmtts.engine.api import MAX_SPEED, MIN_SPEED
 from server import validation
 
@@ -56,11 +56,18 @@ class Settings(BaseSettings):
     )
 
     # Model.
-    llm_dtype: NumberFormat = _setting("auto", "number format", "Of the AR model; auto is bfloat16 on a GPU.")
+    llm_dtype: LlmFormat = _setting(
+        "auto",
+        "number format",
+        "Of the AR model; auto is bfloat16 on a GPU, and on a CPU if the files are and it is faster; int8 takes half.",
+    )
     flow_dtype: NumberFormat = _setting("auto", "number format", "Of the flow; auto is what the device is faster in.")
     vocoder_dtype: NumberFormat = _setting("auto", "number format", "Of the 24 kHz vocoder; auto is float32.")
     max_num_seqs: int = _setting(
-        16, "requests", "Requests decoded at once; their memory is allocated, or refused, at startup.", ge=1
+        16, "requests", "Requests decoded at once; fewer, if the device's memory does not suffice for them.", ge=1
+    )
+    max_memory_bytes: int | None = _setting(
+        None, "bytes", "Memory of the device that the model may take; what is free if empty.", ge=1
     )
     g2p_replace: Path = _setting(REPLACEMENTS, "path", "Pronunciation overrides: JSON lines of text to phoneme tokens.")
     vocos_sha256: str | None = _setting(

@@ -49,6 +49,8 @@ class Job:
     """Whether to return chunks as early as possible; otherwise each segment is one chunk."""
     deadline: float | None = None
     """When a job that is still queued fails with QueueTimeoutError, on `time.monotonic`'s clock."""
+    speaker: str = ""
+    """The stored voice's name, by which a fine-tuned model may know the speaker."""
     history: tuple[SpokenSegment, ...] = ()
     """Segments of the job that this one continues, oldest first. The indices of `segments` go on from there."""
 
@@ -148,6 +150,8 @@ class EngineInfo:
     """Whether it states which prompts are dropped and which lengths are implausible: `GenerationConfig.calibrated`."""
     fingerprint: str = ""
     """Of the checkpoint's files, in hexadecimal digits: whose `save_voice` an engine can load."""
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    """What the engine takes of its device's memory, and how many listeners that allows: see `MemoryPlan.describe`."""
 
 
 class Engine(Protocol):

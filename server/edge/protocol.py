@@ -23,6 +23,9 @@ from server.edge.limits import Limits, MinRate
 from server.edge.transport import MeteredTransport
 
 CHECK_INTERVAL = 1.0
+PROBE_SECONDS = 0.05
+"""Between two probes of a client that has closed its side: the first makes one that is gone reset the connection, which
+the second finds."""
 SHED = 64
 """How many idle connections are closed at once when there are too many."""
 
@@ -36,6 +39,7 @@ class EdgeProtocol(H11Protocol):
         self._peer = Connection(self._close_now)
         self._waiting_since = self.loop.time()
         self._has_begun_a_head = False
+        self._first_line = b""
         self._lingering = False
         self._discarded = 0
         self._has_ended = False
@@ -96,10 +100,12 @@ class EdgeProtocol(H11Protocol):
             return
         if self._is_idle and not self._has_begun_a_head:
             self._has_begun_a_head, self._waiting_since = True, self.loop.time()
+            self._first_line = data.partition(b"\r\n")[0]
         super().data_received(data)
 
     def on_response_complete(self) -> None:
         self._has_begun_a_head, self._waiting_since = False, self.loop.time()
+        self._first_line = b""  # the next request may have come already
         super().on_response_complete()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
@@ -115,7 +121,15 @@ class EdgeProtocol(H11Protocol):
         self.cycle.message_event.set()
         if not self.cycle.response_started:
             self._peer.leave()
+        else:
+            self._probe()
+            self.loop.call_later(PROBE_SECONDS, self._probe)
         return self._metered.inner.can_write_eof()  # with TLS nothing can be sent any more
+
+    def _probe(self) -> None:
+        """Writes what changes no stream, a leading zero of the next chunk's size: it fails if the client is gone."""
+        if self._peer.is_chunked and not self._is_idle and not self._metered.is_closing():
+            self._metered.write(b"0")
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is not HTTP. In a body, the application answers instead."""
@@ -126,6 +140,7 @@ class EdgeProtocol(H11Protocol):
             self.cycle.message_event.set()
             return
         refusal = malformed(getattr(error, "error_status_hint", 400), error)
+        refusal.path = b"".join(self._first_line.split(b" ", 2)[1:2]).decode("ascii", "replace")
         refusal.log()
         self.transport.write(refusal.as_bytes())
         self.transport.close()

@@ -74,6 +74,7 @@ def _info(context: AppContext) -> dict[str, Any]:
         "device": info.device,
         "generation": info.generation,
         "calibrated": info.calibrated,
+        "memory": info.memory,
         "formats": encoding.available_formats(),
         "resampled_rates": encoding.SAMPLE_RATES,
         "voices": [voice.name for voice in context.voices.all()],

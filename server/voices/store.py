@@ -28,6 +28,7 @@ from server.voices.stored_voice import (
     Reference,
     StoredVoice,
     is_forgotten,
+    is_newer,
     read_voice,
     time_after,
 )
@@ -86,13 +87,19 @@ class VoiceStore:
         raise ApiError(404, "unknown_voice", f"voice: {name} is being changed", field="voice")
 
     def check_writable(self, name: str) -> Path:
-        """The directory of a voice of that name; ApiError 403 if no voice can be stored, or that one is read-only."""
+        """The directory of a voice of that name.
+
+        ApiError 403 if no voice can be stored, or that one is read-only; 409 if a newer server stored it.
+        """
         if self._writable is None:
             raise ApiError(403, "voices_read_only", "this server stores no voices: its setting voices_dir is not set")
         voice = self._find(name)
         if voice is not None and voice.path.parent != self._writable:
             message = f"voice: {name} belongs to the checkpoint and is read-only; choose another name"
             raise ApiError(403, "voice_read_only", message, field="voice")
+        if is_newer(self._writable / name):
+            message = f"voice: {name} was stored by a newer version of this server; change it there"
+            raise ApiError(409, "newer_voice", message, field="voice")
         return self._writable / name
 
     def put(self, name: str, style: str, text: str, flac: bytes, language: str, *, consent: str = "") -> bool:

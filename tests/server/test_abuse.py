@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from contextlib import ExitStack, suppress
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def connect(server: Server, data: bytes) -> socket.socket:
 
 
 def answer_to(server: Server, data: bytes, *, finish: bool = False) -> bytes:
-    """The response to raw bytes, until the server closes the connection, or resets it because it read not all of them."""
+    """The response to raw bytes, until the server closes the connection, or resets it before all of them are read."""
     chunks = []
     with connect(server, data) as connection, suppress(ConnectionResetError):
         if finish:
@@ -235,6 +236,34 @@ def test_a_half_closed_stream_goes_on(server: Server) -> None:
     assert received > 10 * 24000 * 2
 
 
+def test_a_half_closed_stream_is_well_formed(server: Server) -> None:
+    """What finds out whether its client is still there does not change the audio."""
+    request = post(b'{"text": "%s", "format": "pcm", "seed": 1}' % (b"a" * 100), path="/tts/stream")
+    bodies = []
+    for half_closed in (False, True):
+        with connect(server, request) as connection:
+            if half_closed:
+                connection.recv(1, socket.MSG_PEEK)
+                connection.shutdown(socket.SHUT_WR)
+            response = HTTPResponse(connection, method="POST")
+            response.begin()
+            bodies.append(response.read())
+    assert bodies[0] == bodies[1] != b""
+
+
+def test_a_stream_whose_client_is_gone_ends_at_once(server: Server) -> None:
+    """Although no more audio comes that could not be sent."""
+    before = cancelled(server)
+    text = b'{"text": "%s. HANG.", "format": "pcm"}' % (b"a" * 100)
+    with connect(server, post(text, path="/tts/stream")) as connection:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+        connection.settimeout(1.0)
+        with suppress(TimeoutError):  # until nothing is left that closing would throw away, which resets a connection
+            while connection.recv(65536):
+                pass
+    wait_until(lambda: cancelled(server) == before + 1, "the job to be cancelled")
+
+
 def test_a_half_closed_request_without_an_answer_yet_is_gone(server: Server) -> None:
     """Whole or queued: its work is cancelled, and the answer says so."""
     answer = answer_to(server, post(b'{"text": "%s"}' % (b"a" * 3000)), finish=True)
@@ -277,6 +306,21 @@ def test_invalid_http_gets_the_one_error_shape(server: Server, data: bytes, stat
     assert json.loads(body)["error"]["code"] == "malformed_http"
     wait_until(lambda: any(fields["x-request-id"] in line for line in server.lines), "the log line")
     assert not any("secret text" in line for line in server.lines)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "invalid_request_error"),
+        (b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", "server_error"),
+        (b"GET /v1/models?a HTTP/3.0\r\nHost: x\r\n\r\n", "server_error"),
+    ],
+)
+def test_invalid_http_under_v1_gets_the_shape_of_openai(server: Server, data: bytes, kind: str) -> None:
+    body = answer_to(server, data, finish=True).partition(b"\r\n\r\n")[2]
+    error = json.loads(body)["error"]
+    assert error.pop("message").startswith("malformed HTTP: ")
+    assert error == {"type": kind, "param": None, "code": "malformed_http"}
 
 
 def test_noise_does_no_harm(server: Server) -> None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from glmtts.checkpoint.loader import Model, load, pick_device
-from glmtts.checkpoint.precision import cast_stages, llm_dtype
+from glmtts.checkpoint.loader import Model, checkpoint_folder, load, pick_device
+from glmtts.checkpoint.model_sizes import ModelSizes, read_sizes
+from glmtts.checkpoint.part_times import PartTimes
+from glmtts.checkpoint.precision import bfloat16_decodes_faster, cast_stages, flow_dtype, llm_dtype
 from glmtts.checkpoint.verify import explain
-from glmtts.config import EXACT_FORMATS
+from glmtts.config import EXACT_FORMATS, StageFormats
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
 from glmtts.engine.api import Job
 from glmtts.engine.config import DEFAULT_OPTIONS, EngineOptions
-from glmtts.engine.runtime.engine import BatchEngine
-from glmtts.errors import CheckpointError
+from glmtts.engine.runtime.engine import BatchEngine, audio_limits_of
+from glmtts.engine.runtime.memory_plan import MemoryNeeds, MemoryPlan, budget
+from glmtts.errors import CheckpointError, DeviceMemoryError
+from glmtts.models.llm.int8 import int8_bytes
 from glmtts.text.frontend.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
 
-WARM_UP_PROMPT_TOKENS, WARM_UP_TEXT_IDS = 50, 20
-"""Length of the prompt and of the text that are synthesised before the first request."""
+WARM_UP_PROMPT_TOKENS, WARM_UP_TOKENS = 50, 100
+"""Speech tokens of the prompt, and about as many as are synthesised before the first request, at most."""
 
 
 def load_engine(
@@ -42,26 +47,66 @@ def load_engine(
     read, and DeviceMemoryError when the engine does not fit into memory.
     """
     replace_words = read_replacements(replacements) if replacements is not None else {}
-    formats = EXACT_FORMATS if options.deterministic else options.formats
-    target = pick_device(device)
-    dtype = llm_dtype(formats, target)
+    target, times = pick_device(device), PartTimes()
     try:
-        model = load(path, device=target, dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
+        with times.part("plan"):
+            sizes = read_sizes(checkpoint_folder(path))
+            formats = pick_formats(sizes, target, options)
+            plan = plan_memory(sizes, target, options, formats)
+        with times.part("checkpoint"):
+            model = load(
+                path, device=target, dtype=llm_dtype(formats, target), replace=replace_words, vocos_sha256=vocos_sha256
+            )
     except CheckpointError as error:
         raise explain(Path(path), error) from error
     cast_stages(model, formats)
-    model.frontend.warm()
-    engine = BatchEngine(model, options)
+    with times.part("dictionaries"):
+        model.frontend.warm()
+    with times.part("engine"):
+        engine = BatchEngine(model, options, plan)
     try:
-        warm_up(engine, model)
+        with times.part("warm-up"):
+            warm_up(engine, model)
     except BaseException:
         engine.close()
         raise
+    times.log("Engine started")
     return engine
+
+
+def pick_formats(sizes: ModelSizes, device: torch.device, options: EngineOptions) -> StageFormats:
+    """The stages' number formats. On a CPU, the AR model's `auto` is that of the files if that is bfloat16, unless
+    float32 is measured to be faster and lets in as many listeners."""
+    if options.deterministic:
+        return EXACT_FORMATS
+    if options.formats.llm != "auto" or device.type != "cpu" or sizes.llm_dtype != torch.bfloat16:
+        return options.formats
+    half, full = (replace(options.formats, llm=name) for name in ("bfloat16", "float32"))
+    if bfloat16_decodes_faster():
+        return half
+    try:
+        listeners = plan_memory(sizes, device, options, full).listeners
+    except DeviceMemoryError:
+        return half
+    return full if listeners == options.max_num_seqs else half
+
+
+def plan_memory(sizes: ModelSizes, device: torch.device, options: EngineOptions, formats: StageFormats) -> MemoryPlan:
+    """The plan for a checkpoint of these sizes. Raises DeviceMemoryError if not even one listener fits."""
+    limits, dtype = audio_limits_of(options, device), llm_dtype(formats, device)
+    numbers, llm_config, flow_config = sizes.llm_numbers, sizes.llm_config, sizes.flow_config
+    quantised = formats.llm == "int8"
+    weights = int8_bytes(llm_config, numbers, dtype) if quantised else numbers * dtype.itemsize
+    weights += sizes.other_bytes
+    dtypes = dtype, flow_dtype(formats, device)
+    needs = MemoryNeeds.of(weights, llm_config, flow_config, options, limits, device, *dtypes)
+    return needs.plan(device, options.max_num_seqs, limits.voice_cache_bytes, budget(device, options))
 
 
 def warm_up(engine: BatchEngine, model: Model) -> None:
     """Synthesises once at each sample rate, so that kernels are selected and memory pools filled."""
+    generation = model.generation
+    text_ids = max(1, int((WARM_UP_TOKENS - generation.extra_tokens) / max(1.0, generation.max_ratio)))
     for rate, mel in model.voice_maker.mels.items():
         voice = Voice(
             speaker=torch.ones(model.flow.config.spk_embed_dim),
@@ -71,6 +116,6 @@ def warm_up(engine: BatchEngine, model: Model) -> None:
             reference_text="",
             digest="",
         )
-        segment = Segment(0, "", (model.special.pad,) * WARM_UP_TEXT_IDS)
+        segment = Segment(0, "", (model.special.pad,) * text_ids)
         for _ in engine.submit(Job((segment,), voice, rate, seed=0)).chunks():
             pass

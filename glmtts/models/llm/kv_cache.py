@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from glmtts.models.llm.history import MAX_POSITIONS
+
 if TYPE_CHECKING:
     from transformers import LlamaConfig
 
@@ -25,6 +27,11 @@ def kv_heads(config: LlamaConfig) -> int:
 def head_dim(config: LlamaConfig) -> int:
     """Channels per head; a config without it divides the hidden size by the heads."""
     return config.head_dim or config.hidden_size // config.num_attention_heads
+
+
+def slot_positions(config: LlamaConfig) -> int:
+    """Positions of a slot: what a segment may take, its prompts included."""
+    return min(MAX_POSITIONS, int(config.max_position_embeddings))
 
 
 def _shape(config: LlamaConfig, slots: int, length: int) -> tuple[int, ...]:
@@ -52,8 +59,8 @@ class KVCache:
         self.slots = slots
         self.length = length
         self.kv_heads = kv_heads(config)
-        self.kv = torch.empty(_shape(config, slots, length), dtype=dtype, device=device)
-        self.kv.zero_()  # not torch.zeros: a CPU would allocate its pages at the first write, while decoding
+        # On a CPU a slot takes memory when it is first used: `reset_slot` writes all of it, before its row decodes.
+        self.kv = torch.zeros(_shape(config, slots, length), dtype=dtype, device=device)
         self._slot_index = torch.arange(slots, device=device)[:, None]
 
     @staticmethod

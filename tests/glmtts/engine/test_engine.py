@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,12 +15,11 @@ from torch import Tensor
 from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
-from glmtts.engine.config import EngineOptions, SchedulerLimits
+from glmtts.engine.config import SchedulerLimits
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.engine.runtime.offline import SynthesisResult, synthesize
 from glmtts.errors import (
     CancelledError,
-    DeviceMemoryError,
     EngineError,
     InputError,
     QueueFullError,
@@ -217,10 +217,19 @@ def test_closing_ends_what_runs_and_refuses_the_rest(make_engine: MakeEngine, mo
     assert handle.report.finish_reason in ("stop", "length")
 
 
-def test_slots_that_do_not_fit_are_refused_with_numbers(model: Model) -> None:
-    """They are refused before anything is allocated."""
-    with pytest.raises(DeviceMemoryError, match=r"KV cache of 100000000 slots .*: \d+ MiB, but cpu has \d+"):
-        BatchEngine(model, EngineOptions(max_num_seqs=100_000_000))
+def test_a_speaker_that_the_model_knows_is_spoken_as_such(make_engine: MakeEngine, model: Model) -> None:
+    """By the name of the stored voice; another name is `unknown`. As offline."""
+    tuned = replace(model, speakers={"unknown": (9, 11), "tongtong": (9, 12, 13)})
+    engine = make_engine(of=tuned, deterministic=True, max_num_seqs=2)
+    waves = {name: wave_of(engine, job(model, speaker=name, stream=False)) for name in ("", "tongtong", "other")}
+    assert np.array_equal(waves[""], waves["other"])
+    assert not np.array_equal(waves[""], waves["tongtong"])
+    request = job(model, speaker="tongtong", stream=False)
+    expected = synthesize(tuned, TEXTS[0], request.voice, seed=request.seed, speaker="tongtong")
+    handle = engine.submit(request)
+    list(handle.chunks())
+    assert handle.report.speech_tokens == sum(map(len, expected.tokens))
+    assert [tokens for _, tokens in handle.report.history] == list(expected.tokens)
 
 
 def test_tokens_do_not_depend_on_neighbours(make_engine: MakeEngine, model: Model) -> None:
