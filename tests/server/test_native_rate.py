@@ -5,6 +5,7 @@ The checkpoint brings no voices, as the published one: the built-in ones speak.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import warnings
@@ -19,6 +20,7 @@ import torch
 from glmtts_client import Cluster, Query, SpeechOptions
 from torch import Tensor, nn
 
+from server.voices.builtin_voices import BUILTIN_VOICES
 from tests.helpers.consul import Agent, eventually, running_agent
 from tests.helpers.server import Server, free_port
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
@@ -82,6 +84,17 @@ def test_a_node_says_which_rates_it_makes(server: Server, agent: Agent) -> None:
     service = agent.listed()[f"glm-tts-here-{server.port}"]["Service"]
     assert service["Meta"] == info["metadata"]
     assert {"sr-24000", "sr-32000"} <= set(service["Tags"])
+
+
+def test_without_thresholds_nothing_is_dropped(server: Server) -> None:
+    """/info says that there are none, and a recording prompts with whatever text it comes with."""
+    assert requests.get(server.url + "/info", timeout=10).json()["calibrated"] is False
+    audio = base64.b64encode((BUILTIN_VOICES / "michael" / "neutral.flac").read_bytes()).decode()
+    body = {"text": "Hello.", "reference_audio": audio, "reference_text": "Another text. " * 20, "seed": 1}
+    answer = requests.post(server.url + "/tts", json=body, timeout=120)
+    assert answer.status_code == 200
+    record = requests.get(f"{server.url}/requests/{answer.headers['X-Request-Id']}", timeout=10).json()
+    assert (record["prompted"], record["redraws"]) == (True, 0)
 
 
 @pytest.mark.parametrize(
