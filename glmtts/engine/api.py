@@ -224,6 +224,10 @@ class Engine(Protocol):
         """Seconds since the engine last made progress; 0.0 while it has nothing to do."""
         ...
 
+    def pace_seconds(self) -> float | None:
+        """The longest step of the last minutes of work: how long progress may take here. None: not known yet."""
+        ...
+
     def backlog_seconds(self) -> float:
         """Seconds of audio still to be made for queued and running jobs, estimated from their text."""
         ...
