@@ -55,10 +55,14 @@ class LaunchCounter(TorchDispatchMode):
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        self._record(func, args)
+        self._count(func, args)
+        return self.call(func, args, kwargs)
+
+    def call(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs an operation that is not made of others."""
         return func(*args, **kwargs)
 
-    def _record(self, func: OpOverload, args: tuple[Any, ...]) -> None:
+    def _count(self, func: OpOverload, args: tuple[Any, ...]) -> None:
         name = func._schema.name.removeprefix("aten::").rstrip("_") if not func.is_view else ""
         if name in READS:
             self.count.reads.append(name)
