@@ -42,6 +42,7 @@ def loader(settings: setup.Settings) -> tuple[Callable[[], Engine], Path | None]
 
 # Imports torch only in the worker: the master process does without.
 def _load(path: Path, settings: setup.Settings) -> Engine:
+    from glmtts.config import StageFormats
     from glmtts.engine.config import EngineOptions
     from glmtts.engine.runtime.loading import load_engine
 
@@ -52,8 +53,10 @@ def _load(path: Path, settings: setup.Settings) -> Engine:
         vocos_sha256=settings.vocos_sha256,
         options=EngineOptions(
             max_num_seqs=settings.max_num_seqs,
+            max_memory_bytes=settings.max_memory_bytes,
             deterministic=settings.deterministic,
             strip_markup=settings.strip_markup,
+            formats=StageFormats(settings.llm_dtype, settings.flow_dtype, settings.vocoder_dtype),
         ),
     )
 

@@ -192,6 +192,22 @@ class GenerationConfig:
             raise CheckpointError("generation.tokens_per_id: expected a number when max_redraws is above 0, got null")
 
 
+NumberFormat = Literal["auto", "float32", "bfloat16"]
+"""`auto`: what suits the device, see `glmtts.checkpoint.precision`."""
+
+
+@dataclass(frozen=True)
+class StageFormats:
+    """The number format of each stage's weights and of most of its arithmetic."""
+
+    llm: NumberFormat = "auto"
+    flow: NumberFormat = "auto"
+    vocoder: NumberFormat = "auto"
+
+
+EXACT_FORMATS = StageFormats("float32", "float32", "float32")
+
+
 @dataclass(frozen=True)
 class MelConfig:
     """Log-mel features at one output rate: `hop` and `n_fft` in samples, `fmin` and `fmax` in Hz."""

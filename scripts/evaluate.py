@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import glmtts
-from glmtts.checkpoint.loader import Model
+from glmtts.checkpoint.loader import Model, pick_device
+from glmtts.checkpoint.precision import cast_stages, llm_dtype
+from glmtts.config import EXACT_FORMATS, StageFormats
 from scripts.benchmarks.eval_cases import KINDS, Prompt, Row, load_prompts, rows
 from scripts.benchmarks.speech_metrics import (
     Recogniser,
@@ -43,6 +45,7 @@ from scripts.benchmarks.speech_metrics import (
 SILENT_RMS, CLIPPED_PEAK = 0.003, 0.985
 SAME_SPEAKER = 0.75
 """Cosine above which two prompts count as one speaker, not as "others": one person may have several voices."""
+STAGES = [field.name for field in fields(StageFormats)]
 UNIT = {"en": "word error", "zh": "toneless-syllable error"}
 COLUMNS = (
     "error", "exact", "extra", "similarity", "margin", "dnsmos", "rtf", "hit_max_length", "silent", "clipped",
@@ -167,6 +170,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--kinds", type=parse_kinds, default=list(KINDS), help=f"default: {','.join(KINDS)}")
     flags.add_argument("--work", type=Path, default=Path("nano-work"), help="folder of the metrics' weights")
     flags.add_argument("--prompts", type=Path, help="folder of voices (default: the checkpoint's own)")
+    flags.add_argument("--bfloat16", nargs="*", default=[], choices=STAGES, help="stages in bfloat16 (default: none)")
     flags.add_argument("--limit", type=int, help="texts in a row, at most")
     flags.add_argument("--voices", nargs="*", help="names of voices; each speaks its own language (default: all)")
     flags.add_argument("--both", nargs="*", default=["default"], help="voices that speak both (default: %(default)s)")
@@ -179,7 +183,10 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = parser().parse_args()
     torch.set_num_threads(args.threads)
-    model = glmtts.load(args.checkpoint)
+    formats = replace(EXACT_FORMATS, **dict.fromkeys(args.bfloat16, "bfloat16"))
+    device = pick_device("auto")
+    model = glmtts.load(args.checkpoint, device=device, dtype=llm_dtype(formats, device))
+    cast_stages(model, formats)
     prompts = load_prompts(args.prompts or args.checkpoint / "voices")
     metrics = Metrics(args.work, args.threads, prompts)
     results: list[Result] = []

@@ -25,7 +25,7 @@ class Sample(NamedTuple):
 
 
 SAMPLES = {
-    "stored-zh": Sample("xiaoxiao", "今天天气很好，我们一起去公园散步吧。"),
+    "stored-zh": Sample("mingyue", "今天天气很好，我们一起去公园散步吧。"),
     "stored-en": Sample("hibari", "The weather is nice today, so let us walk in the park."),
     "cloned-zh": Sample("blend-zh-1", "学习一门新的语言需要耐心和坚持。"),
     "cloned-en": Sample("blend-en-2", "Spring has come and the flowers are blooming on the hill."),

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from glmtts.engine.api import MAX_SPEED, MIN_SPEED
 from glmtts.errors import InputError
@@ -23,6 +24,9 @@ MAX_BYTES = 512 * 1024
 
 
 class _Document(BaseModel):
+    """`version`: of what the document may have; one of a later version is refused as a whole."""
+
+    version: Literal[1] = 1
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -48,6 +52,16 @@ class ReplacementsDocument(RootModel[dict[_Word, _Word]]):
     """`g2p_replace`: pronunciations by text. They override those of the node's own file."""
 
     model_config = ConfigDict(frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_version(cls, values: Any) -> Any:
+        """The words. `version` is a number, so that it can also be a word to replace."""
+        if not isinstance(values, dict) or not isinstance(values.get("version"), int):
+            return values
+        if values["version"] != 1:
+            raise PydanticCustomError("version", "1 as version")
+        return {word: sound for word, sound in values.items() if word != "version"}
 
 
 @dataclass(frozen=True)

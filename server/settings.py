@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from glmtts.config import NumberFormat
 from glmtts.engine.api import MAX_SPEED, MIN_SPEED
 from server import validation
 
@@ -55,8 +56,18 @@ class Settings(BaseSettings):
     )
 
     # Model.
+    llm_dtype: NumberFormat = _setting(
+        "auto",
+        "number format",
+        "Of the AR model; auto is bfloat16 on a GPU, and on a CPU that is faster with it if the files are.",
+    )
+    flow_dtype: NumberFormat = _setting("auto", "number format", "Of the flow; auto is what the device is faster in.")
+    vocoder_dtype: NumberFormat = _setting("auto", "number format", "Of the 24 kHz vocoder; auto is float32.")
     max_num_seqs: int = _setting(
-        16, "requests", "Requests decoded at once; their memory is allocated, or refused, at startup.", ge=1
+        16, "requests", "Requests decoded at once; fewer, if the device's memory does not suffice for them.", ge=1
+    )
+    max_memory_bytes: int | None = _setting(
+        None, "bytes", "Memory of the device that the model may take; what is free if empty.", ge=1
     )
     g2p_replace: Path = _setting(REPLACEMENTS, "path", "Pronunciation overrides: JSON lines of text to phoneme tokens.")
     vocos_sha256: str | None = _setting(
@@ -114,8 +125,11 @@ class Settings(BaseSettings):
     voice_aliases: str = _setting(
         "",
         "NAME=VOICE,…",
-        "Stored voices that other names stand for under /v1; OpenAI's names stand for one of the stored voices anyhow.",
+        "Other names for stored voices; under /v1 OpenAI's names stand for one of the stored voices anyhow.",
         pattern=r"^([^=,]+=[A-Za-z0-9_-]+(,[^=,]+=[A-Za-z0-9_-]+)*)?$",
+    )
+    builtin_voices: bool = _setting(
+        True, "switch", "Offer the voices that come with the server if the checkpoint brings none of its own."
     )
     voices_dir: Path | None = _setting(
         None,

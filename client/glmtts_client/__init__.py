@@ -1,6 +1,14 @@
 """Client for a cluster of GLM-TTS servers: discovery through Consul, load balancing, retries, streams with failover."""
 
-from glmtts_client.balancer import InRegion, NativeRate, Preference, RequestHints, TierByLength
+from glmtts_client.balancer import (
+    DEFAULT_PREFERENCES,
+    InRegion,
+    NativeRate,
+    OnVersion,
+    Preference,
+    RequestHints,
+    TierByLength,
+)
 from glmtts_client.cluster import Cluster
 from glmtts_client.consul import ConsulAddress
 from glmtts_client.errors import (
@@ -20,6 +28,7 @@ from glmtts_client.splice import SplicePoint
 from glmtts_client.stream import SpeechStream
 
 __all__ = [
+    "DEFAULT_PREFERENCES",
     "ClientError",
     "Cluster",
     "ConsulAddress",
@@ -30,6 +39,7 @@ __all__ = [
     "NoNodeAvailableError",
     "Node",
     "NodeError",
+    "OnVersion",
     "Preference",
     "Query",
     "RequestHints",

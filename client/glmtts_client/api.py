@@ -20,6 +20,7 @@ from glmtts_client.errors import NodeError, ResponseError, TextTooLongError, Voi
 from glmtts_client.liveness import PROBE_TIMEOUT, Answer, Liveness
 from glmtts_client.node import Node
 from glmtts_client.speech import Segment
+from glmtts_client.version import RELEASE
 from glmtts_client.watched_connection import POOL_CLASSES, watching
 
 CONNECT_TIMEOUT = 1.0
@@ -58,7 +59,7 @@ class Api:
         self._session.verify = ca or True
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _KeepAliveAdapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE))
-        self.headers = {"User-Agent": "glmtts-client"}
+        self.headers = {"User-Agent": f"glmtts-client/{RELEASE}"}
         if discovered if via_consul is None else via_consul:
             # Both spellings: many proxies drop header names with an underscore.
             self.headers |= {"via_consul": "true", "X-Via-Consul": "true"}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from glmtts_client.errors import NoNodeAvailableError
-from glmtts_client.node import Node
+from glmtts_client.node import Node, version_matches
 
 INITIAL_PROBE_DELAY, MAX_PROBE_DELAY = 1.0, 10.0
 """Seconds from a failure to the first probe, and between two at most."""
@@ -75,6 +75,19 @@ class InRegion:
 
     def __call__(self, nodes: Sequence[Node], hints: RequestHints) -> Sequence[Node]:
         return [node for node in nodes if node.region == self.name]
+
+
+@dataclass(frozen=True)
+class OnVersion:
+    """Prefers nodes whose model has this version, while there are any: the sound stays the same during an upgrade.
+
+    `version`: as in `Query`.
+    """
+
+    version: str
+
+    def __call__(self, nodes: Sequence[Node], hints: RequestHints) -> Sequence[Node]:
+        return [node for node in nodes if version_matches(node.version, self.version)]
 
 
 DEFAULT_PREFERENCES: tuple[Preference, ...] = (NativeRate(), TierByLength())

@@ -4,7 +4,8 @@ ClientError
 ├── DiscoveryError            Consul returned no node list, and none is cached
 ├── NoNodeAvailableError      no node can take the request now                   retried
 ├── NodeError                 a node failed or redirected the request            retried on another node
-│   └── VoiceNotFoundError    the node lacks the stored voice                    retried on a node that has it
+│   ├── VoiceNotFoundError    the node lacks the stored voice                    retried on a node that has it
+│   └── TokenTooNewError      the continuation token is of a newer server        retried on another node
 ├── ResponseError             the server rejected the request: a retry would fail the same way
 ├── TextTooLongError          the text is too long for one request
 └── RetriesExhaustedError     retried until the time limit, failure limit or retry budget was reached
@@ -67,6 +68,15 @@ class VoiceNotFoundError(NodeError):
         super().__init__(url, str(response), status=response.status)
         self.voice = voice
         self.response = response
+
+    @property
+    def busy(self) -> bool:
+        """True: the node is healthy, and only this request has to go elsewhere."""
+        return True
+
+
+class TokenTooNewError(NodeError):
+    """The node at `url` is older than the one that made the continuation token, but another may read it."""
 
     @property
     def busy(self) -> bool:

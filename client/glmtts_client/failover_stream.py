@@ -18,7 +18,7 @@ import requests
 
 from glmtts_client.api import abort, iter_chunks
 from glmtts_client.balancer import RequestHints
-from glmtts_client.errors import NodeError, NoNodeAvailableError, ResponseError
+from glmtts_client.errors import NodeError, NoNodeAvailableError, ResponseError, TokenTooNewError
 from glmtts_client.node import Node, Query
 from glmtts_client.node_pool import NodePool
 from glmtts_client.retry import Deadline, RetryableFailure
@@ -26,6 +26,9 @@ from glmtts_client.speech import SpeechOptions
 from glmtts_client.splice import SplicePoint, Splicer
 
 log = logging.getLogger(__name__)
+
+TOKEN_TOO_NEW = "unsupported_version"
+"""Code of the error for a continuation token of a newer server."""
 
 
 class AudioListener(Protocol):
@@ -91,7 +94,9 @@ class _Stopped:
 
 @dataclass(frozen=True)
 class _HistoryRejected:
-    """The node does not accept the continuation token."""
+    """The node does not accept the continuation token, for this `reason`."""
+
+    reason: ResponseError
 
 
 _Attempt = _Completed | _Stopped | RetryableFailure
@@ -187,10 +192,19 @@ class FailoverStream:
         token = self._carry.token if previous is not None and _model(node) == _model(previous) else None
         result = self._request(node, segment, token)
         if isinstance(result, _HistoryRejected):
-            # Its metadata did not show that it has another checkpoint. Better without history than not at all.
+            if result.reason.code == TOKEN_TOO_NEW and self._has_untried(node, segment):
+                return RetryableFailure(TokenTooNewError(node.url, str(result.reason), status=result.reason.status))
+            # It has another checkpoint, or is too old for the token. Better without history than not at all.
             result = self._request(node, segment, None)
             assert not isinstance(result, _HistoryRejected)
         return result
+
+    def _has_untried(self, node: Node, segment: _Segment) -> bool:
+        """Whether a node with the same model has not been tried for this segment."""
+        return any(
+            _model(other) == _model(node) and other.url not in segment.report.nodes
+            for other in self._pool.nodes(self._query)
+        )
 
     def _request(self, node: Node, segment: _Segment, token: str | None) -> _Attempt | _HistoryRejected:
         """Streams the segment from `node`, then fetches the token for the next one. Raises ResponseError."""
@@ -207,7 +221,7 @@ class FailoverStream:
         except ResponseError as error:
             if token is None or error.field != "continuation":
                 raise
-            return _HistoryRejected()
+            return _HistoryRejected(error)
         if self._stopped.is_set():
             return _Stopped()
         return _Completed(node, next_token, used_history=segment.number == 0 or token is not None)

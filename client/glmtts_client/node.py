@@ -12,6 +12,8 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from glmtts_client.version import API_VERSION
+
 
 @dataclass(frozen=True)
 class Node:
@@ -31,6 +33,11 @@ class Node:
     def version(self) -> str:
         """Version of the model: a number or any other text."""
         return self.meta.get("model_version", "")
+
+    @property
+    def api_versions(self) -> frozenset[str]:
+        """Of the HTTP API; version 1 if the node does not say."""
+        return self._values("api_version") or frozenset({"1"})
 
     @property
     def region(self) -> str:
@@ -91,6 +98,8 @@ def from_consul(entry: Any, scheme: str = "http") -> Node | None:
 class Query:
     """Hard requirements on a node; None and the empty set match every node. A missing value does not match.
 
+    A node that does not serve this client's version of the HTTP API never matches.
+
     `version`: of the model, a range such as ">=1.2,<2" or an exact version. `sample_rate`: in Hz, without resampling.
     `voice`: a stored voice, which metadata does not show: `matches` leaves it out.
     """
@@ -106,7 +115,8 @@ class Query:
     def matches(self, node: Node) -> bool:
         """Whether a request may go to `node`."""
         return (
-            self.language in (None, *node.languages)
+            API_VERSION in node.api_versions
+            and self.language in (None, *node.languages)
             and node.features.issuperset(self.features)
             and self.sample_rate in (None, *node.sample_rates)
             and self.model in (None, node.model)

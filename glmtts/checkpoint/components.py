@@ -57,20 +57,35 @@ def for_inference(module: M, device: torch.device) -> M:
     return module.to(device).eval().requires_grad_(False)
 
 
-def load_llm(folder: Path, dtype: torch.dtype) -> Llama:
-    """The AR transformer from a Hugging Face folder, on the CPU, its weights in `dtype`."""
+def read_llm_config(folder: Path) -> LlamaConfig:
+    """`config.json` of a Hugging Face folder with a Llama."""
     values = read_json_object(folder / "config.json")
     if values.get("model_type", "llama") != "llama":
         raise CheckpointError(f"{folder / 'config.json'}: model_type: expected 'llama', got {values['model_type']!r}")
     try:
-        config = LlamaConfig.from_dict(values)
+        return LlamaConfig.from_dict(values)
     except Exception as error:  # transformers has an error of its own for each kind of wrong value
         raise CheckpointError(f"{folder / 'config.json'}: {' '.join(str(error).split())}") from error
+
+
+def load_llm(folder: Path, dtype: torch.dtype, device: torch.device | None = None) -> Llama:
+    """The AR transformer from a Hugging Face folder, its weights in `dtype` on `device`, by default torch's."""
+    config = read_llm_config(folder)
     state = drop_keys(read_safetensors(folder), UNUSED_LLM)
     if config.tie_word_embeddings and "model.embed_tokens.weight" in state:
         state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
-    llm = build_uninitialised(lambda: Llama(config)).to(dtype)
+    llm = _allocate(config, dtype, device or torch.get_default_device())
     load_strict(llm, state, where=str(folder))
+    return llm
+
+
+def _allocate(config: LlamaConfig, dtype: torch.dtype, device: torch.device) -> Llama:
+    """A Llama without values: what is not yet on the device in `dtype` never takes memory."""
+    with torch.device("meta"):
+        llm = Llama(config)
+    llm = llm.to(dtype).to_empty(device=device)
+    if config.tie_word_embeddings:
+        llm.lm_head.weight = llm.model.embed_tokens.weight
     return llm
 
 

@@ -24,12 +24,13 @@ import torch
 from glmtts.checkpoint import components
 from glmtts.checkpoint.consistency import check_alignment_heads, check_sizes, special_ids
 from glmtts.checkpoint.model_info import ModelInfo, read_info
+from glmtts.checkpoint.part_times import PartTimes
 from glmtts.config import MEL_BY_RATE, GenerationConfig
 from glmtts.errors import CheckpointError
 from glmtts.models.encoders.speaker_encoder import CampPlus
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ
 from glmtts.models.flow.flow import Flow
-from glmtts.models.llm.history import MAX_POSITIONS
+from glmtts.models.llm.kv_cache import slot_positions
 from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import SpecialIds
 from glmtts.models.llm.prompt_score import PromptScore, score_prompt
@@ -69,7 +70,7 @@ class Model:
     @property
     def max_positions(self) -> int:
         """KV cache positions that a segment may take, its prompts included."""
-        return min(MAX_POSITIONS, int(self.llm.config.max_position_embeddings))
+        return slot_positions(self.llm.config)
 
     @property
     def voice_maker(self) -> VoiceMaker:
@@ -94,6 +95,14 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def checkpoint_folder(path: str | Path) -> Path:
+    """`path`; CheckpointError if it is no folder."""
+    root = Path(path)
+    if not root.is_dir():
+        raise CheckpointError(f"{root}: expected a checkpoint folder with llm/, flow/, hift/ …, got no such folder")
+    return root
+
+
 def load(
     path: str | Path,
     *,
@@ -112,9 +121,7 @@ def load(
 
     Raises CheckpointError with the file, and all names in it that do not fit.
     """
-    root = Path(path)
-    if not root.is_dir():
-        raise CheckpointError(f"{root}: expected a checkpoint folder with llm/, flow/, hift/ …, got no such folder")
+    root = checkpoint_folder(path)
     target = pick_device(str(device))
     dtype = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
     return _load(root, target, dtype, replace or {}, vocos_sha256)
@@ -123,25 +130,37 @@ def load(
 def _load(
     root: Path, target: torch.device, dtype: torch.dtype, replace: Mapping[str, str], vocos_sha256: str | None
 ) -> Model:
-    tokenizer = Tokenizer.from_dir(root / TOKENIZER)
-    generation = components.read_config(root / "llm" / "generation.json", GenerationConfig)
-    speech_tokenizer = components.for_inference(components.load_speech_tokenizer(root / "speech_tokenizer"), target)
-    special = special_ids(tokenizer, speech_tokenizer.config.quantize_vocab_size)
-    llm = components.for_inference(components.load_llm(root / "llm", dtype), target)
-    llm.fuse()
-    flow = components.for_inference(components.load_flow(root / "flow"), target)
+    times = PartTimes()
+    with times.part("text tokenizer"):
+        tokenizer = Tokenizer.from_dir(root / TOKENIZER)
+        generation = components.read_config(root / "llm" / "generation.json", GenerationConfig)
+        frontend = components.load_frontend(root / "frontend", tokenizer, replace, generation)
+    # The parts that are mapped as a whole come first: then the pages of their files add to no others.
+    with times.part("flow"):
+        flow = components.for_inference(components.load_flow(root / "flow"), target)
+    with times.part("vocoders"):
+        vocoders = components.load_vocoders(root, target, vocos_sha256)
+    with times.part("speaker encoder"):
+        speaker_encoder = components.for_inference(components.load_speaker_encoder(root / "frontend"), target)
+    with times.part("speech tokenizer"):
+        speech_tokenizer = components.for_inference(components.load_speech_tokenizer(root / "speech_tokenizer"), target)
+        special = special_ids(tokenizer, speech_tokenizer.config.quantize_vocab_size)
+    with times.part("llm"):
+        llm = components.for_inference(components.load_llm(root / "llm", dtype, target), target)
+        llm.fuse()
     check_sizes(root, tokenizer, llm, flow, special)
     check_alignment_heads(root, generation, llm)
+    times.log("Checkpoint loaded")
     return Model(
         info=read_info(root),
         llm=llm,
         special=special,
         generation=generation,
         flow=flow,
-        vocoders=components.load_vocoders(root, target, vocos_sha256),
+        vocoders=vocoders,
         speech_tokenizer=speech_tokenizer,
-        speaker_encoder=components.for_inference(components.load_speaker_encoder(root / "frontend"), target),
-        frontend=components.load_frontend(root / "frontend", tokenizer, replace, generation),
+        speaker_encoder=speaker_encoder,
+        frontend=frontend,
         device=target,
         dtype=dtype,
     )

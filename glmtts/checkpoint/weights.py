@@ -1,5 +1,6 @@
 """Weight files to state dicts, and state dicts into modules: nothing missing, nothing left over.
 
+Files are mapped, and a tensor is read when it is copied into its module: at most one tensor is in memory twice.
 Pickled files are read with `weights_only=True`: tensors and plain containers, never code.
 
 Under `with torch.device("meta")` the same functions check names, shapes and dtypes without reading any weights.
@@ -10,19 +11,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from glmtts.errors import CheckpointError
 
-State = dict[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
+V = TypeVar("V")
 
 _DTYPES = {
     "F64": torch.float64,
@@ -52,16 +54,46 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return values
 
 
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file. `read` returns it on the CPU."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+
+    @staticmethod
+    def of(tensor: Tensor) -> StoredTensor:
+        """One that is in memory, or mapped."""
+        return StoredTensor(tensor.shape, tensor.dtype, lambda: tensor)
+
+    def numel(self) -> int:
+        return self.shape.numel()
+
+
+State = dict[str, StoredTensor]
+
+
 def read_torch(path: Path) -> State:
     """A state dict saved by torch, bare or under the key `model`. CheckpointError if it is anything else."""
     try:
-        loaded = torch.load(path, map_location=torch.get_default_device(), weights_only=True)
+        loaded = _load_torch(path)
     except Exception as error:  # a damaged pickle may raise anything
         raise CheckpointError(f"{path}: not readable as a torch file of tensors: {_first_line(error)}") from error
     state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else loaded
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: expected names mapped to tensors, bare or under 'model', got something else")
-    return dict(state)
+    return {name: StoredTensor.of(value) for name, value in state.items()}
+
+
+def _load_torch(path: Path) -> Any:
+    """Mapped, if the file is in the format that allows it: torch's since 1.6."""
+    device = "meta" if _only_headers() else "cpu"
+    with torch.device(device):
+        try:
+            return torch.load(path, map_location=device, weights_only=True, mmap=True)
+        except RuntimeError:
+            return torch.load(path, map_location=device, weights_only=True)
 
 
 def read_safetensors(folder: Path, pattern: str = "model*.safetensors") -> State:
@@ -71,10 +103,7 @@ def read_safetensors(folder: Path, pattern: str = "model*.safetensors") -> State
     """
     state: State = {}
     for path in _shards(folder, pattern):
-        try:
-            shard = _read_headers(path) if torch.get_default_device().type == "meta" else load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path}: not readable as safetensors: {_first_line(error)}") from error
+        shard = _read_headers(path)
         twice = sorted(set(shard) & set(state))
         if twice:
             raise CheckpointError(f"{path}: expected new names, got some that another shard has: {twice}")
@@ -83,13 +112,30 @@ def read_safetensors(folder: Path, pattern: str = "model*.safetensors") -> State
 
 
 def _read_headers(path: Path) -> State:
-    """The tensors of a safetensors file on the meta device."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            headers = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # safe_open is no mapping
+            return {
+                name: StoredTensor(
+                    torch.Size(header.get_shape()),
+                    _DTYPES.get(header.get_dtype(), torch.uint8),
+                    partial(_read_tensor, path, name),
+                )
+                for name, header in headers.items()
+            }
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not readable as safetensors: {_first_line(error)}") from error
+
+
+def _read_tensor(path: Path, name: str) -> Tensor:
+    """From a mapping of its own: when the tensor goes, the pages that were read for it go, too."""
     with safe_open(path, framework="pt") as file:
-        headers = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # safe_open is no mapping
-        return {
-            name: torch.empty(header.get_shape(), dtype=_DTYPES.get(header.get_dtype(), torch.uint8), device="meta")
-            for name, header in headers.items()
-        }
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+
+def _only_headers() -> bool:
+    return torch.get_default_device().type == "meta"
 
 
 def _shards(folder: Path, pattern: str) -> list[Path]:
@@ -109,14 +155,14 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def drop_keys(state: Mapping[str, Tensor], ignored: Iterable[str]) -> State:
+def drop_keys(state: Mapping[str, V], ignored: Iterable[str]) -> dict[str, V]:
     """`state` without the names whose beginning matches one of the patterns `ignored`."""
     patterns = [re.compile(pattern) for pattern in ignored]
     return {name: value for name, value in state.items() if not any(p.match(name) for p in patterns)}
 
 
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
-    """Copies `state` into `module`, in the module's own dtype.
+def load_strict(module: nn.Module, state: Mapping[str, Tensor | StoredTensor], *, where: str) -> None:
+    """Copies `state` into `module`, in the module's own dtype, on its own device, one tensor after another.
 
     Raises CheckpointError with all missing names, all unexpected ones, all with another shape, and all that are
     integers in place of floating point or the reverse.
@@ -127,7 +173,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -
     kinds = [
         f"{name}: expected {_dtype_name(e)}, got {_dtype_name(g)}"
         for name, e, g in common
-        if e.is_floating_point() != g.is_floating_point()
+        if e.dtype.is_floating_point != g.dtype.is_floating_point
     ]
     problems = {
         "missing": sorted(set(expected) - set(state)),
@@ -138,11 +184,13 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -
     report = [f"{len(names)} {what}: {', '.join(names)}" for what, names in problems.items() if names]
     if report:
         raise CheckpointError(f"{where} does not fit {type(module).__name__}; " + "; ".join(report))
-    if torch.get_default_device().type != "meta":
-        module.load_state_dict(dict(state), strict=True)
+    if not _only_headers():
+        for name, target in expected.items():
+            value = state[name]
+            target.copy_(value.read() if isinstance(value, StoredTensor) else value)
 
 
-def _dtype_name(value: Tensor) -> str:
+def _dtype_name(value: Tensor | StoredTensor) -> str:
     return str(value.dtype).removeprefix("torch.")
 
 

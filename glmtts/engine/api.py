@@ -146,6 +146,8 @@ class EngineInfo:
     """What the checkpoint says that it was trained for: see `GenerationConfig.stated_limits`."""
     fingerprint: str = ""
     """Of the checkpoint's files, in hexadecimal digits: whose `save_voice` an engine can load."""
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    """What the engine takes of its device's memory, and how many listeners that allows: see `MemoryPlan.describe`."""
 
 
 class Engine(Protocol):

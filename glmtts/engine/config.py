@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from glmtts.config import StageFormats
+
 
 @dataclass(frozen=True)
 class ChunkSchedule:
@@ -54,7 +56,7 @@ class AudioLimits:
     max_prompt_tokens: int | None = 125
     """Tokens of the voice's prompt that a streamed chunk is prompted with; None for all."""
     voice_cache_bytes: int = 512 * 2**20
-    """Bytes of prefilled voice prompts that are kept for later jobs."""
+    """Bytes of prefilled voice prompts that are kept for later jobs, at least: see `memory_plan.CACHED_VOICES`."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class EngineOptions:
     """Jobs that run at once; each holds a slot of the KV cache."""
     max_queued: int = 64
     """Jobs that may wait for a slot."""
+    max_memory_bytes: int | None = None
+    """Of the device, that the engine may take; None for what is free. Fewer jobs run at once where it is not enough."""
     num_threads: int | None = None
     """One thread does everything in turn. Of more, one runs decode steps and each of the others makes audio."""
     deterministic: bool = False
@@ -72,6 +76,8 @@ class EngineOptions:
     draws no segment again."""
     strip_markup: bool = True
     """Whether Markdown and HTML in a text are left out rather than read."""
+    formats: StageFormats = field(default_factory=StageFormats)
+    """The stages' number formats; `deterministic` is float32 whatever these are."""
     chunk_schedule: ChunkSchedule = field(default_factory=ChunkSchedule)
     limits: SchedulerLimits = field(default_factory=SchedulerLimits)
     audio: AudioLimits | None = None

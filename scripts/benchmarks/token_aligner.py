@@ -33,7 +33,7 @@ from scripts.benchmarks.eval_cases import load_prompts
 ROOT = Path(__file__).resolve().parents[2]
 NANO = ROOT / "checkpoints" / "nano"
 TABLE = ROOT / "tests" / "golden" / "token_aligner.npz"
-SENTENCES = {"zh": ("xiaoxiao", 10), "en": ("hibari", 10)}
+SENTENCES = {"zh": ("mingyue", 10), "en": ("hibari", 10)}
 """Voice and number of the sentences to check, by language."""
 ITERATIONS = 20
 SKIP_COST = 2.0

@@ -40,8 +40,8 @@ VOICES = {
     "default": StoredVoice(
         "zf_xiaoxiao", "en", ("en", "zh"), transcript="She finally broke herself of smoking cigarettes."
     ),
-    "xiaoxiao": StoredVoice("zf_xiaoxiao", "zh", ("zh",), transcript="医生不但会打篮球，而且会拍照片。"),
-    "yunxi": StoredVoice("zm_yunxi", "zh", ("zh",)),
+    "mingyue": StoredVoice("zf_xiaoxiao", "zh", ("zh",), transcript="医生不但会打篮球，而且会拍照片。"),
+    "songhe": StoredVoice("zm_yunxi", "zh", ("zh",)),
     "hibari": StoredVoice(
         "hibari",
         "en",

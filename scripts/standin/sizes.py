@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 CODES = 32768
@@ -92,4 +92,7 @@ QUICK = _sizes(
 )
 """All ids and the vocoder of the published checkpoint, the rest narrow: 170 MB, and fast on a CPU."""
 
-BY_NAME = {"published": PUBLISHED, "quick": QUICK}
+WIDE_FLOW = replace(QUICK, dit=PUBLISHED.dit)
+"""QUICK with the published flow: all that a CPU computes in seconds, 1 GB."""
+
+BY_NAME = {"published": PUBLISHED, "quick": QUICK, "wide-flow": WIDE_FLOW}

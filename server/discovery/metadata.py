@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from glmtts.engine.api import EngineInfo
+from server import RELEASE
 from server.discovery.advertise import Endpoint, health_url
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-API_VERSION = "1"
+API_VERSIONS = "1"
+"""Of the HTTP API, comma-separated: clients use nodes that have theirs."""
 LARGE_TIER_STREAMS = 16
 """A GPU with at least this many streams at once is of tier `large`."""
 
@@ -79,7 +81,8 @@ def metadata(info: EngineInfo, settings: Settings) -> dict[str, str]:
         "max_streams": str(info.max_streams),
         "tier": settings.tier or default_tier(info),
         "region": settings.region or "",
-        "api_version": API_VERSION,
+        "api_version": API_VERSIONS,
+        "release": RELEASE,
         "scheme": "" if settings.scheme == "http" else settings.scheme,
     }
     return truncated_values({key: value for key, value in pairs.items() if value})

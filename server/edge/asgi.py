@@ -53,6 +53,7 @@ class EdgeApp:
         except BrokenPipeError:
             await connection.cut()
         except EdgeError as error:
+            error.path = scope["path"]
             error.log()
             await _send(send, error.status, error.headers, error.body)
         finally:

@@ -1,4 +1,4 @@
-"""Errors that the edge answers itself, in the format of server.errors, which needs Flask."""
+"""Errors that the edge answers itself, in the formats of server.errors, which needs Flask, and of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 log = logging.getLogger(__name__)
+
+OPENAI_PATH = "/v1/"
+"""Errors of all paths below it have the shape of OpenAI's API, also of paths that no route has."""
 
 JSON_HEADERS = ((b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"))
 
@@ -21,6 +24,8 @@ class EdgeError(Exception):
     code: str
     message: str
     retry_after: int | None = None
+    path: str = ""
+    """The request's, if it is known."""
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -34,7 +39,10 @@ class EdgeError(Exception):
 
     @property
     def body(self) -> bytes:
-        return json.dumps({"error": {"code": self.code, "message": self.message, "field": None}}).encode()
+        named: dict[str, str | None] = {"field": None}
+        if self.path.startswith(OPENAI_PATH):
+            named = {"type": openai_type(self.status), "param": None}
+        return json.dumps({"error": {"code": self.code, "message": self.message, **named}}).encode()
 
     def as_bytes(self) -> bytes:
         """The whole response, for a connection on which no HTTP can be spoken any more."""
@@ -45,6 +53,12 @@ class EdgeError(Exception):
     def log(self) -> None:
         """Logs it without what was received: after a wrong length that is part of a body."""
         log.warning("request %s is refused: %s", self.request_id, self.code)
+
+
+def openai_type(status: int) -> str:
+    """What OpenAI's API calls the kind of an error."""
+    types = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    return types.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
 
 
 def malformed(status: int, reason: object) -> EdgeError:

@@ -36,6 +36,7 @@ class EdgeProtocol(H11Protocol):
         self._peer = Connection(self._close_now)
         self._waiting_since = self.loop.time()
         self._has_begun_a_head = False
+        self._first_line = b""
         self._lingering = False
         self._discarded = 0
         self._has_ended = False
@@ -96,10 +97,12 @@ class EdgeProtocol(H11Protocol):
             return
         if self._is_idle and not self._has_begun_a_head:
             self._has_begun_a_head, self._waiting_since = True, self.loop.time()
+            self._first_line = data.partition(b"\r\n")[0]
         super().data_received(data)
 
     def on_response_complete(self) -> None:
         self._has_begun_a_head, self._waiting_since = False, self.loop.time()
+        self._first_line = b""  # the next request may have come already
         super().on_response_complete()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
@@ -126,6 +129,7 @@ class EdgeProtocol(H11Protocol):
             self.cycle.message_event.set()
             return
         refusal = malformed(getattr(error, "error_status_hint", 400), error)
+        refusal.path = b"".join(self._first_line.split(b" ", 2)[1:2]).decode("ascii", "replace")
         refusal.log()
         self.transport.write(refusal.as_bytes())
         self.transport.close()

@@ -18,9 +18,10 @@ from typing import NoReturn
 
 from glmtts.engine.api import EngineInfo
 from glmtts.models.llm.history import SpokenSegment
-from server.errors import invalid_field
+from server.errors import ApiError, invalid_field
 
 FORMAT = b"\x01"
+"""The first byte. A token with a greater one is of a newer server, and has a layout that this one does not know."""
 TAG_BYTES, MAC_BYTES = 6, 16
 MAX_TOKEN_CHARS = 65536
 """Maximum length of a token; the longest history needs a tenth of that."""
@@ -44,13 +45,16 @@ def encode(continuation: Continuation, info: EngineInfo) -> str:
 
 
 def decode(token: str, info: EngineInfo) -> Continuation:
-    """The inverse of `encode`. ApiError 400 if the token is damaged or belongs to another checkpoint."""
+    """The inverse of `encode`. ApiError 400 if the token is damaged, of a newer server or of another checkpoint."""
     try:
         data = base64.b64decode(token + "=" * (-len(token) % 4), altchars="-_", validate=True)
     except (binascii.Error, ValueError):
         _reject("something else")
     key, tag = _key(info)
     head = len(FORMAT) + TAG_BYTES + MAC_BYTES
+    if data[: len(FORMAT)] > FORMAT:
+        message = f"continuation: expected a token of format {FORMAT[0]} or less, got one of format {data[0]}"
+        raise ApiError(400, "unsupported_version", message, field="continuation")
     if len(data) <= head or not data.startswith(FORMAT):
         _reject("something else")
     if data[len(FORMAT) : len(FORMAT) + TAG_BYTES] != tag:

@@ -73,6 +73,7 @@ def _info(context: AppContext) -> dict[str, Any]:
         "features": info.features,
         "device": info.device,
         "generation": info.generation,
+        "memory": info.memory,
         "formats": encoding.available_formats(),
         "resampled_rates": encoding.SAMPLE_RATES,
         "voices": [voice.name for voice in context.voices.all()],

@@ -37,8 +37,8 @@ def find_voice(context: AppContext, engine: Engine, params: SpeechRequest) -> Vo
             raise
         message = f"voice: expected a stored voice or reference_audio, got none, and the default {name!r} is not stored"
         raise ApiError(404, "unknown_voice", message, field="voice") from None
-    g.record.voice = name
-    return get_stored_voice(context.voice_cache, context.voices, engine, name, reference)
+    g.record.voice = reference.voice
+    return get_stored_voice(context.voice_cache, context.voices, engine, reference)
 
 
 def reading_language(context: AppContext, params: TextRequest) -> Language | None:
@@ -65,4 +65,4 @@ def reading_language(context: AppContext, params: TextRequest) -> Language | Non
 def prepare_default_voice(engine: Engine, name: str, style: Style, voices: VoiceStore, cache: VoiceCache) -> None:
     """Makes the default voice and pins it in the cache. Raises what the store and the engine raise."""
     reference = voices.reference(name, None, style.emotion)
-    get_stored_voice(cache, voices, engine, name, reference, pin=True)
+    get_stored_voice(cache, voices, engine, reference, pin=True)

@@ -55,8 +55,8 @@ class StoredVoiceMaker:
 
 
 def get_stored_voice(
-    cache: VoiceCache, store: VoiceStore, engine: Engine, name: str, reference: Reference, *, pin: bool = False
+    cache: VoiceCache, store: VoiceStore, engine: Engine, reference: Reference, *, pin: bool = False
 ) -> Voice:
-    """The voice of a `reference` of the stored voice `name`, from the cache if it is there. Raises what that raises."""
-    make = StoredVoiceMaker(store, engine, name, reference.language)
+    """The voice of a `reference` of a stored one, from the cache if it is there. Raises what that raises."""
+    make = StoredVoiceMaker(store, engine, reference.voice, reference.language)
     return cache.get(make, reference.audio, reference.text, language=reference.language, pin=pin)

@@ -43,6 +43,6 @@ def _prepare(engine: Engine, voices: VoiceStore, cache: VoiceCache, voice: Store
     try:
         reference = voices.reference(voice.name, style)
         if not cache.has(reference.audio, reference.text, reference.language):
-            get_stored_voice(cache, voices, engine, voice.name, reference)
+            get_stored_voice(cache, voices, engine, reference)
     except (ApiError, GlmTtsError, OSError) as error:
         log.info("a stored voice was not prepared", extra={"fields": {"voice": voice.name, "reason": str(error)}})

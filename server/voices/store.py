@@ -14,8 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 from server.errors import ApiError
+from server.voices.aliases import read_aliases
 from server.voices.files import exclusive, write_file
 from server.voices.folder import FEATURES_FILE, commit, forget, remove_unfinished, tidy, voice_folders
 from server.voices.inventory import Entry, Inventory, shared_voices
@@ -26,6 +28,7 @@ from server.voices.stored_voice import (
     Reference,
     StoredVoice,
     is_forgotten,
+    is_newer,
     read_voice,
     time_after,
 )
@@ -42,17 +45,25 @@ class VoiceStore:
     """The stored voices of several folders; an earlier folder wins where two have the same name. Thread-safe.
 
     Every call reads the disk: other processes may change the voices. `writable` is the one of the folders that takes
-    new voices (None: no folder does); it holds at most `max_voices` voices and `max_bytes` bytes.
+    new voices (None: no folder does); it holds at most `max_voices` voices and `max_bytes` bytes. `aliases`, by name
+    in lower case, are other names to read voices by, before those of the folders; what is stored has its own name.
     """
 
     def __init__(
-        self, folders: Sequence[Path], writable: Path | None = None, *, max_voices: int = 1000, max_bytes: int = 2**31
+        self,
+        folders: Sequence[Path],
+        writable: Path | None = None,
+        *,
+        max_voices: int = 1000,
+        max_bytes: int = 2**31,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
         self._folders = tuple(folders)
         self._writable = writable
         self._inventory = None if writable is None else Inventory(writable)
         self._max_voices = max_voices
         self._max_bytes = max_bytes
+        self._aliases = aliases or {}
 
     @property
     def can_write(self) -> bool:
@@ -64,14 +75,8 @@ class VoiceStore:
         return list(self._voices())
 
     def get(self, name: str) -> StoredVoice:
-        """The voice of that name; ApiError 404 that names some of the stored voices."""
-        voice = self._find(name)
-        if voice is None:
-            first = [voice.name for voice in islice(self._voices(), MAX_NAMED + 1)]
-            names = ", ".join(first[:MAX_NAMED]) + (" …" if len(first) > MAX_NAMED else "") or "none"
-            message = f"voice: expected a stored voice ({names}), got {name[:64]!r}"
-            raise ApiError(404, "unknown_voice", message, field="voice")
-        return voice
+        """The voice of that name, else the one that it is an alias of; ApiError 404 names some of the stored voices."""
+        return self._find(name) or self._find(self._alias(name)) or self._reject(name)
 
     def reference(self, name: str, style: str | None, preferred: str | None = None) -> Reference:
         """`StoredVoice.reference` of the voice of that name, consistent even while the voice is being changed."""
@@ -82,13 +87,19 @@ class VoiceStore:
         raise ApiError(404, "unknown_voice", f"voice: {name} is being changed", field="voice")
 
     def check_writable(self, name: str) -> Path:
-        """The directory of a voice of that name; ApiError 403 if no voice can be stored, or that one is read-only."""
+        """The directory of a voice of that name.
+
+        ApiError 403 if no voice can be stored, or that one is read-only; 409 if a newer server stored it.
+        """
         if self._writable is None:
             raise ApiError(403, "voices_read_only", "this server stores no voices: its setting voices_dir is not set")
         voice = self._find(name)
         if voice is not None and voice.path.parent != self._writable:
             message = f"voice: {name} belongs to the checkpoint and is read-only; choose another name"
             raise ApiError(403, "voice_read_only", message, field="voice")
+        if is_newer(self._writable / name):
+            message = f"voice: {name} was stored by a newer version of this server; change it there"
+            raise ApiError(409, "newer_voice", message, field="voice")
         return self._writable / name
 
     def put(self, name: str, style: str, text: str, flac: bytes, language: str, *, consent: str = "") -> bool:
@@ -117,9 +128,10 @@ class VoiceStore:
 
     def delete(self, name: str, style: str | None = None) -> None:
         """Deletes a voice, or one of its styles; deleting the last style deletes it. ApiError 403, 404 or 507."""
-        self.get(name)
+        if self._find(name) is None:
+            self._reject(name)
         with self._writing(name):
-            voice = self.get(name)
+            voice = self._find(name) or self._reject(name)
             self.check_writable(name)  # ours may just have been deleted, and then the checkpoint's is there
             if style is not None and style not in voice.recordings:
                 styles = ", ".join(sorted(voice.recordings))
@@ -189,6 +201,17 @@ class VoiceStore:
             return None
         voices = (read_voice(folder / name) for folder in self._folders)
         return next((voice for voice in voices if voice is not None and voice.recordings), None)
+
+    def _alias(self, name: str) -> str:
+        """The name of the voice that `name` is an alias of; "" if it is none."""
+        sources = (self._aliases, *map(read_aliases, self._folders))
+        return next((aliases[name.lower()] for aliases in sources if name.lower() in aliases), "")
+
+    def _reject(self, name: str) -> NoReturn:
+        first = [voice.name for voice in islice(self._voices(), MAX_NAMED + 1)]
+        names = ", ".join(first[:MAX_NAMED]) + (" …" if len(first) > MAX_NAMED else "") or "none"
+        message = f"voice: expected a stored voice ({names}), got {name[:64]!r}"
+        raise ApiError(404, "unknown_voice", message, field="voice")
 
     def _voices(self) -> Iterator[StoredVoice]:
         names = {path.name for folder in self._folders for path in voice_folders(folder)}

@@ -1,13 +1,13 @@
 """A stored voice, as its folder's `voice.json` describes it.
 
-    {"name", "language", "default_style",
+    {"version", "name", "language", "default_style",
      "transcripts": {style: text},
      "recordings": {style: {"file", "language", "consent", "created_at", "updated_at"}},
      "deleted": {style: time}}
 
-A voice made by hand needs no `recordings` and no `deleted`: the recording of a style is then `<style>.flac`. Those of
-the server are named after their content, so that a change of voice.json changes recording and text at once. `deleted`
-says when a style was removed, for nodes that do not know yet. Times are UTC.
+A voice made by hand needs no `version`, `recordings` and `deleted`: the recording of a style is then `<style>.flac`.
+Those of the server are named after their content, so that a change of voice.json changes recording and text at once.
+`deleted` says when a style was removed, for nodes that do not know yet. Times are UTC.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from glmtts.voice.digest import digest_of_hash
 VOICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """Names of voices and of styles. They become file names: no dot, no slash."""
 DESCRIPTION = "voice.json"
+DESCRIPTION_VERSION = 1
+"""Of what `voice.json` has; 1 if it does not say. Increase it for what an older server must not take for a voice."""
 DELETIONS_KEPT = timedelta(days=30)
 """A node that was away for longer brings back what was deleted meanwhile."""
 _NAME = re.compile(VOICE_NAME)
@@ -34,14 +36,19 @@ _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[0-9a-f]{64})?\.flac")
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
+class NewerVersionError(ValueError):
+    """A description was written by a newer version of this server."""
+
+
 class Reference(NamedTuple):
-    """What a voice is cloned from: an encoded recording, the text spoken in it, the style that it stands for, and the
-    language in which the text is read; None leaves that to its characters."""
+    """What a voice is cloned from: an encoded recording, the text spoken in it, the style that it stands for, the
+    language in which the text is read (None leaves that to its characters), and the name of the stored voice."""
 
     audio: bytes
     text: str
     style: str
     language: Language | None
+    voice: str
 
 
 @dataclass(frozen=True)
@@ -107,12 +114,14 @@ class StoredVoice:
         chosen = next(name for name in candidates if name is not None and name in self.recordings)
         recording = self.recordings[chosen]
         audio = (self.path / recording.file).read_bytes()
-        return Reference(audio, recording.text, chosen, transcript_language(recording.text, recording.language))
+        language = transcript_language(recording.text, recording.language)
+        return Reference(audio, recording.text, chosen, language, self.name)
 
     def to_json(self) -> bytes:
         """The content of voice.json."""
         details = ("file", "language", "consent", "created_at", "updated_at")
         description = {
+            "version": DESCRIPTION_VERSION,
             "name": self.name,
             "language": self.language if self.recordings else "",
             "default_style": self.default_style,
@@ -136,10 +145,24 @@ def read_voice(path: Path) -> StoredVoice | None:
     return replace(voice, recordings=recordings)
 
 
+def is_newer(path: Path) -> bool:
+    """Whether a newer version of this server wrote the description in a folder."""
+    try:
+        parse_voice((path / DESCRIPTION).read_bytes(), path)
+    except NewerVersionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def parse_voice(text: bytes, path: Path) -> StoredVoice:
-    """The voice in the folder `path` that a description describes. ValueError: it is none."""
+    """The voice in the folder `path` that a description describes. ValueError: it is none, or NewerVersionError."""
     try:
         description = json.loads(text)
+        if (version := int(description.get("version", 1))) > DESCRIPTION_VERSION:
+            expected = f"version {DESCRIPTION_VERSION} or less"
+            raise NewerVersionError(f"{DESCRIPTION} of voice {path.name}: expected {expected}, got {version}")
         details: Mapping[str, Mapping[str, Any]] = description.get("recordings", {})
         recordings = {
             style: _recording(style, str(text), str(description["language"]), details.get(style, {}))

@@ -34,6 +34,8 @@ from server.observability.metrics import Metrics
 from server.observability.request_log import RequestHistory
 from server.observability.tracing import make_tracing
 from server.settings import Settings
+from server.voices.aliases import parse_aliases
+from server.voices.builtin_voices import BUILTIN_VOICES, brings_voices
 from server.voices.cache import VoiceCache
 from server.voices.replication import VoiceReplicator
 from server.voices.store import VoiceStore
@@ -89,10 +91,17 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
 
 
 def make_store(settings: Settings, checkpoint_voices: Path | None) -> VoiceStore:
-    """The stored voices: first those of `voices_dir`, then the checkpoint's."""
+    """The stored voices: first those of `voices_dir`, then the checkpoint's or, without any, the built-in ones."""
     folders = [folder for folder in (settings.voices_dir, checkpoint_voices) if folder is not None]
-    writable = settings.voices_dir or (checkpoint_voices if settings.write_checkpoint_voices else None)
-    return VoiceStore(folders, writable, max_voices=settings.max_voices, max_bytes=settings.max_voices_bytes)
+    if checkpoint_voices is not None and settings.builtin_voices and not brings_voices(checkpoint_voices):
+        folders.append(BUILTIN_VOICES)
+    return VoiceStore(
+        folders,
+        writable=settings.voices_dir or (checkpoint_voices if settings.write_checkpoint_voices else None),
+        max_voices=settings.max_voices,
+        max_bytes=settings.max_voices_bytes,
+        aliases=parse_aliases(settings.voice_aliases),
+    )
 
 
 def _make_replicator(settings: Settings, voices: VoiceStore) -> VoiceReplicator | None:

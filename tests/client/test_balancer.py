@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 import pytest
-from glmtts_client import InRegion, NativeRate, Node, NoNodeAvailableError, Preference, RequestHints, TierByLength
+from glmtts_client import (
+    InRegion,
+    NativeRate,
+    Node,
+    NoNodeAvailableError,
+    OnVersion,
+    Preference,
+    RequestHints,
+    TierByLength,
+)
 from glmtts_client.balancer import LoadBalancer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -184,3 +193,11 @@ def test_health_comes_before_preferences() -> None:
     assert balancer.pick(nodes, HINTS).id == "0"
     balancer.record_failure(nodes[0])
     assert balancer.pick(nodes, HINTS).id == "1"
+
+
+def test_a_version_is_preferred_while_it_is_there() -> None:
+    """During an upgrade a program stays on the version it began with, and moves on once that is gone."""
+    nodes = make_nodes(3, model_version=["1.2", "2.0", "1.2"])
+    stay = make_balancer(preferences=[OnVersion("1.2")])
+    assert {stay.pick(nodes, HINTS).version for _ in range(20)} == {"1.2"}
+    assert stay.pick(nodes[1:2], HINTS).version == "2.0"

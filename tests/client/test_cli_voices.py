@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +29,7 @@ SPEECH = ROOT / "checkpoints" / "nano" / "voices" / "hibari" / "neutral.flac"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("voices")
     store_voice(folder, "default", {"neutral": "This is me."})
+    (folder / "aliases.json").write_text('{"narrator": "default"}', "utf-8")
     with Server(voices=folder) as server:
         yield server
 
@@ -89,6 +91,15 @@ def test_a_recording_is_stored_if_nothing_is_wrong_with_it(server: Server, micro
     assert list(requests.get(f"{server.url}/voices/bob", timeout=10).json()["styles"]) == ["neutral"]
     assert "noisy: " in run(server, *arguments, "--style", "loud", "--force")
     assert set(requests.get(f"{server.url}/voices/bob", timeout=10).json()["styles"]) == {"neutral", "loud"}
+
+
+def test_an_alias_speaks(server: Server, tmp_path: Path) -> None:
+    """As the voice that it stands for, which is listed by its own name."""
+    for voice in ("narrator", "default"):
+        arguments = ["say", "Hello.", "--voice", voice, "--seed", "1", "-o", str(tmp_path / f"{voice}.wav")]
+        cli(["--url", server.url, *arguments], standalone_mode=False)
+    assert (tmp_path / "narrator.wav").read_bytes() == (tmp_path / "default.wav").read_bytes()
+    assert "narrator" not in run(server)
 
 
 def test_without_a_microphone_the_error_says_what_is_missing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

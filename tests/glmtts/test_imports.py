@@ -55,7 +55,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *LEAVES, "glmtts.text", "glmtts.text.frontend", "glmtts.models.llm", "glmtts.voice", "glmtts.engine",
         "server", "server.discovery", "server.voices", "server.keys", "server.observability", "server.edge",
     },
-    "server.http.openai": {"glmtts", "glmtts.text", "glmtts.engine", "server", "server.voices", "server.http"},
+    "server.http.openai": {
+        "glmtts", "glmtts.text", "glmtts.engine", "server", "server.voices", "server.edge", "server.http",
+    },
     "server.http.speech_socket": {
         "glmtts", "glmtts.engine", "server", "server.observability", "server.edge", "server.http", "server.http.openai",
     },

@@ -42,8 +42,8 @@ def test_all_stages_from_an_empty_folder_make_a_checkpoint_that_goes_on(tmp_path
         "default",
         "hibari",
         "michael",
-        "xiaoxiao",
-        "yunxi",
+        "mingyue",
+        "songhe",
     }
     again = tmp_path / "again"
     again.mkdir()

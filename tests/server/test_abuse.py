@@ -24,14 +24,15 @@ def connect(server: Server, data: bytes) -> socket.socket:
 
 
 def answer_to(server: Server, data: bytes, *, finish: bool = False) -> bytes:
-    """The response to raw bytes, until the server closes the connection."""
-    with connect(server, data) as connection:
+    """The response to raw bytes, until the server closes the connection, or resets it before all of them are read."""
+    chunks = []
+    with connect(server, data) as connection, suppress(ConnectionResetError):
         if finish:
-            connection.shutdown(socket.SHUT_WR)
-        chunks = []
+            with suppress(OSError):  # reset already: the response can still be read
+                connection.shutdown(socket.SHUT_WR)
         while chunk := connection.recv(65536):
             chunks.append(chunk)
-        return b"".join(chunks)
+    return b"".join(chunks)
 
 
 def post(body: bytes, *, length: int | None = None, path: str = "/tts", extra: str = "Connection: close\r\n") -> bytes:
@@ -276,6 +277,21 @@ def test_invalid_http_gets_the_one_error_shape(server: Server, data: bytes, stat
     assert json.loads(body)["error"]["code"] == "malformed_http"
     wait_until(lambda: any(fields["x-request-id"] in line for line in server.lines), "the log line")
     assert not any("secret text" in line for line in server.lines)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "invalid_request_error"),
+        (b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", "server_error"),
+        (b"GET /v1/models?a HTTP/3.0\r\nHost: x\r\n\r\n", "server_error"),
+    ],
+)
+def test_invalid_http_under_v1_gets_the_shape_of_openai(server: Server, data: bytes, kind: str) -> None:
+    body = answer_to(server, data, finish=True).partition(b"\r\n\r\n")[2]
+    error = json.loads(body)["error"]
+    assert error.pop("message").startswith("malformed HTTP: ")
+    assert error == {"type": kind, "param": None, "code": "malformed_http"}
 
 
 def test_noise_does_no_harm(server: Server) -> None:

@@ -37,7 +37,10 @@ def test_a_misspelt_variable_is_rejected(monkeypatch: pytest.MonkeyPatch) -> Non
         settings.load()
 
 
-@pytest.mark.parametrize("flags", [{"port": 0}, {"port": "x"}, {"log_level": "loud"}, {"max_concurrent_requests": 31}])
+@pytest.mark.parametrize(
+    "flags",
+    [{"port": 0}, {"port": "x"}, {"log_level": "loud"}, {"max_concurrent_requests": 31}, {"flow_dtype": "float16"}],
+)
 def test_values_out_of_range_are_rejected(flags: dict[str, object]) -> None:
     """And speech requests must leave threads for everything else."""
     with pytest.raises(ValueError, match=next(iter(flags))):

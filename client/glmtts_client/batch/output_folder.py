@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from glmtts_client.batch.items import Item
+from glmtts_client.errors import ClientError
 
 try:
     import fcntl
@@ -23,11 +24,16 @@ except ImportError:  # not on Windows, where nothing prevents a second batch in 
     fcntl = None  # type: ignore[assignment]
 
 RESULTS_FILE = "results.jsonl"
+RESULTS_VERSION = 1
+"""`version` of the lines; 1 if they do not say."""
 LOCK_FILE = ".lock"
 
 
 class OutputFolder:
-    """A folder for one batch at a time. Thread-safe. Entering it takes the folder's lock; raises BlockingIOError."""
+    """A folder for one batch at a time. Thread-safe. Entering it takes the folder's lock.
+
+    That raises BlockingIOError, and ClientError if a newer client has written the results.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,14 +72,21 @@ class OutputFolder:
             file.write(audio)
             file.flush()
             os.fsync(file.fileno())
-        result = {"id": item.name, "file": item.file_name, "digest": item.digest, **details, "error": None}
+        result = {
+            "version": RESULTS_VERSION,
+            "id": item.name,
+            "file": item.file_name,
+            "digest": item.digest,
+            **details,
+            "error": None,
+        }
         self._append(result)
         part.replace(self._folder / item.file_name)
         return result
 
     def record_failure(self, name: str, error: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
         """Stores the failure of an item; returns its line of results.jsonl."""
-        result = {"id": name, **(details or {}), "error": error}
+        result = {"version": RESULTS_VERSION, "id": name, **(details or {}), "error": error}
         self._append(result)
         return result
 
@@ -96,6 +109,7 @@ class OutputFolder:
             with contextlib.suppress(ValueError):
                 result = json.loads(line)
                 if isinstance(result, dict) and "id" in result:
+                    _check_version(path, result)
                     yield result
 
     def _recover(self) -> None:
@@ -110,3 +124,9 @@ class OutputFolder:
 
     def _part(self, file_name: str, digest: str) -> Path:
         return self._folder / f".{file_name}.{digest}.part"
+
+
+def _check_version(path: Path, result: dict[str, Any]) -> None:
+    version = result.get("version", 1)
+    if version != RESULTS_VERSION:
+        raise ClientError(f"{path}: version: expected {RESULTS_VERSION}, got {version!r:.20}; use a newer client")

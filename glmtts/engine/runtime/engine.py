@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
+
 from glmtts.checkpoint.loader import Model
 from glmtts.config import GenerationConfig
 from glmtts.dsp.audio import FRAME_RATE, TOKEN_RATE
 from glmtts.engine.api import EngineInfo, Job
 from glmtts.engine.config import DEFAULT_OPTIONS, AudioLimits, EngineOptions
 from glmtts.engine.runtime.loop import EngineLoop
-from glmtts.engine.runtime.memory_budget import check_memory
+from glmtts.engine.runtime.memory_plan import MemoryNeeds, MemoryPlan, budget, weight_bytes
 from glmtts.engine.runtime.offline import validate_request
 from glmtts.engine.runtime.threads import WorkerThreads
 from glmtts.engine.scheduling.job_handle import JobHandle
@@ -36,19 +38,20 @@ MAX_RETRY_AFTER = 60.0
 
 
 class BatchEngine:
-    """See `glmtts.engine.api.Engine`. `model` comes from `glmtts.checkpoint.loader.load`.
+    """See `glmtts.engine.api.Engine`. `model` comes from `glmtts.checkpoint.loader.load`, `plan` from before that.
 
     Raises DeviceMemoryError when the engine does not fit into memory.
     """
 
-    def __init__(self, model: Model, options: EngineOptions = DEFAULT_OPTIONS) -> None:
-        self._model, self._options = model, options
+    def __init__(self, model: Model, options: EngineOptions = DEFAULT_OPTIONS, plan: MemoryPlan | None = None) -> None:
+        plan = plan or _plan_memory(model, options)
+        plan.log(options.max_num_seqs)
+        options = replace(options, max_num_seqs=plan.listeners)
+        self._model, self._options, self._plan = model, options, plan
         self._frontend = model.frontend
-        self.info = _engine_info(model, options)
-        gpu = model.device.type == "cuda"
-        audio_limits = options.audio or (GPU_AUDIO_LIMITS if gpu else CPU_AUDIO_LIMITS)
-        num_threads = options.num_threads or (GPU_THREADS if gpu else CPU_THREADS)
-        self._reserved_bytes = check_memory(model, options, audio_limits)
+        self.info = _engine_info(model, plan)
+        audio_limits = replace(audio_limits_of(options, model.device), voice_cache_bytes=plan.voice_cache_bytes)
+        num_threads = options.num_threads or (GPU_THREADS if model.device.type == "cuda" else CPU_THREADS)
         self._queue = JobQueue(options.max_queued)
         self._lengths = LengthEstimator(_initial_tokens_per_id(model))
         self._scheduler = Scheduler(
@@ -61,6 +64,7 @@ class BatchEngine:
             limits=options.limits,
             vocoder_delay=max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE,
             audio_workers=max(1, num_threads - 1),
+            max_voices=plan.voices if plan.voices < plan.listeners else None,
         )
         self._loop = EngineLoop(model, options, audio_limits, num_threads, self._queue, self._scheduler)
         self._threads = WorkerThreads(
@@ -140,7 +144,7 @@ class BatchEngine:
                 flow_rows=loop.flow_rows.snapshot(),
                 slots_used=len(jobs),
                 slots_total=self._options.max_num_seqs,
-                reserved_bytes=self._reserved_bytes,
+                reserved_bytes=self._plan.total_bytes,
                 voice_cache_bytes=voice_prompts.bytes,
                 voice_cache_hits=voice_prompts.hits,
                 voice_cache_misses=voice_prompts.misses,
@@ -175,7 +179,21 @@ class BatchEngine:
         return history
 
 
-def _engine_info(model: Model, options: EngineOptions) -> EngineInfo:
+def audio_limits_of(options: EngineOptions, device: torch.device) -> AudioLimits:
+    """The options', or the device's defaults."""
+    return options.audio or (GPU_AUDIO_LIMITS if device.type == "cuda" else CPU_AUDIO_LIMITS)
+
+
+def _plan_memory(model: Model, options: EngineOptions) -> MemoryPlan:
+    """For a model that is loaded."""
+    device, limits, weights = model.device, audio_limits_of(options, model.device), weight_bytes(model)
+    dtypes = model.dtype, model.flow.estimator.matrix_dtype
+    needs = MemoryNeeds.of(weights, model.llm.config, model.flow.config, options, limits, device, *dtypes)
+    budget_bytes = budget(device, options, loaded_bytes=weights)
+    return needs.plan(device, options.max_num_seqs, limits.voice_cache_bytes, budget_bytes)
+
+
+def _engine_info(model: Model, plan: MemoryPlan) -> EngineInfo:
     return EngineInfo(
         model=model.info.name,
         model_version=model.info.version,
@@ -183,9 +201,10 @@ def _engine_info(model: Model, options: EngineOptions) -> EngineInfo:
         sample_rates=model.sample_rates,
         features=FEATURES,
         device=str(model.device),
-        max_streams=options.max_num_seqs,
+        max_streams=plan.listeners,
         generation=model.generation.stated_limits,
         fingerprint=model.info.fingerprint,
+        memory=plan.describe(),
     )
 
 

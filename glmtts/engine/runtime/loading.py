@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from glmtts.checkpoint.loader import Model, load, pick_device
-from glmtts.checkpoint.precision import bfloat16_is_faster
+from glmtts.checkpoint.loader import Model, checkpoint_folder, load, pick_device
+from glmtts.checkpoint.model_sizes import ModelSizes, read_sizes
+from glmtts.checkpoint.part_times import PartTimes
+from glmtts.checkpoint.precision import bfloat16_decodes_faster, cast_stages, flow_dtype, llm_dtype
 from glmtts.checkpoint.verify import explain
+from glmtts.config import EXACT_FORMATS, StageFormats
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
 from glmtts.engine.api import Job
 from glmtts.engine.config import DEFAULT_OPTIONS, EngineOptions
-from glmtts.engine.runtime.engine import BatchEngine
-from glmtts.errors import CheckpointError
+from glmtts.engine.runtime.engine import BatchEngine, audio_limits_of
+from glmtts.engine.runtime.memory_plan import MemoryNeeds, MemoryPlan, budget
+from glmtts.errors import CheckpointError, DeviceMemoryError
 from glmtts.text.frontend.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
@@ -35,29 +40,63 @@ def load_engine(
     Args:
         replacements: file of pronunciation overrides, see `glmtts.text.replacements.read_replacements`.
         vocos_sha256: hash that the 32 kHz vocoder's file must have; without it that vocoder is left out.
-        options: with `deterministic` everything runs in float32. Otherwise the flow's matrices are bfloat16 on CPUs
-            that are faster with it, and the AR model is bfloat16 on a GPU.
+        options: their `formats` say in which number format each stage computes; with `deterministic` it is float32.
 
     Raises CheckpointError with all problems of the checkpoint and what to do about each, or if `replacements` can't be
     read, and DeviceMemoryError when the engine does not fit into memory.
     """
     replace_words = read_replacements(replacements) if replacements is not None else {}
-    dtype = torch.float32 if options.deterministic else None
-    target = pick_device(device)
+    target, times = pick_device(device), PartTimes()
     try:
-        model = load(path, device=target, dtype=dtype, replace=replace_words, vocos_sha256=vocos_sha256)
+        with times.part("plan"):
+            sizes = read_sizes(checkpoint_folder(path))
+            formats = pick_formats(sizes, target, options)
+            plan = plan_memory(sizes, target, options, formats)
+        with times.part("checkpoint"):
+            model = load(
+                path, device=target, dtype=llm_dtype(formats, target), replace=replace_words, vocos_sha256=vocos_sha256
+            )
     except CheckpointError as error:
         raise explain(Path(path), error) from error
-    if model.device.type == "cpu" and not options.deterministic and bfloat16_is_faster():
-        model.flow.estimator.to_bfloat16()
-    model.frontend.warm()
-    engine = BatchEngine(model, options)
+    cast_stages(model, formats)
+    with times.part("dictionaries"):
+        model.frontend.warm()
+    with times.part("engine"):
+        engine = BatchEngine(model, options, plan)
     try:
-        warm_up(engine, model)
+        with times.part("warm-up"):
+            warm_up(engine, model)
     except BaseException:
         engine.close()
         raise
+    times.log("Engine started")
     return engine
+
+
+def pick_formats(sizes: ModelSizes, device: torch.device, options: EngineOptions) -> StageFormats:
+    """The stages' number formats. On a CPU, the AR model's `auto` is that of the files if that is bfloat16, unless
+    float32 is measured to be faster and lets in as many listeners."""
+    if options.deterministic:
+        return EXACT_FORMATS
+    if options.formats.llm != "auto" or device.type != "cpu" or sizes.llm_dtype != torch.bfloat16:
+        return options.formats
+    half, full = (replace(options.formats, llm=name) for name in ("bfloat16", "float32"))
+    if bfloat16_decodes_faster():
+        return half
+    try:
+        listeners = plan_memory(sizes, device, options, full).listeners
+    except DeviceMemoryError:
+        return half
+    return full if listeners == options.max_num_seqs else half
+
+
+def plan_memory(sizes: ModelSizes, device: torch.device, options: EngineOptions, formats: StageFormats) -> MemoryPlan:
+    """The plan for a checkpoint of these sizes. Raises DeviceMemoryError if not even one listener fits."""
+    limits, dtype = audio_limits_of(options, device), llm_dtype(formats, device)
+    weights = sizes.llm_numbers * dtype.itemsize + sizes.other_bytes
+    dtypes = dtype, flow_dtype(formats, device)
+    needs = MemoryNeeds.of(weights, sizes.llm_config, sizes.flow_config, options, limits, device, *dtypes)
+    return needs.plan(device, options.max_num_seqs, limits.voice_cache_bytes, budget(device, options))
 
 
 def warm_up(engine: BatchEngine, model: Model) -> None:

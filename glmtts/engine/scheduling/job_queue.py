@@ -57,6 +57,12 @@ class JobQueue:
             self.notify()
             return handle
 
+    def first(self) -> JobHandle | None:
+        """The job that has waited longest and has not ended; None when there is none."""
+        with self.changed:
+            self._drop_ended()
+            return self._waiting[0] if self._waiting else None
+
     def pop(self) -> JobHandle | None:
         """Moves the job that has waited longest, and has not ended, to the running ones; None when there is none."""
         with self.changed:

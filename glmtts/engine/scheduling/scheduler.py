@@ -19,6 +19,7 @@ from glmtts.engine.config import ChunkSchedule, SchedulerLimits
 from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask, DecodeTask, SegmentState
 from glmtts.engine.scheduling.audio_policy import AudioPolicy
 from glmtts.engine.scheduling.chunking import WHOLE_SEGMENT, Chunker
+from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.scheduling.length_estimator import LengthEstimator
 from glmtts.engine.scheduling.redraws import SegmentDraws, worse
@@ -36,6 +37,7 @@ class Scheduler:
         lengths: learns from every segment that has been decoded.
         generation: decides which segments are drawn again, and how fast the flow speaks.
         vocoder_delay, audio_workers: see `AudioPolicy`.
+        max_voices: see `Slots`.
     """
 
     def __init__(
@@ -50,12 +52,13 @@ class Scheduler:
         limits: SchedulerLimits,
         vocoder_delay: float = 0.0,
         audio_workers: int = 1,
+        max_voices: int | None = None,
     ) -> None:
         self._queue, self._make_history, self._lengths = queue, make_history, lengths
         self._generation, self._chunk_schedule, self._limits = generation, chunk_schedule, limits
         self._speed_range = SpeedRange(generation.min_speed, generation.max_speed)
         self._policy = AudioPolicy(lengths, vocoder_delay=vocoder_delay, audio_workers=audio_workers)
-        self._slots = Slots(num_slots)
+        self._slots = Slots(num_slots, max_voices)
         self._prefills: deque[ActiveJob] = deque()
         """Jobs whose prompts are to be fed, and before them those that draw a segment again and keep its prompt."""
         self.redraws: dict[RedrawReason, int] = dict.fromkeys(get_args(RedrawReason), 0)
@@ -79,8 +82,9 @@ class Scheduler:
                 self._start_next_segment(job)
 
     def admit(self, now: float) -> None:
-        """Gives free slots to the jobs that have waited longest."""
-        while self._slots.num_free and (handle := self._queue.pop()) is not None:
+        """Gives free slots to the jobs that have waited longest. One that can't have one yet holds up all after it."""
+        while (handle := self._next_admissible()) is not None:
+            self._queue.pop()
             spec = handle.job
             speeds = flow_speed, _ = self._speed_range.split(spec.speed)
             schedule = self._chunk_schedule.scaled(spec.speed, flow_speed) if spec.stream else WHOLE_SEGMENT
@@ -91,6 +95,10 @@ class Scheduler:
             if not spec.stream:
                 job.make_audible()
             self._start_next_segment(job)
+
+    def _next_admissible(self) -> JobHandle | None:
+        handle = self._queue.first()
+        return handle if handle is not None and self._slots.admits(handle.job) else None
 
     def pop_released_slots(self) -> list[int]:
         """Slots whose rows must be stopped before the next decode step."""
@@ -108,7 +116,7 @@ class Scheduler:
     def has_runnable(self) -> bool:
         """Whether any job can make progress without its reader, or can be admitted."""
         with self._queue.changed:
-            if self._slots.num_free and self._queue.num_waiting():
+            if self._next_admissible() is not None:
                 return True
             return any(not job.handle.ended and not self.is_backpressured(job) for job in self._slots)
 

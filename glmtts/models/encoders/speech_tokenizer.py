@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from transformers import WhisperFeatureExtractor
 
 from glmtts.errors import CheckpointError
 from glmtts.models.encoders.bucketed_conv import BucketedConv1d, CausalConv1d
+
+V = TypeVar("V")
 
 CONV_STRIDE = 2
 
@@ -232,7 +234,7 @@ class WhisperVQ(nn.Module):
 _UNUSED = re.compile(r"ema_|layer_norm\.|layers\.(\d+)\.")
 
 
-def encoder_weights(state: Mapping[str, Tensor], config: WhisperVQConfig) -> dict[str, Tensor]:
+def encoder_weights(state: Mapping[str, V], config: WhisperVQConfig) -> dict[str, V]:
     """The weights of a published checkpoint that `WhisperVQ` has, under its names.
 
     Takes the names under `model.encoder.` (or all, if there are none), and drops what is known to be unused: the

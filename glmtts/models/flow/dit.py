@@ -106,6 +106,11 @@ class DiT(nn.Module):
             block.attn.bfloat16()
             block.ff.bfloat16()
 
+    @property
+    def matrix_dtype(self) -> torch.dtype:
+        """Of the large matrices, and so of the keys and values."""
+        return self.transformer_blocks.get_parameter("0.attn.to_k.weight").dtype
+
     def forward(self, inputs: DiTInputs, past: PastKV | None = None, *, use_cache: bool = False) -> DiTOutput:
         """The velocity (b, t, m). With `past`, the frames follow others, which are not computed again.
 

@@ -46,6 +46,11 @@ class FlowInputs(NamedTuple):
     spk_bd: Tensor
 
 
+def guidance_sides(config: FlowConfig) -> int:
+    """How often the estimator runs for each row: twice with guidance (with and without the condition), else once."""
+    return 1 if config.inference_cfg_rate == 0 else 2
+
+
 class Flow(nn.Module):
     """Tokens to mel. It keeps no state between calls, so one instance serves many utterances."""
 
@@ -67,8 +72,8 @@ class Flow(nn.Module):
 
     @property
     def cfg_batch(self) -> int:
-        """Rows of the estimator for each row of the flow: 2 with guidance (with and without the condition), else 1."""
-        return 1 if self.config.inference_cfg_rate == 0 else 2
+        """Rows of the estimator for each row of the flow."""
+        return guidance_sides(self.config)
 
     def frames(self, tokens: int) -> int:
         """Mel frames of `tokens` tokens, as the published code counts them.

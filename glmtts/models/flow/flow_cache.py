@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glmtts.config import FlowConfig
 from glmtts.models.flow.dit_cache import KV, PastKV, StepKV
 from glmtts.models.flow.dit_inputs import HALO
-from glmtts.models.flow.flow import Flow
+from glmtts.models.flow.flow import guidance_sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +134,9 @@ def _valid(frames_b: Tensor, longest: int) -> Tensor:
     return torch.arange(longest, device=frames_b.device) >= longest - frames_b[:, None]
 
 
-def frame_bytes(flow: Flow) -> int:
-    """Bytes that one cached frame takes, hidden states not counted."""
-    dit, steps = flow.config.dit, flow.config.n_timesteps
-    key = flow.estimator.transformer_blocks.get_parameter("0.attn.to_k.weight")
-    return steps * dit.depth * flow.cfg_batch * 2 * dit.heads * dit.dim_head * key.dtype.itemsize
+def cache_bytes(config: FlowConfig, frames: int, dtype: torch.dtype) -> int:
+    """Bytes of a cache of `frames` frames with keys and values in `dtype`; hidden states are float32."""
+    dit, sides = config.dit, guidance_sides(config)
+    keys = dit.depth * frames * dit.heads * dit.dim_head
+    hidden = min(frames, HALO) * dit.trans_dim
+    return config.n_timesteps * sides * (2 * keys * dtype.itemsize + hidden * torch.float32.itemsize)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from glmtts.models.llm.history import MAX_POSITIONS
+
 if TYPE_CHECKING:
     from transformers import LlamaConfig
 
@@ -25,6 +27,11 @@ def kv_heads(config: LlamaConfig) -> int:
 def head_dim(config: LlamaConfig) -> int:
     """Channels per head; a config without it divides the hidden size by the heads."""
     return config.head_dim or config.hidden_size // config.num_attention_heads
+
+
+def slot_positions(config: LlamaConfig) -> int:
+    """Positions of a slot: what a segment may take, its prompts included."""
+    return min(MAX_POSITIONS, int(config.max_position_embeddings))
 
 
 def _shape(config: LlamaConfig, slots: int, length: int) -> tuple[int, ...]:

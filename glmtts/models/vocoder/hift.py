@@ -129,9 +129,10 @@ class HiFT(nn.Module):
 
     def decode(self, mel_bct: Tensor, source_b1s: Tensor) -> Tensor:
         """Waveform (b, t × hop) from the mel (b, c, t) and an excitation (b, 1, t × hop)."""
-        source_stft = self.stft.analyse(source_b1s)
+        dtype = self.source_downs.get_parameter("0.weight").dtype
+        source_stft = self.stft.analyse(source_b1s).to(dtype)
         kernels = len(self.config.resblock_kernel_sizes)
-        x = self.conv_pre(mel_bct)
+        x = self.conv_pre(mel_bct).to(dtype)
         for i, up in enumerate(self.ups):
             x = up(F.leaky_relu(x, self.config.lrelu_slope))
             if i == len(self.ups) - 1:
@@ -139,6 +140,7 @@ class HiFT(nn.Module):
             x = x + self.source_resblocks[i](self.source_downs[i](source_stft))
             blocks = self.resblocks[i * kernels : (i + 1) * kernels]
             x = sum(block(x) for block in blocks) / kernels
+        x = x.to(mel_bct.dtype)
         log_magnitude, phase = self.conv_post(F.leaky_relu(x)).chunk(2, dim=1)  # slope 0.01 here, not the config's
         # Clamped before exp, not after: the same values, without inf × 0 in the gradient.
         magnitude = torch.exp(log_magnitude.clamp(max=math.log(_MAX_MAGNITUDE)))
@@ -147,6 +149,12 @@ class HiFT(nn.Module):
             for _ in range(self.config.mel_corrections):
                 wave_bs = self.correction(wave_bs, mel_bct)
         return wave_bs.clamp(-self.config.audio_limit, self.config.audio_limit)
+
+    def to_bfloat16(self) -> None:
+        """Casts the upsampling and the residual blocks, which are nearly all of the work, to bfloat16; call it after
+        `fold_weight_norm`. The f0, the source, whose phase adds up, and the last spectrum stay in float32."""
+        for part in (self.ups, self.source_downs, self.source_resblocks, self.resblocks):
+            part.bfloat16()
 
     def fold_weight_norm(self) -> HiFT:
         """Replaces each parametrised weight with its value, for inference; idempotent. Returns self."""

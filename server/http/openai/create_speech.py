@@ -11,7 +11,7 @@ from server.http import parsing, schemas
 from server.http.context import AppContext
 from server.http.openai.events import SpeechEvents
 from server.http.openai.schemas import CreateSpeechRequest, without_empty
-from server.http.openai.voices import choose_voice, parse_aliases, style_in
+from server.http.openai.voices import choose_voice, style_in
 from server.http.schemas import SpeechRequest
 from server.http.tts import SpeechPlan, speak_response
 from server.voices.stored_voice import StoredVoice
@@ -61,7 +61,7 @@ def _stored_voice(context: AppContext, body: CreateSpeechRequest) -> StoredVoice
     if body.reference_audio is not None:
         return None
     if body.voice is not None:
-        return choose_voice(context.voices, body.voice, body.input, parse_aliases(context.settings.voice_aliases))
+        return choose_voice(context.voices, body.voice, body.input)
     try:
         return context.voices.get(context.settings.default_voice)
     except ApiError:

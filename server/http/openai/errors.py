@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from server.edge.errors import OPENAI_PATH, openai_type
 from server.errors import ErrorInfo
 
-PATH = "/v1/"
-"""Errors of all paths below it have this shape, also of paths that no route has."""
+PATH = OPENAI_PATH
 
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _PARAMS = {
     "/v1/audio/speech": {"text": "input", "format": "response_format"},
     "/v1/audio/speech/batch": {"text": "input", "format": "response_format"},
@@ -20,9 +19,8 @@ _PARAMS = {
 
 def error_object(info: ErrorInfo, route: str) -> dict[str, Any]:
     """`{"message", "type", "param", "code"}`, with the names that the fields of the route have."""
-    kind = _TYPES.get(info.status) or ("server_error" if info.status >= 500 else "invalid_request_error")
     param = _PARAMS.get(route, {}).get(info.field or "", info.field)
     message = info.message
     if param != info.field and message.startswith(f"{info.field}:"):
         message = f"{param}{message.removeprefix(info.field or '')}"
-    return {"message": message, "type": kind, "param": param, "code": info.code}
+    return {"message": message, "type": openai_type(info.status), "param": param, "code": info.code}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 
 from glmtts.text.language import language_of
 from server.errors import ApiError
@@ -17,25 +15,16 @@ OPENAI_VOICES = (
 """The voices of OpenAI's API. Some clients offer no others, so each stands for a stored one."""
 
 
-def parse_aliases(setting: str) -> dict[str, str]:
-    """The setting `voice_aliases`, `NAME=VOICE,NAME=VOICE`, by name in lower case."""
-    pairs = (entry.partition("=") for entry in setting.split(",") if entry)
-    return {name.strip().lower(): voice.strip() for name, _, voice in pairs}
+def choose_voice(store: VoiceStore, name: str, text: str) -> StoredVoice:
+    """The stored voice of that name or alias; ApiError 400 names some of the stored ones.
 
-
-def choose_voice(store: VoiceStore, name: str, text: str, aliases: Mapping[str, str]) -> StoredVoice:
-    """The stored voice of that name, else the one that the name stands for; ApiError 400 names some of the stored ones.
-
-    A name of OpenAI's without an alias stands for one of the voices in the language of `text`, and for the same one as
+    A name of OpenAI's that is neither stands for one of the voices in the language of `text`, and for the same one as
     long as the stored voices stay the same.
     """
     try:
         return store.get(name)
     except ApiError as error:
         unknown = ApiError(400, error.code, str(error), field=error.field)
-    if (alias := aliases.get(name.lower())) is not None:
-        with suppress(ApiError):  # the voice that it is to stand for may have been deleted
-            return store.get(alias)
     voices = store.all() if name.lower() in OPENAI_VOICES else []
     if not voices:
         raise unknown

@@ -9,6 +9,8 @@ from server.http.json_body import json_fields
 from server.http.schemas import describe
 
 Kind = Literal["session.config", "input.text", "input.done", "session.close"]
+VERSION = 1
+"""Of the messages. A client need not name it."""
 KINDS: tuple[Kind, ...] = ("session.config", "input.text", "input.done", "session.close")
 
 
@@ -23,4 +25,7 @@ def parse_message(data: str | bytes) -> tuple[Kind, dict[str, Any]]:
         raise ApiError(400, "invalid_message", message, field="type")
     if kind == "input.text" and not isinstance(fields.get("text"), str):
         raise ApiError(400, "invalid_message", "text: expected a string, got another value", field="text")
+    if kind == "session.config" and (version := fields.pop("version", VERSION)) != VERSION:
+        message = f"version: expected {VERSION}, got {describe(version)}"
+        raise ApiError(400, "unsupported_version", message, field="version")
     return kind, fields

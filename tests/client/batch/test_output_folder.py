@@ -45,7 +45,7 @@ def test_is_finished(tmp_path: Path) -> None:
         (tmp_path / "new" / "a.wav").unlink()
         assert not results.is_finished(ITEM)
     assert lines(tmp_path / "new") == [
-        {"id": "a", "file": "a.wav", "digest": "d1", "seconds": 1.0, "error": None},
+        {"version": 1, "id": "a", "file": "a.wav", "digest": "d1", "seconds": 1.0, "error": None},
     ]
 
 

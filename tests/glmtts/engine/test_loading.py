@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from glmtts.checkpoint import precision
 from glmtts.engine.config import EngineOptions
 from glmtts.engine.runtime import loading
 from glmtts.engine.runtime.engine import BatchEngine
@@ -47,7 +48,7 @@ def test_the_flow_is_in_the_format_that_the_cpu_is_fast_in(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, pays: bool
 ) -> None:
     """bfloat16 where that pays, and never where equal tokens are promised."""
-    monkeypatch.setattr(loading, "bfloat16_is_faster", lambda: pays)
+    monkeypatch.setattr(precision, "bfloat16_is_faster", lambda device: pays)
     for deterministic, want in ((False, torch.bfloat16 if pays else torch.float32), (True, torch.float32)):
         engine = load_engine(tiny, device="cpu", options=EngineOptions(max_num_seqs=2, deterministic=deterministic))
         try:

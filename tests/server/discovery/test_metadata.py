@@ -12,6 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from glmtts.engine.api import EngineInfo
+from server import RELEASE
 from server.discovery.advertise import Endpoint
 from server.discovery.metadata import (
     check_ids,
@@ -48,6 +49,7 @@ def test_metadata_is_what_was_loaded() -> None:
         "max_streams": "1",
         "tier": "cpu",
         "api_version": "1",
+        "release": RELEASE,
     }
 
 

@@ -3,14 +3,17 @@
 import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from glmtts.errors import UnsupportedError
 from server.errors import ApiError
+from server.settings import Settings
 from server.voices.files import exclusive
 from server.voices.store import MAX_STYLES, VoiceStore
 from server.voices.stored_voice import parse_time, transcript_language
+from server.wsgi.app import make_store
 from tests.helpers.server import store_voice
 
 
@@ -211,3 +214,38 @@ def test_a_transcript_without_letters_is_read_in_the_voices_language() -> None:
     assert transcript_language("1, 2, 3.", "a language of a voice made by hand") is None
     for text in ("She is 42.", "她42岁。", "", " "):
         assert transcript_language(text, "zh") is transcript_language(text, "en") is None
+
+
+def test_aliases_are_those_of_the_setting_then_those_of_the_folders(tmp_path: Path) -> None:
+    """In any case of letters; one that stands for nothing, and a file that is damaged, are as good as none."""
+    store_voice(tmp_path / "own", "anna", {"neutral": "One."})
+    store_voice(tmp_path / "fixed", "bert", {"neutral": "Two."})
+    (tmp_path / "fixed" / "aliases.json").write_text('{"Old": "bert", "gone": "nobody", "number": 5}', "utf-8")
+    store = VoiceStore([tmp_path / "own", tmp_path / "fixed"], aliases={"new": "anna"})
+    assert [store.get(name).name for name in ("old", "OLD", "New", "anna")] == ["bert", "bert", "anna", "anna"]
+    assert store.reference("old", None).voice == "bert"
+    for name in ("gone", "number", "nobody"):
+        with pytest.raises(ApiError, match=r"\(anna, bert\)"):
+            store.get(name)
+    for damaged in ('["old"]', "{"):
+        (tmp_path / "own" / "aliases.json").write_text(damaged, "utf-8")
+        assert store.get("old").name == "bert"
+
+
+def test_built_in_voices_are_for_a_checkpoint_that_brings_none(tmp_path: Path) -> None:
+    """Those that a server stored beside it don't count, and a setting leaves them out."""
+    builtin = ["default", "hibari", "michael", "mingyue", "songhe"]
+
+    def names(folder: Path | None, **settings: Any) -> list[str]:
+        return [voice.name for voice in make_store(Settings(**settings), folder).all()]
+
+    assert names(tmp_path / "none") == builtin
+    own = make_store(Settings(write_checkpoint_voices=True), tmp_path / "none")
+    own.put("bob", "calm", "Slowly.", b"flac", "en")
+    assert names(tmp_path / "none") == sorted([*builtin, "bob"])
+    assert refusal(own, "hibari", "calm", "Slowly.") == (403, "voice_read_only")
+    assert names(tmp_path / "none", builtin_voices=False) == ["bob"]
+    assert names(None) == []
+    store_voice(tmp_path / "some", "anna", {"neutral": "One."})
+    assert names(tmp_path / "some") == ["anna"]
+    assert make_store(Settings(), tmp_path / "none").get("yunxi").name == "songhe"

@@ -41,8 +41,7 @@ def test_a_lost_registration_is_restored(agent: Agent, port: int, join: Join) ->
     assert registration.counts["registrations"] == 4
     node = agent.listed()[own(port)]["Node"]["Node"]
     agent.call("PUT", "/v1/catalog/deregister", {"Node": node, "ServiceID": own(port)})
-    eventually(lambda: registration.counts["registrations"] == 5)
-    eventually(lambda: agent.passing() == {own(port)})
+    eventually(lambda: agent.passing() == {own(port)})  # by us, or by the agent if it syncs a check just then
 
 
 def test_consul_comes_goes_and_comes_back(

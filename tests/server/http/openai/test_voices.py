@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from server.errors import ApiError
-from server.http.openai.voices import OPENAI_VOICES, choose_voice, parse_aliases, style_in
+from server.http.openai.voices import OPENAI_VOICES, choose_voice, style_in
+from server.voices.aliases import parse_aliases
 from server.voices.store import VoiceStore
 from tests.helpers.server import store_voice
 
@@ -19,16 +20,16 @@ def store(tmp_path: Path) -> VoiceStore:
     return VoiceStore([tmp_path])
 
 
-def test_a_stored_voice_wins_over_what_its_name_stands_for(store: VoiceStore) -> None:
+def test_a_stored_voice_wins_over_what_its_name_stands_for(store: VoiceStore, tmp_path: Path) -> None:
     """Then an alias, then OpenAI's names; aliases and those in any case."""
-    aliases = parse_aliases("Nova=carl,alloy=dora,Tom Hanks=bai,gone=nobody")
-    assert choose_voice(store, "nova", "Hello.", aliases).name == "nova"
-    assert choose_voice(store, "NOVA", "Hello.", aliases).name == "carl"
-    assert choose_voice(store, "alloy", "你好", aliases).name == "dora"
-    assert choose_voice(store, "tom hanks", "Hello.", aliases).name == "bai"
+    store = VoiceStore([tmp_path], aliases=parse_aliases("Nova=carl,alloy=dora,Tom Hanks=bai,gone=nobody"))
+    assert choose_voice(store, "nova", "Hello.").name == "nova"
+    assert choose_voice(store, "NOVA", "Hello.").name == "carl"
+    assert choose_voice(store, "alloy", "你好").name == "dora"
+    assert choose_voice(store, "tom hanks", "Hello.").name == "bai"
     for name in ("gone", "nobody", "../bai", "", "a" * 500):
         with pytest.raises(ApiError, match=r"\(bai, carl, dora, nova\)") as error:
-            choose_voice(store, name, "Hello.", aliases)
+            choose_voice(store, name, "Hello.")
         assert (error.value.status, error.value.field) == (400, "voice")
         assert len(str(error.value)) < 300
 
@@ -41,17 +42,17 @@ def test_names_of_openai_are_spread_over_the_voices_of_the_language(store: Voice
         ("你好", {"bai", "nova"}),
         ("10:00", {"bai", "carl", "dora", "nova"}),
     ):
-        chosen = [choose_voice(store, name, text, {}).name for name in names]
+        chosen = [choose_voice(store, name, text).name for name in names]
         assert set(chosen) == expected
-        assert chosen == [choose_voice(store, name, text, {}).name for name in names]
+        assert chosen == [choose_voice(store, name, text).name for name in names]
 
 
 def test_without_a_voice_of_the_language_any_will_do(tmp_path: Path) -> None:
     """A foreign accent is better than an error; without any voice there is one."""
     with pytest.raises(ApiError, match=r"\(none\)"):
-        choose_voice(VoiceStore([tmp_path]), "alloy", "Hello.", {})
+        choose_voice(VoiceStore([tmp_path]), "alloy", "Hello.")
     store_voice(tmp_path, "bai", {"neutral": "你好"}, language="zh")
-    assert choose_voice(VoiceStore([tmp_path]), "alloy", "Hello.", {}).name == "bai"
+    assert choose_voice(VoiceStore([tmp_path]), "alloy", "Hello.").name == "bai"
 
 
 def test_the_style_in_instructions_is_a_whole_word(store: VoiceStore) -> None:
