@@ -83,8 +83,8 @@ class EngineOptions:
     audio: AudioLimits | None = None
     graph_seconds: float = 30.0
     """Seconds for recording steps as CUDA graphs before the first job; 0 records none."""
-    graph_memory: float = 0.25
-    """Share for them of the device's memory that is free beside everything else."""
+    graph_memory: float = 0.15
+    """Share of the memory that the engine may take, for what CUDA graphs read, write and keep."""
 
     def __post_init__(self) -> None:
         if self.max_num_seqs < 1 or self.max_queued < 0 or (self.num_threads is not None and self.num_threads < 1):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 Outputs: TypeAlias = "tuple[Tensor, ...]"
 Step: TypeAlias = "Callable[[], Outputs]"
-"""Returns its results; those of a recorded step are in the same memory each time, so the next replay overwrites them."""
+"""Returns its results. Those of a recorded step are in the same memory each time: the next replay overwrites them."""
 
 
 class Recorder(Protocol):
@@ -43,7 +43,7 @@ class CudaGraphRecorder:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._pool: tuple[int, int] | None = None
+        self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, step: Step, *, warm_up: bool = True) -> Step:
         current = torch.cuda.current_stream(self._device)
@@ -56,7 +56,6 @@ class CudaGraphRecorder:
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             outputs = step()
         current.wait_stream(self._stream)
-        self._pool = self._pool or graph.pool()
 
         def replay() -> Outputs:
             graph.replay()

@@ -30,7 +30,9 @@ class Tape(LaunchCounter):
             raise RuntimeError(f"{name}: the host would wait for the device, or copy to it")
         result = func(*args, **kwargs)
         if not func.is_view and name not in NO_KERNEL:
-            fresh = [] if func._schema.is_mutable else [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+            fresh = (
+                [] if func._schema.is_mutable else [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+            )
             self._operations.append((func, args, kwargs, fresh))
         return result
 

@@ -42,7 +42,7 @@ class DeviceLock:
 
     def __exit__(self, *_: object) -> None:
         if self._done is not None:
-            self._done.record()  # type: ignore[no-untyped-call]
+            self._done.record()
         self._lock.release()
 
 

@@ -38,9 +38,7 @@ class DecodeRunner(Generic[T]):
         steps: RecordedSteps | None = None,
     ) -> None:
         cache = KVCache(model.llm.config, num_slots, model.max_positions, dtype=model.dtype, device=model.device)
-        self.decoder = Decoder(
-            model.llm, model.special, model.generation, cache, fixed_shape=fixed_shape, steps=steps
-        )
+        self.decoder = Decoder(model.llm, model.special, model.generation, cache, fixed_shape=fixed_shape, steps=steps)
         self._num_slots, self._fixed_shape = num_slots, fixed_shape
         self._async_readback = model.device.type == "cuda" if async_readback is None else async_readback
         self._pending: tuple[Tensor, dict[int, T]] | None = None

@@ -62,7 +62,7 @@ class RecordedWindows:
 
     def _layout(self, shape: WindowShape) -> Layout:
         rows, frames = shape
-        counts = {name: ((rows,), torch.int64) for name in ("seeds_b", "start_b", "history_b")}
+        counts = dict.fromkeys(("seeds_b", "start_b", "history_b"), ((rows,), torch.int64))
         return {
             "mel_bct": ((rows, self._bins, frames), torch.float32), **counts, "phase_b": ((rows,), torch.float64)
         }  # fmt: skip

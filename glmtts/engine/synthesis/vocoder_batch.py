@@ -98,16 +98,12 @@ def _render_group(
     mels = [F.pad(w.mel_tm, (0, 0, front, pad - front)) for w, pad, front in zip(group, pads, fronts, strict=True)]
     mel_bct = torch.stack(mels).transpose(1, 2).contiguous()
     keys, phases = (torch.stack(values) for values in zip(*((w.key, w.phase) for w in group), strict=True))
-    starts, histories = torch.tensor(
-        [[w.start - front for w, front in zip(group, fronts, strict=True)], [w.history + f for w, f in zip(group, fronts, strict=True)]],
-        device=mel_bct.device,
-    )
+    counts = [[w.start - front, w.history + front] for w, front in zip(group, fronts, strict=True)]
+    starts, histories = torch.tensor(counts, device=mel_bct.device).unbind(1)
     if shape is not None and recorded is not None:
         wave_bs, phase_bt = recorded.render(shape, mel_bct, keys, starts, histories, phases)
     else:
-        wave_bs, phase_bt = vocoder.render_window(
-            mel_bct, keys, start_frame=starts, history=histories, phase_b=phases
-        )
+        wave_bs, phase_bt = vocoder.render_window(mel_bct, keys, start_frame=starts, history=histories, phase_b=phases)
     results = []
     for row, (window, front) in enumerate(zip(group, fronts, strict=True)):
         end = front + len(window.mel_tm)

@@ -1,7 +1,7 @@
 """A block of the flow as one function of fixed shapes: all solver steps, with and without the condition.
 
-Sequences are padded to the shape and masked, so each gets what it gets alone. What a row's padding holds changes nothing;
-only that of the past must not be NaN.
+Sequences are padded to the shape and masked, so each gets what it gets alone. What a row's padding holds changes
+nothing; only that of the past must not be NaN.
 Dimension names: b sequences, t frames, p frames before them, s all these frames, n the last of the past, m mel bins, d
 channels, k numbers of a sequence.
 """
@@ -24,8 +24,10 @@ values of, and hidden states of, the position of its first frame, and the frame 
 
 
 class BlockShape(NamedTuple):
-    """A block of at most `rows` sequences of at most `frames` frames, after at most `context` others. The keys and values
-    of at most `kept` frames come out."""
+    """A block of at most `rows` sequences of at most `frames` frames, after at most `context` others.
+
+    The keys and values of at most `kept` frames come out.
+    """
 
     rows: int
     frames: int
@@ -108,17 +110,16 @@ def _past(buffers: dict[str, Tensor], step: int, shape: BlockShape) -> PastKV | 
 
 def _keep(buffers: dict[str, Tensor], step: int, kv: StepKV, shape: BlockShape) -> None:
     """Writes the frames before KEPT_END: (layers, b, h, t, d) to (layers, sides, rows, h, kept, d)."""
-    sides = kv.keys.shape[1] // shape.rows
-    end_b1 = buffers["counts_bk"][:, KEPT_END].repeat(sides)[:, None]
+    end_b1 = buffers["counts_bk"][:, KEPT_END].repeat(kv.keys.shape[1] // shape.rows)[:, None]
     kept_bk, hidden_bn = (
         (end_b1 + torch.arange(-count, 0, device=end_b1.device)).clamp(0, shape.frames - 1)
         for count in (shape.kept, HALO)
     )
     for name, computed in (("kept_keys", kv.keys), ("kept_values", kv.values)):
         index = kept_bk[:, None, :, None].expand(*computed.shape[:3], -1, computed.shape[-1])
-        buffers[name][step].copy_(computed.gather(3, index).unflatten(1, (sides, shape.rows)))
+        buffers[name][step].copy_(computed.gather(3, index).view_as(buffers[name][step]))
     index = hidden_bn[:, :, None].expand(-1, -1, kv.hidden_btd.shape[-1])
-    buffers["kept_hidden"][step].copy_(kv.hidden_btd.gather(1, index).unflatten(0, (sides, shape.rows)))
+    buffers["kept_hidden"][step].copy_(kv.hidden_btd.gather(1, index).view_as(buffers["kept_hidden"][step]))
 
 
 def _first(count_b: Tensor, size: int) -> Tensor:

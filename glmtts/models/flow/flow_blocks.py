@@ -1,4 +1,4 @@
-"""Whole blocks of sequences in one recorded step each: their inputs are copied to fixed memory, and their results from it.
+"""Blocks of sequences, each in one recorded step: their inputs are copied to fixed memory, and their results from it.
 
 Dimension names: t frames, d channels.
 """
@@ -97,7 +97,7 @@ def _load_past(buffers: dict[str, Tensor], row: int, sequence: FlowSequence) -> 
 
 
 def _fill_from_end(buffer: Tensor, parts: Sequence[Tensor]) -> None:
-    """The last frames (dimension −2) of the parts, one after the other, behind zeros: a masked NaN would still spread."""
+    """The last frames (dimension −2) of the parts, in order, behind zeros: a NaN there would spread, masked or not."""
     end = buffer.shape[-2]
     for part in reversed(parts):
         start = max(0, end - part.shape[-2])

@@ -96,7 +96,7 @@ class TextEmbedding(nn.Module):
 
     @staticmethod
     def _position_embedding(x_btd: Tensor, positions_t: Tensor | None = None) -> Tensor:
-        """[cos | sin] of the position: (t, d) or (b, t, d). Computed, not stored: .to(bfloat16) would round a buffer."""
+        """[cos | sin] of the position, (t, d) or (b, t, d). Not stored: .to(bfloat16) would round a buffer."""
         _, frames, dim = x_btd.shape
         if positions_t is None:
             positions_t = torch.arange(frames, device=x_btd.device)
