@@ -193,14 +193,15 @@ class GenerationConfig:
 
 
 NumberFormat = Literal["auto", "float32", "bfloat16"]
+LlmFormat = Literal[NumberFormat, "int8"]
 """`auto`: what suits the device, see `glmtts.checkpoint.precision`."""
 
 
 @dataclass(frozen=True)
 class StageFormats:
-    """The number format of each stage's weights and of most of its arithmetic."""
+    """The number format of each stage's weights and of most of its arithmetic; that of int8 is in floating point."""
 
-    llm: NumberFormat = "auto"
+    llm: LlmFormat = "auto"
     flow: NumberFormat = "auto"
     vocoder: NumberFormat = "auto"
 

@@ -171,6 +171,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--work", type=Path, default=Path("nano-work"), help="folder of the metrics' weights")
     flags.add_argument("--prompts", type=Path, help="folder of voices (default: the checkpoint's own)")
     flags.add_argument("--bfloat16", nargs="*", default=[], choices=STAGES, help="stages in bfloat16 (default: none)")
+    flags.add_argument("--int8", action="store_true", help="the AR model's layers in int8")
     flags.add_argument("--limit", type=int, help="texts in a row, at most")
     flags.add_argument("--voices", nargs="*", help="names of voices; each speaks its own language (default: all)")
     flags.add_argument("--both", nargs="*", default=["default"], help="voices that speak both (default: %(default)s)")
@@ -184,6 +185,7 @@ def main() -> None:
     args = parser().parse_args()
     torch.set_num_threads(args.threads)
     formats = replace(EXACT_FORMATS, **dict.fromkeys(args.bfloat16, "bfloat16"))
+    formats = replace(formats, llm="int8") if args.int8 else formats
     device = pick_device("auto")
     model = glmtts.load(args.checkpoint, device=device, dtype=llm_dtype(formats, device))
     cast_stages(model, formats)

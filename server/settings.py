@@ -15,7 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from glmtts.config import NumberFormat
+from glmtts.config import LlmFormat, NumberFormat
 from glmtts.engine.api import MAX_SPEED, MIN_SPEED
 from server import validation
 
@@ -56,10 +56,10 @@ class Settings(BaseSettings):
     )
 
     # Model.
-    llm_dtype: NumberFormat = _setting(
+    llm_dtype: LlmFormat = _setting(
         "auto",
         "number format",
-        "Of the AR model; auto is bfloat16 on a GPU, and on a CPU that is faster with it if the files are.",
+        "Of the AR model; auto is bfloat16 on a GPU, and on a CPU if the files are and it is faster; int8 takes half.",
     )
     flow_dtype: NumberFormat = _setting("auto", "number format", "Of the flow; auto is what the device is faster in.")
     vocoder_dtype: NumberFormat = _setting("auto", "number format", "Of the 24 kHz vocoder; auto is float32.")

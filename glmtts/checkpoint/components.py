@@ -20,6 +20,7 @@ from torch import nn
 from transformers import LlamaConfig, WhisperFeatureExtractor
 
 from glmtts.checkpoint.flow_config import read_flow_config
+from glmtts.checkpoint.lora import merge_lora
 from glmtts.checkpoint.onnx_weights import read_onnx
 from glmtts.checkpoint.weights import (
     build_uninitialised,
@@ -48,6 +49,9 @@ log = logging.getLogger(__name__)
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
 
+LORA = "lora"
+"""Folder of an adapter, in the llm's."""
+
 # Weights known to be unused; `encoder_weights` has more of the speech tokenizer's.
 UNUSED_LLM = (r".*rotary_emb\.inv_freq$",)
 UNUSED_SPEECH_TOKENIZER = (r"proj_out\.",)
@@ -69,13 +73,18 @@ def read_llm_config(folder: Path) -> LlamaConfig:
 
 
 def load_llm(folder: Path, dtype: torch.dtype, device: torch.device | None = None) -> Llama:
-    """The AR transformer from a Hugging Face folder, its weights in `dtype` on `device`, by default torch's."""
+    """The AR transformer from a Hugging Face folder, its weights in `dtype` on `device`, by default torch's.
+
+    An adapter in its folder `lora` is merged into them.
+    """
     config = read_llm_config(folder)
     state = drop_keys(read_safetensors(folder), UNUSED_LLM)
     if config.tie_word_embeddings and "model.embed_tokens.weight" in state:
         state.setdefault("lm_head.weight", state["model.embed_tokens.weight"])
     llm = _allocate(config, dtype, device or torch.get_default_device())
     load_strict(llm, state, where=str(folder))
+    if (folder / LORA).is_dir():
+        merge_lora(llm, folder / LORA)
     return llm
 
 

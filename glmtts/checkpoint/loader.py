@@ -1,6 +1,7 @@
 """A checkpoint's files to a Model: the published tree and the nano one alike.
 
     llm/config.json, model*.safetensors [, generation.json]     the AR transformer and its sampling parameters
+    [llm/lora/adapter_config.json, adapter_model.safetensors]   a LoRA adapter of it, as PEFT saves one
     flow/config.yaml, flow.pt                                   tokens to mel
     hift/hift.pt [, config.json]                                24 kHz vocoder
     [vocos2d/generator_jit.ckpt]                                32 kHz vocoder; it is code: only with its sha256

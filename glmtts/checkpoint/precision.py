@@ -22,8 +22,12 @@ DECODE_ROWS, DECODE_OUTPUTS, DECODE_INPUTS = 4, 4096, 2048
 
 
 def llm_dtype(formats: StageFormats, device: torch.device) -> torch.dtype:
-    """The AR transformer's: `auto` is bfloat16 on CUDA, where reading weights is the cost, and float32 elsewhere."""
-    in_bfloat16 = device.type == "cuda" if formats.llm == "auto" else formats.llm == "bfloat16"
+    """That of the AR transformer's arithmetic: `auto` is bfloat16 on CUDA, where reading weights is the cost, and
+    float32 elsewhere. With weights in `int8`, it is the format that the device decodes faster in."""
+    if formats.llm in ("auto", "int8"):
+        in_bfloat16 = device.type == "cuda" or (formats.llm == "int8" and bfloat16_decodes_faster())
+    else:
+        in_bfloat16 = formats.llm == "bfloat16"
     return torch.bfloat16 if in_bfloat16 else torch.float32
 
 
@@ -34,8 +38,12 @@ def flow_dtype(formats: StageFormats, device: torch.device) -> torch.dtype:
 
 
 def cast_stages(model: Model, formats: StageFormats) -> None:
-    """Casts flow and vocoders, loaded in float32; for the vocoders, `auto` is float32. A vocoder that is code keeps its
-    own format."""
+    """Quantises the AR transformer if asked to, and casts flow and vocoders, loaded in float32.
+
+    For the vocoders, `auto` is float32. A vocoder that is code keeps its own format.
+    """
+    if formats.llm == "int8":
+        model.llm.quantise()
     if flow_dtype(formats, model.device) == torch.bfloat16:
         model.flow.estimator.to_bfloat16()
     if formats.vocoder == "bfloat16":

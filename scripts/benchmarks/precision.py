@@ -1,18 +1,19 @@
-"""Measures how far each stage in bfloat16 is from the same stage in float32, on the same inputs.
+"""Measures how far each stage in bfloat16, or int8, is from the same stage in float32, on the same inputs.
 
     python -m scripts.benchmarks.precision                              checkpoints/nano
     python -m scripts.benchmarks.precision --checkpoint DIR --device cuda
+    python -m scripts.benchmarks.precision --checkpoint DIR --stages llm --sentences 1
 
 Beside each distance is one to compare it with: that of two draws of the noise in float32. Speech of a few sentences in
 float32 gives the inputs; the voice is the checkpoint's default one, or noise if it has none. The recogniser's errors
-are a matter for `python -m scripts.evaluate --bfloat16 STAGE …`.
+are a matter for `python -m scripts.evaluate --bfloat16 STAGE …` and `--int8`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -42,6 +43,8 @@ PROMPT_TOKENS = 75
 MAX_RATIO = 8.0
 """Speech tokens for a text id: a model with random weights never ends."""
 RATE = 24000
+STAGES = ("llm", "flow", "vocoder")
+FORMATS = (("llm", "bfloat16"), ("llm", "int8"), ("flow", "bfloat16"), ("vocoder", "bfloat16"))
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Distance:
     """Of a stage's results to those in float32; `two_draws` is that of two results in float32 with different noise."""
 
     stage: str
+    format: str
     measure: str
     value: float
     two_draws: float | None = None
@@ -97,11 +101,11 @@ def mel_of(model: Model, tokens: tuple[int, ...], voice: Voice, key_b: Tensor) -
     return tokens_to_mel(model, tokens, voice, RATE, key_b, frames_for_tokens(len(tokens)))
 
 
-def speak(model: Model, voice: Voice) -> list[Utterance]:
-    """The sentences, in float32."""
+def speak(model: Model, voice: Voice, sentences: int) -> list[Utterance]:
+    """The first sentences, in float32."""
     utterances = []
     bounded = replace(model.generation, max_ratio=min(model.generation.max_ratio, MAX_RATIO))
-    for seed, text in enumerate(TEXTS):
+    for seed, text in enumerate(TEXTS[:sentences]):
         spoken = glmtts.synthesize(replace(model, generation=bounded), text, voice, seed=seed)
         tokens, key_b = spoken.tokens[0], key_of(model, seed)
         mel_bmt = mel_of(model, tokens, voice, key_b)
@@ -122,18 +126,14 @@ def log_probabilities(model: Model, utterance: Utterance) -> Tensor:
     return F.log_softmax(speech_nv.float(), dim=-1)
 
 
-def llm_distances(exact: Model, other: Model, utterances: list[Utterance]) -> list[Distance]:
-    def divergence(utterance: Utterance) -> float:
-        p, q = log_probabilities(exact, utterance), log_probabilities(other, utterance)
-        return float((p.exp() * (p - q)).sum(-1).mean())
-
-    def changed_choices(utterance: Utterance) -> float:
-        best = [log_probabilities(model, utterance).argmax(-1) for model in (exact, other)]
-        return float((best[0] != best[1]).float().mean())
-
+def llm_distances(exact: list[Tensor], other: Model, name: str, utterances: list[Utterance]) -> list[Distance]:
+    """`exact`: the log probabilities in float32 of each utterance."""
+    pairs = [(p, log_probabilities(other, utterance)) for p, utterance in zip(exact, utterances, strict=True)]
+    divergences = [float((p.exp() * (p - q)).sum(-1).mean()) for p, q in pairs]
+    changed = [float((p.argmax(-1) != q.argmax(-1)).float().mean()) for p, q in pairs]
     return [
-        Distance("llm", "divergence of the next token's distribution, nats", mean(divergence, utterances)),
-        Distance("llm", "share of tokens with another likeliest next one", mean(changed_choices, utterances)),
+        Distance("llm", name, "divergence of the next token's distribution, nats", sum(divergences) / len(pairs)),
+        Distance("llm", name, "share of tokens with another likeliest next one", sum(changed) / len(pairs)),
     ]
 
 
@@ -146,7 +146,7 @@ def flow_distances(exact: Model, other: Model, voice: Voice, utterances: list[Ut
         return distance
 
     measure = "mean difference of the log mel"
-    return [Distance("flow", measure, mean(to(other, 0), utterances), mean(to(exact, 1), utterances))]
+    return [Distance("flow", "bfloat16", measure, mean(to(other, 0), utterances), mean(to(exact, 1), utterances))]
 
 
 def wave_distance(wave_bs: Tensor, other_bs: Tensor) -> tuple[float, float]:
@@ -166,21 +166,28 @@ def vocoder_distances(exact: Model, other: Model, utterances: list[Utterance]) -
 
     measures = ("mean difference of the wave's log mel", "difference of the wave, relative")
     return [
-        Distance("vocoder", name, mean(to(other, 0, which), utterances), mean(to(exact, 1, which), utterances))
+        Distance(
+            "vocoder", "bfloat16", name, mean(to(other, 0, which), utterances), mean(to(exact, 1, which), utterances)
+        )
         for which, name in enumerate(measures)
     ]
 
 
 @torch.inference_mode()
-def measure(checkpoint: Path, device: str) -> list[Distance]:
-    exact = load(checkpoint, device, EXACT_FORMATS)
+def measure(checkpoint: Path, device: str, stages: Sequence[str], sentences: int) -> list[Distance]:
+    exact: Model | None = load(checkpoint, device, EXACT_FORMATS)
     voice = voice_of(exact, checkpoint)
-    utterances = speak(exact, voice)
+    utterances = speak(exact, voice, sentences)
+    log_probabilities_nv = [log_probabilities(exact, utterance) for utterance in utterances]
+    if list(stages) == ["llm"]:
+        exact = None  # there may not be memory for two models
     distances = []
-    for stage in ("llm", "flow", "vocoder"):
-        other = load(checkpoint, device, replace(EXACT_FORMATS, **{stage: "bfloat16"}))
+    for stage, name in FORMATS:
+        if stage not in stages:
+            continue
+        other = load(checkpoint, device, replace(EXACT_FORMATS, **{stage: name}))
         if stage == "llm":
-            distances += llm_distances(exact, other, utterances)
+            distances += llm_distances(log_probabilities_nv, other, name, utterances)
         elif stage == "flow":
             distances += flow_distances(exact, other, voice, utterances)
         else:
@@ -191,10 +198,10 @@ def measure(checkpoint: Path, device: str) -> list[Distance]:
 
 def table(distances: list[Distance]) -> str:
     """As Markdown."""
-    lines = ["| stage | measure | bfloat16 | two draws |", "|---|---|---|---|"]
+    lines = ["| stage | format | measure | distance | two draws |", "|---|---|---|---|---|"]
     for one in distances:
         draws = "" if one.two_draws is None else f"{one.two_draws:.3g}"
-        lines.append(f"| {one.stage} | {one.measure} | {one.value:.3g} | {draws} |")
+        lines.append(f"| {one.stage} | {one.format} | {one.measure} | {one.value:.3g} | {draws} |")
     return "\n".join(lines)
 
 
@@ -202,9 +209,11 @@ def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--checkpoint", type=Path, default=ROOT / "checkpoints" / "nano")
     flags.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
+    flags.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="default: all")
+    flags.add_argument("--sentences", type=int, default=len(TEXTS), help="default: %(default)s")
     flags.add_argument("--json", type=Path)
     args = flags.parse_args()
-    distances = measure(args.checkpoint, args.device)
+    distances = measure(args.checkpoint, args.device, args.stages, args.sentences)
     print(table(distances))
     if args.json:
         args.json.write_text(json.dumps([asdict(one) for one in distances], indent=1), encoding="utf-8")

@@ -19,12 +19,13 @@ from glmtts.engine.config import DEFAULT_OPTIONS, EngineOptions
 from glmtts.engine.runtime.engine import BatchEngine, audio_limits_of
 from glmtts.engine.runtime.memory_plan import MemoryNeeds, MemoryPlan, budget
 from glmtts.errors import CheckpointError, DeviceMemoryError
+from glmtts.models.llm.int8 import int8_bytes
 from glmtts.text.frontend.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
 
-WARM_UP_PROMPT_TOKENS, WARM_UP_TEXT_IDS = 50, 20
-"""Length of the prompt and of the text that are synthesised before the first request."""
+WARM_UP_PROMPT_TOKENS, WARM_UP_TOKENS = 50, 100
+"""Speech tokens of the prompt, and about as many as are synthesised before the first request, at most."""
 
 
 def load_engine(
@@ -95,14 +96,19 @@ def pick_formats(sizes: ModelSizes, device: torch.device, options: EngineOptions
 def plan_memory(sizes: ModelSizes, device: torch.device, options: EngineOptions, formats: StageFormats) -> MemoryPlan:
     """The plan for a checkpoint of these sizes. Raises DeviceMemoryError if not even one listener fits."""
     limits, dtype = audio_limits_of(options, device), llm_dtype(formats, device)
-    weights = sizes.llm_numbers * dtype.itemsize + sizes.other_bytes
+    numbers, llm_config, flow_config = sizes.llm_numbers, sizes.llm_config, sizes.flow_config
+    quantised = formats.llm == "int8"
+    weights = int8_bytes(llm_config, numbers, dtype) if quantised else numbers * dtype.itemsize
+    weights += sizes.other_bytes
     dtypes = dtype, flow_dtype(formats, device)
-    needs = MemoryNeeds.of(weights, sizes.llm_config, sizes.flow_config, options, limits, device, *dtypes)
+    needs = MemoryNeeds.of(weights, llm_config, flow_config, options, limits, device, *dtypes)
     return needs.plan(device, options.max_num_seqs, limits.voice_cache_bytes, budget(device, options))
 
 
 def warm_up(engine: BatchEngine, model: Model) -> None:
     """Synthesises once at each sample rate, so that kernels are selected and memory pools filled."""
+    generation = model.generation
+    text_ids = max(1, int((WARM_UP_TOKENS - generation.extra_tokens) / max(1.0, generation.max_ratio)))
     for rate, mel in model.voice_maker.mels.items():
         voice = Voice(
             speaker=torch.ones(model.flow.config.spk_embed_dim),
@@ -112,6 +118,6 @@ def warm_up(engine: BatchEngine, model: Model) -> None:
             reference_text="",
             digest="",
         )
-        segment = Segment(0, "", (model.special.pad,) * WARM_UP_TEXT_IDS)
+        segment = Segment(0, "", (model.special.pad,) * text_ids)
         for _ in engine.submit(Job((segment,), voice, rate, seed=0)).chunks():
             pass

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glmtts.errors import CheckpointError
+from glmtts.models.llm.int8 import Int8Linear
 from glmtts.models.llm.kv_cache import KVCache, head_dim, kv_heads
 from glmtts.models.llm.rotary import Rotary, RotaryTable, rope_theta
 
@@ -68,16 +69,23 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
         self.v_proj = nn.Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
         self.o_proj = nn.Linear(self.heads * self.head_dim, config.hidden_size, bias=bias)
-        self.fused: MergedLinear | None = None
+        self.fused: MergedLinear | Int8Linear | None = None
 
     def fuse(self) -> None:
         self.fused = MergedLinear(self.q_proj, self.k_proj, self.v_proj)
         MergedLinear(self.o_proj)  # for the layout
 
+    def quantise(self) -> None:
+        self.fused = Int8Linear.of(self.q_proj, self.k_proj, self.v_proj)
+        self.o_proj = Int8Linear.of(self.o_proj)  # type: ignore[assignment]  # it is called alike
+        del self.q_proj, self.k_proj, self.v_proj
+
     def qkv(self, x_bnd: Tensor, rotary: Rotary) -> Tensor:
         """Queries, keys and values side by side: (b, n, heads + 2 × kv_heads, head_dim); the first two rotated."""
-        parts = (self.q_proj, self.k_proj, self.v_proj)
-        qkv = self.fused(x_bnd) if self.fused is not None else torch.cat([part(x_bnd) for part in parts], dim=-1)
+        if self.fused is not None:
+            qkv = self.fused(x_bnd)
+        else:
+            qkv = torch.cat([part(x_bnd) for part in (self.q_proj, self.k_proj, self.v_proj)], dim=-1)
         qkv = qkv.view(*x_bnd.shape[:2], -1, self.head_dim)
         rotary.apply_(qkv[:, :, : self.heads + self.kv_heads])
         return qkv
@@ -124,11 +132,16 @@ class MLP(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=bias)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=bias)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=bias)
-        self.fused: MergedLinear | None = None
+        self.fused: MergedLinear | Int8Linear | None = None
 
     def fuse(self) -> None:
         self.fused = MergedLinear(self.gate_proj, self.up_proj)
         MergedLinear(self.down_proj)  # for the layout
+
+    def quantise(self) -> None:
+        self.fused = Int8Linear.of(self.gate_proj, self.up_proj)
+        self.down_proj = Int8Linear.of(self.down_proj)  # type: ignore[assignment]  # it is called alike
+        del self.gate_proj, self.up_proj
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.fused(x).chunk(2, dim=-1) if self.fused is not None else (self.gate_proj(x), self.up_proj(x))
@@ -203,6 +216,12 @@ class Llama(nn.Module):
         for layer in self.model.decoder_layers():
             layer.self_attn.fuse()
             layer.mlp.fuse()
+
+    def quantise(self) -> None:
+        """For serving in less memory: the layers' weights in int8, for good."""
+        for layer in self.model.decoder_layers():
+            layer.self_attn.quantise()
+            layer.mlp.quantise()
 
     def forward(
         self, ids_bn: Tensor, valid_bn: Tensor | None = None, *, attention_of: Collection[int] = ()

@@ -47,6 +47,15 @@ def plan(budget: int | None, wanted: int = 16) -> MemoryPlan:
     return NEEDS.plan(CPU, wanted, 0, budget)
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its AR model is stored in bfloat16."""
+    root = write_tiny_checkpoint(tmp_path_factory.mktemp("memory") / "tiny")
+    file = root / "llm" / "model.safetensors"
+    save_file({name: value.bfloat16() for name, value in load_file(file).items()}, file)
+    return root
+
+
 @pytest.fixture
 def unknown_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a given budget limits a plan."""
@@ -85,10 +94,9 @@ def test_every_plan_fits_its_budget_and_more_memory_never_means_fewer() -> None:
         plan(204)
 
 
-def test_sizes_from_the_files_are_those_of_the_loaded_model(tmp_path: Path) -> None:
+def test_sizes_from_the_files_are_those_of_the_loaded_model(tiny: Path) -> None:
     """But for the vocoder, whose weight norm is folded, and what is computed at the start."""
-    root = write_tiny_checkpoint(tmp_path / "tiny")
-    sizes, model = read_sizes(root), load(root, device="cpu")
+    sizes, model = read_sizes(tiny), load(tiny, device="cpu")
     assert sizes.llm_numbers == sum(value.numel() for value in model.llm.state_dict().values())
     planned = sizes.llm_numbers * 4 + sizes.other_bytes
     assert planned == pytest.approx(weight_bytes(model), rel=0.01)
@@ -117,21 +125,14 @@ def test_an_engine_serves_fewer_where_memory_is_short(model: Model, caplog: pyte
         engine.close()
 
 
-def in_bfloat16(folder: Path) -> Path:
-    file = write_tiny_checkpoint(folder) / "llm" / "model.safetensors"
-    save_file({name: value.bfloat16() for name, value in load_file(file).items()}, file)
-    return folder
-
-
 @pytest.mark.parametrize("faster", [True, False])
-def test_bfloat16_weights_stay_so_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: bool) -> None:
+def test_bfloat16_weights_stay_so_on_a_cpu(tiny: Path, monkeypatch: pytest.MonkeyPatch, faster: bool) -> None:
     """Unless float32 is measured to be faster, and fits; they are spoken with in either."""
     monkeypatch.setattr(loading, "bfloat16_decodes_faster", lambda: faster)
-    root = in_bfloat16(tmp_path / "tiny")
-    sizes = read_sizes(root)
+    sizes = read_sizes(tiny)
     assert sizes.llm_dtype == torch.bfloat16
     wanted = torch.bfloat16 if faster else torch.float32
-    engine = load_engine(root, device="cpu", options=EngineOptions(max_num_seqs=2))
+    engine = load_engine(tiny, device="cpu", options=EngineOptions(max_num_seqs=2))
     try:
         assert {parameter.dtype for parameter in engine._model.llm.parameters()} == {wanted}
         assert engine._loop.decode.decoder.cache.kv.dtype == wanted
@@ -140,3 +141,17 @@ def test_bfloat16_weights_stay_so_on_a_cpu(tmp_path: Path, monkeypatch: pytest.M
     tight = EngineOptions(max_num_seqs=2, max_memory_bytes=1)
     assert pick_formats(sizes, CPU, tight).llm == "bfloat16"
     assert pick_formats(sizes, CPU, replace(tight, deterministic=True)) == EXACT_FORMATS
+
+
+def test_layers_in_int8_are_planned_and_spoken_with(tiny: Path) -> None:
+    """The plan counts a byte a weight for them, and what is loaded takes no more."""
+    formats = StageFormats("int8", "float32", "float32")
+    engine = load_engine(tiny, device="cpu", options=EngineOptions(max_num_seqs=2, formats=formats))
+    try:
+        planned = engine.info.memory["parts"]["weights"]
+        assert planned == pytest.approx(weight_bytes(engine._model), rel=0.01)
+        assert any(tensor.dtype == torch.int8 for tensor in engine._model.llm.buffers())
+    finally:
+        engine.close()
+    other = plan_memory(read_sizes(tiny), CPU, EngineOptions(max_num_seqs=2), FORMATS)
+    assert planned < other.parts["weights"]
