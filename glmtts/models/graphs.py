@@ -145,6 +145,10 @@ class StaticBuffers:
                 sizes[name, dtype] = max(sizes.get((name, dtype), 0), torch.Size(shape).numel())
         self._memory = {key: torch.zeros(size, dtype=key[1], device=device) for key, size in sizes.items()}
 
+    @property
+    def nbytes(self) -> int:
+        return sum(memory.nbytes for memory in self._memory.values())
+
     def views(self, layout: Layout) -> dict[str, Tensor]:
         """The buffers of one of the layouts."""
         return {

@@ -38,6 +38,8 @@ GPU_AUDIO_LIMITS = AudioLimits(max_batch_frames=16384, vocoder_frames=1024, max_
 CPU_THREADS, GPU_THREADS = 3, 2
 """A GPU makes a batch of chunks about as fast as one. A CPU core does not, so there two audio workers share them."""
 MAX_RETRY_AFTER = 60.0
+LEAST_GRAPH_BYTES = 256 * 2**20
+"""For CUDA graphs where none are planned: enough for those of the AR model. Part of the plan's temporary results."""
 
 
 class BatchEngine:
@@ -82,7 +84,7 @@ class BatchEngine:
             make_recorder = partial(CudaGraphRecorder, model.device)
         self._loop = EngineLoop(
             model, options, audio_limits, num_threads, self._queue, self._scheduler,
-            make_recorder=make_recorder, graph_bytes=plan.graph_bytes,
+            make_recorder=make_recorder, graph_bytes=max(plan.graph_bytes, LEAST_GRAPH_BYTES),
         )  # fmt: skip
         self._threads = WorkerThreads(
             self._queue, model.device, self._loop.fail_all, self._scheduler.has_runnable, *self._loop.workers()
@@ -93,8 +95,8 @@ class BatchEngine:
         return record_all(
             self._loop.recordings(),
             max_seconds=self._options.graph_seconds,
-            max_bytes=self._plan.graph_bytes,
-            used_bytes=lambda: torch.cuda.memory_reserved(self._model.device) if torch.cuda.is_available() else 0,
+            max_bytes=self._loop.free_graph_bytes,
+            used_bytes=partial(_used_bytes, self._model.device),
         )
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
@@ -207,6 +209,14 @@ class BatchEngine:
         for text_ids, speech_tokens in job.history:
             history.add(text_ids, speech_tokens)
         return history
+
+
+def _used_bytes(device: torch.device) -> int:
+    """Of a GPU, by whomever."""
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    return int(total - free)
 
 
 def audio_limits_of(options: EngineOptions, device: torch.device) -> AudioLimits:

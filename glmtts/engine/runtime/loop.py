@@ -58,6 +58,9 @@ class EngineLoop:
                 model, make_recorder(), options.chunk_schedule, audio_limits, max_rows=options.max_num_seqs,
                 max_bytes=graph_bytes,
             )  # fmt: skip
+            graph_bytes -= self._audio_recordings.blocks.nbytes
+        self.free_graph_bytes = graph_bytes
+        """What is left of `graph_bytes` for recording."""
         self.audio = AudioRunner(model, audio_limits, self._audio_recordings)
         decode, audio = ("all", "all") if num_threads == 1 else ("decode", "audio")
         self._thread_group = {"prefill": decode, "decode": decode, "flow": audio, "vocoder": audio}

@@ -30,6 +30,11 @@ class FlowBlocks:
         self._layouts = {shape: block_layout(flow, shape) for shape in self.shapes}
         self._memory = StaticBuffers(self._layouts.values(), torch.device(device))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of inputs and outputs."""
+        return self._memory.nbytes
+
     @torch.inference_mode()
     def record(self, shape: BlockShape) -> None:
         """Records one of the shapes. Raises RuntimeError if that can't be done."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import Wave
 from glmtts.engine.api import Job
 from glmtts.engine.config import AudioLimits, ChunkSchedule, EngineOptions
-from glmtts.engine.runtime.engine import BatchEngine, _plan_memory
+from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.engine.runtime.recording import record_all
 from glmtts.engine.synthesis.audio_recordings import Recording
 from glmtts.engine.synthesis.ladder import flow_shapes, window_shapes
@@ -36,8 +35,7 @@ OPTIONS = EngineOptions(
 @pytest.fixture(scope="module")
 def engine(model: Model) -> Iterator[BatchEngine]:
     """Its steps are recorded."""
-    plan = replace(_plan_memory(model, OPTIONS), graph_bytes=2**28)
-    engine = BatchEngine(model, OPTIONS, plan, make_recorder=TapeRecorder)
+    engine = BatchEngine(model, OPTIONS, make_recorder=TapeRecorder)
     assert engine.record_steps() == len(engine._loop.recordings()) > 10
     yield engine
     engine.close()
