@@ -1,6 +1,7 @@
 """A checkpoint's files to a Model: the published tree and the nano one alike.
 
     llm/config.json, model*.safetensors [, generation.json]     the AR transformer and its sampling parameters
+    [llm/spk_prompt_dict.yaml]                                  ids of the speakers that a fine-tuned one knows
     [llm/lora/adapter_config.json, adapter_model.safetensors]   a LoRA adapter of it, as PEFT saves one
     flow/config.yaml, flow.pt                                   tokens to mel
     hift/hift.pt [, config.json]                                24 kHz vocoder
@@ -17,7 +18,7 @@ for weights known to be unused. Nothing is downloaded, and no class that a confi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from glmtts.checkpoint import components
 from glmtts.checkpoint.consistency import check_alignment_heads, check_sizes, special_ids
 from glmtts.checkpoint.model_info import ModelInfo, read_info
 from glmtts.checkpoint.part_times import PartTimes
+from glmtts.checkpoint.speakers import UNKNOWN, Speakers, read_speakers
 from glmtts.config import MEL_BY_RATE, GenerationConfig
 from glmtts.errors import CheckpointError
 from glmtts.models.encoders.speaker_encoder import CampPlus
@@ -48,7 +50,8 @@ TOKENIZER = "vq32k-phoneme-tokenizer"
 class Model:
     """A loaded checkpoint: modules on `device` in eval mode, without gradients, and their parameters.
 
-    `dtype` is the AR transformer's; the other modules are float32. `vocoders` by output rate in Hz.
+    `dtype` is the AR transformer's; the other modules are float32. `vocoders` by output rate in Hz. `speakers`: see
+    `glmtts.checkpoint.speakers`.
     """
 
     info: ModelInfo
@@ -62,6 +65,7 @@ class Model:
     frontend: Frontend
     device: torch.device
     dtype: torch.dtype
+    speakers: Speakers = field(default_factory=dict)
 
     @property
     def sample_rates(self) -> tuple[int, ...]:
@@ -72,6 +76,10 @@ class Model:
     def max_positions(self) -> int:
         """KV cache positions that a segment may take, its prompts included."""
         return slot_positions(self.llm.config)
+
+    def speaker_ids(self, name: str) -> tuple[int, ...]:
+        """The ids that the input begins with for a speaker of this name; none if the model knows no speakers."""
+        return self.speakers.get(name) or self.speakers.get(UNKNOWN, ())
 
     @property
     def voice_maker(self) -> VoiceMaker:
@@ -164,4 +172,5 @@ def _load(
         frontend=frontend,
         device=target,
         dtype=dtype,
+        speakers=read_speakers(root / "llm", llm.config.vocab_size),
     )

@@ -15,6 +15,7 @@ from torch import nn
 from glmtts.checkpoint import components
 from glmtts.checkpoint.consistency import check_alignment_heads, check_sizes, special_ids
 from glmtts.checkpoint.model_info import read_info
+from glmtts.checkpoint.speakers import read_speakers
 from glmtts.checkpoint.weights import State, read_safetensors, read_torch
 from glmtts.config import GenerationConfig
 from glmtts.errors import CheckpointError
@@ -150,6 +151,7 @@ def _special_ids(parts: _Parts, check: PartCheck) -> None:
 
 def _llm(parts: _Parts, check: PartCheck) -> None:
     parts.llm = components.load_llm(parts.root / "llm", torch.float32)
+    read_speakers(parts.root / "llm", parts.llm.config.vocab_size)
     check.summary = _summary(parts.llm, read_safetensors(parts.root / "llm"))
     check.values = _values(parts.llm.config, LLM_KEYS)
 

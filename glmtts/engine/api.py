@@ -49,6 +49,8 @@ class Job:
     """Whether to return chunks as early as possible; otherwise each segment is one chunk."""
     deadline: float | None = None
     """When a job that is still queued fails with QueueTimeoutError, on `time.monotonic`'s clock."""
+    speaker: str = ""
+    """The stored voice's name, by which a fine-tuned model may know the speaker."""
     history: tuple[SpokenSegment, ...] = ()
     """Segments of the job that this one continues, oldest first. The indices of `segments` go on from there."""
 
@@ -218,6 +220,10 @@ class Engine(Protocol):
 
     def stalled_seconds(self) -> float:
         """Seconds since the engine last made progress; 0.0 while it has nothing to do."""
+        ...
+
+    def pace_seconds(self) -> float | None:
+        """The longest step of the last minutes of work: how long progress may take here. None: not known yet."""
         ...
 
     def backlog_seconds(self) -> float:

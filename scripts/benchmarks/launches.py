@@ -58,14 +58,14 @@ class LaunchCounter(TorchDispatchMode):
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        self._count(func, args)
-        return self.call(func, args, kwargs)
+        self._record(func, args)
+        return self._run(func, args, kwargs)
 
-    def call(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs an operation that is not made of others."""
         return func(*args, **kwargs)
 
-    def _count(self, func: OpOverload, args: tuple[Any, ...]) -> None:
+    def _record(self, func: OpOverload, args: tuple[Any, ...]) -> None:
         name = func._schema.name.removeprefix("aten::").rstrip("_") if not func.is_view else ""
         if name in READS:
             self.count.reads.append(name)

@@ -44,6 +44,7 @@ def make_job(context: AppContext, engine: Engine, params: SpeechRequest, *, stre
         use_history=params.history,
         stream=stream,
         deadline=start + (params.timeout or context.settings.queue_timeout),
+        speaker="" if params.reference_audio is not None else record.voice or "",
         history=earlier.history,
     )
 

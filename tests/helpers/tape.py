@@ -24,7 +24,7 @@ class Tape(LaunchCounter):
         super().__init__()
         self._operations: list[tuple[OpOverload, tuple[Any, ...], dict[str, Any], list[Tensor]]] = []
 
-    def call(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = func._schema.name.removeprefix("aten::")
         if self.count.reads or self.count.data_dependent or name == "lift_fresh":
             raise RuntimeError(f"{name}: the host would wait for the device, or copy to it")

@@ -151,6 +151,9 @@ class BatchEngine:
     def stalled_seconds(self) -> float:
         return self._threads.stalled_seconds()
 
+    def pace_seconds(self) -> float | None:
+        return self._threads.pace_seconds()
+
     def backlog_seconds(self) -> float:
         with self._queue.changed:
             remaining = {job.handle: self._scheduler.remaining_seconds(job) for job in self._scheduler.jobs}
@@ -201,6 +204,7 @@ class BatchEngine:
             model.generation,
             enabled=job.use_history,
             max_positions=model.max_positions,
+            speaker=model.speaker_ids(job.speaker),
         )
 
     def _history_with_earlier(self, job: Job) -> History:

@@ -59,6 +59,7 @@ def synthesize(
     use_history: bool = True,
     phoneme: bool | None = None,
     language: Language | None = None,
+    speaker: str = "",
 ) -> SynthesisResult:
     """Synthesises `text` in `voice`.
 
@@ -69,6 +70,7 @@ def synthesize(
         use_history: whether earlier segments prompt later ones.
         phoneme: phoneme mode; None is the checkpoint's default.
         language: says how numbers and signs are read; None leaves it to the text's characters.
+        speaker: by whose name a fine-tuned model may know the voice.
 
     Raises TextError if the text cannot be spoken, UnsupportedError for a rate that the model or the voice does not
     have, InputError for a speed or seed out of range.
@@ -81,7 +83,12 @@ def synthesize(
         segments = model.frontend.segments(text, phoneme=phoneme, language=language)
     prompt_tokens = voice.prompt_tokens.tolist()
     history = History(
-        voice.prompt_text, prompt_tokens, model.generation, enabled=use_history, max_positions=model.max_positions
+        voice.prompt_text,
+        prompt_tokens,
+        model.generation,
+        enabled=use_history,
+        max_positions=model.max_positions,
+        speaker=model.speaker_ids(speaker),
     )
     flow_speed, stretch_factor = SpeedRange(model.generation.min_speed, model.generation.max_speed).split(speed)
     cache = KVCache(model.llm.config, 1, model.max_positions, dtype=model.dtype, device=model.device)

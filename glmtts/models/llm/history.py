@@ -42,7 +42,7 @@ class History:
     """The prompts of one request: the voice's, which always stays, and its finished segments, oldest dropped first.
 
     Without `enabled`, the voice alone prompts every segment; with it, at most `generation.history_segments` finished
-    ones do too. `max_positions`: KV cache positions for prompts and segment together.
+    ones do too. `max_positions`: KV cache positions for prompts and segment together. `speaker`: ids that come first.
     """
 
     def __init__(
@@ -53,7 +53,9 @@ class History:
         *,
         enabled: bool = True,
         max_positions: int = MAX_POSITIONS,
+        speaker: Sequence[int] = (),
     ) -> None:
+        self._speaker = tuple(speaker)
         # Without its text, the model would read a speech prompt as text.
         self._voice = SpokenSegment(tuple(prompt_text), tuple(prompt_speech) if prompt_text else ())
         self._earlier: list[SpokenSegment] = []
@@ -99,14 +101,16 @@ class History:
                 field="text",
             )
         prompt_text, speech = ([i for segment in self._all() for i in segment[part]] for part in (0, 1))
-        return Prompt(tuple(prompt_text), tuple(speech), LengthBounds(bounds.minimum, min(bounds.maximum, left)))
+        bounds = LengthBounds(bounds.minimum, min(bounds.maximum, left))
+        return Prompt((*self._speaker, *prompt_text), tuple(speech), bounds)
 
     def _all(self) -> list[SpokenSegment]:
         return [self._voice, *self._earlier]
 
     def _positions_left(self, text: Sequence[int]) -> int:
         """Positions left after the prompts, the text and the id that begins the speech."""
-        return self._max_positions - sum(len(part) for segment in self._all() for part in segment) - len(text) - 1
+        prompts = sum(len(part) for segment in self._all() for part in segment)
+        return self._max_positions - len(self._speaker) - prompts - len(text) - 1
 
 
 def check_history(segments: Sequence[SpokenSegment], *, vocabulary: int, speech_tokens: int) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from glmtts.checkpoint.loader import Model, load, pick_device
 from glmtts.checkpoint.model_info import fingerprint
+from glmtts.checkpoint.speakers import read_speakers
 from glmtts.config import GenerationConfig, HiFTConfig
 from glmtts.errors import CheckpointError
 from glmtts.models.llm.prompt_score import score_prompt
@@ -227,6 +228,19 @@ def test_an_unknown_key_is_refused(own: Path) -> None:
 def test_heads_that_the_model_does_not_have_are_refused(own: Path) -> None:
     (own / "llm/generation.json").write_text('{"alignment_heads": [[0, 0], [0, 99]]}', encoding="utf-8")
     assert "alignment_heads: expected [layer, head]" in error_of(own)
+
+
+def test_speakers_are_those_of_the_file(own: Path) -> None:
+    """Ids by name, `unknown` for others; ids that the model does not have are refused. Without the file, none."""
+    assert load(own, device="cpu").speaker_ids("tongtong") == ()
+    file = own / "llm" / "spk_prompt_dict.yaml"
+    file.write_text('{"unknown": [5, 6], "tongtong": [5, 7, 8],}', "utf-8")
+    model = load(own, device="cpu")
+    assert (model.speaker_ids("tongtong"), model.speaker_ids("someone")) == ((5, 7, 8), (5, 6))
+    for wrong in ('{"a": [1, 999999]}', '{"a": 3}', '{"a": [true]}', "[1]", '{"a": ['):
+        file.write_text(wrong, "utf-8")
+        with pytest.raises(CheckpointError, match=r"spk_prompt_dict\.yaml"):
+            read_speakers(own / "llm", 320)
 
 
 def test_too_few_rows_for_the_tokenizer_are_refused(own: Path) -> None:

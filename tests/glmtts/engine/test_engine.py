@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -214,6 +215,21 @@ def test_closing_ends_what_runs_and_refuses_the_rest(make_engine: MakeEngine, mo
     handle = graceful.submit(job(model))
     graceful.close(grace=60.0)
     assert handle.report.finish_reason in ("stop", "length")
+
+
+def test_a_speaker_that_the_model_knows_is_spoken_as_such(make_engine: MakeEngine, model: Model) -> None:
+    """By the name of the stored voice; another name is `unknown`. As offline."""
+    tuned = replace(model, speakers={"unknown": (9, 11), "tongtong": (9, 12, 13)})
+    engine = make_engine(of=tuned, deterministic=True, max_num_seqs=2)
+    waves = {name: wave_of(engine, job(model, speaker=name, stream=False)) for name in ("", "tongtong", "other")}
+    assert np.array_equal(waves[""], waves["other"])
+    assert not np.array_equal(waves[""], waves["tongtong"])
+    request = job(model, speaker="tongtong", stream=False)
+    expected = synthesize(tuned, TEXTS[0], request.voice, seed=request.seed, speaker="tongtong")
+    handle = engine.submit(request)
+    list(handle.chunks())
+    assert handle.report.speech_tokens == sum(map(len, expected.tokens))
+    assert [tokens for _, tokens in handle.report.history] == list(expected.tokens)
 
 
 def test_tokens_do_not_depend_on_neighbours(make_engine: MakeEngine, model: Model) -> None:

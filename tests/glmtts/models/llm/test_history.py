@@ -42,6 +42,17 @@ def test_a_voice_without_transcript_gives_no_speech_prompt() -> None:
     assert (history.prompt((9,)).text, history.prompt((9,)).speech) == ((6,), (7,))
 
 
+def test_a_speaker_s_ids_come_first_and_take_room() -> None:
+    """Before the voice's text, whatever else is dropped; they are no transcript, so they bring no speech prompt."""
+    history = History((1, 2), (3, 4, 5), OFFICIAL, speaker=(7, 8), max_positions=40)
+    history.add((6,), (7, 8))
+    prompt = history.prompt((9,))
+    assert (prompt.text, prompt.speech) == ((7, 8, 1, 2, 6), (3, 4, 5, 7, 8))
+    alone = History((1, 2), (3, 4, 5), OFFICIAL, speaker=(7, 8), max_positions=40)
+    assert alone.prompt((9, 9)).bounds.maximum == 40 - 2 - 5 - 2 - 1
+    assert History((), (2, 3), OFFICIAL, speaker=(7,)).prompt((9,)).speech == ()
+
+
 def test_an_empty_segment_leaves_no_trace() -> None:
     """A segment without speech tokens does not prompt the next one."""
     history = History((1,), (2,), OFFICIAL)
