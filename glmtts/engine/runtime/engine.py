@@ -247,6 +247,7 @@ def _engine_info(model: Model, plan: MemoryPlan) -> EngineInfo:
         device=str(model.device),
         max_streams=plan.listeners,
         generation=model.generation.stated_limits,
+        calibrated=model.generation.calibrated,
         fingerprint=model.info.fingerprint,
         memory=plan.describe(),
     )
