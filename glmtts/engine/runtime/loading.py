@@ -24,7 +24,7 @@ from glmtts.text.frontend.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
 
-WARM_UP_PROMPT_TOKENS, WARM_UP_TOKENS = 50, 100
+WARM_UP_PROMPT_TOKENS, WARM_UP_TOKENS = 50, 60
 """Speech tokens of the prompt, and about as many as are synthesised before the first request, at most."""
 
 
