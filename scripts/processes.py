@@ -31,11 +31,14 @@ class Processes:
     logs: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, name: str, command: list[str], environment: Mapping[str, str] = os.environ) -> None:
+    def start(
+        self, name: str, command: list[str], environment: Mapping[str, str] = os.environ, folder: Path | None = None
+    ) -> None:
+        """`folder`: its working directory, if that is not `root`."""
         with (self.logs / f"{name}.log").open("wb") as log:
             self.running[name] = subprocess.Popen(
                 command,
-                cwd=self.root,
+                cwd=folder or self.root,
                 env=environment,
                 stdout=log,
                 stderr=log,

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from glmtts_client import Cluster, SpeechOptions
+from glmtts_client import Cluster, Query, SpeechOptions
 from glmtts_client.batch.items import read_items
 from glmtts_client.batch.output_folder import RESULTS_FILE
 from glmtts_client.batch.runner import BATCH_RETRY, run_batch
@@ -43,7 +44,8 @@ class StreamResult:
 
     `audio`: 16-bit little-endian samples. `max_wait_seconds`: the longest wait between two chunks.
     `max_silence_seconds`: the longest time without sound for someone who plays the stream in real time from its first
-    samples on, the time from the request to these included. `error`: "" if the stream was not interrupted.
+    samples on, the time from the request to these included. `error`: "" if the stream was not interrupted. `cuts`: how
+    often it was cut, seen as cut and asked for again.
     """
 
     listener: int
@@ -54,6 +56,7 @@ class StreamResult:
     error: str = ""
     complete: bool = False
     max_silence_seconds: float = 0.0
+    cuts: int = 0
 
     @property
     def seconds(self) -> float:
@@ -85,14 +88,53 @@ class LoadResult:
     failure: str = ""
 
 
+def undisturbed(streams: Sequence[StreamResult]) -> dict[int, StreamResult]:
+    """The first stream of each listener that was not cut."""
+    return {stream.listener: stream for stream in reversed(streams) if stream.complete and not stream.cuts}
+
+
+class Load(Protocol):
+    """What loads a cluster. It runs until `stop_streams` is set and the batch is done; then call `result`."""
+
+    stop_streams: threading.Event
+
+    def start(self) -> None: ...
+
+    @property
+    def items_done(self) -> int: ...
+
+    @property
+    def batch_is_done(self) -> bool: ...
+
+    def streams_from(self, url: str) -> int:
+        """How many listeners are in the middle of a stream from the node at `url`."""
+        ...
+
+    def result(self, timeout: float) -> LoadResult:
+        """Waits until all threads have ended, at most `timeout` seconds; unfinished streams are incomplete."""
+        ...
+
+
 class LoadGenerator:
     """Runs until `stop_streams` is set and the batch is done; then call `result`.
 
     `consul`: address of the agent. `jobs`: items of the batch at a time. `cache`: seconds for which clients reuse the
-    list of nodes.
+    list of nodes. `listeners`: at most as many as there are texts. `version`: of the model, the only one that is used.
+    After `stop_batch` no further item is begun.
     """
 
-    def __init__(self, consul: str, token: str, folder: Path, *, items: int, jobs: int, cache: float) -> None:
+    def __init__(
+        self,
+        consul: str,
+        token: str,
+        folder: Path,
+        *,
+        items: int,
+        jobs: int,
+        cache: float,
+        listeners: int = len(STORIES),
+        version: str | None = None,
+    ) -> None:
         address = ConsulAddress(f"http://{consul}", token)
         self._folder, self._source, self._jobs = folder / "out", folder / "in.jsonl", jobs
         self._source.write_text(
@@ -102,8 +144,10 @@ class LoadGenerator:
             )
         )
         # One client as the command line uses it, and one that watches Consul, as in the client's README.
-        self._batch_cluster = Cluster(address, retry=BATCH_RETRY, cache_seconds=cache)
-        self._stream_cluster = Cluster(address, cache_seconds=cache, watch=True)
+        query = Query(version=version)
+        self._batch_cluster = Cluster(address, retry=BATCH_RETRY, cache_seconds=cache, query=query)
+        self._stream_cluster = Cluster(address, cache_seconds=cache, watch=True, query=query)
+        self.stop_batch = threading.Event()
         self.stop_streams = threading.Event()
         self.items_done = 0
         self._result = LoadResult(items, self._folder)
@@ -111,7 +155,7 @@ class LoadGenerator:
         self._threads = [threading.Thread(target=self._run_batch, name="batch", daemon=True)]
         self._threads += [
             threading.Thread(target=self._stream_repeatedly, args=(n,), name=f"listener-{n}", daemon=True)
-            for n in range(len(STORIES))
+            for n in range(listeners)
         ]
 
     def start(self) -> None:
@@ -140,7 +184,12 @@ class LoadGenerator:
     def _run_batch(self) -> None:
         try:
             run_batch(
-                self._batch_cluster, read_items(self._source), self._folder, jobs=self._jobs, on_result=self._count
+                self._batch_cluster,
+                read_items(self._source),
+                self._folder,
+                jobs=self._jobs,
+                on_result=self._count,
+                stop=self.stop_batch,
             )
         except BaseException as error:  # otherwise the thread would end without a trace
             self._result.failure = f"{type(error).__name__}: {error}"
