@@ -84,7 +84,7 @@ def run(processes: Processes, args: argparse.Namespace) -> int:
     pace = measure_pace(fleet, DELAY, nodes)
     utterances = profile.utterances(pace, nodes)
     real = run_real(fleet, scaled, utterances, profile.seconds, speedup)
-    model = run_model(measured_pace(fleet, pace), scaled, utterances, real, profile, speedup)
+    model = run_model(measured_pace(fleet, pace), scaled, utterances, real, profile.seconds, speedup)
     print(report({"real": real, "model": model}, profile))
     print(*real.failures, sep="\n")
     return 0 if is_good(real, len(utterances), nodes) else 1

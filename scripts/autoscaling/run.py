@@ -136,9 +136,12 @@ def _hear(client: Cluster, utterance: Utterance, outcome: Outcome) -> None:
 
 
 def run_model(
-    pace: Pace, scaled: ScaledObject, utterances: Sequence[Utterance], real: Outcome, profile: Profile, speedup: float
+    pace: Pace, scaled: ScaledObject, utterances: Sequence[Utterance], real: Outcome, seconds: float, speedup: float
 ) -> Outcome:
-    """The same listeners and rule in the model of docs/capacity.md, which knows the backlog only."""
+    """The same listeners and rule in the model of docs/capacity.md, which knows the backlog only.
+
+    New nodes take as long to load there as they `real`ly did.
+    """
     asked = [Utterance(work_seconds(each.audio_seconds), each.asked) for each in utterances]
     cluster = ClusterModel(pace, scaled.rules.min_nodes, programs=1, asks_for_segments=True)
     load_seconds = sum(real.loading) / max(1, len(real.loading))
@@ -154,9 +157,9 @@ def run_model(
 
     autoscaler.start()
     look()
-    heard = cluster.run_utterances(asked, profile.seconds + RESULT_TIMEOUT)
+    heard = cluster.run_utterances(asked, seconds + RESULT_TIMEOUT)
     waits = [(each.asked, each.first_audio) for each in heard]
-    wanted = [(0.0, scaled.rules.min_nodes), *autoscaler.numbers]
+    wanted = [(0.0, scaled.rules.min_nodes), *(each for each in autoscaler.numbers if each[0] < seconds)]
     return replace(outcome, waits=waits, wanted=wanted)
 
 

@@ -1,4 +1,4 @@
-"""scripts/autoscale.py: its quick mode, the published rule as it reads it, and what the controller makes of a metric."""
+"""scripts/autoscale.py: its quick mode, the published rule as it reads it, and what the controller makes of it."""
 
 from __future__ import annotations
 
