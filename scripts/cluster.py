@@ -31,15 +31,15 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
-from scripts.processes import STOP_TIMEOUT, ProcessError, Processes  # noqa: E402  # needs the path above
+from scripts.gateway import start_gateway  # noqa: E402  # needs the path above
+from scripts.processes import STOP_TIMEOUT, ProcessError, Processes  # noqa: E402
 
 PROMETHEUS = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 NANO = ROOT / "checkpoints" / "nano" / "llm"
-GATEWAY = ROOT / "deploy" / "gateway" / "haproxy.cfg"
 HOST = "127.0.0.1"
 INNER_PORTS = 4
 """Consul's server, serf and DNS, and the gateway's metrics."""
-START_TIMEOUT = {"consul": 60.0, "prometheus": 60.0, "gateway": 60.0, "node": 600.0}
+START_TIMEOUT = {"consul": 60.0, "prometheus": 60.0, "node": 600.0}
 """Seconds within which a process must answer; a node loads a checkpoint first."""
 QUICK_SETTINGS = {
     "GLMTTS_CONSUL": "on",
@@ -131,7 +131,7 @@ def start(processes: Processes, args: argparse.Namespace) -> None:
         processes.wait(f"node-{port}", f"http://{HOST}:{port}/ready", START_TIMEOUT["node"])
         print(f"node        http://{HOST}:{port}")
     if args.gateway:
-        start_gateway(processes, gateway, *inner[-2:])
+        print(f"gateway     {start_gateway(processes, gateway, *inner[-2:])}")
     print("cluster: ready; Ctrl-C stops it", flush=True)
 
 
@@ -188,16 +188,6 @@ def start_consul(processes: Processes, port: int, inner: list[int]) -> None:
     # Answers only once there is a leader.
     processes.wait("consul", f"http://{HOST}:{port}/v1/catalog/nodes", START_TIMEOUT["consul"])
     print(f"consul      http://{HOST}:{port}/ui")
-
-
-def start_gateway(processes: Processes, port: int, dns: int, metrics: int) -> None:
-    binary = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    if binary is None:
-        raise ClusterError("no haproxy: expected it on the path (Debian: apt install haproxy)")
-    own = {"GATEWAY_BIND": f"{HOST}:{port}", "GATEWAY_METRICS": f"{HOST}:{metrics}", "GATEWAY_DNS": f"{HOST}:{dns}"}
-    processes.start("gateway", [binary, "-f", str(GATEWAY), "-db"], {**os.environ, **own})
-    processes.wait("gateway", f"http://{HOST}:{port}/ready", START_TIMEOUT["gateway"])
-    print(f"gateway     http://{HOST}:{port}")
 
 
 def start_prometheus(processes: Processes, port: int, config: Mapping[str, Any]) -> None:

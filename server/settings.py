@@ -21,6 +21,7 @@ from server import validation
 
 PREFIX = "GLMTTS_"
 REPLACEMENTS = Path(__file__).resolve().parents[1] / "G2P_replace_dict.jsonl"
+"""A checkout has it; what pip installs from a wheel does not."""
 
 
 def _setting(default: Any, unit: str, sentence: str, **limits: Any) -> Any:
@@ -69,7 +70,11 @@ class Settings(BaseSettings):
     max_memory_bytes: int | None = _setting(
         None, "bytes", "Memory of the device that the model may take; what is free if empty.", ge=1
     )
-    g2p_replace: Path = _setting(REPLACEMENTS, "path", "Pronunciation overrides: JSON lines of text to phoneme tokens.")
+    g2p_replace: Path | None = _setting(
+        REPLACEMENTS if REPLACEMENTS.exists() else None,
+        "path",
+        "Pronunciation overrides: JSON lines of text to phoneme tokens; none where the default file is not installed.",
+    )
     vocos_sha256: str | None = _setting(
         None,
         "sha256",

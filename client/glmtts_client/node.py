@@ -67,6 +67,10 @@ class Node:
         text = self.meta.get("max_streams", "")
         return max(1, int(text)) if text.isdecimal() else 1
 
+    def same_model(self, other: Node) -> bool:
+        """Whether both have the same checkpoint, as far as they say."""
+        return (self.model, self.version) == (other.model, other.version)
+
     def _values(self, key: str) -> frozenset[str]:
         """The items of a comma-separated value."""
         return frozenset(item.strip() for item in self.meta.get(key, "").split(",") if item.strip())

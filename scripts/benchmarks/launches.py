@@ -56,6 +56,9 @@ class LaunchCounter(TorchDispatchMode):
             if result is not NotImplemented:
                 return result
         self._record(func, args)
+        return self._run(func, args, kwargs)
+
+    def _run(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
 
     def _record(self, func: OpOverload, args: tuple[Any, ...]) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
 from glmtts.checkpoint.components import load_llm  # noqa: E402  # needs the path above
 from glmtts.checkpoint.loader import Model, load  # noqa: E402
-from glmtts.config import GenerationConfig  # noqa: E402
+from glmtts.checkpoint.precision import cast_stages  # noqa: E402
+from glmtts.config import GenerationConfig, StageFormats  # noqa: E402
 from glmtts.engine.config import ChunkSchedule  # noqa: E402
 from glmtts.models.flow.flow import Flow  # noqa: E402
 from glmtts.models.flow.flow_batch import FlowBatcher, FlowSequence  # noqa: E402
@@ -176,6 +177,13 @@ def vocoder_stages(vocoder: HiFT, roofline: Roofline) -> list[Stage]:
 # Number formats
 
 
+def bfloat16_stages(model: Model, roofline: Roofline) -> list[Stage]:
+    """Flow and vocoder of the model, which stays in bfloat16."""
+    cast_stages(model, StageFormats(flow="bfloat16", vocoder="bfloat16"))
+    stages = flow_stages(model.flow, roofline, torch.bfloat16) + vocoder_stages(model.vocoders[24000], roofline)
+    return [replace(stage, stage=f"{stage.stage}, bfloat16") for stage in stages]
+
+
 def format_stages(path: Path, model: Model, roofline: Roofline) -> list[Stage]:
     """The step at batch sizes 1 and 8, and the flow's third chunk, in each number format."""
     quantised = load_llm(path / "llm", torch.float32).eval()
@@ -206,6 +214,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--checkpoint", type=Path, default=ROOT / "checkpoints" / "nano")
     flags.add_argument("--official", action="store_true", help="measure an AR stage of the published size")
     flags.add_argument("--formats", action="store_true", help="compare number formats; torch.compile needs a compiler")
+    flags.add_argument("--bfloat16", action="store_true", help="flow and vocoder once more, in bfloat16")
     flags.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: %(default)s)")
     flags.add_argument("--threads", type=int, default=1, help="threads of a stage; the engine uses 1 on two cores")
@@ -231,6 +240,8 @@ def main() -> None:
         else:
             stages = ar_stages(model.llm, model.special, roofline, args.batches) + flow_stages(model.flow, roofline)
             stages += vocoder_stages(model.vocoders[24000], roofline)
+            if args.bfloat16:
+                stages += bfloat16_stages(model, roofline)
     rates = {str(dtype): roofline.flops_per_second(dtype) / 1e9 for dtype in (torch.float32, torch.bfloat16)}
     bandwidth = roofline.bytes_per_second(2**30) / 1e9
     print(f"{args.threads} threads; GFLOP/s {rates}; read GB/s {bandwidth:.1f}\n\n{table(stages)}")

@@ -38,14 +38,14 @@ class Agent:
         **config: Any,
     ) -> None:
         self.name = name
-        http, self.server_port, self.serf_port = free_ports(3)
+        http, self.server_port, self.serf_port, self.dns_port = free_ports(4)
         self.address = f"{LOOPBACK}:{http}"
         self.gossip_address = f"{bind}:{self.serf_port}"
         self.token = ""
         self._processes = agents.processes
         self._data = agents.processes.logs / name
         serf = {"serf_lan": self.serf_port, "serf_wan": -1}
-        ports = {"http": http, "server": self.server_port, "grpc": -1, "dns": -1, **serf}
+        ports = {"http": http, "server": self.server_port, "grpc": -1, "dns": self.dns_port, **serf}
         own = {"bind_addr": bind, "client_addr": LOOPBACK, "disable_update_check": True, "ports": ports, **config}
         file = agents.processes.logs / f"{name}.json"
         file.write_text(json.dumps(own if dev else {**own, "data_dir": str(self._data)}))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import requests
 
 from scripts.faults import isolated_host
 from scripts.faults.agents import find_leader
 from scripts.faults.cluster import NODE_RULES, Node, TestCluster
+from scripts.gateway import haproxy
+from scripts.processes import free_ports
 
 Action = Callable[[TestCluster, Node], None]
 HICCUPS, HICCUP_SECONDS = 5, 0.7
@@ -19,6 +23,8 @@ DAY_SECONDS = 86400
 REAL_TIME = time.time
 MIN_TOKEN_TTL_SECONDS = 60.0
 """Consul refuses tokens with a shorter lifetime."""
+SERVE_TIMEOUT = 120.0
+"""Seconds within which every node must get requests."""
 
 
 def no_action(cluster: TestCluster, node: Node) -> None:
@@ -30,7 +36,7 @@ class Fault:
     """`inject` runs while clients are at work, `recover` runs `duration` seconds later, `prepare` before the clients.
 
     `text` describes it; {duration} is replaced by that time. `layout`: see `running_cluster`. `nodes_down`: those that
-    should get no requests while the fault lasts, by the target. `graceful`: they serve on for a while. `targets_third`:
+    should get no requests while the fault lasts, by the target. `graceful`: they do for a while. `targets_third`:
     the target must be the third node. `unavailable_reason` says why it can't be injected on this machine with a
     checkpoint; "" if it can.
     """
@@ -101,6 +107,18 @@ def _continue(cluster: TestCluster, node: Node) -> None:
     cluster.signal(node, signal.SIGCONT)
 
 
+def _hang(cluster: TestCluster, node: Node) -> None:
+    """A segment that the fake engine never ends; it does one at a time. Its process goes on to answer."""
+    connection = http.client.HTTPConnection(node.host, node.port)
+    connection.request("POST", "/tts/stream", '{"text": "HANG", "timeout": 600}', {"Content-Type": "application/json"})
+    cluster.hanging = connection
+
+
+def _end_hang(cluster: TestCluster, node: Node) -> None:
+    assert cluster.hanging is not None
+    cluster.hanging.close()
+
+
 def _restart(cluster: TestCluster, node: Node) -> None:
     cluster.restart(node)
 
@@ -108,6 +126,38 @@ def _restart(cluster: TestCluster, node: Node) -> None:
 def _kill_and_replace(cluster: TestCluster, node: Node) -> None:
     cluster.signal(node, signal.SIGKILL)
     cluster.replace(node)
+
+
+def _await_requests(cluster: TestCluster) -> None:
+    """Until the gateway has sent a request to each node since its start."""
+    deadline = time.monotonic() + SERVE_TIMEOUT
+    for node in cluster.nodes:
+        cluster.wait(node)
+        while "/v1/audio/speech" not in requests.get(f"{node.url}/metrics", timeout=10).text:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{node.name} gets no requests")
+            time.sleep(0.1)
+
+
+def _kill_behind_gateway(cluster: TestCluster, node: Node) -> None:
+    _await_requests(cluster)
+    _kill(cluster, node)
+
+
+def _add_and_terminate_next(cluster: TestCluster, node: Node) -> None:
+    """The killed node comes back, and a new one joins; then another gets SIGTERM, and serves on until it ends."""
+    leaving = _target_and_next(cluster, node)[1]
+    cluster.restart(node)
+    cluster.take_over(leaving, "node-new", *free_ports(1))
+    _await_requests(cluster)
+    _terminate(cluster, leaving)
+    cluster.processes.running.pop(leaving.process).wait()
+
+
+def _no_gateway_reason(_checkpoint: str) -> str:
+    if haproxy() is None:
+        return "needs haproxy"
+    return "" if find_spec("openai") else "needs the package openai"
 
 
 def _kill_agent(cluster: TestCluster, node: Node) -> None:
@@ -183,6 +233,9 @@ FAULTS = (
     Fault("term", "SIGTERM; restarted {duration} later", inject=_terminate, duration=30.0, recover=_restart,
           nodes_down=_target, graceful=True),
     Fault("stop", "SIGSTOP for {duration}", inject=_stop, duration=40.0, recover=_continue, nodes_down=_target),
+    Fault("hang", "the engine hangs for {duration}, while its process answers", inject=_hang, duration=40.0,
+          recover=_end_hang, nodes_down=_target, graceful=True,
+          unavailable_reason=lambda checkpoint: "" if checkpoint.startswith("fake:") else "needs the fake engine"),
     Fault("hiccup", f"SIGSTOP for {HICCUP_SECONDS:g} s, {HICCUPS} times", inject=_hiccup),
     Fault("two", "SIGKILL of two of the three nodes; restarted {duration} later", inject=_kill_two, duration=30.0,
           recover=_restart_two, nodes_down=_target_and_next),
@@ -199,6 +252,8 @@ FAULTS = (
     Fault("token", "the nodes' ACL token expires; replaced {duration} later", "acl", _await_expiry, 40.0, _give_token,
           prepare=_give_short_token),
     Fault("empty", "the nodes' token file is empty for {duration}", "acl", _empty_token, 40.0, _give_token),
+    Fault("gateway", "through the gateway: SIGKILL; {duration} later it is back, a node joins, another gets SIGTERM",
+          "gateway", _kill_behind_gateway, 20.0, _add_and_terminate_next, unavailable_reason=_no_gateway_reason),
     Fault("clock", "all clocks jump one day ahead, {duration} later two days back", "clock", _set_clock(1), 20.0,
           _set_clock(-1)),
 )  # fmt: skip

@@ -1,7 +1,8 @@
-"""Three nodes and their Consul as processes of this machine, in one of five layouts."""
+"""Three nodes and their Consul as processes of this machine, in one of six layouts."""
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from scripts.faults.agents import LOOPBACK, Agent, Agents
 from scripts.faults.isolated_host import FAR_ADDRESS, NEAR_ADDRESS, IsolatedHost, isolated_host
+from scripts.gateway import start_gateway
 from scripts.processes import Processes, free_ports
 
 SERVICE = "glm-tts"
@@ -59,7 +61,10 @@ class Node:
 
 @dataclass
 class TestCluster:
-    """`agent` is the Consul agent that clients use, with `client_token` if there are ACLs."""
+    """`agent` is the Consul agent that clients use, with `client_token` if there are ACLs; `gateway` HAProxy's URL.
+
+    `hanging`: of a request that never ends, while an engine hangs.
+    """
 
     processes: Processes
     checkpoint: str
@@ -68,7 +73,9 @@ class TestCluster:
     servers: list[Agent] = field(default_factory=list)
     isolated_host: IsolatedHost | None = None
     client_token: str = ""
+    gateway: str = ""
     nodes: list[Node] = field(default_factory=list)
+    hanging: http.client.HTTPConnection | None = None
 
     def start(self, node: Node) -> None:
         """Starts the node's process; `wait` blocks until it is ready."""
@@ -102,10 +109,14 @@ class TestCluster:
     def replace(self, node: Node) -> None:
         """Starts a node of another name in place of one whose process has been killed."""
         self.processes.running.pop(node.process).wait()
-        name = f"{node.name}-again"
-        new = replace(node, name=name, environment={**node.environment, "GLMTTS_NODE_NAME": name}, starts=0)
+        self.take_over(node, f"{node.name}-again", node.port)
+
+    def take_over(self, node: Node, name: str, port: int) -> Node:
+        """Starts a node that counts as one of the cluster's in place of `node`."""
+        new = replace(node, name=name, port=port, environment={**node.environment, "GLMTTS_NODE_NAME": name}, starts=0)
         self.nodes[self.nodes.index(node)] = new
         self.start(new)
+        return new
 
     def logs(self) -> list[Path]:
         """One for each start of each node."""
@@ -129,8 +140,8 @@ def running_cluster(
     """Three ready nodes; every process is killed on exit.
 
     `layout`: single (one Consul server), quorum (three), isolated (the third node in a network namespace, with its own
-    agent), acl, clock (the nodes' wall clocks can be shifted). `consul`: its binary. `settings`: of the nodes. `dev`:
-    see `Agents`.
+    agent), acl, gateway (HAProxy in front of the nodes), clock (the nodes' wall clocks can be shifted). `consul`: its
+    binary. `settings`: of the nodes. `dev`: see `Agents`.
     """
     folder.mkdir(parents=True)
     with ExitStack() as stack:
@@ -159,6 +170,9 @@ def running_cluster(
             cluster.start(node)
         for node in cluster.nodes:
             cluster.wait(node)
+        if layout == "gateway":
+            port, metrics = free_ports(2)
+            cluster.gateway = start_gateway(processes, port, cluster.agent.dns_port, metrics)
         yield cluster
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from glmtts_client import Cluster, Query, SpeechOptions
 from glmtts_client.batch.items import read_items
@@ -43,7 +44,8 @@ class StreamResult:
 
     `audio`: 16-bit little-endian samples. `max_wait_seconds`: the longest wait between two chunks.
     `max_silence_seconds`: the longest time without sound for someone who plays the stream in real time from its first
-    samples on, the time from the request to these included. `error`: "" if the stream was not interrupted.
+    samples on, the time from the request to these included. `error`: "" if the stream was not interrupted. `cuts`: how
+    often it was cut, seen as cut and asked for again.
     """
 
     listener: int
@@ -54,6 +56,7 @@ class StreamResult:
     error: str = ""
     complete: bool = False
     max_silence_seconds: float = 0.0
+    cuts: int = 0
 
     @property
     def seconds(self) -> float:
@@ -83,6 +86,33 @@ class LoadResult:
     results: list[dict[str, Any]] = field(default_factory=list)
     streams: list[StreamResult] = field(default_factory=list)
     failure: str = ""
+
+
+def undisturbed(streams: Sequence[StreamResult]) -> dict[int, StreamResult]:
+    """The first stream of each listener that was not cut."""
+    return {stream.listener: stream for stream in reversed(streams) if stream.complete and not stream.cuts}
+
+
+class Load(Protocol):
+    """What loads a cluster. It runs until `stop_streams` is set and the batch is done; then call `result`."""
+
+    stop_streams: threading.Event
+
+    def start(self) -> None: ...
+
+    @property
+    def items_done(self) -> int: ...
+
+    @property
+    def batch_is_done(self) -> bool: ...
+
+    def streams_from(self, url: str) -> int:
+        """How many listeners are in the middle of a stream from the node at `url`."""
+        ...
+
+    def result(self, timeout: float) -> LoadResult:
+        """Waits until all threads have ended, at most `timeout` seconds; unfinished streams are incomplete."""
+        ...
 
 
 class LoadGenerator:

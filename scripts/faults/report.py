@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +94,8 @@ def make_report(
         fault=fault,
         times=times,
         retried=sum(entry.get("attempts", 1) - 1 for entry in load.results)
-        + sum(len(report.nodes) - 1 for report in segments),
+        + sum(len(report.nodes) - 1 for report in segments)
+        + sum(stream.cuts for stream in load.streams),
         lost=load.items - len(succeeded.keys() & files),
         duplicated=sum(succeeded.values()) - len(succeeded),
         wasted=wasted_responses(logs),
@@ -105,8 +106,14 @@ def make_report(
         max_wait_seconds=max((stream.max_wait_seconds for stream in load.streams), default=0.0),
         max_silence_seconds=max((stream.max_silence_seconds for stream in load.streams), default=0.0),
         same=sum(_sounds_the_same(stream, baseline[stream.listener]) for stream in comparable),
-        problems=[*defects, *([f"the batch: {load.failure}"] if load.failure else []), *_exceeded(load, times, bounds)],
+        problems=[*defects, *_failures(load, succeeded), *_exceeded(load, times, bounds)],
     )
+
+
+def _failures(load: LoadResult, succeeded: Container[str]) -> list[str]:
+    """Why items failed for good, and the batch itself."""
+    failures = [f"{entry['id']}: {entry['error']}" for entry in load.results if entry["id"] not in succeeded]
+    return [*failures, f"the batch: {load.failure}"] if load.failure else failures
 
 
 def _exceeded(load: LoadResult, times: Times, bounds: Bounds) -> list[str]:

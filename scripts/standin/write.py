@@ -65,7 +65,7 @@ def write_standin(
         with torch.device(device):
             parameters += _write_flow(folder / "flow", sizes.dit)
             parameters += _write_speech_tokenizer(folder / "speech_tokenizer", sizes.whisper)
-            parameters += _write_torch(folder / "hift" / "hift.pt", HiFT(HiFTConfig()))
+            parameters += _write_hift(folder / "hift", sizes.hift)
             parameters += _write_torch(folder / "frontend" / "campplus.pt", CampPlus())
     return Written(parameters, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
 
@@ -144,6 +144,13 @@ def _write_speech_tokenizer(folder: Path, config: Mapping[str, Any]) -> int:
         {f"model.encoder.{name}": value.cpu().clone() for name, value in state.items()}, folder / "model.safetensors"
     )
     return sum(value.numel() for value in state.values())
+
+
+def _write_hift(folder: Path, config: Mapping[str, Any]) -> int:
+    """With a config.json only if it is not the published vocoder, which has none."""
+    if config:
+        _write_json(folder / "config.json", config)
+    return _write_torch(folder / "hift.pt", HiFT(HiFTConfig(**config)))
 
 
 def _write_torch(file: Path, module: nn.Module, key: str | None = None) -> int:

@@ -95,6 +95,7 @@ class Exchange:
     def _start_response(self, status: str, headers: list[tuple[str, str]], _exc_info: object = None) -> None:
         encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         self._is_whole = any(name == b"content-length" for name, _ in encoded)
+        self._connection.is_chunked = not self._is_whole and self._environ["SERVER_PROTOCOL"] == "HTTP/1.1"
         if self._is_last:
             encoded.append((b"connection", b"close"))
         self._start = {"type": "http.response.start", "status": int(status[:3]), "headers": encoded}

@@ -28,6 +28,8 @@ class Connection:
         """The client has closed its side at least. It no longer waits for a response that has not begun."""
         self.is_too_slow = False
         """The connection is cut because its client does not read."""
+        self.is_chunked = False
+        """The response is one of unknown length."""
         self.is_body_broken = False
         """The rest of a request's body will not come, or is not HTTP."""
 

@@ -18,11 +18,11 @@ import pytest
 import yaml
 from flask import Flask
 
-import app
 from server import settings as setup
 from server.http.context import AppContext
 from server.http.routes import make_routes
 from server.settings import Settings
+from server.wsgi import command
 from server.wsgi.gunicorn_app import GunicornApp
 from server.wsgi.worker import Worker
 from tests.helpers.promql import series
@@ -168,10 +168,10 @@ def test_every_command_line_is_one_of_the_program() -> None:
     [start] = re.findall(r"^ExecStart=(.*)$", UNIT, re.MULTILINE)
     for words in (yaml.safe_load(entry), shlex.split(start)):
         assert (Path(words[0]).name, words[1]) == ("python", "app.py")
-        app.parse(words[2:])
+        command.parse(words[2:])
     for name, text in TEXTS.items():
         for line in re.findall(r"^(?:\$ )?python app\.py(.*)$", text, re.MULTILINE):
-            assert app.parse(shlex.split(line)), name
+            assert command.parse(shlex.split(line)), name
 
 
 def test_sigterm_stops_a_node_everywhere() -> None:

@@ -77,6 +77,8 @@ def test_nothing_is_lost_duplicated_or_broken(quick: tuple[str, Path]) -> None:
     rows = cells(quick[0])
     assert len(rows) == len(QUICK_FAULTS.split(","))
     for row in rows:
+        if row[1] == "skipped: needs haproxy":
+            continue
         lost, duplicated, _, streams, broken, same = map(int, row[5:11])
         assert (lost, duplicated, broken, same) == (0, 0, 0, streams)
         assert streams >= 6

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from contextlib import ExitStack, suppress
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -233,6 +234,34 @@ def test_a_half_closed_stream_goes_on(server: Server) -> None:
         while chunk := connection.recv(65536):
             received += len(chunk)
     assert received > 10 * 24000 * 2
+
+
+def test_a_half_closed_stream_is_well_formed(server: Server) -> None:
+    """What finds out whether its client is still there does not change the audio."""
+    request = post(b'{"text": "%s", "format": "pcm", "seed": 1}' % (b"a" * 100), path="/tts/stream")
+    bodies = []
+    for half_closed in (False, True):
+        with connect(server, request) as connection:
+            if half_closed:
+                connection.recv(1, socket.MSG_PEEK)
+                connection.shutdown(socket.SHUT_WR)
+            response = HTTPResponse(connection, method="POST")
+            response.begin()
+            bodies.append(response.read())
+    assert bodies[0] == bodies[1] != b""
+
+
+def test_a_stream_whose_client_is_gone_ends_at_once(server: Server) -> None:
+    """Although no more audio comes that could not be sent."""
+    before = cancelled(server)
+    text = b'{"text": "%s. HANG.", "format": "pcm"}' % (b"a" * 100)
+    with connect(server, post(text, path="/tts/stream")) as connection:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+        connection.settimeout(1.0)
+        with suppress(TimeoutError):  # until nothing is left that closing would throw away, which resets a connection
+            while connection.recv(65536):
+                pass
+    wait_until(lambda: cancelled(server) == before + 1, "the job to be cancelled")
 
 
 def test_a_half_closed_request_without_an_answer_yet_is_gone(server: Server) -> None:

@@ -123,6 +123,9 @@ class BatchEngine:
     def stalled_seconds(self) -> float:
         return self._threads.stalled_seconds()
 
+    def pace_seconds(self) -> float | None:
+        return self._threads.pace_seconds()
+
     def backlog_seconds(self) -> float:
         with self._queue.changed:
             remaining = {job.handle: self._scheduler.remaining_seconds(job) for job in self._scheduler.jobs}
@@ -204,6 +207,7 @@ def _engine_info(model: Model, plan: MemoryPlan) -> EngineInfo:
         device=str(model.device),
         max_streams=plan.listeners,
         generation=model.generation.stated_limits,
+        calibrated=model.generation.calibrated,
         fingerprint=model.info.fingerprint,
         memory=plan.describe(),
     )
