@@ -65,6 +65,8 @@ def load_engine(
     with times.part("engine"):
         engine = BatchEngine(model, options, plan)
     try:
+        with times.part("CUDA graphs"):
+            engine.record_steps()
         with times.part("warm-up"):
             warm_up(engine, model)
     except BaseException:
