@@ -108,7 +108,8 @@ def run(programs: Programs, folder: Path, *, quick: bool) -> int:
         upgrade.problems += checks.problems_of_documents(cluster.nodes)
         upgrade.run()
     print(nodes_table(upgrade.replacements), clients_table(upgrade.summaries), sep="\n\n")
-    print(*upgrade.problems, sep="\n")
+    if upgrade.problems:
+        print("", *upgrade.problems, sep="\n")
     return 1 if upgrade.problems else 0
 
 

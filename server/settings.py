@@ -64,6 +64,15 @@ class Settings(BaseSettings):
     )
     flow_dtype: NumberFormat = _setting("auto", "number format", "Of the flow; auto is what the device is faster in.")
     vocoder_dtype: NumberFormat = _setting("auto", "number format", "Of the 24 kHz vocoder; auto is float32.")
+    graph_seconds: float = _setting(
+        30.0,
+        "s",
+        "How long to record CUDA graphs before the node is ready, on a GPU; 0 launches every kernel alone.",
+        ge=0,
+    )
+    graph_memory: float = _setting(
+        0.15, "fraction", "Share for CUDA graphs of the memory that the engine may take.", ge=0, lt=1
+    )
     max_num_seqs: int = _setting(
         16, "requests", "Requests decoded at once; fewer, if the device's memory does not suffice for them.", ge=1
     )

@@ -6,7 +6,7 @@ import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from threading import Lock
 from typing import Literal
@@ -35,6 +35,16 @@ class HistogramSnapshot:
 
 
 @dataclass(frozen=True)
+class RecordedCounts:
+    """Of one stage: the shapes that are recorded, the steps that were replayed, and those that ran plainly because
+    their shape is not recorded. All 0 where nothing is recorded, as on a CPU."""
+
+    shapes: int
+    replayed: int
+    plain: int
+
+
+@dataclass(frozen=True)
 class EngineStats:
     """A snapshot of an engine. Histograms and counts run from the moment it was loaded."""
 
@@ -43,7 +53,7 @@ class EngineStats:
     step_rows: HistogramSnapshot
     """Rows of each decode step."""
     flow_rows: HistogramSnapshot
-    """Rows of each solver step of the flow."""
+    """Rows of each step of the flow: a solver step, or a recorded block of all of them."""
     slots_used: int
     slots_total: int
     reserved_bytes: int
@@ -66,6 +76,8 @@ class EngineStats:
     """Jobs that ended with an error of the engine's own."""
     redraws: Mapping[RedrawReason, int]
     """How often a segment's speech tokens were drawn again, by reason."""
+    recorded_steps: Mapping[str, RecordedCounts] = field(default_factory=dict)
+    """CUDA graphs by stage: decode, flow, vocoder."""
 
 
 class Histogram:

@@ -132,7 +132,7 @@ def stages(plan: Plan, deadline: float) -> Result:
 def distances(plan: Plan, deadline: float) -> Result:
     """How far bfloat16 is from float32 on this device, as scripts/benchmarks/precision.py measures it."""
     file = plan.folder / "distances.json"
-    flags = ["--checkpoint", str(plan.wide_audio), "--device", plan.device, "--json", str(file)]
+    flags = ["--checkpoint", str(plan.wide_audio), "--device", plan.device, "--sentences", "1", "--json", str(file)]
     run([sys.executable, "-m", "scripts.benchmarks.precision", *flags], deadline)
     return {"distances": json.loads(file.read_text(encoding="utf-8"))}
 

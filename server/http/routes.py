@@ -75,6 +75,7 @@ def _info(context: AppContext) -> dict[str, Any]:
         "features": info.features,
         "device": info.device,
         "generation": info.generation,
+        "calibrated": info.calibrated,
         "memory": info.memory,
         "formats": encoding.available_formats(),
         "resampled_rates": encoding.SAMPLE_RATES,

@@ -64,6 +64,8 @@ def _load(path: Path, settings: setup.Settings) -> Engine:
             max_memory_bytes=settings.max_memory_bytes,
             deterministic=settings.deterministic,
             strip_markup=settings.strip_markup,
+            graph_seconds=settings.graph_seconds,
+            graph_memory=settings.graph_memory,
             formats=StageFormats(settings.llm_dtype, settings.flow_dtype, settings.vocoder_dtype),
         ),
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -16,12 +17,14 @@ from glmtts.engine.config import DEFAULT_OPTIONS, AudioLimits, EngineOptions
 from glmtts.engine.runtime.loop import EngineLoop
 from glmtts.engine.runtime.memory_plan import MemoryNeeds, MemoryPlan, budget, weight_bytes
 from glmtts.engine.runtime.offline import validate_request
+from glmtts.engine.runtime.recording import record_all
 from glmtts.engine.runtime.threads import WorkerThreads
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.scheduling.length_estimator import LengthEstimator
 from glmtts.engine.scheduling.scheduler import Scheduler
-from glmtts.engine.stats import EngineStats
+from glmtts.engine.stats import EngineStats, RecordedCounts
+from glmtts.models.graphs import CudaGraphRecorder, Recorder
 from glmtts.models.llm.history import History, check_history
 from glmtts.text.frontend.frontend import Reading, Segment
 from glmtts.text.frontend.words import WordSpan
@@ -35,15 +38,26 @@ GPU_AUDIO_LIMITS = AudioLimits(max_batch_frames=16384, vocoder_frames=1024, max_
 CPU_THREADS, GPU_THREADS = 3, 2
 """A GPU makes a batch of chunks about as fast as one. A CPU core does not, so there two audio workers share them."""
 MAX_RETRY_AFTER = 60.0
+LEAST_GRAPH_BYTES = 256 * 2**20
+"""For CUDA graphs where none are planned: enough for those of the AR model. Part of the plan's temporary results."""
 
 
 class BatchEngine:
     """See `glmtts.engine.api.Engine`. `model` comes from `glmtts.checkpoint.loader.load`, `plan` from before that.
 
+    make_recorder: of the recorders of steps, by default those of CUDA graphs on a GPU and none elsewhere.
+
     Raises DeviceMemoryError when the engine does not fit into memory.
     """
 
-    def __init__(self, model: Model, options: EngineOptions = DEFAULT_OPTIONS, plan: MemoryPlan | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        options: EngineOptions = DEFAULT_OPTIONS,
+        plan: MemoryPlan | None = None,
+        *,
+        make_recorder: Callable[[], Recorder] | None = None,
+    ) -> None:
         plan = plan or _plan_memory(model, options)
         plan.log(options.max_num_seqs)
         options = replace(options, max_num_seqs=plan.listeners)
@@ -66,9 +80,23 @@ class BatchEngine:
             audio_workers=max(1, num_threads - 1),
             max_voices=plan.voices if plan.voices < plan.listeners else None,
         )
-        self._loop = EngineLoop(model, options, audio_limits, num_threads, self._queue, self._scheduler)
+        if make_recorder is None and model.device.type == "cuda" and options.graph_seconds:
+            make_recorder = partial(CudaGraphRecorder, model.device)
+        self._loop = EngineLoop(
+            model, options, audio_limits, num_threads, self._queue, self._scheduler,
+            make_recorder=make_recorder, graph_bytes=max(plan.graph_bytes, LEAST_GRAPH_BYTES),
+        )  # fmt: skip
         self._threads = WorkerThreads(
             self._queue, model.device, self._loop.fail_all, self._scheduler.has_runnable, *self._loop.workers()
+        )
+
+    def record_steps(self) -> int:
+        """Records steps before the first job, within the options' limits; returns how many. Nothing without a GPU."""
+        return record_all(
+            self._loop.recordings(),
+            max_seconds=self._options.graph_seconds,
+            max_bytes=self._loop.free_graph_bytes,
+            used_bytes=partial(_used_bytes, self._model.device),
         )
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
@@ -157,6 +185,10 @@ class BatchEngine:
                 retries=loop.decode.retries.count + loop.audio.retries.count,
                 failures=loop.failures,
                 redraws=dict(self._scheduler.redraws),
+                recorded_steps={
+                    stage: RecordedCounts(len(steps), steps.replays, steps.plain)
+                    for stage, steps in loop.recorded_steps().items()
+                },
             )
 
     def close(self, grace: float = 0.0) -> None:
@@ -183,6 +215,14 @@ class BatchEngine:
         return history
 
 
+def _used_bytes(device: torch.device) -> int:
+    """Of a GPU, by whomever."""
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    return int(total - free)
+
+
 def audio_limits_of(options: EngineOptions, device: torch.device) -> AudioLimits:
     """The options', or the device's defaults."""
     return options.audio or (GPU_AUDIO_LIMITS if device.type == "cuda" else CPU_AUDIO_LIMITS)
@@ -207,6 +247,7 @@ def _engine_info(model: Model, plan: MemoryPlan) -> EngineInfo:
         device=str(model.device),
         max_streams=plan.listeners,
         generation=model.generation.stated_limits,
+        calibrated=model.generation.calibrated,
         fingerprint=model.info.fingerprint,
         memory=plan.describe(),
     )

@@ -24,7 +24,7 @@ from glmtts.text.frontend.frontend import Segment
 from glmtts.text.replacements import read_replacements
 from glmtts.voice.voice import Voice
 
-WARM_UP_PROMPT_TOKENS, WARM_UP_TOKENS = 50, 100
+WARM_UP_PROMPT_TOKENS, WARM_UP_TOKENS = 50, 60
 """Speech tokens of the prompt, and about as many as are synthesised before the first request, at most."""
 
 
@@ -65,6 +65,8 @@ def load_engine(
     with times.part("engine"):
         engine = BatchEngine(model, options, plan)
     try:
+        with times.part("CUDA graphs"):
+            engine.record_steps()
         with times.part("warm-up"):
             warm_up(engine, model)
     except BaseException:
@@ -93,14 +95,20 @@ def pick_formats(sizes: ModelSizes, device: torch.device, options: EngineOptions
 
 def plan_memory(sizes: ModelSizes, device: torch.device, options: EngineOptions, formats: StageFormats) -> MemoryPlan:
     """The plan for a checkpoint of these sizes. Raises DeviceMemoryError if not even one listener fits."""
+    cache_bytes = audio_limits_of(options, device).voice_cache_bytes
+    needs = memory_needs(sizes, device, options, formats)
+    return needs.plan(device, options.max_num_seqs, cache_bytes, budget(device, options))
+
+
+def memory_needs(sizes: ModelSizes, device: torch.device, options: EngineOptions, formats: StageFormats) -> MemoryNeeds:
+    """Those of a checkpoint of these sizes on the device, which need not be there."""
     limits, dtype = audio_limits_of(options, device), llm_dtype(formats, device)
     numbers, llm_config, flow_config = sizes.llm_numbers, sizes.llm_config, sizes.flow_config
     quantised = formats.llm == "int8"
     weights = int8_bytes(llm_config, numbers, dtype) if quantised else numbers * dtype.itemsize
     weights += sizes.other_bytes
     dtypes = dtype, flow_dtype(formats, device)
-    needs = MemoryNeeds.of(weights, llm_config, flow_config, options, limits, device, *dtypes)
-    return needs.plan(device, options.max_num_seqs, limits.voice_cache_bytes, budget(device, options))
+    return MemoryNeeds.of(weights, llm_config, flow_config, options, limits, device, *dtypes)
 
 
 def warm_up(engine: BatchEngine, model: Model) -> None:
