@@ -15,6 +15,7 @@ from torch import Tensor
 
 from glmtts.models.flow.dit_cache import KV, PastKV, StepKV
 from glmtts.models.flow.dit_inputs import HALO
+from glmtts.models.flow.dit_layers import Modulation
 from glmtts.models.flow.flow import Flow
 from glmtts.models.graphs import Layout, Outputs
 
@@ -79,17 +80,26 @@ def solve_block(flow: Flow, times: Tensor, buffers: dict[str, Tensor], shape: Bl
         buffers["tokens_bs"], buffers["cond_btm"], buffers["speaker_bd"],
         valid_bt=valid_bs, positions_t=buffers["positions_bs"],
     )  # fmt: skip
-    x_btm = buffers["noise_btm"]
-    for step in range(len(times) - 1):
+    x_btm, steps = buffers["noise_btm"], len(times) - 1
+    modulations = _modulations(flow, times, inputs.spk_bd)
+    for step in range(steps):
         output = flow.velocity(
-            x_btm, inputs, times[step].expand(shape.rows),
-            valid_bt=valid_bt, past=_past(buffers, step, shape), use_cache=shape.kept > 0,
+            x_btm, inputs, times[step].expand(shape.rows), valid_bt=valid_bt, past=_past(buffers, step, shape),
+            use_cache=shape.kept > 0, modulations=[tuple(part[step] for part in parts) for parts in modulations],
         )  # fmt: skip
         x_btm = x_btm + (times[step + 1] - times[step]) * output.velocity_btm
         if output.kv is not None:
             _keep(buffers, step, output.kv, shape)
     buffers["mel_btm"].copy_(x_btm)
     return (buffers["mel_btm"],)
+
+
+def _modulations(flow: Flow, times: Tensor, spk_bd: Tensor) -> list[Modulation]:
+    """Those of all solver steps, each (steps, b, 1, d): at once, as they depend on times and speakers alone."""
+    steps, rows = len(times) - 1, len(spk_bd)
+    time_b = times[:-1, None].expand(steps, rows).flatten()
+    together = flow.estimator.modulations(time_b, spk_bd.repeat(steps, 1))
+    return [tuple(part.view(steps, rows, 1, -1) for part in parts) for parts in together]
 
 
 def _past(buffers: dict[str, Tensor], step: int, shape: BlockShape) -> PastKV | None:

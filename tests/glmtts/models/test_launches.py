@@ -24,7 +24,7 @@ from scripts.benchmarks.stage_launches import (
 CONFIGS = {"nano": checkpoint_configs(ROOT / "checkpoints" / "nano"), "published": published_configs()}
 SHAPE = BlockShape(rows=1, frames=64, context=320, kept=64)
 VOICE = BlockShape(rows=1, frames=256, context=0, kept=256)
-MOST = {"nano": (236, 474, 595), "published": (786, 7575, 779)}
+MOST = {"nano": (236, 393, 451), "published": (786, 5036, 563)}
 """Launches of a decode step, a block and a window: a bound to lower when they become fewer."""
 
 
