@@ -164,6 +164,12 @@ class GenerationConfig:
         return None if self.tokens_per_id is None else self.tokens_per_id * text_ids + self.base_tokens
 
     @property
+    def calibrated(self) -> bool:
+        """Whether the thresholds are stated that tell bad prompts and implausible lengths; else none are dropped."""
+        thresholds = (self.min_prompt_ratio, self.max_prompt_nll, self.max_prompt_end_nll, self.tokens_per_id)
+        return None not in thresholds
+
+    @property
     def stated_limits(self) -> dict[str, Any]:
         """The limits for segments, history, prompts and speed, by name; without those that are off."""
         names = (

@@ -27,7 +27,7 @@ import requests
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
-from scripts.attacks import bodies, connections, frames, heads, recordings, schema, smuggling  # noqa: E402  # needs the path above
+from scripts.attacks import bodies, connections, frames, heads, pieces, recordings, schema, smuggling  # noqa: E402  # needs the path above
 from scripts.attacks.report import Row, table  # noqa: E402
 from scripts.attacks.senders import Outcomes  # noqa: E402
 from scripts.attacks.target import BYSTANDER, Target, observe  # noqa: E402
@@ -62,6 +62,13 @@ ATTACKS = {
     ),
     "frames": Attack(
         1000, 100, "{} WebSockets with hostile frames", lambda target, count, _: frames.attack(target, count)
+    ),
+    "pieces": Attack(
+        8,
+        4,
+        f"{{}} connections at a time that send {', '.join(pieces.FLOODS)} in the smallest pieces",
+        pieces.attack,
+        allowed_mib=256.0,  # as for large: some have 20 MiB
     ),
     "idle": Attack(500, 200, "{} connections that send nothing", connections.attack_idle),
     "slow": Attack(200, 60, "{} connections that send a byte a second", connections.attack_slow),

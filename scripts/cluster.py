@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -122,11 +123,9 @@ def start(processes: Processes, args: argparse.Namespace) -> None:
     regions = [name for name in args.regions.split(",") if name]
     for index, port in enumerate(nodes):
         region = {"GLMTTS_REGION": regions[index % len(regions)]} if regions else {}
-        command = [sys.executable, "app.py", "--host", HOST, "--port", str(port), "--checkpoint", checkpoint]
-        own = {**QUICK_SETTINGS, "CONSUL_HTTP_ADDR": f"{HOST}:{consul}", **voices, **region}
-        processes.start(f"node-{port}", command, {**own, **os.environ})
+        start_node(processes, port, consul, checkpoint, {**voices, **region})
     if not args.no_prometheus:
-        start_prometheus(processes, consul, prometheus, args.interval)
+        start_prometheus(processes, prometheus, prometheus_config(consul, args.interval))
     write_state(args.state, {**state, "nodes": {port: processes.running[f"node-{port}"].pid for port in nodes}})
     for port in nodes:
         processes.wait(f"node-{port}", f"http://{HOST}:{port}/ready", START_TIMEOUT["node"])
@@ -134,6 +133,13 @@ def start(processes: Processes, args: argparse.Namespace) -> None:
     if args.gateway:
         print(f"gateway     {start_gateway(processes, gateway, *inner[-2:])}")
     print("cluster: ready; Ctrl-C stops it", flush=True)
+
+
+def start_node(processes: Processes, port: int, consul: int, checkpoint: str, settings: Mapping[str, str]) -> None:
+    """Starts the process `node-<port>`; `settings` are its own, which the environment overrides."""
+    command = [sys.executable, "app.py", "--host", HOST, "--port", str(port), "--checkpoint", checkpoint]
+    own = {**QUICK_SETTINGS, "CONSUL_HTTP_ADDR": f"{HOST}:{consul}", **settings}
+    processes.start(f"node-{port}", command, {**own, **os.environ})
 
 
 def fake_voices(state: Path) -> dict[str, str]:
@@ -184,10 +190,10 @@ def start_consul(processes: Processes, port: int, inner: list[int]) -> None:
     print(f"consul      http://{HOST}:{port}/ui")
 
 
-def start_prometheus(processes: Processes, consul: int, port: int, interval: str) -> None:
+def start_prometheus(processes: Processes, port: int, config: Mapping[str, Any]) -> None:
     binary = tool("prometheus", "scripts/get_prometheus.sh")
     file = processes.logs / "prometheus.yml"
-    file.write_text(yaml.safe_dump(prometheus_config(consul, interval), sort_keys=False))
+    file.write_text(yaml.safe_dump(config, sort_keys=False))
     data = processes.logs / "prometheus"
     shutil.rmtree(data, ignore_errors=True)
     flags = [f"--config.file={file}", f"--storage.tsdb.path={data}", f"--web.listen-address={HOST}:{port}"]

@@ -141,6 +141,12 @@ ENGINE = [
         "Short segments whose first draw was too short, too long or cut off; listeners don't hear it.",
     ),
     Panel(
+        "Steps with and without a CUDA graph",
+        "short",
+        {"{{stage}} {{launch}} per second": rate("glmtts_recorded_steps_total", "stage", "launch")},
+        "On a GPU: steps that were replayed, and plain ones, whose shape was not recorded at the start.",
+    ),
+    Panel(
         "Jobs",
         "short",
         {"in flight {{node}}": "glmtts_in_flight{@}", "queued {{node}}": "glmtts_queued{@}"},

@@ -36,15 +36,15 @@ from scripts.processes import Processes, free_ports  # noqa: E402
 from scripts.standin.sizes import PUBLISHED, QUICK  # noqa: E402
 from scripts.standin.write import write_standin  # noqa: E402
 
-TEXT = "Hello."
 VOICE = "rehearsal"
 RECORDING = ROOT / "checkpoints" / "nano" / "voices" / "hibari" / "neutral.flac"
 TRANSCRIPT = "He sat on the floor cross-legged and meditated."
 ROUTES: dict[str, dict[str, Any]] = {
-    "/tts": {"text": TEXT, "voice": VOICE, "seed": 1},
-    "/tts/stream": {"text": TEXT, "voice": VOICE, "seed": 1, "format": "wav"},
-    "/v1/audio/speech": {"model": "glm-tts", "input": TEXT, "voice": VOICE, "response_format": "wav"},
+    "/tts": {"seed": 1},
+    "/tts/stream": {"seed": 1, "format": "wav"},
+    "/v1/audio/speech": {"response_format": "wav"},
 }
+"""What is asked of each but text and voice."""
 READY_TIMEOUT, ANSWER_TIMEOUT = 1200.0, 1200.0
 
 
@@ -106,8 +106,9 @@ def store_voice(url: str) -> str:
     return f"prompted: {answer.json()['prompted']}"
 
 
-def speak(url: str, route: str, body: dict[str, Any]) -> tuple[float, float]:
+def speak(url: str, route: str, text: str) -> tuple[float, float]:
     """Seconds until the first byte of audio, and seconds of audio."""
+    body = {"input" if route.startswith("/v1") else "text": text, "voice": VOICE, **ROUTES[route]}
     start = time.monotonic()
     with requests.post(url + route, json=body, timeout=ANSWER_TIMEOUT, stream=True) as answer:
         check(answer)
@@ -125,16 +126,16 @@ def check(answer: requests.Response) -> None:
         sys.exit(f"{answer.request.path_url}: {answer.status_code}: {answer.text}")
 
 
-def rehearse(checkpoint: Path, device: str, folder: Path, table: Table) -> float:
+def rehearse(checkpoint: Path, options: argparse.Namespace, folder: Path, table: Table) -> float:
     """Seconds of audio by all routes."""
     audio_seconds = 0.0
-    with server(checkpoint, device, folder, table) as url:
+    with server(checkpoint, options.device, folder, table) as url:
         start = time.monotonic()
         result = store_voice(url)
         table.row(f"POST /voices/{VOICE}", time.monotonic() - start, result)
-        for route, body in ROUTES.items():
+        for route in ROUTES:
             start = time.monotonic()
-            first, seconds = speak(url, route, body)
+            first, seconds = speak(url, route, options.text)
             table.row(route, time.monotonic() - start, f"{seconds:.2f} s of audio, the first after {first:.1f} s")
             audio_seconds += seconds
     return audio_seconds
@@ -151,6 +152,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     flags.add_argument("--quick", action="store_true", help="a narrow stand-in")
     flags.add_argument("--checkpoint", type=Path, help="this folder instead of a stand-in")
     flags.add_argument("--device", default="auto", help="of the server: auto, cpu, cuda, … (default: auto)")
+    flags.add_argument("--text", default="Hello.", help="default: %(default)s")
     flags.add_argument("--folder", type=Path, help="where a temporary folder is made (default: the system's)")
     return flags.parse_args(arguments)
 
@@ -166,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             table.row("write the stand-in", time.monotonic() - start, "")
         parameters = count_parameters(checkpoint)
         size_bytes = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
-        audio_seconds = rehearse(checkpoint, options.device, Path(temporary), table)
+        audio_seconds = rehearse(checkpoint, options, Path(temporary), table)
     routes = ", ".join(ROUTES)
     print(f"rehearsed: {parameters} parameters, {size_bytes} bytes, {audio_seconds:.1f} s of audio by {routes}")
 

@@ -120,6 +120,21 @@ class Node:
             return f"engine stalled: no progress for {stalled_seconds:.0f} s"
         return None
 
+    def progress(self) -> dict[str, float | None]:
+        """What clients that wait are told, so that they know a node that is stuck from one that is busy.
+
+        Takes no lock: the event loop asks. Empty while the engine is loading, and where metrics are protected.
+        """
+        engine = self._engine
+        if engine is None or self._settings.protect_metrics:
+            return {}
+        pace = engine.pace_seconds()
+        return {
+            "stalled_seconds": round(engine.stalled_seconds(), 3),
+            "pace_seconds": None if pace is None else round(pace, 3),
+            "queued": max(0, self._in_flight - engine.info.max_streams),
+        }
+
     @contextmanager
     def admit(self) -> Iterator[Engine]:
         """Admits one speech request for the duration of the block. ApiError 503: draining or loading; 429: too busy."""

@@ -21,6 +21,7 @@ from server import validation
 
 PREFIX = "GLMTTS_"
 REPLACEMENTS = Path(__file__).resolve().parents[1] / "G2P_replace_dict.jsonl"
+"""A checkout has it; what pip installs from a wheel does not."""
 
 
 def _setting(default: Any, unit: str, sentence: str, **limits: Any) -> Any:
@@ -63,13 +64,26 @@ class Settings(BaseSettings):
     )
     flow_dtype: NumberFormat = _setting("auto", "number format", "Of the flow; auto is what the device is faster in.")
     vocoder_dtype: NumberFormat = _setting("auto", "number format", "Of the 24 kHz vocoder; auto is float32.")
+    graph_seconds: float = _setting(
+        30.0,
+        "s",
+        "How long to record CUDA graphs before the node is ready, on a GPU; 0 launches every kernel alone.",
+        ge=0,
+    )
+    graph_memory: float = _setting(
+        0.15, "fraction", "Share for CUDA graphs of the memory that the engine may take.", ge=0, lt=1
+    )
     max_num_seqs: int = _setting(
         16, "requests", "Requests decoded at once; fewer, if the device's memory does not suffice for them.", ge=1
     )
     max_memory_bytes: int | None = _setting(
         None, "bytes", "Memory of the device that the model may take; what is free if empty.", ge=1
     )
-    g2p_replace: Path = _setting(REPLACEMENTS, "path", "Pronunciation overrides: JSON lines of text to phoneme tokens.")
+    g2p_replace: Path | None = _setting(
+        REPLACEMENTS if REPLACEMENTS.exists() else None,
+        "path",
+        "Pronunciation overrides: JSON lines of text to phoneme tokens; none where the default file is not installed.",
+    )
     vocos_sha256: str | None = _setting(
         None,
         "sha256",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,13 +19,19 @@ import pytest
 import requests
 import soundfile
 import torch
+from torch import Tensor
 
 import glmtts
 from glmtts.checkpoint.loader import Model
 from glmtts.engine.api import Job
-from glmtts.engine.config import EngineOptions
-from glmtts.engine.runtime.engine import BatchEngine
+from glmtts.engine.config import ChunkSchedule, EngineOptions
+from glmtts.engine.runtime.engine import GPU_AUDIO_LIMITS, BatchEngine
+from glmtts.engine.runtime.loading import load_engine
 from glmtts.engine.runtime.offline import tokens_to_mel
+from glmtts.engine.synthesis.audio_recordings import AudioRecordings
+from glmtts.engine.synthesis.vocoder_batch import Window, render_windows
+from glmtts.models.flow.flow_batch import FlowBatcher, FlowSequence
+from glmtts.models.graphs import CudaGraphRecorder, RecordedSteps
 from glmtts.models.llm.decoder import Decoder, DecodeRequest
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.prompt import LengthBounds
@@ -121,20 +128,93 @@ def test_a_decode_step_never_waits_for_the_device(model: Model) -> None:
 
 
 @of_cuda_alone
+def test_recorded_blocks_make_what_launched_ones_do(pair: tuple[Model, Model]) -> None:
+    """The flow in one graph a block, the vocoder in one a window: a CPU's numbers, and nothing waits within."""
+    recordings = AudioRecordings(
+        pair[1], CudaGraphRecorder(pair[1].device), ChunkSchedule(), GPU_AUDIO_LIMITS, max_rows=2, max_bytes=2**32
+    )
+    for recording in recordings.all():
+        recording.record()
+    streams = [[stream(model, seed) for seed in range(2)] for model in pair]
+    shape = recordings.blocks.shape_for(streams[1])
+    assert shape is not None
+    with torch.inference_mode():
+        recordings.blocks.solve(streams[1], shape)
+        again = [stream(pair[1], seed) for seed in range(2)]
+        recordings.blocks.solve(again, shape)
+        batcher = FlowBatcher(pair[0].flow, "cpu")
+        while not batcher.is_done(streams[0][0]):
+            batcher.step(streams[0])
+        for cpu, gpu, repeated in zip(streams[0], streams[1], again, strict=True):
+            assert torch.equal(gpu.x_tm, repeated.x_tm)
+            torch.testing.assert_close(cpu.x_tm, gpu.x_tm.cpu(), atol=2e-3, rtol=1e-3)
+            assert cpu.cache is not None
+            assert gpu.cache is not None
+            torch.testing.assert_close(cpu.cache.keys, gpu.cache.keys.cpu(), atol=2e-3, rtol=1e-3)
+        windows = [[window(row.x_tm, seed) for seed, row in enumerate(rows)] for rows in streams]
+        plain = render_windows(pair[0].vocoders[24000], windows[0])
+        recorded = render_windows(pair[1].vocoders[24000], windows[1], recordings.windows[24000])
+    for (cpu_wave, _), (gpu_wave, _) in zip(plain, recorded, strict=True):
+        inner = slice(pair[0].vocoders[24000].context_frames * 480, -pair[0].vocoders[24000].context_frames * 480)
+        difference = (cpu_wave[inner] - gpu_wave.cpu()[inner]).abs().mean()
+        assert float(difference) < 1e-3 * float(cpu_wave.abs().max())
+    assert (recordings.flow_steps.replays, recordings.vocoder_steps.replays) == (2, 1)
+    assert recordings.flow_steps.plain == recordings.vocoder_steps.plain == 0
+
+
+def stream(model: Model, seed: int) -> FlowSequence:
+    """A chunk of arbitrary tokens after an empty context."""
+    draw = torch.Generator().manual_seed(seed)
+    frames = 60 + 20 * seed
+    tokens, noise = torch.randint(0, 1000, (frames,), generator=draw), torch.randn(frames, 80, generator=draw)
+    parts = (tokens, torch.zeros(frames, 80), torch.randn(192, generator=draw), noise)
+    return FlowBatcher(model.flow, model.device).new_sequence(
+        *(part.to(model.device) for part in parts), cache_frames=range(frames - 50, frames - 10)
+    )
+
+
+def window(mel_tm: Tensor, seed: int) -> Window:
+    """The middle of an utterance."""
+    key, phase = torch.tensor(seed, device=mel_tm.device), torch.zeros((), dtype=torch.float64, device=mel_tm.device)
+    return Window(mel_tm, key, 100, history=19, new=len(mel_tm) - 38, phase=phase, includes_last=False)
+
+
+@of_cuda_alone
+def test_an_engine_records_before_it_serves() -> None:
+    """The whole ladder; then streams are made of graphs alone, and none is recorded any more."""
+    engine = load_engine(CHECKPOINT, device=DEVICE, options=EngineOptions(max_num_seqs=4, graph_seconds=120.0))
+    try:
+        before = engine.stats().recorded_steps
+        planned = Counter(recording.stage for recording in engine._loop.recordings())
+        assert {stage: counts.shapes for stage, counts in before.items()} == planned
+        assert planned["decode"] == 3 * 4  # rows 1, 2, 4; 256, 512, 1024, 2048 positions
+        voice = voice_of(engine._model)
+        with ThreadPoolExecutor(4) as pool:
+            waves = list(pool.map(lambda seed: spoken(engine, voice, seed), range(4)))
+        after = engine.stats().recorded_steps
+    finally:
+        engine.close()
+    assert all(len(wave) > 24000 // 2 and np.isfinite(wave).all() for wave in waves)
+    for stage, counts in after.items():
+        assert counts.shapes == before[stage].shapes
+        assert counts.plain == before[stage].plain, stage
+        assert counts.replayed > before[stage].replayed
+
+
+@of_cuda_alone
 @pytest.mark.parametrize("fixed_shape", [True, False])
 def test_recorded_steps_draw_what_launched_ones_do(model: Model, fixed_shape: bool) -> None:
     """Token by token, past the end of a row and of a length; a slot that is given to another row draws that one."""
     recorded, launched = (decoder(model, 3, fixed_shape=fixed_shape) for _ in range(2))
-    launched._cuda_graphs.enabled = False
+    launched.steps = RecordedSteps(None)
     launched._padded_length = recorded._padded_length  # type: ignore[method-assign]  # the same shapes, so the same last digits
     for number in range(240):
         if number == 120:
             for either in (recorded, launched):
                 either.add(1, DecodeRequest(tuple(range(30, 90)), LengthBounds(10, 50), seed=9))
         assert torch.equal(recorded.step(), launched.step())
-    lengths = {shape[2] for shape in recorded._cuda_graphs._graphs}
-    assert lengths == ({512} if fixed_shape else {256, 512})
-    assert not launched._cuda_graphs._graphs
+    assert len(recorded.steps) == (1 if fixed_shape else 2)  # of 256 and 512 positions
+    assert recorded.steps.replays == 240 - len(recorded.steps)  # each shape is launched the first time
 
 
 def spoken(engine: BatchEngine, voice: Voice, seed: int) -> np.ndarray:

@@ -81,6 +81,7 @@ def test_the_default_voice_speaks_both_languages(server: Server, listener: Liste
 @pytest.mark.parametrize("lang", SENTENCES)
 def test_each_language_has_a_stored_voice(server: Server, listener: Listener, lang: str) -> None:
     """There is one beside the default; a stream in it is understood, and is as long as its record says."""
+    assert requests.get(server.url + "/info", timeout=10).json()["calibrated"] is True
     stored = requests.get(server.url + "/voices", timeout=10).json()["voices"]
     name = next(voice["name"] for voice in stored if voice["language"] == lang and voice["name"] != "default")
     bodies = [{"text": text, "voice": name, "seed": 1, "format": "wav"} for text in SENTENCES[lang]]

@@ -13,12 +13,12 @@ from typing import cast
 import pytest
 from flask import Flask
 
-import app
 from glmtts.engine.runtime.fake import FakeOptions
 from server.http.context import AppContext
 from server.http.routes import make_routes
 from server.http.schemas import SpeechRequest
 from server.settings import Settings
+from server.wsgi import command
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,11 +45,13 @@ def those(*start: str) -> list[list[str]]:
 def test_the_server_takes_the_flags_that_the_readme_gives_it() -> None:
     """Each `python app.py` of the README has flags that the program has, and a checkpoint that is there."""
     for words in those("python", "app.py"):
-        checkpoint = app.parse(words).checkpoint
-        if checkpoint and checkpoint.startswith(app.FAKE_PREFIX):
-            FakeOptions.parse(checkpoint.removeprefix(app.FAKE_PREFIX))
+        checkpoint = command.parse(words).checkpoint
+        if checkpoint and checkpoint.startswith(command.FAKE_PREFIX):
+            FakeOptions.parse(checkpoint.removeprefix(command.FAKE_PREFIX))
         elif checkpoint is None and "--print-settings" not in words:
-            assert app.BUNDLED_CHECKPOINT.is_dir(), "the README starts the server on checkpoints/nano: it is missing"
+            assert command.BUNDLED_CHECKPOINT.is_dir(), (
+                "the README starts the server on checkpoints/nano: it is missing"
+            )
 
 
 def test_the_scripts_and_modules_of_the_readme_exist() -> None:

@@ -69,11 +69,15 @@ class _Carry:
 
 @dataclass
 class _Segment:
-    """The segment being spoken: what is kept from one attempt to the next. `failed`: addresses of failed nodes."""
+    """The segment being spoken: what is kept from one attempt to the next.
+
+    `speaker`: the node that spoke last, or was asked to. `failed`: addresses of failed nodes.
+    """
 
     number: int
     report: SegmentReport
     deadline: Deadline
+    speaker: Node | None = None
     splicer: Splicer | None = None
     failed: set[str] = field(default_factory=set)
 
@@ -161,16 +165,17 @@ class FailoverStream:
             node = self._choose_node(segment)
         except NoNodeAvailableError as error:
             return RetryableFailure(error)
-        segment.report.nodes.append(node.url)
+        _set_speaker(segment, node)
         with self._pool.balancer.track(node):
             result = self._speak_on(node, segment)
+        assert segment.speaker is not None
         match result:
             case _Completed():
-                self._pool.record(node, None)
+                self._pool.record(segment.speaker, None)
             case RetryableFailure(NodeError() as failure):
-                self._pool.record(node, failure)
+                self._pool.record(segment.speaker, failure)
                 if not failure.busy:
-                    segment.failed.add(node.url)
+                    segment.failed.add(segment.speaker.url)
         return result
 
     def _choose_node(self, segment: _Segment) -> Node:
@@ -183,13 +188,13 @@ class FailoverStream:
             return previous
         nodes = self._pool.nodes(self._query)
         # Nodes that failed at this segment may stay in discovery for a while.
-        same = [node for node in nodes if _model(node) == _model(previous) and node.url not in segment.failed]
+        same = [node for node in nodes if node.same_model(previous) and node.url not in segment.failed]
         return self._pool.pick_among(same or nodes, hints, tried)
 
     def _speak_on(self, node: Node, segment: _Segment) -> _Attempt:
         """One attempt on `node`: with history if it has the previous node's model, else without."""
         previous = self._carry.node
-        token = self._carry.token if previous is not None and _model(node) == _model(previous) else None
+        token = self._carry.token if previous is not None and node.same_model(previous) else None
         result = self._request(node, segment, token)
         if isinstance(result, _HistoryRejected):
             if result.reason.code == TOKEN_TOO_NEW and self._has_untried(node, segment):
@@ -202,8 +207,7 @@ class FailoverStream:
     def _has_untried(self, node: Node, segment: _Segment) -> bool:
         """Whether a node with the same model has not been tried for this segment."""
         return any(
-            _model(other) == _model(node) and other.url not in segment.report.nodes
-            for other in self._pool.nodes(self._query)
+            other.same_model(node) and other.url not in segment.report.nodes for other in self._pool.nodes(self._query)
         )
 
     def _request(self, node: Node, segment: _Segment, token: str | None) -> _Attempt | _HistoryRejected:
@@ -211,10 +215,12 @@ class FailoverStream:
         request_id = f"{self._id}-{segment.number}-{len(segment.report.nodes)}"
         headers = {**self._headers, "X-Request-Id": request_id}
         try:
-            with self._pool.api.stream(node, self._body(segment, token), headers) as response:
-                self._copy(response, segment)
-                own_id = response.headers.get("X-Request-Id", "")
-            next_token = None if self._stopped.is_set() else self._fetch_token(node, own_id)
+            with self._pool.stream(node, self._body(segment, token), headers, self._query) as answer:
+                if answer.node is not node:
+                    _set_speaker(segment, answer.node)
+                self._copy(answer.response, segment)
+                own_id = answer.response.headers.get("X-Request-Id", "")
+            next_token = None if self._stopped.is_set() else self._fetch_token(answer.node, own_id)
         except NodeError as error:
             # After `stop` a broken connection is our own doing.
             return _Stopped() if self._stopped.is_set() else RetryableFailure(error)
@@ -224,7 +230,7 @@ class FailoverStream:
             return _HistoryRejected(error)
         if self._stopped.is_set():
             return _Stopped()
-        return _Completed(node, next_token, used_history=segment.number == 0 or token is not None)
+        return _Completed(answer.node, next_token, used_history=segment.number == 0 or token is not None)
 
     def _body(self, segment: _Segment, token: str | None) -> dict[str, Any]:
         body = {
@@ -283,5 +289,6 @@ class FailoverStream:
         return None if token is None else str(token)
 
 
-def _model(node: Node) -> tuple[str, str]:
-    return node.model, node.version
+def _set_speaker(segment: _Segment, node: Node) -> None:
+    segment.speaker = node
+    segment.report.nodes.append(node.url)

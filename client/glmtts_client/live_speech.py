@@ -17,11 +17,12 @@ from typing import Any
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from glmtts_client.api import CONNECT_TIMEOUT, RETRYABLE_STATUS
+from glmtts_client.api import CONNECT_TIMEOUT
 from glmtts_client.balancer import RequestHints
 from glmtts_client.errors import ClientError, NodeError, ResponseError
 from glmtts_client.node import Node, Query
 from glmtts_client.node_pool import NodePool
+from glmtts_client.responses import RETRYABLE_STATUS
 from glmtts_client.retry import Deadline
 from glmtts_client.speech import SpeechOptions
 

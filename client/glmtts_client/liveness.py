@@ -2,8 +2,8 @@
 
 Silence alone proves nothing: a request may wait in the node's queue, or for audio that is not due yet. So once nothing
 has come from a node for QUIET_SECONDS, on any connection, it is asked on another one. A node that leaves PROBES
-questions in a row unanswered, or says that it is stuck, is dead: every request that waits for it fails at once and can
-go elsewhere. A node that answers is waited for.
+questions in a row unanswered, or whose answers say that its engine is stuck, is dead: every request that waits for it
+fails at once and can go elsewhere. A node that answers and gets on is waited for.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from glmtts_client.deadlines import UNKNOWN, Progress, seconds_until_stuck
 from glmtts_client.errors import NodeError
 
 QUIET_SECONDS = 0.25
 """Silence after which a node is asked."""
 REPEAT_SECONDS = 0.5
-"""From an answer to the next question, while the silence lasts."""
+"""From an answer to the next question, while the silence lasts; less if the engine will count as stuck sooner."""
 PROBE_TIMEOUT = 0.5
 """Seconds for a connection, and for an answer: ten times what a busy node needs."""
 PROBES = 2
@@ -34,10 +35,14 @@ FORGET_SECONDS = 600.0
 
 
 class Answer(NamedTuple):
-    """A node's answer: whether it is `ready` for new requests. `failure`: why it counts as dead, "" if it is alive."""
+    """A node's answer: whether it is `ready` for new requests, and how its engine gets on.
+
+    `failure`: why it counts as dead; "" if it is alive.
+    """
 
     failure: str
     ready: bool
+    progress: Progress = UNKNOWN
 
 
 @dataclass
@@ -45,7 +50,7 @@ class _State:
     """What is known of a node; times are on the clock of `Liveness`.
 
     `quiet_at`: when it counts as quiet unless it sends something. `probe`: the question that is open since `asked_at`.
-    `dead_at`: when it was last found dead, for `reason`.
+    `dead_at`: when it was last found dead, for `reason`. `progress`: what it answered at `answered_at`.
     """
 
     heard_at: float
@@ -54,6 +59,8 @@ class _State:
     asked_at: float = 0.0
     dead_at: float = float("-inf")
     reason: str = ""
+    progress: Progress = UNKNOWN
+    answered_at: float = float("-inf")
 
 
 class Liveness:
@@ -97,6 +104,13 @@ class Liveness:
                 return False
             return now - state.asked_at > SUSPECT_SECONDS and state.heard_at < state.asked_at
 
+    def progress(self, url: str, max_age: float = float("inf")) -> Progress:
+        """What the node last said of its engine, at most so many seconds ago; UNKNOWN if it has not."""
+        with self._lock:
+            state = self._states.get(url)
+            is_known = state is not None and self._clock() - state.answered_at <= max_age
+            return state.progress if state is not None and is_known else UNKNOWN
+
     def if_ready(self, url: str, action: Callable[[], None]) -> None:
         """Asks the node once, in the background; calls `action` if it is ready."""
 
@@ -119,11 +133,13 @@ class Liveness:
     def _take_answer(self, state: _State, now: float) -> None:
         if state.probe is None or not state.probe.done():
             return
-        failure, state.probe = state.probe.result().failure, None
-        if failure:
-            state.dead_at, state.reason = now, failure
+        answer, state.probe = state.probe.result(), None
+        state.progress, state.answered_at = answer.progress, now
+        if answer.failure:
+            state.dead_at, state.reason = now, answer.failure
         else:
-            state.quiet_at = max(state.quiet_at, now + REPEAT_SECONDS)
+            repeat = min(REPEAT_SECONDS, seconds_until_stuck(answer.progress) + POLL_SECONDS)
+            state.quiet_at = max(state.quiet_at, now + repeat)
 
     def _state(self, url: str, now: float) -> _State:
         state = self._states.get(url)

@@ -35,6 +35,11 @@ class Node:
         return self.meta.get("model_version", "")
 
     @property
+    def release(self) -> str:
+        """Version of the server's program; "" if unknown."""
+        return self.meta.get("release", "")
+
+    @property
     def api_versions(self) -> frozenset[str]:
         """Of the HTTP API; version 1 if the node does not say."""
         return self._values("api_version") or frozenset({"1"})
@@ -66,6 +71,10 @@ class Node:
         """The number of requests that the node processes at once; 1 if unknown."""
         text = self.meta.get("max_streams", "")
         return max(1, int(text)) if text.isdecimal() else 1
+
+    def same_model(self, other: Node) -> bool:
+        """Whether both have the same checkpoint, as far as they say."""
+        return (self.model, self.version) == (other.model, other.version)
 
     def _values(self, key: str) -> frozenset[str]:
         """The items of a comma-separated value."""

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+import requests
 
 from glmtts_client import long_text
 from glmtts_client.api import Api
 from glmtts_client.balancer import LoadBalancer, RequestHints
+from glmtts_client.deadlines import MAX_HEDGED_CHARACTERS, is_hedge_due, may_take_hedge
 from glmtts_client.discovery import Discovery
-from glmtts_client.errors import NodeError, TextTooLongError, VoiceNotFoundError
+from glmtts_client.errors import NodeError, NoNodeAvailableError, TextTooLongError, VoiceNotFoundError
+from glmtts_client.hedging import Answer, Hedge, OnWait, hedged
 from glmtts_client.node import Node, Query
-from glmtts_client.retry import Deadline, RetryPolicy
+from glmtts_client.retry import Deadline, RetryBudget, RetryPolicy
 from glmtts_client.speech import Segment, SpeechOptions
 from glmtts_client.voice_misses import VoiceMisses
 
 TEXT_FIELDS = ("language", "phoneme", "voice", "reference_text")
 """The options that decide how a text is read: fields of POST /segments."""
+HEDGED_SHARE, HEDGE_RESERVE = 0.05, 2.0
+"""At most a twentieth of the streams get a second request, and two more."""
+ANSWER_SECONDS = 1.0
+"""How old a node's word on its queue may be."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class NodePool:
     api: Api
     retry: RetryPolicy
     voice_misses: VoiceMisses
+    hedges: RetryBudget = field(default_factory=lambda: RetryBudget(HEDGED_SHARE, HEDGE_RESERVE))
 
     def nodes(self, query: Query) -> list[Node]:
         """The passing nodes that match `query`. Raises ResponseError if all of them lack its voice."""
@@ -57,6 +66,45 @@ class NodePool:
         if not self.balancer.is_healthy(node) or self.api.liveness.is_suspect(node.url):
             return False
         return any(node.url == other.url for other in self.nodes(query))
+
+    @contextmanager
+    def stream(self, node: Node, body: Mapping[str, Any], headers: Mapping[str, str], query: Query) -> Iterator[Answer]:
+        """POST /tts/stream: the answer of `node`, or that of a second one with its model if it comes first.
+
+        Read the body inside the block. Raises NodeError and ResponseError.
+        """
+        self.hedges.deposit()
+        hedge = Hedge(
+            partial(self._is_hedge_due, node, len(body["text"])),
+            partial(self._open_second, node, body, headers, query),
+        )
+
+        def open_first(on_wait: OnWait) -> AbstractContextManager[requests.Response]:
+            return self.api.stream(node, body, headers, on_wait)
+
+        with (
+            hedged(node, open_first, hedge, partial(self.record, node)) as answer,
+            nullcontext() if answer.node is node else self.api.reading(answer.node),
+        ):
+            yield answer
+
+    def _is_hedge_due(self, node: Node, text_chars: int, waited: float) -> bool:
+        suspect, progress = self.api.liveness.is_suspect(node.url), self.api.liveness.progress(node.url, ANSWER_SECONDS)
+        return text_chars <= MAX_HEDGED_CHARACTERS and is_hedge_due(waited, progress, suspect=suspect)
+
+    @contextmanager
+    def _open_second(
+        self, first: Node, body: Mapping[str, Any], headers: Mapping[str, str], query: Query, on_wait: OnWait
+    ) -> Iterator[Answer]:
+        """The same from another node that can take it. Raises ClientError, also if there is none or no budget left."""
+        suspect = self.api.liveness.is_suspect(first.url)
+        others = [node for node in self.nodes(query) if node.url != first.url and node.same_model(first)]
+        node = self.pick_among([node for node in others if self.is_healthy(node, query)], _hints(body))
+        answer = self.api.ask(node.url)
+        if not (answer.ready and may_take_hedge(answer.progress, suspect=suspect) and self.hedges.try_withdraw()):
+            raise NoNodeAvailableError("no second node can take the request")
+        with self.track_request(node), self.api.stream(node, body, headers, on_wait) as response:
+            yield Answer(node, response)
 
     @contextmanager
     def track_request(self, node: Node) -> Iterator[None]:
@@ -120,3 +168,7 @@ class NodePool:
                 with self.track_request(node):
                     segments = self.api.segments(node, body, headers)
         return segments
+
+
+def _hints(body: Mapping[str, Any]) -> RequestHints:
+    return RequestHints(len(body["text"]), body.get("sample_rate"))

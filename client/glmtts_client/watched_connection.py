@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.wait import wait_for_read
@@ -112,3 +113,15 @@ class _SecurePool(HTTPSConnectionPool):
 
 POOL_CLASSES = {"http": _Pool, "https": _SecurePool}
 """For `PoolManager.pool_classes_by_scheme`."""
+
+
+class KeepAliveAdapter(HTTPAdapter):
+    """Detects within 25 seconds that a host is gone, even if nothing is being sent, by TCP keep-alive probes."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, name):  # not on every platform
+                options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+        super().init_poolmanager(*args, **kwargs, socket_options=options)
+        self.poolmanager.pool_classes_by_scheme = POOL_CLASSES

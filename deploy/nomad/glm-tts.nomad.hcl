@@ -81,7 +81,34 @@ job "glm-tts" {
     volume "checkpoints" {
       type      = "host"
       source    = "checkpoints"
-      read_only = true
+      read_only = false
+    }
+
+    # The published checkpoint, 6 GB, once for a host: docs/official.md. The user 10001 must be able to write there.
+    task "fetch" {
+      driver = "docker"
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = false
+      }
+
+      config {
+        image      = var.image
+        entrypoint = ["sh", "-c"]
+        args       = ["test -e /checkpoints/glm-tts/SHA256SUMS || exec python -m scripts.fetch_checkpoint /checkpoints/glm-tts --campplus checkpoints/nano/frontend/campplus.pt"]
+      }
+
+      volume_mount {
+        volume      = "checkpoints"
+        destination = "/checkpoints"
+        read_only   = false
+      }
+
+      resources {
+        cpu    = 1000
+        memory = 2048
+      }
     }
 
     task "server" {

@@ -146,6 +146,8 @@ class EngineInfo:
     max_streams: int
     generation: Mapping[str, Any] = field(default_factory=dict)
     """What the checkpoint says that it was trained for: see `GenerationConfig.stated_limits`."""
+    calibrated: bool = False
+    """Whether it states which prompts are dropped and which lengths are implausible: `GenerationConfig.calibrated`."""
     fingerprint: str = ""
     """Of the checkpoint's files, in hexadecimal digits: whose `save_voice` an engine can load."""
     memory: Mapping[str, Any] = field(default_factory=dict)
@@ -220,6 +222,10 @@ class Engine(Protocol):
 
     def stalled_seconds(self) -> float:
         """Seconds since the engine last made progress; 0.0 while it has nothing to do."""
+        ...
+
+    def pace_seconds(self) -> float | None:
+        """The longest step of the last minutes of work: how long progress may take here. None: not known yet."""
         ...
 
     def backlog_seconds(self) -> float:

@@ -79,12 +79,19 @@ class EngineOptions:
     formats: StageFormats = field(default_factory=StageFormats)
     """The stages' number formats; `deterministic` is float32 whatever these are."""
     chunk_schedule: ChunkSchedule = field(default_factory=ChunkSchedule)
+    """On a GPU, `load_engine` may fit its sizes to the pace: see `pace.paced_schedule`."""
     limits: SchedulerLimits = field(default_factory=SchedulerLimits)
     audio: AudioLimits | None = None
+    graph_seconds: float = 30.0
+    """Seconds for recording steps as CUDA graphs before the first job; 0 records none."""
+    graph_memory: float = 0.15
+    """Share of the memory that the engine may take, for what CUDA graphs read, write and keep."""
 
     def __post_init__(self) -> None:
         if self.max_num_seqs < 1 or self.max_queued < 0 or (self.num_threads is not None and self.num_threads < 1):
             raise ValueError(f"engine options: expected max_num_seqs ≥ 1, max_queued ≥ 0, num_threads ≥ 1, got {self}")
+        if self.graph_seconds < 0 or not 0 <= self.graph_memory < 1:
+            raise ValueError(f"engine options: expected graph_seconds ≥ 0 and 0 ≤ graph_memory < 1, got {self}")
 
 
 DEFAULT_OPTIONS = EngineOptions()

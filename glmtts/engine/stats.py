@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from threading import Lock
 from typing import Literal
@@ -35,6 +35,16 @@ class HistogramSnapshot:
 
 
 @dataclass(frozen=True)
+class RecordedCounts:
+    """Of one stage: the shapes that are recorded, the steps that were replayed, and those that ran plainly because
+    their shape is not recorded. All 0 where nothing is recorded, as on a CPU."""
+
+    shapes: int
+    replayed: int
+    plain: int
+
+
+@dataclass(frozen=True)
 class EngineStats:
     """A snapshot of an engine. Histograms and counts run from the moment it was loaded."""
 
@@ -43,7 +53,7 @@ class EngineStats:
     step_rows: HistogramSnapshot
     """Rows of each decode step."""
     flow_rows: HistogramSnapshot
-    """Rows of each solver step of the flow."""
+    """Rows of each step of the flow: a solver step, or a recorded block of all of them."""
     slots_used: int
     slots_total: int
     reserved_bytes: int
@@ -66,6 +76,8 @@ class EngineStats:
     """Jobs that ended with an error of the engine's own."""
     redraws: Mapping[RedrawReason, int]
     """How often a segment's speech tokens were drawn again, by reason."""
+    recorded_steps: Mapping[str, RecordedCounts] = field(default_factory=dict)
+    """CUDA graphs by stage: decode, flow, vocoder."""
 
 
 class Histogram:
@@ -87,11 +99,23 @@ class Histogram:
 class ProgressClock:
     """How long work has made no progress. It ticks with every step and stops while there is nothing to do."""
 
-    def __init__(self) -> None:
+    HALF_LIFE_SECONDS = 300.0
+    """Of work, after which a long step counts half."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._last_tick: float | None = None
+        self.steps = 0
+        self.longest_seconds = 0.0
+        """Between two ticks, lately."""
 
     def tick(self) -> None:
-        self._last_tick = time.monotonic()
+        now = self._clock()
+        if self._last_tick is not None:
+            step = now - self._last_tick
+            self.steps += 1
+            self.longest_seconds = max(step, self.longest_seconds * 0.5 ** (step / self.HALF_LIFE_SECONDS))
+        self._last_tick = now
 
     def resume(self) -> None:
         """Starts the clock if it is stopped."""
@@ -105,7 +129,18 @@ class ProgressClock:
     def stalled_seconds(self) -> float:
         """Seconds since the last tick; 0.0 while stopped."""
         last = self._last_tick
-        return 0.0 if last is None else time.monotonic() - last
+        return 0.0 if last is None else self._clock() - last
+
+
+PACE_STEPS = 50
+"""From so many steps on, the longest of them says something about the next ones."""
+
+
+def pace_seconds(clocks: Sequence[ProgressClock]) -> float | None:
+    """The longest step of several threads lately; None before they have made PACE_STEPS."""
+    if sum(clock.steps for clock in clocks) < PACE_STEPS:
+        return None
+    return max(clock.longest_seconds for clock in clocks)
 
 
 class Throughput:

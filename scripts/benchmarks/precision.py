@@ -2,10 +2,11 @@
 
     python -m scripts.benchmarks.precision                              checkpoints/nano
     python -m scripts.benchmarks.precision --checkpoint DIR --device cuda
-    python -m scripts.benchmarks.precision --checkpoint DIR --stages llm --sentences 1
+    python -m scripts.benchmarks.precision --checkpoint DIR --stages llm --sentences 0
 
 Beside each distance is one to compare it with: that of two draws of the noise in float32. Speech of a few sentences in
-float32 gives the inputs; the voice is the checkpoint's default one, or noise if it has none. The recogniser's errors
+float32 gives the inputs; the voice is the checkpoint's default one, or noise if it has none. Without sentences the AR
+model gets random ids, which suffices for random weights. The recogniser's errors
 are a matter for `python -m scripts.evaluate --bfloat16 STAGE …` and `--int8`.
 """
 
@@ -38,6 +39,7 @@ TEXTS = (
     "今天天气很好，我们一起去公园散步吧。",
     "We will meet in the conference room tomorrow afternoon.",
 )
+RANDOM_TEXT_IDS, RANDOM_TOKENS = 10, 60
 PROMPT_TOKENS = 75
 """Of the voice of noise."""
 MAX_RATIO = 8.0
@@ -113,6 +115,14 @@ def speak(model: Model, voice: Voice, sentences: int) -> list[Utterance]:
     return utterances
 
 
+def random_ids(model: Model) -> Utterance:
+    """For the AR model alone: it need not speak."""
+    random = torch.Generator().manual_seed(0)
+    text = torch.randint(model.special.pad, (RANDOM_TEXT_IDS,), generator=random)
+    tokens = torch.randint(model.special.speech_tokens, (RANDOM_TOKENS,), generator=random)
+    return Utterance(tuple(text.tolist()), tuple(tokens.tolist()), torch.empty(0), key_of(model, 0))
+
+
 def mean(distance: Callable[[Utterance], float], utterances: list[Utterance]) -> float:
     return sum(map(distance, utterances)) / len(utterances)
 
@@ -176,8 +186,8 @@ def vocoder_distances(exact: Model, other: Model, utterances: list[Utterance]) -
 @torch.inference_mode()
 def measure(checkpoint: Path, device: str, stages: Sequence[str], sentences: int) -> list[Distance]:
     exact: Model | None = load(checkpoint, device, EXACT_FORMATS)
-    voice = voice_of(exact, checkpoint)
-    utterances = speak(exact, voice, sentences)
+    voice = voice_of(exact, checkpoint) if sentences else None
+    utterances = [random_ids(exact)] if voice is None else speak(exact, voice, sentences)
     log_probabilities_nv = [log_probabilities(exact, utterance) for utterance in utterances]
     if list(stages) == ["llm"]:
         exact = None  # there may not be memory for two models

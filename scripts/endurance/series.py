@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import requests
 
-from scripts.endurance.calls import TEXTS, TIMEOUT, Outcomes, clone
+from scripts.endurance.calls import TIMEOUT, WORDS, Outcomes, clone
 from scripts.endurance.footprint import at_rest
 from scripts.endurance.recordings import MAX_SECONDS, MIN_SECONDS
 
@@ -18,7 +18,7 @@ READINGS = 10
 
 
 def _text(url: str, rng: random.Random) -> str:
-    text = " ".join(rng.choices(TEXTS, k=2)) + f" {rng.getrandbits(20)}."
+    text = f"{rng.choice(WORDS)} {rng.getrandbits(16)}."
     return f"text {requests.post(f'{url}/tts', json={'text': text}, timeout=TIMEOUT).status_code}"
 
 

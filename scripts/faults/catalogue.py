@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import time
 from collections.abc import Callable
@@ -35,7 +36,7 @@ class Fault:
     """`inject` runs while clients are at work, `recover` runs `duration` seconds later, `prepare` before the clients.
 
     `text` describes it; {duration} is replaced by that time. `layout`: see `running_cluster`. `nodes_down`: those that
-    should get no requests while the fault lasts, by the target. `graceful`: they serve on for a while. `targets_third`:
+    should get no requests while the fault lasts, by the target. `graceful`: they do for a while. `targets_third`:
     the target must be the third node. `unavailable_reason` says why it can't be injected on this machine with a
     checkpoint; "" if it can.
     """
@@ -104,6 +105,18 @@ def _stop(cluster: TestCluster, node: Node) -> None:
 
 def _continue(cluster: TestCluster, node: Node) -> None:
     cluster.signal(node, signal.SIGCONT)
+
+
+def _hang(cluster: TestCluster, node: Node) -> None:
+    """A segment that the fake engine never ends; it does one at a time. Its process goes on to answer."""
+    connection = http.client.HTTPConnection(node.host, node.port)
+    connection.request("POST", "/tts/stream", '{"text": "HANG", "timeout": 600}', {"Content-Type": "application/json"})
+    cluster.hanging = connection
+
+
+def _end_hang(cluster: TestCluster, node: Node) -> None:
+    assert cluster.hanging is not None
+    cluster.hanging.close()
 
 
 def _restart(cluster: TestCluster, node: Node) -> None:
@@ -220,6 +233,9 @@ FAULTS = (
     Fault("term", "SIGTERM; restarted {duration} later", inject=_terminate, duration=30.0, recover=_restart,
           nodes_down=_target, graceful=True),
     Fault("stop", "SIGSTOP for {duration}", inject=_stop, duration=40.0, recover=_continue, nodes_down=_target),
+    Fault("hang", "the engine hangs for {duration}, while its process answers", inject=_hang, duration=40.0,
+          recover=_end_hang, nodes_down=_target, graceful=True,
+          unavailable_reason=lambda checkpoint: "" if checkpoint.startswith("fake:") else "needs the fake engine"),
     Fault("hiccup", f"SIGSTOP for {HICCUP_SECONDS:g} s, {HICCUPS} times", inject=_hiccup),
     Fault("two", "SIGKILL of two of the three nodes; restarted {duration} later", inject=_kill_two, duration=30.0,
           recover=_restart_two, nodes_down=_target_and_next),

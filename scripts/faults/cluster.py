@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import sys
@@ -60,7 +61,10 @@ class Node:
 
 @dataclass
 class TestCluster:
-    """`agent` is the Consul agent that clients use, with `client_token` if there are ACLs; `gateway` HAProxy's URL."""
+    """`agent` is the Consul agent that clients use, with `client_token` if there are ACLs; `gateway` HAProxy's URL.
+
+    `hanging`: of a request that never ends, while an engine hangs.
+    """
 
     processes: Processes
     checkpoint: str
@@ -71,6 +75,7 @@ class TestCluster:
     client_token: str = ""
     gateway: str = ""
     nodes: list[Node] = field(default_factory=list)
+    hanging: http.client.HTTPConnection | None = None
 
     def start(self, node: Node) -> None:
         """Starts the node's process; `wait` blocks until it is ready."""

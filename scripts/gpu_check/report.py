@@ -56,16 +56,14 @@ def stage_table(result: Result) -> str:
 def distance_table(result: Result) -> str:
     if "error" in result:
         return lines("distances", result)
-    rows = [
-        [
-            one["stage"],
-            one["measure"],
-            f"{one['value']:.3g}",
-            "" if one["two_draws"] is None else f"{one['two_draws']:.3g}",
-        ]
-        for one in result["distances"]
-    ]
-    return markdown(["stage", "measure", "bfloat16", "two draws"], rows)
+    names = ["stage", "format", "measure", "value", "two_draws"]
+    rows = [[shown(one[name]) for name in names] for one in result["distances"]]
+    return markdown(names, rows)
+
+
+def shown(value: Any) -> str:
+    """Empty where it is not known."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value or "")
 
 
 def cell(row: Result, name: str) -> str:

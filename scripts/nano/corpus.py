@@ -59,6 +59,10 @@ STYLES = {
 }
 
 
+TEMPOS = {"zf_xiaoxiao-calm": 0.8}
+"""Kokoro's voices at another tempo than its own."""
+
+
 def hibari(style: SpeakingStyle) -> Synthesize:
     """One English voice, synthesised very fast."""
     from hibari import Hibari, dsp
@@ -88,20 +92,21 @@ def phonemizer(lang: str) -> Callable[[str], str]:
 
 
 def kokoro(work: Path, voice: str, lang: str) -> Synthesize:
-    """A voice of Kokoro-82M, or a blend of voices."""
+    """A voice of Kokoro-82M, or a blend of voices, or one of TEMPOS."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(pretrained.kokoro_model(work)), options)
-    styles = pretrained.kokoro_styles(work, voice)
+    styles = pretrained.kokoro_styles(work, voice.partition("-")[0])
+    speed = np.full(1, TEMPOS.get(voice, 1.0), np.float32)
     vocabulary = json.loads(pretrained.kokoro_vocabulary(work))["vocab"]
     phonemize = phonemizer(lang)
 
     def synthesize(text: str, index: int) -> tuple[str, Wave]:
         phonemes = phonemize(text)
         ids = [vocabulary[p] for p in phonemes if p in vocabulary][:509]
-        feed = {"tokens": [[0, *ids, 0]], "style": styles[min(len(ids), 509)], "speed": np.ones(1, np.float32)}
+        feed = {"tokens": [[0, *ids, 0]], "style": styles[min(len(ids), 509)], "speed": speed}
         feed["tokens"] = np.asarray(feed["tokens"], np.int64)
         return phonemes, np.asarray(session.run(None, feed)[0], np.float32).reshape(-1)
 
@@ -135,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("nano-work"))
     parser.add_argument(
-        "--voice", required=True, help="hibari, hibari-calm, hibari-happy, a Kokoro voice, or a blend: a+b"
+        "--voice", required=True, help=f"{', '.join((*STYLES, *TEMPOS))}, a Kokoro voice, or a blend: a+b"
     )
     parser.add_argument("--lang", choices=("en", "zh"), help="(default: the voice's own; Kokoro's z… are Mandarin)")
     parser.add_argument(

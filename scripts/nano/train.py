@@ -50,6 +50,7 @@ FULL = Amounts(
         Speech("hibari-happy", "en", 0.38, 14000),
         Speech("am_michael", "en", 0.29, 20000),
         Speech("zf_xiaoxiao", "zh", 1.52),
+        Speech("zf_xiaoxiao-calm", "zh", 0.06, 6000),
         Speech("zf_xiaoxiao", "en", 0.33),
         Speech("zm_yunxi", "zh", 0.97, 3000),
         Speech("hibari", "en", 0.7, texts="short"),

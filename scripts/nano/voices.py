@@ -40,7 +40,13 @@ VOICES = {
     "default": StoredVoice(
         "zf_xiaoxiao", "en", ("en", "zh"), transcript="She finally broke herself of smoking cigarettes."
     ),
-    "mingyue": StoredVoice("zf_xiaoxiao", "zh", ("zh",), transcript="医生不但会打篮球，而且会拍照片。"),
+    "mingyue": StoredVoice(
+        "zf_xiaoxiao",
+        "zh",
+        ("zh",),
+        {"calm": "zf_xiaoxiao-calm"},
+        "医生不但会打篮球，而且会拍照片。",
+    ),
     "songhe": StoredVoice("zm_yunxi", "zh", ("zh",)),
     "hibari": StoredVoice(
         "hibari",

@@ -18,7 +18,7 @@ from pathlib import Path
 import requests
 from glmtts_client import Cluster
 
-from scripts.faults.cluster import TestCluster, running_cluster
+from scripts.faults.cluster import running_cluster
 from scripts.simulation.cluster import ClusterModel, first_audio, percentile, steady
 from scripts.simulation.node import EPSILON, Pace
 from scripts.simulation.program import Utterance
@@ -50,12 +50,14 @@ def compare(root: Path, folder: Path, consul: str, *, delay: float, utilisation:
     """`delay`: seconds that the fake engine needs for a chunk. `utilisation`: of the nodes' capacity."""
     checkpoint = f"fake:delay={delay},max_queued=64"
     with running_cluster(root, folder, "single", checkpoint, consul, {}, dev=True) as nodes:
-        overhead = _measure_overhead(nodes.agent.address, delay)
+        overhead = measure_overhead(nodes.agent.address, delay, NODES)
         pace = Pace("expected", {1: CHUNK_SECONDS / delay}, CHUNK_SECONDS, overhead, slots=1)
         asked = steady(pace, NODES, utilisation, seconds, median_audio=MEDIAN_AUDIO).utterances(random.Random(1))
         real = _listen(nodes.agent.address, asked)
-        pace = replace(pace, name="measured", audio_rates={1: CHUNK_SECONDS / _chunk_seconds(nodes)})
-    utterances = [Utterance(_work_seconds(each.audio_seconds), each.asked) for each in asked]
+        pace = replace(
+            pace, name="measured", audio_rates={1: CHUNK_SECONDS / chunk_seconds([node.url for node in nodes.nodes])}
+        )
+    utterances = [Utterance(work_seconds(each.audio_seconds), each.asked) for each in asked]
     model = ClusterModel(pace, NODES, programs=1, asks_for_segments=True).run_utterances(utterances, seconds + 60.0)
     shares = (0.5, 0.95)
     return Comparison(
@@ -66,33 +68,34 @@ def compare(root: Path, folder: Path, consul: str, *, delay: float, utilisation:
     )
 
 
-def _wait_for_nodes(client: Cluster) -> None:
+def wait_for_nodes(client: Cluster, nodes: int) -> None:
+    """Raises RuntimeError after PASSING_TIMEOUT seconds."""
     deadline = time.monotonic() + PASSING_TIMEOUT
-    while len(client.nodes()) < NODES:
+    while len(client.nodes()) < nodes:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"fewer than {NODES} nodes pass after {PASSING_TIMEOUT:g} s")
+            raise RuntimeError(f"fewer than {nodes} nodes pass after {PASSING_TIMEOUT:g} s")
         time.sleep(0.1)
 
 
-def _measure_overhead(consul: str, delay: float) -> float:
+def measure_overhead(consul: str, delay: float, nodes: int) -> float:
     """What the first audio takes beyond the engine's delay for a chunk, for single utterances one after the other."""
     with Cluster(consul, watch=True) as client:
-        _wait_for_nodes(client)
-        return max(0.0, statistics.median(_first_audio(client, seconds=1.0) for _ in range(9)) - delay)
+        wait_for_nodes(client, nodes)
+        return max(0.0, statistics.median(first_audio_of(client, seconds=1.0) for _ in range(9)) - delay)
 
 
-def _chunk_seconds(nodes: TestCluster) -> float:
+def chunk_seconds(urls: Sequence[str]) -> float:
     """The engine's mean time for a chunk, of all nodes since their start."""
     totals = {"sum": 0.0, "count": 0.0}
-    for node in nodes.nodes:
-        for line in requests.get(f"{node.url}/metrics", timeout=10).text.splitlines():
+    for url in urls:
+        for line in requests.get(f"{url}/metrics", timeout=10).text.splitlines():
             name, _, value = line.partition(" ")
             if name in ("glmtts_decode_step_seconds_sum", "glmtts_decode_step_seconds_count"):
                 totals[name.rpartition("_")[2]] += float(value)
     return totals["sum"] / totals["count"]
 
 
-def _first_audio(client: Cluster, seconds: float) -> float:
+def first_audio_of(client: Cluster, seconds: float) -> float:
     """Seconds until the first samples of an utterance that is `seconds` long; returns at its end."""
     begin = time.monotonic()
     with client.stream("a" * _characters(seconds)) as stream:
@@ -107,7 +110,7 @@ def _characters(seconds: float) -> int:
     return max(1, round(seconds / SECONDS_PER_CHARACTER))
 
 
-def _work_seconds(seconds: float) -> float:
+def work_seconds(seconds: float) -> float:
     """What the engine makes of it: whole chunks."""
     return math.ceil(_characters(seconds) * SECONDS_PER_CHARACTER / CHUNK_SECONDS - EPSILON) * CHUNK_SECONDS
 
@@ -115,10 +118,10 @@ def _work_seconds(seconds: float) -> float:
 def _listen(consul: str, utterances: Sequence[Utterance]) -> list[float]:
     """First audio (s) of each utterance, which a thread of its own asks for at its time."""
     with Cluster(consul, watch=True, rng=random.Random("1-0")) as client, ThreadPoolExecutor(len(utterances)) as pool:
-        _wait_for_nodes(client)
+        wait_for_nodes(client, NODES)
         start = time.monotonic()
         waiting = []
         for each in utterances:
             time.sleep(max(0.0, start + each.asked - time.monotonic()))
-            waiting.append(pool.submit(_first_audio, client, each.audio_seconds))
+            waiting.append(pool.submit(first_audio_of, client, each.audio_seconds))
         return [future.result() for future in waiting]

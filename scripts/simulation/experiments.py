@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from scripts.simulation.autoscaler import Autoscaler, Rules
+from scripts.autoscaling.controller import Rules
+from scripts.simulation.autoscaler import Autoscaler
 from scripts.simulation.choices import CHOICES
 from scripts.simulation.cluster import (
     CACHE,

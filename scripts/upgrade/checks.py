@@ -74,12 +74,17 @@ def problems_of_tokens(nodes: Sequence[Node]) -> list[str]:
         same = versions[one.name] == versions[other.name]
         refused = response.status_code == 400 and response.json()["error"]["field"] == "continuation"
         if not (response.status_code == 200 if same else refused):
-            problems.append(f"{other.name}: token of {one.name}: {response.status_code} {response.text[:200]}")
+            problems.append(f"{other.name}: token of {one.name}: {response.status_code} {response.text.strip()[:200]}")
     return problems
 
 
 def model_version(node: Node) -> str:
     return str(_get(node, "/info").json()["model_version"])
+
+
+def release(node: Node) -> str:
+    """Version of its program; "" before nodes said so."""
+    return str(_get(node, "/info").json()["metadata"].get("release", ""))
 
 
 def _speaks(node: Node, voice: str) -> bool:

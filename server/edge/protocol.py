@@ -4,6 +4,7 @@
 - A client must take what waits for it at a least rate.
 - A refused request is answered before the connection closes, although its body is not read.
 - A client that closes its side is told from one that is gone.
+- What comes is parsed in portions, also for the WebSocket that the connection may become.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from server.edge import limits
 from server.edge.connection import KEY, Connection
 from server.edge.errors import malformed
+from server.edge.inbox import Inbox, Turns
 from server.edge.limits import Limits, MinRate
 from server.edge.transport import MeteredTransport
 
@@ -31,11 +33,12 @@ SHED = 64
 
 
 class EdgeProtocol(H11Protocol):
-    """One connection. `edge_limits` apply to it."""
+    """One connection. `edge_limits` apply to it, and it shares `turns` with the others."""
 
-    def __init__(self, *args: Any, edge_limits: Limits, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, edge_limits: Limits, turns: Turns, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = edge_limits
+        self._turns = turns
         self._peer = Connection(self._close_now)
         self._waiting_since = self.loop.time()
         self._has_begun_a_head = False
@@ -43,12 +46,13 @@ class EdgeProtocol(H11Protocol):
         self._lingering = False
         self._discarded = 0
         self._has_ended = False
-        self._is_upgraded = False
+        self._socket: asyncio.Protocol | None = None
 
     # Connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._metered = MeteredTransport(transport, self._close)
+        self._metered = MeteredTransport(transport, self._close, self._become)
+        self._inbox = Inbox(self._turns, self._metered, self._take)
         self._download = MinRate(self._limits.write_timeout, limits.MIN_DOWNLOAD_RATE, self.loop.time())
         self.app_state = {**self.app_state, KEY: self._peer}
         super().connection_made(cast(asyncio.Transport, self._metered))
@@ -60,8 +64,27 @@ class EdgeProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._has_ended = True
-        super().connection_lost(exc)
+        if self._socket is not None:
+            self._socket.connection_lost(exc)
+        else:
+            super().connection_lost(exc)
         self._peer.lose()
+
+    def _become(self, protocol: asyncio.Protocol) -> None:
+        """From now on the connection is a WebSocket, and `protocol` gets what comes."""
+        self._socket = protocol
+
+    def pause_writing(self) -> None:
+        if self._socket is not None:
+            self._socket.pause_writing()
+        else:
+            super().pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._socket is not None:
+            self._socket.resume_writing()
+        else:
+            super().resume_writing()
 
     def _check(self) -> None:
         """Cuts the connection if its client is too slow, and looks again later, also after it became a WebSocket."""
@@ -101,19 +124,24 @@ class EdgeProtocol(H11Protocol):
         if self._is_idle and not self._has_begun_a_head:
             self._has_begun_a_head, self._waiting_since = True, self.loop.time()
             self._first_line = data.partition(b"\r\n")[0]
-        super().data_received(data)
+        self._inbox.receive(data)
+
+    def _take(self, data: bytes) -> None:
+        """Gets a portion of what has come."""
+        if self._socket is not None:
+            self._socket.data_received(data)
+        elif not self._lingering:
+            super().data_received(data)
 
     def on_response_complete(self) -> None:
         self._has_begun_a_head, self._waiting_since = False, self.loop.time()
         self._first_line = b""  # the next request may have come already
         super().on_response_complete()
 
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._is_upgraded = True
-        super().handle_websocket_upgrade(event)
-
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio.Protocol has it
         """Keeps the connection open as long as a request is being answered: the client may still be reading."""
+        if self._socket is not None:
+            return bool(self._socket.eof_received())
         if self._lingering or self._is_idle:
             return False
         self.cycle.keep_alive = False
@@ -150,7 +178,7 @@ class EdgeProtocol(H11Protocol):
     def _close(self) -> None:
         """Closes the connection; first lets a client that is still sending read its answer."""
         still_sending = self.conn.their_state in (h11.SEND_BODY, h11.ERROR) and not self._peer.has_left
-        if self._has_ended or self._is_upgraded or not still_sending:
+        if self._has_ended or self._socket is not None or not still_sending:
             self._metered.finish()
             return
         self._lingering = True

@@ -1,4 +1,4 @@
-"""A transport that counts what the client takes, and leaves closing to its protocol."""
+"""A transport that counts what the client takes, and leaves closing, reading and a change of protocols to others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,23 @@ MAX_UNREAD_BYTES = 16 * 2**20
 
 
 class MeteredTransport:
-    """Wraps an asyncio transport. `close` calls `on_close`, which may let the client finish sending first."""
+    """Wraps an asyncio transport. `close` calls `on_close`, which may let the client finish sending first.
 
-    def __init__(self, transport: asyncio.Transport, on_close: Callable[[], None]) -> None:
+    `set_protocol` calls `on_protocol`. Reading stops while the protocol has paused it or an inbox holds it;
+    `on_resume` is called when the protocol wants data again.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        on_close: Callable[[], None],
+        on_protocol: Callable[[asyncio.Protocol], None],
+    ) -> None:
         self.inner = transport
-        self._on_close = on_close
+        self.on_resume: Callable[[], None] = lambda: None
+        self.wants_data = True
+        self._on_close, self.set_protocol = on_close, on_protocol
+        self._is_held = False
         self._is_closing = False
         self._written = 0
 
@@ -30,6 +42,26 @@ class MeteredTransport:
             return
         self._written += len(data)
         self.inner.write(data)
+
+    def pause_reading(self) -> None:
+        self.wants_data = False
+        self.inner.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.wants_data = True
+        self._read()
+        self.on_resume()
+
+    def hold_reading(self, hold: bool) -> None:
+        """Stops reading until it is called with False."""
+        self._is_held = hold
+        self._read()
+
+    def _read(self) -> None:
+        if self._is_held or not self.wants_data:
+            self.inner.pause_reading()
+        else:
+            self.inner.resume_reading()
 
     def close(self) -> None:
         if not self._is_closing:

@@ -16,6 +16,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from server.errors import ApiError, invalid_field, too_large
 from server.http import schemas
 from server.http.json_body import MAX_TEXT_BODY_BYTES, json_fields
+from server.http.large_input import LARGE, turn
 from server.http.schemas import SegmentsRequest, SpeechRequest, VoiceRequest
 
 UPLOAD = "reference_audio"
@@ -74,7 +75,7 @@ def parse_form(request: Request, max_body_bytes: int, upload: str) -> dict[str, 
 
 
 def _read_form(request: Request, max_body_bytes: int, upload: str) -> dict[str, Any]:
-    with _read_errors(max_body_bytes):
+    with _read_errors(max_body_bytes), turn(request.content_length or LARGE + 1):
         form, files = request.form, request.files
     return form_fields(form, files, upload)
 

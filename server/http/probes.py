@@ -13,6 +13,7 @@ def health() -> tuple[int, dict[str, Any]]:
 
 
 def ready(node: Node) -> tuple[int, dict[str, Any]]:
-    """GET /ready: whether the node accepts work, or why not."""
+    """GET /ready: whether the node accepts work, or why not, and how the engine gets on."""
     reason = node.not_ready_reason()
-    return (200, {"status": "ready"}) if reason is None else (503, {"status": "not ready", "reason": reason})
+    state = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
+    return 200 if reason is None else 503, {**state, **node.progress()}

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from server import RELEASE
 from server.errors import ApiError
 from server.http import encoding, enrolment, probes, sync
 from server.http.access import Need, needs
@@ -66,6 +67,7 @@ def _metrics(context: AppContext) -> Response:
 def _info(context: AppContext) -> dict[str, Any]:
     info, settings, limits = context.node.engine.info, context.settings, context.cluster_config.limits
     return {
+        "release": RELEASE,
         "model": info.model,
         "model_version": info.model_version,
         "languages": info.languages,
@@ -73,6 +75,7 @@ def _info(context: AppContext) -> dict[str, Any]:
         "features": info.features,
         "device": info.device,
         "generation": info.generation,
+        "calibrated": info.calibrated,
         "memory": info.memory,
         "formats": encoding.available_formats(),
         "resampled_rates": encoding.SAMPLE_RATES,

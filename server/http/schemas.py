@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
@@ -25,6 +23,7 @@ from server import validation
 from server.errors import ApiError
 from server.http.continuation import MAX_TOKEN_CHARS
 from server.http.encoding import SAMPLE_RATES, Format
+from server.http.large_input import decode_base64
 from server.voices.stored_voice import VOICE_NAME
 
 MAX_TEXT_CHARS = 5000
@@ -56,8 +55,8 @@ def decode_audio(value: object) -> bytes:
     elif "://" in value[:16]:
         reject("the audio itself", "a URL")
     try:
-        return base64.b64decode("".join(value.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return decode_base64(value)
+    except ValueError as error:
         reject("base64, a data: URI or an upload", f"invalid base64 ({error})")
 
 

@@ -74,7 +74,7 @@ class WorkersCollector(Collector):
 HISTOGRAMS = {
     "step_seconds": ("decode_step_seconds", "Duration of a decode step."),
     "step_rows": ("decode_step_rows", "Rows in a decode step (its batch size)."),
-    "flow_rows": ("flow_step_rows", "Rows in a solver step of the flow (its batch size)."),
+    "flow_rows": ("flow_step_rows", "Rows in a step of the flow (its batch size)."),
 }
 GAUGES = {
     "slots_total": ("kv_slots", "Slots of the KV cache."),
@@ -116,6 +116,7 @@ class EngineCollector(Collector):
         for field, (name, text) in COUNTERS.items():
             yield CounterMetricFamily(f"glmtts_{name}", text, value(field))
         yield _redraws(stats)
+        yield from _recorded_steps(stats)
 
 
 def _redraws(stats: EngineStats | None) -> Metric:
@@ -124,6 +125,21 @@ def _redraws(stats: EngineStats | None) -> Metric:
         for reason in get_args(RedrawReason):
             family.add_metric([reason], stats.redraws.get(reason, 0))
     return family
+
+
+def _recorded_steps(stats: EngineStats | None) -> Iterator[Metric]:
+    shapes = GaugeMetricFamily("glmtts_recorded_shapes", "Shapes of a stage with a CUDA graph.", labels=["stage"])
+    steps = CounterMetricFamily(
+        "glmtts_recorded_steps",
+        "Steps that were replayed from a CUDA graph, and plain ones whose shape has none.",
+        labels=["stage", "launch"],
+    )
+    for stage, counts in stats.recorded_steps.items() if stats is not None else ():
+        shapes.add_metric([stage], counts.shapes)
+        steps.add_metric([stage, "replayed"], counts.replayed)
+        steps.add_metric([stage, "plain"], counts.plain)
+    yield shapes
+    yield steps
 
 
 def _histogram(name: str, text: str, histogram: HistogramSnapshot | None) -> Metric:

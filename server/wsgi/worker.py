@@ -20,6 +20,7 @@ from gunicorn.workers.base import Worker as BaseWorker
 
 from server.edge import limits
 from server.edge.asgi import EdgeApp
+from server.edge.inbox import Turns
 from server.edge.limits import Limits
 from server.edge.protocol import EdgeProtocol
 
@@ -107,7 +108,7 @@ class Worker(BaseWorker):  # type: ignore[misc]
         return uvicorn.Config(
             cast(Any, EdgeApp(self.wsgi, self.app.socket, self.app.probes, edge, settings.threads)),
             loop="asyncio",
-            http=cast(Any, partial(EdgeProtocol, edge_limits=edge)),
+            http=cast(Any, partial(EdgeProtocol, edge_limits=edge, turns=Turns())),
             ws="websockets-sansio",
             ws_max_size=limits.MAX_MESSAGE_BYTES,
             ws_per_message_deflate=False,  # a small frame would become a large message

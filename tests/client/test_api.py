@@ -151,7 +151,7 @@ def test_a_silent_node_times_out(serve: Serve) -> None:
 
 def test_a_silent_stream_times_out(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once audio comes, the timeout is shorter than the queue timeout."""
-    monkeypatch.setattr("glmtts_client.api.STREAM_IDLE_TIMEOUT", 0.3)
+    monkeypatch.setattr("glmtts_client.deadlines.IDLE_TIMEOUT", 0.3)
     node = serve(CHUNKED + b"4\r\nabcd\r\n", hold=True)
     with pytest.raises(NodeError), Api().stream(node, {**BODY, "timeout": 200.0}, {}) as response:
         assert list(iter_chunks(response)) == [b"never"]

@@ -62,9 +62,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "glmtts", "glmtts.engine", "server", "server.observability", "server.edge", "server.http", "server.http.openai",
     },
     "server.http.console": {"server.http"},
-    "server.http.docs": {"server.http", "server.http.openai", "server.keys"},
+    "server.http.docs": {"server", "server.http", "server.http.openai", "server.keys"},
     "server.wsgi": {
-        "glmtts", "glmtts.engine",
+        "glmtts", "glmtts.engine", "glmtts.engine.runtime",
         "server", "server.discovery", "server.voices", "server.keys", "server.observability", "server.edge",
         "server.http", "server.http.openai", "server.http.speech_socket", "server.http.docs", "server.http.console",
     },

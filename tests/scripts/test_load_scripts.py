@@ -84,12 +84,14 @@ def test_chunks_of_both_designs_are_compared_with_the_whole(tmp_path: Path) -> N
 def test_health_is_probed_while_the_server_is_busy(tmp_path: Path) -> None:
     """With idle connections and running streams; the slowest probe is reported."""
     out = tmp_path / "health.json"
-    flags = ["--checkpoint", "fake:delay=0.02", "--streams", "2", "--idle", "20", "--seconds", "1", "--json", str(out)]
-    done = run(tmp_path, "scripts/benchmarks/health.py", *flags)
+    flags = ["--checkpoint", "fake:delay=0.02", "--loads", "streams", "large", "--clients", "2", "--idle", "20"]
+    done = run(tmp_path, "scripts/benchmarks/health.py", *flags, "--seconds", "1", "--json", str(out))
     assert done.returncode == 0, done.stderr
-    result = json.loads(out.read_text(encoding="utf-8"))
-    assert 0 < result["p50"] <= result["p99"] <= result["max"]
-    assert result["probes"] > 5
+    rows = json.loads(out.read_text(encoding="utf-8"))
+    assert [row["load"] for row in rows] == ["streams", "large"]
+    for row in rows:
+        assert 0 < row["p50"] <= row["p99"] <= row["max"]
+        assert row["probes"] > 5
 
 
 @pytest.mark.load

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from scripts.autoscaling.controller import Rules
 from scripts.simulate import make_pace, parser
-from scripts.simulation.autoscaler import Autoscaler, Rules
+from scripts.simulation.autoscaler import Autoscaler
 from scripts.simulation.choices import CHOICES
 from scripts.simulation.clock import Clock
 from scripts.simulation.cluster import ClusterModel, Load, first_audio, percentile, steady

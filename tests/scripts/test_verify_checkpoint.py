@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import app
 from glmtts.errors import CheckpointError
 from scripts.verify_checkpoint import main
 from server.settings import Settings
+from server.wsgi import command
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -36,7 +36,7 @@ def test_app_and_command_say_the_same_of_a_broken_one(tmp_path: Path, capsys: py
     status, out = run(capsys, str(tmp_path / "tiny"))
     assert status == 1
     assert "problems: 2" in out
-    load, _ = app.loader(Settings(checkpoint=str(tmp_path / "tiny"), device="cpu"))
+    load, _ = command.loader(Settings(checkpoint=str(tmp_path / "tiny"), device="cpu"))
     with pytest.raises(CheckpointError) as caught:
         load()
     for line in str(caught.value).splitlines()[1:-1]:

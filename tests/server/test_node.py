@@ -259,3 +259,22 @@ def test_a_drain_while_loading_does_not_wait() -> None:
     go_on.set()
     wait_until(lambda: "loaded fake" in membership.lines, "the end of the load")
     assert not any(line.startswith("register") for line in membership.lines)
+
+
+def test_a_node_tells_how_its_engine_gets_on() -> None:
+    """Once it is loaded: requests beyond its places are queued, and a step without end is a stall."""
+    node = FakeMembership().node_with(FakeEngine)
+    assert node.progress() == {}
+    node = ready(FakeMembership())
+    with ExitStack() as stack:
+        assert node.progress() == {"stalled_seconds": 0.0, "pace_seconds": None, "queued": 0}
+        for _ in range(3):
+            engine = stack.enter_context(node.admit())
+        engine.submit(hanging(engine))
+        wait_until(lambda: (node.progress()["stalled_seconds"] or 0) > 0.1, "the stall")
+        assert node.progress()["queued"] == 2
+
+
+def test_where_metrics_are_protected_nothing_is_told() -> None:
+    """Of its load."""
+    assert ready(FakeMembership(), protect_metrics=True).progress() == {}

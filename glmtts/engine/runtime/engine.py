@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -16,12 +18,15 @@ from glmtts.engine.config import DEFAULT_OPTIONS, AudioLimits, EngineOptions
 from glmtts.engine.runtime.loop import EngineLoop
 from glmtts.engine.runtime.memory_plan import MemoryNeeds, MemoryPlan, budget, weight_bytes
 from glmtts.engine.runtime.offline import validate_request
+from glmtts.engine.runtime.recording import record_all
 from glmtts.engine.runtime.threads import WorkerThreads
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.scheduling.length_estimator import LengthEstimator
+from glmtts.engine.scheduling.pace import Pace, paced_schedule
 from glmtts.engine.scheduling.scheduler import Scheduler
-from glmtts.engine.stats import EngineStats
+from glmtts.engine.stats import EngineStats, RecordedCounts
+from glmtts.models.graphs import CudaGraphRecorder, Recorder
 from glmtts.models.llm.history import History, check_history
 from glmtts.text.frontend.frontend import Reading, Segment
 from glmtts.text.frontend.words import WordSpan
@@ -29,21 +34,34 @@ from glmtts.text.language import Language
 from glmtts.voice import prompt_features
 from glmtts.voice.voice import Voice
 
+log = logging.getLogger(__name__)
+
 FEATURES = ("emotion", "phoneme_control", "kv_cache", "streaming")
 CPU_AUDIO_LIMITS = AudioLimits()
 GPU_AUDIO_LIMITS = AudioLimits(max_batch_frames=16384, vocoder_frames=1024, max_prompt_tokens=250)
 CPU_THREADS, GPU_THREADS = 3, 2
 """A GPU makes a batch of chunks about as fast as one. A CPU core does not, so there two audio workers share them."""
 MAX_RETRY_AFTER = 60.0
+LEAST_GRAPH_BYTES = 256 * 2**20
+"""For CUDA graphs where none are planned: enough for those of the AR model. Part of the plan's temporary results."""
 
 
 class BatchEngine:
     """See `glmtts.engine.api.Engine`. `model` comes from `glmtts.checkpoint.loader.load`, `plan` from before that.
 
+    make_recorder: of the recorders of steps, by default those of CUDA graphs on a GPU and none elsewhere.
+
     Raises DeviceMemoryError when the engine does not fit into memory.
     """
 
-    def __init__(self, model: Model, options: EngineOptions = DEFAULT_OPTIONS, plan: MemoryPlan | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        options: EngineOptions = DEFAULT_OPTIONS,
+        plan: MemoryPlan | None = None,
+        *,
+        make_recorder: Callable[[], Recorder] | None = None,
+    ) -> None:
         plan = plan or _plan_memory(model, options)
         plan.log(options.max_num_seqs)
         options = replace(options, max_num_seqs=plan.listeners)
@@ -62,14 +80,35 @@ class BatchEngine:
             generation=_scheduled_generation(model, options),
             chunk_schedule=options.chunk_schedule,
             limits=options.limits,
-            vocoder_delay=max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE,
+            vocoder_delay=_vocoder_delay(model),
             audio_workers=max(1, num_threads - 1),
             max_voices=plan.voices if plan.voices < plan.listeners else None,
         )
-        self._loop = EngineLoop(model, options, audio_limits, num_threads, self._queue, self._scheduler)
+        if make_recorder is None and model.device.type == "cuda" and options.graph_seconds:
+            make_recorder = partial(CudaGraphRecorder, model.device)
+        self._loop = EngineLoop(
+            model, options, audio_limits, num_threads, self._queue, self._scheduler,
+            make_recorder=make_recorder, graph_bytes=max(plan.graph_bytes, LEAST_GRAPH_BYTES),
+        )  # fmt: skip
         self._threads = WorkerThreads(
             self._queue, model.device, self._loop.fail_all, self._scheduler.has_runnable, *self._loop.workers()
         )
+
+    def record_steps(self) -> int:
+        """Records steps before the first job, within the options' limits; returns how many. Nothing without a GPU."""
+        return record_all(
+            self._loop.recordings(),
+            max_seconds=self._options.graph_seconds,
+            max_bytes=self._loop.free_graph_bytes,
+            used_bytes=partial(_used_bytes, self._model.device),
+        )
+
+    def adapt_chunks(self, pace: Pace) -> None:
+        """Fits the sizes of chunks to a measured pace, before the first job. Recorded shapes hold them all."""
+        schedule = paced_schedule(self._options.chunk_schedule, pace, _vocoder_delay(self._model))
+        log.info("Chunks of %s tokens, at %s", schedule.sizes, pace)
+        with self._queue.changed:
+            self._scheduler.set_chunk_schedule(schedule)
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
         self._frontend = self._model.frontend.with_replacements(words)
@@ -123,6 +162,9 @@ class BatchEngine:
     def stalled_seconds(self) -> float:
         return self._threads.stalled_seconds()
 
+    def pace_seconds(self) -> float | None:
+        return self._threads.pace_seconds()
+
     def backlog_seconds(self) -> float:
         with self._queue.changed:
             remaining = {job.handle: self._scheduler.remaining_seconds(job) for job in self._scheduler.jobs}
@@ -154,6 +196,10 @@ class BatchEngine:
                 retries=loop.decode.retries.count + loop.audio.retries.count,
                 failures=loop.failures,
                 redraws=dict(self._scheduler.redraws),
+                recorded_steps={
+                    stage: RecordedCounts(len(steps), steps.replays, steps.plain)
+                    for stage, steps in loop.recorded_steps().items()
+                },
             )
 
     def close(self, grace: float = 0.0) -> None:
@@ -180,6 +226,19 @@ class BatchEngine:
         return history
 
 
+def _vocoder_delay(model: Model) -> float:
+    """Seconds of audio that vocoders hold back until a segment's last chunk."""
+    return max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE
+
+
+def _used_bytes(device: torch.device) -> int:
+    """Of a GPU, by whomever."""
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    return int(total - free)
+
+
 def audio_limits_of(options: EngineOptions, device: torch.device) -> AudioLimits:
     """The options', or the device's defaults."""
     return options.audio or (GPU_AUDIO_LIMITS if device.type == "cuda" else CPU_AUDIO_LIMITS)
@@ -204,6 +263,7 @@ def _engine_info(model: Model, plan: MemoryPlan) -> EngineInfo:
         device=str(model.device),
         max_streams=plan.listeners,
         generation=model.generation.stated_limits,
+        calibrated=model.generation.calibrated,
         fingerprint=model.info.fingerprint,
         memory=plan.describe(),
     )

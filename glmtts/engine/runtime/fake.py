@@ -21,7 +21,7 @@ from glmtts.engine.api import EngineInfo, Job, SegmentTiming
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.scheduling.word_timing import word_timings
-from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, EngineStats, Histogram, ProgressClock
+from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, EngineStats, Histogram, ProgressClock, pace_seconds
 from glmtts.errors import CheckpointError, DeviceMemoryError, EngineError, LanguageError, TextError
 from glmtts.models.llm.history import History, Prompt, check_history
 from glmtts.text.foreign import leave_out
@@ -180,6 +180,9 @@ class FakeEngine:
 
     def stalled_seconds(self) -> float:
         return self._progress.stalled_seconds()
+
+    def pace_seconds(self) -> float | None:
+        return pace_seconds([self._progress])
 
     def backlog_seconds(self) -> float:
         return self._queue.backlog_seconds()

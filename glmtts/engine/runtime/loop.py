@@ -7,6 +7,7 @@ whatever is the most urgent. The scheduler decides what a step is for, the runne
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -18,9 +19,11 @@ from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.scheduling.priority import work
 from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import ROWS_BOUNDS, SECONDS_BOUNDS, Histogram, Throughput
+from glmtts.engine.synthesis.audio_recordings import AudioRecordings, Recording
 from glmtts.engine.synthesis.audio_runner import AudioRunner, ChunkResult
 from glmtts.engine.synthesis.decode_runner import DecodeRunner
 from glmtts.engine.synthesis.retries import to_engine_error
+from glmtts.models.graphs import RecordedSteps, Recorder
 from glmtts.models.llm.alignment import align
 from glmtts.models.llm.decoder import DecodeRequest
 from glmtts.models.llm.prompt import prompt_layout
@@ -37,14 +40,28 @@ class EngineLoop:
         num_threads: int,
         queue: JobQueue,
         scheduler: Scheduler,
+        *,
+        make_recorder: Callable[[], Recorder] | None = None,
+        graph_bytes: int = 0,
     ) -> None:
         self._model, self._special, self._queue, self._scheduler = model, model.special, queue, scheduler
         self._prefill_chunk = options.limits.prefill_chunk
         self._num_threads, self._audio_workers = num_threads, max(1, num_threads - 1)
+        # Decoding and audio run at the same time, so each has a recorder of its own.
+        steps = RecordedSteps(make_recorder() if make_recorder is not None else None)
         self.decode: DecodeRunner[DecodeTask] = DecodeRunner(
-            model, options.max_num_seqs, fixed_shape=options.deterministic
+            model, options.max_num_seqs, fixed_shape=options.deterministic, steps=steps
         )
-        self.audio = AudioRunner(model, audio_limits)
+        self._audio_recordings: AudioRecordings | None = None
+        if make_recorder is not None:
+            self._audio_recordings = AudioRecordings(
+                model, make_recorder(), options.chunk_schedule, audio_limits, max_rows=options.max_num_seqs,
+                max_bytes=graph_bytes,
+            )  # fmt: skip
+            graph_bytes -= self._audio_recordings.blocks.nbytes
+        self.free_graph_bytes = graph_bytes
+        """What is left of `graph_bytes` for recording."""
+        self.audio = AudioRunner(model, audio_limits, self._audio_recordings)
         decode, audio = ("all", "all") if num_threads == 1 else ("decode", "audio")
         self._thread_group = {"prefill": decode, "decode": decode, "flow": audio, "vocoder": audio}
         self.throughput = Throughput({decode: 1, audio: self._audio_workers})
@@ -62,6 +79,21 @@ class EngineLoop:
         share = max(1, (cores - 1) // self._audio_workers)
         audio = [WorkerSpec(f"audio {i}", self._audio_step, share, own_stream=True) for i in range(self._audio_workers)]
         return [WorkerSpec("decode", self._decode_step, 1), *audio]
+
+    def recordings(self) -> list[Recording]:
+        """The steps that can be recorded before the first job."""
+        decoder = self.decode.decoder
+        decode = [
+            Recording("decode", rows.stop, lambda r=rows, n=length: decoder.record(r, n))  # type: ignore[misc]
+            for rows, length in decoder.shapes()
+        ]
+        return decode + (self._audio_recordings.all() if self._audio_recordings is not None else [])
+
+    def recorded_steps(self) -> dict[str, RecordedSteps]:
+        """By stage."""
+        audio = self._audio_recordings
+        stages = {} if audio is None else {"flow": audio.flow_steps, "vocoder": audio.vocoder_steps}
+        return {"decode": self.decode.decoder.steps, **stages}
 
     def fail_all(self, error: Exception) -> None:
         """Ends every active job with an error."""

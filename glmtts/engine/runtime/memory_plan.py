@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 _MIB = 2**20
 
 TEMPORARY_BYTES = {"cuda": 2 * 2**30, "cpu": 512 * _MIB}
-"""For the results within a step, CUDA's kernels and graphs, and what the allocator can't use: an estimate."""
+"""For the results within a step, CUDA's kernels, and what the allocator can't use: an estimate."""
 
 LISTENERS_PER_VOICE = 4
 """Of these as many are let in, where memory is short, as there can be voices at once."""
@@ -58,6 +58,8 @@ class MemoryPlan:
     voices: int
     voice_cache_bytes: int
     budget_bytes: int | None
+    graph_bytes: int = 0
+    """Of the parts, for CUDA graphs."""
 
     @property
     def total_bytes(self) -> int:
@@ -84,7 +86,7 @@ class MemoryPlan:
 @dataclass(frozen=True)
 class MemoryNeeds:
     """Bytes: `weights`; of each listener `slot` in the KV cache, of so many positions, and `stream` in the flow; of
-    each `voice`; and `temporary`, whoever listens."""
+    each `voice`; and `temporary`, whoever listens. `graphs`: for CUDA graphs, which get `graph_share` of the budget."""
 
     weights: int
     slot: int
@@ -92,6 +94,8 @@ class MemoryNeeds:
     stream: int
     voice: int
     temporary: int
+    graph_share: float = 0.0
+    graphs: int = 0
 
     @staticmethod
     def of(
@@ -117,6 +121,7 @@ class MemoryNeeds:
             stream=2 * cache_bytes(flow_config, context, flow_dtype) + copy,
             voice=cache_bytes(flow_config, prompt, flow_dtype),
             temporary=TEMPORARY_BYTES.get(device.type, TEMPORARY_BYTES["cuda"]),
+            graph_share=options.graph_memory if device.type == "cuda" and options.graph_seconds else 0.0,
         )
 
     def plan(self, device: torch.device, wanted: int, voice_cache_bytes: int, budget_bytes: int | None) -> MemoryPlan:
@@ -124,6 +129,11 @@ class MemoryNeeds:
         cached = max(voice_cache_bytes, CACHED_VOICES * self.voice)
         if budget_bytes is None:
             return self._plan(device, wanted, wanted, cached, None)
+        if self.graph_share:
+            needs = replace(self, graph_share=0.0, graphs=int(self.graph_share * budget_bytes))
+            if needs._least(1) > budget_bytes:  # rather slow than not at all
+                needs = replace(needs, graphs=0)
+            return needs.plan(device, wanted, voice_cache_bytes, budget_bytes)
         listeners = next((count for count in range(wanted, 0, -1) if self._least(count) <= budget_bytes), 0)
         if not listeners:
             parts = _text(self._parts(1, 1, self.voice))
@@ -140,13 +150,13 @@ class MemoryNeeds:
 
     def _fixed(self, listeners: int) -> int:
         """Without voices."""
-        return self.weights + self.temporary + listeners * (self.slot + self.stream)
+        return self.weights + self.temporary + self.graphs + listeners * (self.slot + self.stream)
 
     def _plan(
         self, device: torch.device, listeners: int, voices: int, cached: int, budget_bytes: int | None
     ) -> MemoryPlan:
         parts = self._parts(listeners, voices, cached)
-        return MemoryPlan(str(device), parts, listeners, voices, cached, budget_bytes)
+        return MemoryPlan(str(device), parts, listeners, voices, cached, budget_bytes, self.graphs)
 
     def _parts(self, listeners: int, voices: int, cached: int) -> dict[str, int]:
         return {
@@ -156,6 +166,7 @@ class MemoryNeeds:
             f"{voices} voices at once": voices * self.voice,
             "voice prompt cache": cached,
             "temporary results": self.temporary,
+            **({"CUDA graphs": self.graphs} if self.graphs else {}),
         }
 
 

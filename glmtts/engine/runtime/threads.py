@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from glmtts.engine.scheduling.job_queue import JobQueue
-from glmtts.engine.stats import ProgressClock
+from glmtts.engine.stats import ProgressClock, pace_seconds
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,9 @@ class WorkerThreads:
     def stalled_seconds(self) -> float:
         """How long the longest step under way has run, or how long work has waited without any step; 0.0 when idle."""
         return max(clock.stalled_seconds() for clock in (self._progress, *self._steps))
+
+    def pace_seconds(self) -> float | None:
+        return pace_seconds(self._steps)
 
     def join(self) -> None:
         for thread in self._threads:

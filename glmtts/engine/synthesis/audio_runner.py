@@ -15,9 +15,11 @@ from glmtts.checkpoint.loader import Model
 from glmtts.dsp.audio import EMPTY_WAVE, Wave
 from glmtts.engine.config import AudioLimits
 from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask
+from glmtts.engine.synthesis.audio_recordings import AudioRecordings
 from glmtts.engine.synthesis.flow_chunks import FlowChunks, segment_audio
 from glmtts.engine.synthesis.retries import RetryCounter, to_engine_error
-from glmtts.engine.synthesis.segment_audio import render_next
+from glmtts.engine.synthesis.segment_audio import SegmentAudio, render_next
+from glmtts.models.vocoder.interface import Vocoder
 
 
 class ChunkResult(NamedTuple):
@@ -40,9 +42,9 @@ class AudioStep(NamedTuple):
 class AudioRunner:
     """One model's flow and vocoders. Several threads may use it, each for the jobs that it has claimed."""
 
-    def __init__(self, model: Model, limits: AudioLimits) -> None:
-        self._vocoders, self._limits = model.vocoders, limits
-        self._flow = FlowChunks(model.flow, model.vocoders, limits, model.device)
+    def __init__(self, model: Model, limits: AudioLimits, recordings: AudioRecordings | None = None) -> None:
+        self._vocoders, self._limits, self._recordings = model.vocoders, limits, recordings
+        self._flow = FlowChunks(model.flow, model.vocoders, limits, model.device, recordings)
         self.voice_prompts = self._flow.voice_prompts
         self.retries = RetryCounter("A batch of chunks")
 
@@ -97,13 +99,10 @@ class AudioRunner:
 
     def _flow_batch(self, tasks: Sequence[ChunkTask]) -> list[ChunkTask]:
         """The first task, and those after it that fit into a padded batch with it."""
-        batch: list[ChunkTask] = []
-        longest = 0
-        for task in tasks:
-            padded = max(longest, self._flow.sequence(task).frames)
-            if batch and padded * (len(batch) + 1) > self._limits.max_batch_frames:
-                break
-            batch, longest = [*batch, task], padded
+        batch = list(tasks[:1])
+        for task in tasks[1:]:
+            if self._flow.can_share_step([*batch, task]):
+                batch.append(task)
         return batch
 
     def _vocoder_batch(self, tasks: Sequence[ChunkTask]) -> list[ChunkTask]:
@@ -119,8 +118,15 @@ class AudioRunner:
     def _run_vocoder(self, batch: list[ChunkTask]) -> list[ChunkResult]:
         vocoder = self._vocoders[batch[0].job.spec.sample_rate]
         audios = [segment_audio(task) for task in batch]
-        waves = render_next(vocoder, audios, self._limits.vocoder_frames)
+        waves = self._render(vocoder, audios)
         return [
             ChunkResult(task, EMPTY_WAVE if wave is None else wave, audio.finish_chunk_if_rendered())
             for task, audio, wave in zip(batch, audios, waves, strict=True)
         ]
+
+    def _render(self, vocoder: Vocoder, audios: Sequence[SegmentAudio]) -> list[Wave | None]:
+        if self._recordings is None:
+            return render_next(vocoder, audios, self._limits.vocoder_frames)
+        with self._recordings.lock:
+            recorded = self._recordings.windows.get(vocoder.sample_rate)
+            return render_next(vocoder, audios, self._limits.vocoder_frames, recorded)

@@ -11,7 +11,7 @@ from torch import Tensor
 from glmtts.checkpoint.loader import Model
 from glmtts.engine.synthesis.retries import RetryCounter, to_engine_error
 from glmtts.errors import EngineError
-from glmtts.models.llm.cuda_graphs import bucket_size
+from glmtts.models.graphs import RecordedSteps, bucket_size
 from glmtts.models.llm.decoder import IDLE, NAN_LOGITS, Decoder, DecodeRequest
 from glmtts.models.llm.kv_cache import KVCache
 
@@ -29,10 +29,16 @@ class DecodeRunner(Generic[T]):
     """
 
     def __init__(
-        self, model: Model, num_slots: int, *, fixed_shape: bool = False, async_readback: bool | None = None
+        self,
+        model: Model,
+        num_slots: int,
+        *,
+        fixed_shape: bool = False,
+        async_readback: bool | None = None,
+        steps: RecordedSteps | None = None,
     ) -> None:
         cache = KVCache(model.llm.config, num_slots, model.max_positions, dtype=model.dtype, device=model.device)
-        self._decoder = Decoder(model.llm, model.special, model.generation, cache, fixed_shape=fixed_shape)
+        self.decoder = Decoder(model.llm, model.special, model.generation, cache, fixed_shape=fixed_shape, steps=steps)
         self._num_slots, self._fixed_shape = num_slots, fixed_shape
         self._async_readback = model.device.type == "cuda" if async_readback is None else async_readback
         self._pending: tuple[Tensor, dict[int, T]] | None = None
@@ -50,15 +56,15 @@ class DecodeRunner(Generic[T]):
         """
         end = len(request.ids) - 1
         if start == 0:
-            self._decoder.reserve(slot, request)
+            self.decoder.reserve(slot, request)
         if start < end:
-            self._decoder.prefill(slot, request, start, count)
+            self.decoder.prefill(slot, request, start, count)
         if start + count >= end:
-            self._decoder.activate(slot, request)
+            self.decoder.activate(slot, request)
 
     def release(self, slot: int) -> None:
         """Stops decoding in the slot."""
-        self._decoder.release(slot)
+        self.decoder.release(slot)
 
     def step(self, rows: Mapping[int, T]) -> list[tuple[T, DecodeResult]]:
         """Decodes a token for each row, by slot.
@@ -69,7 +75,7 @@ class DecodeRunner(Generic[T]):
         failed: list[tuple[T, DecodeResult]] = []
         if rows:
             try:
-                self._pending = self._decoder.step(self._step_rows(rows)), dict(rows)
+                self._pending = self.decoder.step(self._step_rows(rows)), dict(rows)
             except Exception as error:
                 failed = self._retry_each(rows, error)
         if not self._async_readback:
@@ -80,7 +86,7 @@ class DecodeRunner(Generic[T]):
         if self._fixed_shape:
             return slice(0, self._num_slots)
         used = max(rows) + 1
-        return slice(0, bucket_size(used, 1, self._num_slots) if self._decoder.uses_cuda_graphs else used)
+        return slice(0, bucket_size(used, 1, self._num_slots) if self.decoder.steps.enabled else used)
 
     def _read(self, tokens_b: Tensor, rows: dict[int, T]) -> list[tuple[T, DecodeResult]]:
         tokens = tokens_b.tolist()
@@ -89,7 +95,7 @@ class DecodeRunner(Generic[T]):
     def _decode_result(self, token: int) -> DecodeResult:
         if token == NAN_LOGITS:
             return EngineError("the model's scores are not numbers")
-        return None if token == self._decoder.end else token
+        return None if token == self.decoder.end else token
 
     def _retry_each(self, rows: Mapping[int, T], error: Exception) -> list[tuple[T, DecodeResult]]:
         self.retries.record(len(rows), error)
@@ -97,6 +103,6 @@ class DecodeRunner(Generic[T]):
 
     def _retry_alone(self, slot: int, row: T) -> list[tuple[T, DecodeResult]]:
         try:
-            return self._read(self._decoder.step(slice(slot, slot + 1)), {0: row})
+            return self._read(self.decoder.step(slice(slot, slot + 1)), {0: row})
         except Exception as error:
             return [(row, to_engine_error(error))]

@@ -20,6 +20,7 @@ from glmtts.dsp.time_stretch import TimeStretch
 from glmtts.engine.config import AudioLimits
 from glmtts.engine.scheduling.active_job import ActiveJob, ChunkTask
 from glmtts.engine.scheduling.chunking import Chunk
+from glmtts.engine.synthesis.audio_recordings import AudioRecordings
 from glmtts.engine.synthesis.segment_audio import SegmentAudio
 from glmtts.engine.synthesis.voice_prompt_cache import (
     VoicePrompt,
@@ -38,8 +39,15 @@ from glmtts.models.vocoder.interface import Vocoder
 class FlowChunks:
     """Makes mel with one flow. Several threads may use it, each for the jobs that it has claimed."""
 
-    def __init__(self, flow: Flow, vocoders: Mapping[int, Vocoder], limits: AudioLimits, device: torch.device) -> None:
-        self._vocoders, self._limits, self._device = vocoders, limits, device
+    def __init__(
+        self,
+        flow: Flow,
+        vocoders: Mapping[int, Vocoder],
+        limits: AudioLimits,
+        device: torch.device,
+        recordings: AudioRecordings | None = None,
+    ) -> None:
+        self._vocoders, self._limits, self._device, self._recordings = vocoders, limits, device, recordings
         self._batcher = FlowBatcher(flow, device)
         self.voice_prompts = VoicePromptCache(limits.voice_cache_bytes)
 
@@ -58,14 +66,26 @@ class FlowChunks:
         assert sequence is not None
         return sequence
 
+    def can_share_step(self, tasks: Sequence[ChunkTask]) -> bool:
+        """Whether a step may take prepared tasks together: a recorded block, or solver steps of a padded batch."""
+        sequences = list(map(self.sequence, tasks))
+        if self._recordings is not None:
+            blocks = self._recordings.blocks
+            if blocks.shape_for(sequences) is not None:
+                return True
+            if any(blocks.shape_for([sequence]) is not None for sequence in sequences):
+                return False
+        return max(sequence.frames for sequence in sequences) * len(tasks) <= self._limits.max_batch_frames
+
     def step(self, tasks: Sequence[ChunkTask]) -> None:
-        """One solver step for prepared tasks, then collects what is done. If the step raises, nothing has changed."""
+        """A step for prepared tasks, then collects what is done: all their solver steps if a recorded block holds them,
+        else one. If it raises, nothing has changed."""
         sequences = {id(sequence): sequence for sequence in map(self.sequence, tasks)}  # one voice, one prefill
         prefills = {id(p): p for p in (voice_prompt(task.job).prefill for task in tasks) if p is not None}
         with ExitStack() as locks:
             for _, prefill in sorted(prefills.items()):  # always in the same order, so that threads can't deadlock
                 locks.enter_context(prefill.lock)
-            self._batcher.step(list(sequences.values()))
+            self._advance(list(sequences.values()))
         for task in tasks:
             self._collect(task)
 
@@ -74,16 +94,28 @@ class FlowChunks:
         return job.spec.stream and (job.voice_prompt is None or voice_prompt(job).prefill is not None)
 
     def prefill_voice(self, job: ActiveJob) -> bool:
-        """One solver step for the voice of a streamed job; False when it needs none, or another thread takes it."""
+        """A step for the voice of a streamed job; False when it needs none, or another thread takes it."""
         prompt = self._prepare_prompt(job)
         if prompt.prefill is None or not prompt.prefill.lock.acquire(blocking=False):
             return False
         try:
-            self._batcher.step([prompt.prefill.sequence])
+            self._advance([prompt.prefill.sequence])
         finally:
             prompt.prefill.lock.release()
         self._collect_prefill(prompt)
         return True
+
+    def _advance(self, sequences: Sequence[FlowSequence]) -> None:
+        if self._recordings is not None:
+            blocks = self._recordings.blocks
+            shape = blocks.shape_for(sequences)
+            if shape is not None:
+                with self._recordings.lock:
+                    blocks.solve(sequences, shape)
+                return
+            if not all(sequence.step for sequence in sequences):
+                blocks.steps.count_plain()
+        self._batcher.step(sequences)
 
     def _collect(self, task: ChunkTask) -> None:
         """Takes over what the task's step has finished, if anything."""

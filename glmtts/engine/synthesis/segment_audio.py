@@ -16,6 +16,7 @@ from torch import Tensor
 from glmtts.dsp.audio import Wave, cross_fade
 from glmtts.dsp.time_stretch import TimeStretch
 from glmtts.engine.scheduling.chunking import Chunk
+from glmtts.engine.synthesis.recorded_windows import RecordedWindows
 from glmtts.engine.synthesis.vocoder_batch import Window, render_windows
 from glmtts.models.flow.flow_batch import FlowSequence
 from glmtts.models.flow.flow_cache import NO_CONTEXT, LeftContext
@@ -127,10 +128,12 @@ class SegmentAudio:
         return self._has_last_frame and end + self._vocoder.context_frames >= self.mel_frames
 
 
-def render_next(vocoder: Vocoder, audios: Sequence[SegmentAudio], max_frames: int) -> list[Wave | None]:
+def render_next(
+    vocoder: Vocoder, audios: Sequence[SegmentAudio], max_frames: int, recorded: RecordedWindows | None = None
+) -> list[Wave | None]:
     """Renders the next window of each segment, all in one batch; None where the mel is too short for any."""
     windows = [audio.next_window(max_frames) for audio in audios]
-    rendered = render_windows(vocoder, [window for window in windows if window is not None])
+    rendered = render_windows(vocoder, [window for window in windows if window is not None], recorded)
     # All are read before the first is accepted: if that fails, every segment can be tried again.
     results = iter([(wave_s.cpu().numpy(), phase_t) for wave_s, phase_t in rendered])
     return [

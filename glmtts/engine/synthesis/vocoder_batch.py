@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glmtts.engine.synthesis.recorded_windows import RecordedWindows
 from glmtts.models.vocoder.interface import Vocoder
 
 LENGTH_BUCKET = 20
@@ -49,12 +50,17 @@ class Window:
         return self.includes_last and self.start == 0
 
 
-def render_windows(vocoder: Vocoder, windows: Sequence[Window]) -> list[tuple[Tensor, Tensor]]:
-    """For each window all its samples (t × hop), float32, and the phases at its frames (t,)."""
+def render_windows(
+    vocoder: Vocoder, windows: Sequence[Window], recorded: RecordedWindows | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """For each window all its samples (t × hop), float32, and the phases at its frames (t,).
+
+    recorded: this vocoder's recorded steps, for the batches that they fit.
+    """
     results: dict[int, tuple[Tensor, Tensor]] = {}
     for align_right, indices in _groups(vocoder, windows):
         group = [windows[i] for i in indices]
-        results.update(zip(indices, _render_group(vocoder, group, align_right), strict=True))
+        results.update(zip(indices, _render_group(vocoder, group, align_right, recorded), strict=True))
     return [results[i] for i in range(len(windows))]
 
 
@@ -77,21 +83,27 @@ def _batch_frames(vocoder: Vocoder, group: Sequence[Window]) -> int:
     return -(-longest // LENGTH_BUCKET) * LENGTH_BUCKET
 
 
-def _render_group(vocoder: Vocoder, group: Sequence[Window], align_right: bool) -> list[tuple[Tensor, Tensor]]:
-    frames = _batch_frames(vocoder, group)
+def _render_group(
+    vocoder: Vocoder, group: Sequence[Window], align_right: bool, recorded: RecordedWindows | None
+) -> list[tuple[Tensor, Tensor]]:
+    frames, shape = _batch_frames(vocoder, group), None
+    if recorded is not None and not group[0].is_whole:
+        shape = recorded.shape_for(len(group), max(len(window.mel_tm) for window in group))
+    if shape is not None:
+        frames = shape.frames
+    elif recorded is not None:
+        recorded.steps.count_plain()
     pads = [frames - len(window.mel_tm) for window in group]
     fronts = pads if align_right else [0] * len(group)
     mels = [F.pad(w.mel_tm, (0, 0, front, pad - front)) for w, pad, front in zip(group, pads, fronts, strict=True)]
-    mel_btm = torch.stack(mels)
-    starts = [window.start - front for window, front in zip(group, fronts, strict=True)]
-    histories = [window.history + front for window, front in zip(group, fronts, strict=True)]
-    wave_bs, phase_bt = vocoder.render_window(
-        mel_btm.transpose(1, 2).contiguous(),
-        torch.stack([window.key for window in group]),
-        start_frame=torch.tensor(starts, device=mel_btm.device),
-        history=torch.tensor(histories, device=mel_btm.device),
-        phase_b=torch.stack([window.phase for window in group]),
-    )
+    mel_bct = torch.stack(mels).transpose(1, 2).contiguous()
+    keys, phases = (torch.stack(values) for values in zip(*((w.key, w.phase) for w in group), strict=True))
+    counts = [[w.start - front, w.history + front] for w, front in zip(group, fronts, strict=True)]
+    starts, histories = torch.tensor(counts, device=mel_bct.device).unbind(1)
+    if shape is not None and recorded is not None:
+        wave_bs, phase_bt = recorded.render(shape, mel_bct, keys, starts, histories, phases)
+    else:
+        wave_bs, phase_bt = vocoder.render_window(mel_bct, keys, start_frame=starts, history=histories, phase_b=phases)
     results = []
     for row, (window, front) in enumerate(zip(group, fronts, strict=True)):
         end = front + len(window.mel_tm)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glmtts.config import DiTConfig
 from glmtts.errors import CheckpointError
 from glmtts.models.flow.dit_cache import KV, PastKV, StepKV
 from glmtts.models.flow.dit_inputs import InputEmbedding, TimeEmbedding
-from glmtts.models.flow.dit_layers import AdaLayerNorm, DiTBlock, Rotary, modulate
+from glmtts.models.flow.dit_layers import AdaLayerNorm, DiTBlock, Modulation, Rotary, modulate
 from glmtts.models.flow.text_embedding import TextEmbedding, mask_padding
 
 NULL_TOKEN = 0
@@ -87,7 +88,7 @@ class DiT(nn.Module):
         self.emb_concator = InputEmbedding(features, config.trans_dim)
         self.rotary_embed = Rotary(config.dim_head)
         self.transformer_blocks = nn.ModuleList(DiTBlock(config, cond_dim) for _ in range(config.depth))
-        self.norm_out = AdaLayerNorm(config.trans_dim, cond_dim, parts=2)
+        self.norm_out = AdaLayerNorm(config.trans_dim, cond_dim, parts=2, scales=(0,))
         self.proj_out = nn.Linear(config.trans_dim, config.mel_dim)
 
     def reset_parameters(self) -> None:
@@ -111,41 +112,59 @@ class DiT(nn.Module):
         """Of the large matrices, and so of the keys and values."""
         return self.transformer_blocks.get_parameter("0.attn.to_k.weight").dtype
 
-    def forward(self, inputs: DiTInputs, past: PastKV | None = None, *, use_cache: bool = False) -> DiTOutput:
+    def modulations(self, time_b: Tensor, spk_bd: Tensor) -> list[Modulation]:
+        """How time and speaker modulate each block, and last the output."""
+        cond_bd: Tensor = self.time_embed(time_b)
+        if self.config.spkr_emb_adaLN:
+            cond_bd = torch.cat([cond_bd, spk_bd.to(self.proj_out.weight.dtype)], dim=-1)
+        activated_bd = F.silu(cond_bd)
+        blocks = cast("list[DiTBlock]", list(self.transformer_blocks))
+        return [norm(activated_bd) for norm in (*(block.attn_norm for block in blocks), self.norm_out)]
+
+    def forward(
+        self,
+        inputs: DiTInputs,
+        past: PastKV | None = None,
+        *,
+        use_cache: bool = False,
+        modulations: Sequence[Modulation] | None = None,
+    ) -> DiTOutput:
         """The velocity (b, t, m). With `past`, the frames follow others, which are not computed again.
 
         use_cache: whether to return what frames after these need. An attention bias excludes `past`.
+        modulations: those of the inputs' time and speakers, if they have been computed.
         """
         assert past is None or inputs.attention_bias_tt is None
         dtype = self.proj_out.weight.dtype
-        cond_bd: Tensor = self.time_embed(inputs.time_b)
-        if self.config.spkr_emb_adaLN:
-            cond_bd = torch.cat([cond_bd, inputs.spk_bd.to(dtype)], dim=-1)
+        *modulations, (gain, shift) = modulations or self.modulations(inputs.time_b, inputs.spk_bd)
         h_btd, hidden_btd = self.emb_concator(
             inputs.x_btm.to(dtype), inputs.cond_btc.to(dtype), inputs.tokens_btd, inputs.valid_bt, past
         )
         rotary = self.rotary_embed(h_btd.shape[1], h_btd, None if past is None else past.offset_b)
-        mask = _attention_mask(inputs, past, dtype)
+        mask = _attention_mask(inputs, past, self.matrix_dtype)
         layers: list[KV] = []
-        for index, block in enumerate(self.transformer_blocks):
-            h_btd, kv = block(h_btd, cond_bd, rotary, mask, () if past is None else past.layer(index))
+        for index, (block, modulation) in enumerate(zip(self.transformer_blocks, modulations, strict=True)):
+            h_btd, kv = block(h_btd, modulation, rotary, mask, () if past is None else past.layer(index))
             if use_cache:
                 layers.append(kv)
-        scale, shift = self.norm_out(cond_bd)  # in this order, unlike in the blocks
-        velocity_btm = mask_padding(self.proj_out(modulate(h_btd, shift, scale)), inputs.valid_bt)
+        velocity_btm = mask_padding(self.proj_out(modulate(h_btd, shift, gain)), inputs.valid_bt)
         return DiTOutput(velocity_btm.to(inputs.x_btm.dtype), StepKV.of(layers, hidden_btd) if use_cache else None)
 
 
 def _attention_mask(inputs: DiTInputs, past: PastKV | None, dtype: torch.dtype) -> Tensor | None:
-    """One mask for all heads, bool or of `dtype`, that broadcasts to (b, h, t, p + t); None if all attend to all."""
+    """What is added to the scores of all heads, of `dtype`, (b or 1, 1, t or 1, p + t); None if all attend to all."""
     valid_bt, bias_tt = inputs.valid_bt, inputs.attention_bias_tt
     if past is not None:
         valid_bt = past.attention_valid(valid_bt, inputs.x_btm.shape[1])
-    if bias_tt is not None and bias_tt.dtype != torch.bool:
-        bias_tt = bias_tt.to(dtype)
+    mask = None if bias_tt is None else _bias(bias_tt, dtype)
     if valid_bt is None:
-        return bias_tt
+        return mask
     valid_b11t = valid_bt[:, None, None, :]
-    if bias_tt is None:
-        return valid_b11t
-    return bias_tt & valid_b11t if bias_tt.dtype == torch.bool else bias_tt.masked_fill(~valid_b11t, -math.inf)
+    return _bias(valid_b11t, dtype) if mask is None else mask.masked_fill(~valid_b11t, -math.inf)
+
+
+def _bias(attends: Tensor, dtype: torch.dtype) -> Tensor:
+    """Scores to add: 0 where it is true, −∞ elsewhere; a float tensor is them already. Once, not in each layer."""
+    if attends.dtype != torch.bool:
+        return attends.to(dtype)
+    return torch.zeros_like(attends, dtype=dtype).masked_fill_(~attends, -math.inf)

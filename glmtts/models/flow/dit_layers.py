@@ -7,6 +7,7 @@ Dimension names: b batch, t time in mel frames, d channels, h heads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -19,21 +20,27 @@ from glmtts.models.flow.text_embedding import inverse_frequencies
 NORM_EPS = 1e-6
 
 
-class AdaLayerNorm(nn.Module):
-    """The projection that turns time (and speaker) into `parts` modulation vectors of (b, 1, d)."""
+Modulation: TypeAlias = "tuple[Tensor, ...]"
+"""Vectors of (b, 1, d): shifts, gains (one more than the projected scales) and gates."""
 
-    def __init__(self, dim: int, cond_dim: int, parts: int) -> None:
+
+class AdaLayerNorm(nn.Module):
+    """The projection that turns time (and speaker) into `parts` modulation vectors, those at `scales` plus one."""
+
+    def __init__(self, dim: int, cond_dim: int, parts: int, scales: tuple[int, ...]) -> None:
         super().__init__()
         self.linear = nn.Linear(cond_dim, dim * parts)
-        self.parts = parts
+        self.parts, self.scales = parts, scales
 
-    def forward(self, cond_bd: Tensor) -> tuple[Tensor, ...]:
-        return self.linear(F.silu(cond_bd))[:, None].chunk(self.parts, dim=-1)  # type: ignore[no-any-return]
+    def forward(self, activated_bd: Tensor) -> Modulation:
+        """`activated_bd`: SiLU of the condition."""
+        parts = self.linear(activated_bd)[:, None].chunk(self.parts, dim=-1)
+        return tuple(1 + part if index in self.scales else part for index, part in enumerate(parts))
 
 
-def modulate(x_btd: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Layer norm over the channels, then scale and shift."""
-    return torch.addcmul(shift, F.layer_norm(x_btd, x_btd.shape[-1:], eps=NORM_EPS), 1 + scale)
+def modulate(x_btd: Tensor, shift: Tensor, gain: Tensor) -> Tensor:
+    """Layer norm over the channels, then gain and shift."""
+    return torch.addcmul(shift, F.layer_norm(x_btd, x_btd.shape[-1:], eps=NORM_EPS), gain)
 
 
 class Rotary(nn.Module):
@@ -48,21 +55,25 @@ class Rotary(nn.Module):
         self.register_buffer("inv_freq", inverse_frequencies(dim // 2, 10000.0, torch.device("cpu")))
 
     def forward(self, frames: int, like: Tensor, offset_b: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(cos, sin), each (frames, dim / 2); with `offset_b`, the first position of each row, (b, frames, dim / 2)."""
+        """cos, and sin negated in even channels, (frames, dim), or with each row's first position (b, frames, dim).
+
+        Both channels of a pair have the same angle.
+        """
         position_t = torch.arange(frames, dtype=torch.float32, device=like.device)
         if offset_b is not None:
             position_t = position_t + offset_b[:, None]
         angle = position_t[..., None] * inverse_frequencies(self.inv_freq.shape[0], 10000.0, like.device)
-        return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+        cos, sin = angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+        return torch.stack([cos, cos], dim=-1).flatten(-2), torch.stack([-sin, sin], dim=-1).flatten(-2)
 
 
-def _rotate_first_head(x_btd: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotates the first head's channels only: the published model rotates before it splits the heads."""
+def _rotate_first_head_(x_btd: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotates the first head's channels only, in place: the published model rotates before it splits the heads."""
     cos, sin = (table.to(x_btd.dtype) for table in rotary)  # float32 tables would promote q and k under autocast
-    width = 2 * cos.shape[-1]
-    even, odd = x_btd[..., 0:width:2], x_btd[..., 1:width:2]
-    turned = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2)
-    return torch.cat([turned, x_btd[..., width:]], dim=-1)
+    head = x_btd[..., : cos.shape[-1]]
+    swapped = head.reshape(*head.shape[:-1], -1, 2).flip(-1).flatten(-2)
+    head.mul_(cos).addcmul_(swapped, sin)
+    return x_btd
 
 
 class Attention(nn.Module):
@@ -79,11 +90,11 @@ class Attention(nn.Module):
 
     def kv(self, x_btd: Tensor, rotary: tuple[Tensor, Tensor]) -> KV:
         """Keys and values of frames, each (b, h, t, d)."""
-        return KV(self._split(_rotate_first_head(self.to_k(x_btd), rotary)), self._split(self.to_v(x_btd)))
+        return KV(self._split(_rotate_first_head_(self.to_k(x_btd), rotary)), self._split(self.to_v(x_btd)))
 
     def forward(self, x_btd: Tensor, rotary: tuple[Tensor, Tensor], kv: KV, mask: Tensor | None) -> Tensor:
         """Attends from the frames `x_btd` to all frames of `kv`; `mask` broadcasts to (b, h, t, frames of kv)."""
-        q_bhtd = self._split(_rotate_first_head(self.to_q(x_btd), rotary))
+        q_bhtd = self._split(_rotate_first_head_(self.to_q(x_btd), rotary))
         y_bhtd = F.scaled_dot_product_attention(q_bhtd, kv.keys, kv.values, attn_mask=mask)
         out: Tensor = self.to_out[0](y_bhtd.transpose(1, 2).flatten(-2))
         return out
@@ -112,23 +123,26 @@ class DiTBlock(nn.Module):
 
     def __init__(self, config: DiTConfig, cond_dim: int) -> None:
         super().__init__()
-        self.attn_norm = AdaLayerNorm(config.trans_dim, cond_dim, parts=6)
+        self.attn_norm = AdaLayerNorm(config.trans_dim, cond_dim, parts=6, scales=(1, 4))
         self.attn = Attention(config.trans_dim, config.heads, config.dim_head)
         self.ff = FeedForward(config.trans_dim, config.ff_mult)
 
     def forward(
         self,
         x_btd: Tensor,
-        cond_bd: Tensor,
+        modulation: Modulation,
         rotary: tuple[Tensor, Tensor],
         mask: Tensor | None,
         past: Sequence[KV] = (),
     ) -> tuple[Tensor, KV]:
-        """The block's output (b, t, d), and its frames' own keys and values. `past`: those of the frames before."""
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.attn_norm(cond_bd)
-        normed_btd = modulate(x_btd, shift_a, scale_a)
+        """The block's output (b, t, d), and its frames' own keys and values. `past`: those of the frames before.
+
+        modulation: what `attn_norm` returns.
+        """
+        shift_a, gain_a, gate_a, shift_m, gain_m, gate_m = modulation
+        normed_btd = modulate(x_btd, shift_a, gain_a)
         inputs_btd = normed_btd.to(self.attn.to_q.weight.dtype)
         own = self.attn.kv(inputs_btd, rotary)
         attended_btd = self.attn(inputs_btd, rotary, concatenate([*past, own]), mask)
         x_btd = torch.addcmul(x_btd, gate_a, attended_btd.to(normed_btd.dtype))
-        return torch.addcmul(x_btd, gate_m, self.ff(modulate(x_btd, shift_m, scale_m))), own
+        return torch.addcmul(x_btd, gate_m, self.ff(modulate(x_btd, shift_m, gain_m))), own

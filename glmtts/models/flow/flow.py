@@ -7,7 +7,7 @@ Dimension names: b batch, t time in mel frames, n tokens, m mel bins, d speaker 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from glmtts.config import FlowConfig
 from glmtts.errors import CheckpointError
 from glmtts.models.flow.dit import NULL_TOKEN, DiT, DiTInputs, DiTOutput
 from glmtts.models.flow.dit_cache import PastKV
+from glmtts.models.flow.dit_layers import Modulation
 from glmtts.models.flow.text_embedding import repeat_to_frames
 
 
@@ -203,11 +204,13 @@ class Flow(nn.Module):
         attention_bias_tt: Tensor | None = None,
         past: PastKV | None = None,
         use_cache: bool = False,
+        modulations: Sequence[Modulation] | None = None,
     ) -> DiTOutput:
         """The guided velocity (b, t, mel); each row may be at its own solver time.
 
         `past`, and with `use_cache` the keys and values returned, have as many rows as `inputs`: with guidance, frames
-        with the condition attend to past frames with it, and frames without to past frames without.
+        with the condition attend to past frames with it, and frames without to past frames without. So have
+        `modulations`, see `DiT.forward`.
         """
         repeats = self.cfg_batch
         dit_inputs = DiTInputs(
@@ -219,7 +222,7 @@ class Flow(nn.Module):
             valid_bt=None if valid_bt is None else valid_bt.repeat(repeats, 1),
             attention_bias_tt=attention_bias_tt,
         )
-        output: DiTOutput = self.estimator(dit_inputs, past, use_cache=use_cache)
+        output: DiTOutput = self.estimator(dit_inputs, past, use_cache=use_cache, modulations=modulations)
         return DiTOutput(self._apply_cfg(output.velocity_btm), output.kv)
 
     def _apply_cfg(self, velocity_btm: Tensor) -> Tensor:

@@ -21,17 +21,22 @@ from glmtts.models.flow.flow_cache import NO_CONTEXT, FlowKVCache, LeftContext, 
 
 @dataclass(eq=False)
 class FlowSequence:
-    """A sequence on its way from noise to mel: x (t, m), and its `inputs`, those of a batch of one.
+    """A sequence on its way from noise to mel: x (t, m), and what the flow is given for it, see
+    `FlowBatcher.new_sequence`. Compared by identity.
 
-    context: the frames before it. cache_frames: which of its own frames are kept in `cache`. Compared by identity.
+    inputs: what solver steps share, those of a batch of one; computed by the first of them.
     """
 
     x_tm: Tensor
-    inputs: FlowInputs
+    tokens_t: Tensor
+    cond_tm: Tensor
+    speaker_d: Tensor
+    positions_t: Tensor
     context: LeftContext = NO_CONTEXT
     cache_frames: range = range(0)
     step: int = 0
     cache: FlowKVCache | None = None
+    inputs: FlowInputs | None = None
 
     @property
     def frames(self) -> int:
@@ -61,10 +66,11 @@ class FlowBatcher:
         """A sequence of a token per frame, the prompt's mel and zeros after it, a raw speaker vector, and noise.
 
         With a context, `tokens_t` begins with the context's tokens and `positions_t` is needed: see
-        `Flow.prepare_inputs`.
+        `Flow.prepare_inputs`. cache_frames: which of its own frames are kept in `cache`.
         """
-        inputs = self._flow.prepare_inputs(tokens_t[None], cond_tm[None], spk_d[None], positions_t=positions_t)
-        return FlowSequence(noise_tm, inputs, context, cache_frames)
+        if positions_t is None:
+            positions_t = torch.arange(len(tokens_t), device=tokens_t.device)
+        return FlowSequence(noise_tm, tokens_t, cond_tm, spk_d, positions_t, context, cache_frames)
 
     def is_done(self, sequence: FlowSequence) -> bool:
         """Whether its x is the mel."""
@@ -87,7 +93,7 @@ class FlowBatcher:
         x_btm = torch.stack([F.pad(s.x_tm, (0, 0, 0, longest - s.frames)) for s in sequences])
         velocity_btm, kv = self._flow.velocity(
             x_btm,
-            _batch_inputs(sequences, longest),
+            _batch_inputs([self._inputs(s) for s in sequences], longest),
             time_b,
             valid_bt=valid_bt,
             past=batch_past([s.context for s in sequences], steps, device),
@@ -100,17 +106,23 @@ class FlowBatcher:
             sequence.x_tm = x_tm[: sequence.frames]
             sequence.step += 1
 
+    def _inputs(self, sequence: FlowSequence) -> FlowInputs:
+        if sequence.inputs is None:
+            rows = (sequence.tokens_t[None], sequence.cond_tm[None], sequence.speaker_d[None])
+            sequence.inputs = self._flow.prepare_inputs(*rows, positions_t=sequence.positions_t)
+        return sequence.inputs
+
     def _cache_step(self, sequence: FlowSequence, kv: StepKV) -> None:
         sequence.cache = sequence.cache or FlowKVCache.allocate(kv, self.num_steps, sequence.cache_frames)
         sequence.cache.write(sequence.step, kv, sequence.cache_frames)
 
 
-def _batch_inputs(sequences: Sequence[FlowSequence], longest: int) -> FlowInputs:
+def _batch_inputs(inputs: Sequence[FlowInputs], longest: int) -> FlowInputs:
     """The inputs of one padded batch."""
-    if len(sequences) == 1:
-        return sequences[0].inputs
+    if len(inputs) == 1:
+        return inputs[0]
     batched = []
-    for parts in zip(*(sequence.inputs for sequence in sequences), strict=True):
+    for parts in zip(*inputs, strict=True):
         padded = [part if part.ndim == 2 else F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]
         # (2, b, …) to (2b, …): first all with the condition, then all without.
         batched.append(torch.stack(padded, dim=1).flatten(0, 1))

@@ -77,6 +77,15 @@ class LeftContext:
     speech: FlowKVCache | None = None
     frames: int = 0
 
+    @property
+    def caches(self) -> list[FlowKVCache]:
+        """What is cached of the frames, in order."""
+        return [cache for cache in (self.voice, self.speech) if cache is not None]
+
+    @property
+    def cached_frames(self) -> int:
+        return sum(cache.frames for cache in self.caches)
+
     def extended(self, later: FlowKVCache, frames: int, max_frames: int) -> LeftContext:
         """The context after `frames` more frames, cached in `later`; keeps the last `max_frames` frames of speech."""
         speech = later.last(max_frames) if self.speech is None else self.speech.append(later, max_frames)
@@ -91,7 +100,7 @@ def batch_past(contexts: Sequence[LeftContext], steps: Sequence[int], device: to
 
     None if no sequence has a context.
     """
-    caches = [cache for context in contexts for cache in (context.voice, context.speech) if cache is not None]
+    caches = [cache for context in contexts for cache in context.caches]
     if not caches:
         return None
     empty = caches[0].at(0).frames(0, 0)

@@ -86,7 +86,7 @@ class TextEmbedding(nn.Module):
     ) -> Tensor:
         """(b, t) ids, 0 = the null token -> (b, t, d); padded frames come out as zeros.
 
-        positions_t: the frames' positions in their utterance, if some were left out; by default 0, 1, …
+        positions_t: the frames' positions in their utterance, if some were left out, (t,) or (b, t); by default 0, 1, …
         """
         x_btd: Tensor = self.text_embed(tokens_bt)
         x_btd = x_btd + self._position_embedding(x_btd, positions_t)
@@ -96,9 +96,9 @@ class TextEmbedding(nn.Module):
 
     @staticmethod
     def _position_embedding(x_btd: Tensor, positions_t: Tensor | None = None) -> Tensor:
-        """[cos | sin] of the position: (t, d). Computed, not stored: .to(bfloat16) would round a buffer."""
+        """[cos | sin] of the position, (t, d) or (b, t, d). Not stored: .to(bfloat16) would round a buffer."""
         _, frames, dim = x_btd.shape
         if positions_t is None:
             positions_t = torch.arange(frames, device=x_btd.device)
-        angle_td = positions_t.clamp(max=MAX_POSITION - 1)[:, None] * inverse_frequencies(dim // 2, 1e4, x_btd.device)
+        angle_td = positions_t.clamp(max=MAX_POSITION - 1)[..., None] * inverse_frequencies(dim // 2, 1e4, x_btd.device)
         return torch.cat([angle_td.cos(), angle_td.sin()], dim=-1).to(x_btd.dtype)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from glmtts.config import GenerationConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.llm.cuda_graphs import CudaGraphCache, bucket_size
+from glmtts.models.graphs import CudaGraphRecorder, Outputs, RecordedSteps, bucket_size, buckets
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import LengthBounds, SpecialIds
@@ -26,7 +26,7 @@ KV_ALIGNMENT = 16
 """Attention reads a multiple of this many positions: fewer shapes, and aligned rows of the mask."""
 
 MIN_GRAPH_LENGTH = 256
-"""With CUDA graphs, attention reads this many positions, or twice, four times … as many: each shape needs a graph."""
+"""With recorded steps, attention reads this many positions, or twice, four times … as many."""
 
 IDLE, NAN_LOGITS = -1, -2
 """What a step returns instead of a token: for a slot that does not decode, and for a row whose logits are NaN."""
@@ -72,6 +72,7 @@ class Decoder:
 
     `fixed_shape`: each step computes all slots and all positions, so a row's result cannot depend on how many others
     there are or how far they have come. The emptier the cache, the more that costs.
+    `steps`: where `record` puts recordings. By default a GPU records each shape when it comes for the second time.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Decoder:
         cache: KVCache,
         *,
         fixed_shape: bool = False,
+        steps: RecordedSteps | None = None,
     ) -> None:
         vocabulary = llama.lm_head.weight.shape[0]
         if special.largest >= vocabulary:
@@ -110,14 +112,25 @@ class Decoder:
             idle=torch.ones(slots, dtype=torch.bool, device=device),
         )
         self._fixed_shape = fixed_shape
-        self._cuda_graphs = CudaGraphCache(device)
+        if steps is None:
+            steps = RecordedSteps(CudaGraphRecorder(device) if device.type == "cuda" else None, on_repeat=True)
+        self.steps = steps
         # On the host: an upper bound of the position of each slot in use, so that no step has to ask the device.
         self._max_position: dict[int, int] = {}
 
-    @property
-    def uses_cuda_graphs(self) -> bool:
-        """Whether steps run from CUDA graphs, one per shape."""
-        return self._cuda_graphs.enabled
+    def shapes(self) -> list[tuple[slice, int]]:
+        """The rows and lengths of all steps that begin at slot 0, if rows are rounded up to powers of two."""
+        slots, length = self.cache.slots, self.cache.length
+        if self._fixed_shape:
+            return [(slice(0, slots), length)]
+        lengths = buckets(min(MIN_GRAPH_LENGTH, length), length)
+        return [(slice(0, rows), length) for rows in buckets(1, slots) for length in lengths]
+
+    @torch.inference_mode()
+    def record(self, rows: slice, length: int) -> None:
+        """Records the steps of a shape, while all slots are idle. Raises RuntimeError if that can't be done."""
+        assert not self._max_position, "a slot is decoding"
+        self.steps.record((rows.start, rows.stop, length), lambda: self._sample(rows, length))
 
     @torch.inference_mode()
     def add(self, slot: int, request: DecodeRequest, *, chunk: int = 512) -> None:
@@ -185,12 +198,14 @@ class Decoder:
         """
         rows = self._rows(rows)
         length = self._attention_length(rows)
-        tokens = self._cuda_graphs((rows.start, rows.stop, length), lambda: self._sample(rows, length))
+        (tokens,) = self.steps.run((rows.start, rows.stop, length), lambda: self._sample(rows, length))
+        if self.steps.enabled:
+            tokens = tokens.clone()  # the next step overwrites them
         for slot in self._max_position.keys() & set(range(self.cache.slots)[rows]):
             self._max_position[slot] = min(self._max_position[slot] + 1, self._scratch_position)
         return tokens
 
-    def _sample(self, rows: slice, length: int) -> Tensor:
+    def _sample(self, rows: slice, length: int) -> Outputs:
         state = self._state.of(rows)
         logits = self._logits(rows, length)
         tokens = ras_sample(logits, state.recent, uniforms(state.keys, state.generated), self.generation)
@@ -203,7 +218,7 @@ class Decoder:
         state.idle.copy_(~is_speech | (state.generated >= state.maximum))
         # A row that has ended keeps its position: it must not leave its slot before the host notices.
         state.positions.add_(~state.idle)
-        return result
+        return (result,)
 
     def _logits(self, rows: slice, length: int) -> Tensor:
         state, cache = self._state.of(rows), self.cache
@@ -223,7 +238,7 @@ class Decoder:
     def _padded_length(self, length: int) -> int:
         if self._fixed_shape:
             return self.cache.length
-        if self.uses_cuda_graphs:
+        if self.steps.enabled:
             return bucket_size(length, MIN_GRAPH_LENGTH, self.cache.length)
         return min(-(-length // KV_ALIGNMENT) * KV_ALIGNMENT, self.cache.length)
 

@@ -59,8 +59,8 @@ class KVCache:
         self.slots = slots
         self.length = length
         self.kv_heads = kv_heads(config)
-        # On a CPU a slot takes memory when it is first used: `reset_slot` writes all of it, before its row decodes.
-        self.kv = torch.zeros(_shape(config, slots, length), dtype=dtype, device=device)
+        # Not zeroed: on a CPU a slot takes memory when it is first used. `reset_slot` then writes all of it.
+        self.kv = torch.empty(_shape(config, slots, length), dtype=dtype, device=device)
         self._slot_index = torch.arange(slots, device=device)[:, None]
 
     @staticmethod

@@ -21,6 +21,7 @@ from glmtts.config import MEL_BY_RATE, HiFTConfig, from_mapping
 from glmtts.errors import CheckpointError
 from glmtts.models.vocoder.hift_source import HarmonicSource
 from glmtts.models.vocoder.mel_correction import MelCorrection
+from glmtts.models.vocoder.snake import Snake
 
 _MAX_MAGNITUDE = 100.0
 _F0_LAYERS = 5
@@ -159,6 +160,8 @@ class HiFT(nn.Module):
     def fold_weight_norm(self) -> HiFT:
         """Replaces each parametrised weight with its value, for inference; idempotent. Returns self."""
         for module in self.modules():
+            if isinstance(module, Snake):
+                module.fold()
             if is_parametrized(module, "weight"):
                 remove_parametrizations(module, "weight")
         return self
@@ -178,18 +181,6 @@ class F0Predictor(nn.Module):
     def forward(self, mel_bct: Tensor) -> Tensor:
         hidden_btc = self.condnet(mel_bct).transpose(1, 2)
         return torch.abs(self.classifier(hidden_btc).squeeze(2))
-
-
-class Snake(nn.Module):
-    """x + sin²(αx) / α, with one α per channel (Ziyin et al. 2020, arXiv:2006.08195)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.alpha = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x_bct: Tensor) -> Tensor:
-        alpha_c1 = self.alpha[:, None]
-        return torch.addcmul(x_bct, torch.sin(x_bct * alpha_c1).square(), 1.0 / (alpha_c1 + 1e-9))
 
 
 class ResBlock(nn.Module):

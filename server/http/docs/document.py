@@ -10,13 +10,12 @@ from flask import Flask
 from pydantic import AliasChoices, BaseModel
 from werkzeug.routing import Rule
 
+from server import RELEASE
 from server.http.access import Need, need_of
 from server.http.docs.operations import JSON, OPERATIONS, Operation, Schema
 from server.http.openai import errors as openai_errors
 from server.keys.key_file import Scope
 
-VERSION = "0.1"
-"""Of the API."""
 PAGES = re.compile(r"/|/(docs|console)(/.*)?")
 """Rules of pages for people, which are not part of the API."""
 UNLISTED_METHODS = {"HEAD", "OPTIONS"}
@@ -51,7 +50,7 @@ def make_document(app: Flask, *, keys: bool) -> dict[str, Any]:
     bodies = [operation.body for operation in OPERATIONS.values() if operation.body is not None]
     return {
         "openapi": "3.1.0",
-        "info": {"title": "GLM-TTS server", "version": VERSION},
+        "info": {"title": "GLM-TTS server", "version": RELEASE},
         "paths": paths,
         "components": {
             "schemas": {body.__name__: body_schema(body) for body in bodies},

@@ -45,7 +45,7 @@ def make_engine(model: Model) -> Iterator[MakeEngine]:
 
     def make(of: Model = model, **options: object) -> BatchEngine:
         engine = BatchEngine(of, EngineOptions(**options))  # type: ignore[arg-type]  # tests give each its own type
-        engine._loop.decode._decoder.cache.fill_nan()  # whoever reads what no row has written gets NaN
+        engine._loop.decode.decoder.cache.fill_nan()  # whoever reads what no row has written gets NaN
         engines.append(engine)
         return engine
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig
 
 from glmtts.checkpoint.loader import Model, load
-from glmtts.checkpoint.model_sizes import ModelSizes, read_sizes
-from glmtts.config import EXACT_FORMATS, DiTConfig, FlowConfig, StageFormats
+from glmtts.checkpoint.model_sizes import read_sizes
+from glmtts.config import EXACT_FORMATS, StageFormats
 from glmtts.engine.config import EngineOptions
 from glmtts.engine.runtime import loading
 from glmtts.engine.runtime import memory_plan as memory
@@ -20,25 +19,13 @@ from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.engine.runtime.loading import load_engine, pick_formats, plan_memory
 from glmtts.engine.runtime.memory_plan import MemoryNeeds, MemoryPlan, weight_bytes
 from glmtts.errors import DeviceMemoryError
+from scripts.plan_memory import main, published_sizes
 from tests.glmtts.engine.test_engine import job, wave_of
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 from tests.helpers.voices import made_up_voice
 
 GIB = 2**30
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
-PUBLISHED = ModelSizes(
-    LlamaConfig(
-        hidden_size=2048,
-        num_hidden_layers=28,
-        num_attention_heads=16,
-        num_key_value_heads=4,
-        max_position_embeddings=8192,
-    ),
-    FlowConfig(DiTConfig(768, 18, 12, 64, 2, 512, 4, 100000)),
-    llm_numbers=1_753_335_808,
-    llm_dtype=torch.bfloat16,
-    other_bytes=2_472_411_364,
-)
 FORMATS = StageFormats("bfloat16", "float32", "float32")
 NEEDS = MemoryNeeds(weights=100, slot=10, positions=8, stream=5, voice=20, temporary=50)
 
@@ -63,11 +50,11 @@ def unknown_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unknown_memory")
-@pytest.mark.parametrize(("card_gib", "listeners", "voices"), [(80, 16, 16), (23.4, 16, 7), (11.4, 4, 1)])
+@pytest.mark.parametrize(("card_gib", "listeners", "voices"), [(80, 16, 16), (23.4, 16, 4), (11.4, 4, 1)])
 def test_the_published_sizes_fit_cards(card_gib: float, listeners: int, voices: int) -> None:
     """80 GB, 24 GB (4090, L4) and 12 GB: what is planned stays within what a card has free."""
     options = EngineOptions(max_num_seqs=16, max_memory_bytes=int(card_gib * GIB))
-    planned = plan_memory(PUBLISHED, CUDA, options, FORMATS)
+    planned = plan_memory(published_sizes(), CUDA, options, FORMATS)
     assert (planned.listeners, planned.voices) == (listeners, voices)
     assert planned.total_bytes <= card_gib * GIB
 
@@ -76,7 +63,17 @@ def test_the_published_sizes_fit_cards(card_gib: float, listeners: int, voices: 
 def test_a_card_that_is_too_small_is_refused_with_numbers() -> None:
     words = r"weights 5702 MiB, KV cache of 1 slots .*: \d+ MiB, but cuda has 6144 MiB"
     with pytest.raises(DeviceMemoryError, match=words):
-        plan_memory(PUBLISHED, CUDA, EngineOptions(max_memory_bytes=6 * GIB), FORMATS)
+        plan_memory(published_sizes(), CUDA, EngineOptions(max_memory_bytes=6 * GIB), FORMATS)
+
+
+def test_the_command_prints_a_row_for_each_card(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a GPU and without files; a card that is too small is said to be."""
+    main(["--gib", "80", "6", "--listeners", "64"])
+    rows = capsys.readouterr().out.splitlines()[2:]
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    assert cells[0][0] == "80 GB"
+    assert 64 >= int(cells[0][-2]) >= int(cells[0][-1]) > 0
+    assert cells[1][1].startswith("refused: weights")
 
 
 def test_every_plan_fits_its_budget_and_more_memory_never_means_fewer() -> None:
@@ -135,7 +132,7 @@ def test_bfloat16_weights_stay_so_on_a_cpu(tiny: Path, monkeypatch: pytest.Monke
     engine = load_engine(tiny, device="cpu", options=EngineOptions(max_num_seqs=2))
     try:
         assert {parameter.dtype for parameter in engine._model.llm.parameters()} == {wanted}
-        assert engine._loop.decode._decoder.cache.kv.dtype == wanted
+        assert engine._loop.decode.decoder.cache.kv.dtype == wanted
     finally:
         engine.close()
     tight = EngineOptions(max_num_seqs=2, max_memory_bytes=1)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from glmtts.engine.stats import Histogram, ProgressClock, Throughput
+from glmtts.engine.stats import PACE_STEPS, Histogram, ProgressClock, Throughput, pace_seconds
 
 
 def test_observations_are_counted_by_their_bounds() -> None:
@@ -52,3 +52,25 @@ def test_threads_that_share_a_group_go_faster_than_one() -> None:
     throughput.add_busy("audio", 0.5)
     throughput.add_output(1.0, 30.0)
     assert throughput.audio_rate == pytest.approx(4.0)
+
+
+def test_the_pace_is_the_longest_step_lately() -> None:
+    """Of any thread, once there were some steps; rest does not count, and what is long ago counts less."""
+    now = [0.0]
+    decode, audio = ProgressClock(lambda: now[0]), ProgressClock(lambda: now[0])
+
+    def work(clock: ProgressClock, *steps: float) -> None:
+        clock.tick()
+        for step in steps:
+            now[0] += step
+            clock.tick()
+        clock.idle()
+        now[0] += 1000.0
+
+    work(audio, 3.0)
+    work(decode, *[0.5] * (PACE_STEPS - 2))
+    assert pace_seconds([decode, audio]) is None
+    work(decode, 0.5)
+    assert pace_seconds([decode, audio]) == pytest.approx(3.0)
+    work(audio, *[1.0] * 3000)
+    assert pace_seconds([decode, audio]) == pytest.approx(1.0)

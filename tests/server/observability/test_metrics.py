@@ -57,6 +57,8 @@ SERIES = {
     "batch_retries": ("counter", set()),
     "engine_failures": ("counter", set()),
     "redraws": ("counter", {"reason"}),
+    "recorded_shapes": ("gauge", {"stage"}),
+    "recorded_steps": ("counter", {"stage", "launch"}),
     "load_seconds": ("gauge", set()),
     "device_memory_bytes": ("gauge", {"kind"}),
     "device_busy_ratio": ("gauge", set()),

@@ -112,7 +112,7 @@ def test_scores_that_are_not_numbers_are_an_error_of_that_row(model: Model) -> N
     runner: DecodeRunner[str] = DecodeRunner(model, 2)
     fill(runner, 0, row(1), 1000)
     fill(runner, 1, row(2), 1000)
-    runner._decoder.cache.kv[0].fill_(float("nan"))
+    runner.decoder.cache.kv[0].fill_(float("nan"))
     results = dict(runner.step({0: "bad", 1: "good"}))
     assert isinstance(results["bad"], EngineError)
     assert isinstance(results["good"], int)

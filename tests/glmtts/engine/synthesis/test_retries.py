@@ -116,7 +116,7 @@ def test_a_row_without_numbers_fails_alone(make_engine: MakeEngine, model: Model
     long = Job((Segment(0, "", (9,) * 200),), made_up_voice(model), 24000, seed=5, stream=False)
     bad = engine.submit(long)
     wait_until(lambda: engine.stats().step_rows.total > 0, "the job to be decoded")
-    engine._loop.decode._decoder.cache.kv[0].fill_(float("nan"))
+    engine._loop.decode.decoder.cache.kv[0].fill_(float("nan"))
     got = outcomes(engine, requests)
     with pytest.raises(EngineError, match="not numbers"):
         list(bad.chunks())

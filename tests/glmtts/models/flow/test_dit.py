@@ -10,7 +10,7 @@ from torch import Tensor
 from glmtts.config import DiTConfig
 from glmtts.errors import CheckpointError
 from glmtts.models.flow.dit import DiT, DiTInputs, block_mask
-from glmtts.models.flow.dit_layers import _rotate_first_head
+from glmtts.models.flow.dit_layers import _rotate_first_head_
 from glmtts.models.flow.text_embedding import repeat_to_frames
 from tests.helpers.golden import load_case
 
@@ -139,7 +139,7 @@ def test_rotary_turns_the_first_head_only() -> None:
     """Queries are rotated in pairs by frame / 10000^(2k / d) in the first head, and unchanged in the others."""
     attention, rotary = noisy_dit().transformer_blocks[0].attn, noisy_dit().rotary_embed
     query = attention.to_q(torch.randn(1, 6, TINY.trans_dim))
-    turned = _rotate_first_head(query, rotary(6, query))
+    turned = _rotate_first_head_(query.clone(), rotary(6, query))
     assert torch.equal(turned[..., TINY.dim_head :], query[..., TINY.dim_head :])
     frame, pair = 5, 3
     turn = complex(math.cos(a := frame / 10000 ** (2 * pair / TINY.dim_head)), math.sin(a))
@@ -165,8 +165,8 @@ def test_reset_parameters_starts_at_zero_and_can_leave_it() -> None:
     call = inputs(2, 12)
     assert not velocity(dit, *call).any()
     hidden = torch.randn(2, 12, TINY.trans_dim)
-    cond, rotary = torch.randn(2, TINY.trans_dim + 192), dit.rotary_embed(12, hidden)
-    assert torch.equal(dit.transformer_blocks[0](hidden, cond, rotary, None)[0], hidden)
+    modulation, rotary = dit.modulations(torch.rand(2), torch.randn(2, 192))[0], dit.rotary_embed(12, hidden)
+    assert torch.equal(dit.transformer_blocks[0](hidden, modulation, rotary, None)[0], hidden)
     (velocity(dit, *call) - 1).pow(2).mean().backward()
     assert dit.proj_out.bias.grad is not None
     assert dit.proj_out.bias.grad.all()

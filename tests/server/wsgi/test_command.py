@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import app
 from glmtts.engine.runtime.engine import BatchEngine
 from glmtts.errors import CheckpointError
 from server.settings import Settings
+from server.wsgi import command
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -19,7 +19,7 @@ def test_the_loader_applies_the_settings(tmp_path: Path) -> None:
     words.write_text('{"弦": "<|H|><|AO3|>"}', "utf-8")  # not what a dictionary says
     write_tiny_checkpoint(tmp_path / "tiny")
     values = {"checkpoint": str(tmp_path / "tiny"), "device": "cpu", "g2p_replace": words, "max_num_seqs": 3}
-    load, voices = app.loader(Settings(**values, deterministic=True))
+    load, voices = command.loader(Settings(**values, deterministic=True))
     assert voices == tmp_path / "tiny" / "voices"
     engine = load()
     try:
@@ -41,6 +41,6 @@ def test_the_loader_applies_the_settings(tmp_path: Path) -> None:
 def test_unreadable_pronunciations_are_an_error(tmp_path: Path) -> None:
     """It names the file: a node without its pronunciations must not serve."""
     write_tiny_checkpoint(tmp_path)
-    load, _ = app.loader(Settings(checkpoint=str(tmp_path), device="cpu", g2p_replace=tmp_path / "none.jsonl"))
+    load, _ = command.loader(Settings(checkpoint=str(tmp_path), device="cpu", g2p_replace=tmp_path / "none.jsonl"))
     with pytest.raises(CheckpointError, match=r"none\.jsonl"):
         load()

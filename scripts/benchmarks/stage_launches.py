@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Counts the launches of each stage's step, without weights: at the size of a checkpoint, on tensors without values.
+
+    python -m scripts.benchmarks.stage_launches                 checkpoints/nano and the published size
+
+`recorded` is what a CUDA graph holds that is launched once; `plain` is what Python launches one by one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig
+
+from glmtts.checkpoint.flow_config import read_flow_config
+from glmtts.config import DiTConfig, FlowConfig, GenerationConfig, HiFTConfig, from_mapping
+from glmtts.models.flow.flow import Flow
+from glmtts.models.flow.flow_batch import FlowBatcher, FlowSequence
+from glmtts.models.flow.flow_block import BlockShape, block_layout, solve_block
+from glmtts.models.flow.flow_cache import FlowKVCache, LeftContext
+from glmtts.models.graphs import RecordedSteps, StaticBuffers
+from glmtts.models.llm.decoder import Decoder
+from glmtts.models.llm.kv_cache import KVCache
+from glmtts.models.llm.llama import Llama
+from glmtts.models.llm.prompt import SpecialIds
+from glmtts.models.vocoder.hift import HiFT
+from scripts.benchmarks.launches import LaunchCount, count_launches
+
+ROOT = Path(__file__).resolve().parents[2]
+META = torch.device("meta")
+IDS = SpecialIds(ats=4, ate=67, boa=1, eoa=2, pad=0)
+
+
+@dataclass(frozen=True)
+class StageConfigs:
+    """What decides how many operations the stages have."""
+
+    llm: LlamaConfig
+    flow: FlowConfig
+    vocoder: HiFTConfig
+
+
+def checkpoint_configs(folder: Path) -> StageConfigs:
+    """Those of a checkpoint."""
+    hift = json.loads((folder / "hift" / "config.json").read_text(encoding="utf-8"))
+    return StageConfigs(
+        LlamaConfig.from_pretrained(folder / "llm"),
+        read_flow_config(folder / "flow" / "config.yaml"),
+        from_mapping(HiFTConfig, hift, where="hift config"),
+    )
+
+
+def published_configs() -> StageConfigs:
+    """Those of the published checkpoint."""
+    llm: dict[str, Any] = {
+        "hidden_size": 2048,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "intermediate_size": 6144,
+        "vocab_size": 98304,
+    }
+    dit = DiTConfig(
+        trans_dim=768, depth=18, heads=12, dim_head=64, ff_mult=2, text_emb_dim=512, conv_layers=4,
+        text_vocab_size=100000, spkr_emb_adaLN=True,
+    )  # fmt: skip
+    return StageConfigs(LlamaConfig(**llm), FlowConfig(dit=dit), HiFTConfig())
+
+
+@torch.inference_mode()
+def decode_launches(config: LlamaConfig, rows: int = 1, length: int = 256) -> LaunchCount:
+    """Of a step that reads `length` positions."""
+    with META:
+        llama = Llama(config).eval()
+    llama.fuse()
+    cache = KVCache(config, rows, length, device=META)
+    decoder = Decoder(llama, IDS, GenerationConfig(), cache, fixed_shape=True, steps=RecordedSteps(None))
+    decoder.step()  # fills tables
+    return count_launches(decoder.step)
+
+
+@torch.inference_mode()
+def block_launches(config: FlowConfig, shape: BlockShape) -> LaunchCount:
+    """Of a block of the flow, all solver steps."""
+    flow = _flow(config)
+    layout = block_layout(flow, shape)
+    buffers, times = StaticBuffers([layout], META).views(layout), flow.times(device=META)
+    return count_launches(lambda: solve_block(flow, times, buffers, shape))
+
+
+@torch.inference_mode()
+def plain_block_launches(config: FlowConfig, shape: BlockShape) -> LaunchCount:
+    """Of the same for one sequence as long as the shape, without a recording: step by step."""
+    flow = _flow(config)
+    batcher = FlowBatcher(flow, META)
+    layout = block_layout(flow, shape._replace(rows=1))
+    past = StaticBuffers([layout], META).views(layout)
+    cache = FlowKVCache(
+        *(past[name][:, :, :, 0] for name in ("past_keys", "past_values")), past["past_hidden"][:, :, 0]
+    )
+
+    def chunk() -> FlowSequence:
+        frames, tokens = shape.frames, shape.context + shape.frames
+        sequence = batcher.new_sequence(
+            torch.zeros(tokens, dtype=torch.int64, device=META), torch.zeros(frames, config.dit.mel_dim, device=META),
+            torch.zeros(config.spk_embed_dim, device=META), torch.zeros(frames, config.dit.mel_dim, device=META),
+            context=LeftContext(cache, None, shape.context), positions_t=torch.arange(tokens, device=META),
+            cache_frames=range(frames - shape.kept, frames),
+        )  # fmt: skip
+        while not batcher.is_done(sequence):
+            batcher.step([sequence])
+        return sequence
+
+    return count_launches(chunk)
+
+
+@torch.inference_mode()
+def window_launches(config: HiFTConfig, rows: int = 1, frames: int = 128) -> LaunchCount:
+    """Of a batch of vocoder windows."""
+    vocoder = HiFT(config).fold_weight_norm().eval().to(META)
+    mel_bct = torch.zeros(rows, config.in_channels, frames, device=META)
+    counts_b = torch.zeros(rows, dtype=torch.int64, device=META)
+
+    def window() -> tuple[Tensor, Tensor]:
+        phase_b = torch.zeros(rows, dtype=torch.float64, device=META)
+        return vocoder.render_window(mel_bct, counts_b, start_frame=counts_b, history=counts_b, phase_b=phase_b)
+
+    return count_launches(window)
+
+
+def _flow(config: FlowConfig) -> Flow:
+    with META:
+        flow = Flow(config)
+    return flow.eval().to(META)
+
+
+def main() -> None:
+    shape = BlockShape(rows=1, frames=64, context=320, kept=64)
+    print("| launches | decode step | block of the flow | plain | vocoder window |\n|---|---|---|---|---|")
+    for name, configs in (
+        ("nano", checkpoint_configs(ROOT / "checkpoints" / "nano")),
+        ("published", published_configs()),
+    ):
+        counts = (
+            decode_launches(configs.llm), block_launches(configs.flow, shape),
+            plain_block_launches(configs.flow, shape), window_launches(configs.vocoder),
+        )  # fmt: skip
+        print(f"| {name} | {' | '.join(f'{count.launches:,}' for count in counts)} |")
+
+
+if __name__ == "__main__":
+    main()

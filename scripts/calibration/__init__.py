@@ -1,0 +1,1 @@
+"""What `scripts/calibrate_checkpoint.py` measures: prompts, lengths, speeds."""
