@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import torch
 
 from glmtts.checkpoint.loader import Model, load
 from glmtts.checkpoint.manifest import read_manifest, sha256, write_manifest
+from glmtts.errors import CheckpointError
 from scripts.benchmarks.eval_cases import Prompt, load_prompts
 from scripts.calibration.lengths import draw_lengths, measure_lengths
 from scripts.calibration.measurement import GROUPS, Measurement, without_thresholds
@@ -32,6 +34,7 @@ from server.voices.builtin_voices import BUILTIN_VOICES
 from server.voices.files import write_file
 
 FILE = "llm/generation.json"
+FULL = {"texts": 10, "seeds": 2, "speed_texts": 1}
 QUICK = {"texts": 3, "seeds": 1, "speed_texts": 1}
 
 
@@ -55,6 +58,11 @@ def measure(
     if "speeds" in groups:
         measured += measure_speeds(model, {voice: kinds["sentences"][lang][:speed_texts] for lang, voice in voices})
     return measured
+
+
+def made_by_hand(folder: Path) -> list[Prompt]:
+    """The voices in a folder without those that a server stored, which may be of anyone and of any quality."""
+    return [prompt for prompt in load_prompts(folder) if all(file.exists() for file in prompt.styles)]
 
 
 def groups_to_write(stated: Mapping[str, Any], *, force: bool) -> list[str]:
@@ -96,10 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     file = args.checkpoint / FILE
     stated = json.loads(file.read_bytes()) if file.exists() else {}
     written = [] if args.dry_run else groups_to_write(stated, force=args.force)
-    prompts = load_prompts(args.voices or args.checkpoint / "voices") or load_prompts(BUILTIN_VOICES)
-    amounts = QUICK if args.quick else {"texts": 10, "seeds": 2, "speed_texts": 1}
+    prompts = made_by_hand(args.voices or args.checkpoint / "voices") or made_by_hand(BUILTIN_VOICES)
+    amounts = QUICK if args.quick else FULL
     with torch.inference_mode():
-        model = without_thresholds(load(args.checkpoint, device=args.device))
+        try:
+            model = without_thresholds(load(args.checkpoint, device=args.device))
+        except CheckpointError as error:
+            sys.exit(str(error))
         measured = measure(model, prompts, list(GROUPS) if args.dry_run else written, **amounts)
     print_table(measured, stated, written)
     values = {key: value for key, value, _ in measured if value is not None}

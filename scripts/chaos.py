@@ -35,13 +35,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "client")]  # so that this file can be run
 from scripts.cluster import ClusterError, tool  # noqa: E402  # needs the path above
 from scripts.faults.catalogue import FAULTS, Fault, no_action  # noqa: E402
 from scripts.faults.cluster import Node, TestCluster, running_cluster  # noqa: E402
-from scripts.faults.load import Load, LoadGenerator, LoadResult, StreamResult, undisturbed  # noqa: E402
+from scripts.faults.load import STORIES, Load, LoadGenerator, LoadResult, StreamResult, undisturbed  # noqa: E402
 from scripts.faults.observers import DiscoveryObserver, RequestObserver  # noqa: E402
+from scripts.faults.plan import Plan, make_plan  # noqa: E402
 from scripts.faults.report import DEFAULT_BOUNDS, Bounds, FaultReport, Times, make_report, table  # noqa: E402
 from scripts.processes import ProcessError  # noqa: E402
 
 Compare = Callable[[Sequence[StreamResult], Mapping[int, StreamResult]], list[str]]
-QUICK_SETTINGS = {"GLMTTS_HEALTH_INTERVAL": "1", "GLMTTS_CONSUL_TTL": "3", "GLMTTS_PROPAGATION_DELAY": "2"}
 QUICK_FAULTS = "none,kill,term,stop,wipe,gateway,clock"
 INJECT_AFTER = 0.05
 """Share of the batch that is done before a fault is injected."""
@@ -49,23 +49,6 @@ LOAD_TIMEOUT = 1800.0
 """Seconds within which the batch must be done and every stream must have ended."""
 REJOIN_TIMEOUT = 240.0
 """Seconds within which Consul must return all nodes."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The load and the cluster's settings. `speedup`: the faults' durations are divided by it.
-
-    `cache`: seconds for which clients reuse the list of nodes. `dev`: Consul runs in development mode.
-    """
-
-    checkpoint: str
-    items: int
-    jobs: int
-    cache: float
-    node_settings: Mapping[str, str]
-    speedup: float
-    dev: bool
-    bounds: Bounds
 
 
 @dataclass(frozen=True)
@@ -126,6 +109,8 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--checkpoint", default="", help="as for app.py (default: checkpoints/nano)")
     flags.add_argument("--items", type=int, default=200, help="items in the batch (default: %(default)s)")
     flags.add_argument("--jobs", type=int, default=4, help="items at a time (default: %(default)s)")
+    flags.add_argument("--listeners", type=int, choices=range(1, len(STORIES) + 1), default=len(STORIES),
+                       help="streams at a time (default: %(default)s)")  # fmt: skip
     flags.add_argument("--only", help="names of faults, separated by commas")
     flags.add_argument("--list", action="store_true", help="list the faults and exit")
     flags.add_argument("--logs", type=Path, help="folder to keep logs and results in (default: they are deleted)")
@@ -141,14 +126,6 @@ def parser() -> argparse.ArgumentParser:
         )
     flags.add_argument("--quick", action="store_true", help="the fake engine, fewer items, shorter faults and waits")
     return flags
-
-
-def make_plan(args: argparse.Namespace) -> Plan:
-    """The quick plan, or one in which nodes and clients have their default settings."""
-    bounds = Bounds(args.max_silence, args.max_last_request)
-    if args.quick:
-        return Plan("fake:delay=0.02", 60, args.jobs, 1.0, QUICK_SETTINGS, speedup=5.0, dev=True, bounds=bounds)
-    return Plan(args.checkpoint, args.items, args.jobs, 10.0, {}, speedup=1.0, dev=False, bounds=bounds)
 
 
 def stream_comparison(work: Path | None) -> Compare:
@@ -226,7 +203,7 @@ def make_load(cluster: TestCluster, plan: Plan) -> Load:
 
         return GatewayLoad(cluster.gateway, cluster.folder, jobs=plan.jobs)
     return LoadGenerator(cluster.agent.address, cluster.client_token, cluster.folder,
-                         items=plan.items, jobs=plan.jobs, cache=plan.cache)  # fmt: skip
+                         items=plan.items, jobs=plan.jobs, cache=plan.cache, listeners=plan.listeners)  # fmt: skip
 
 
 def pick_target(cluster: TestCluster, fault: Fault, load: Load) -> Node:

@@ -29,6 +29,10 @@ MIN_INTERVAL = 0.5
 """Seconds between two queries of a watch, so that a list that changes constantly does not keep the client busy."""
 
 
+RETURN_SECONDS = 30.0
+"""After Consul has lost its data: within which the nodes register again."""
+
+
 class Discovery(Protocol):
     """A source of nodes."""
 
@@ -49,7 +53,11 @@ class Discovery(Protocol):
 
 
 class ConsulDiscovery:
-    """The passing nodes of a service. Thread-safe. With `watch`, a thread keeps the list current."""
+    """The passing nodes of a service. Thread-safe. With `watch`, a thread keeps the list current.
+
+    After Consul was restarted with empty data, the first node to register again would get all requests. So the nodes
+    of the list before are kept for RETURN_SECONDS; one that is dead is found out by its first request.
+    """
 
     def __init__(
         self,
@@ -69,6 +77,9 @@ class ConsulDiscovery:
         self._consul = ConsulClient(address, scheme=scheme)
         self._nodes: Sequence[Node] | None = None
         self._expires_at = clock()
+        self._indices = {"query": 0, "watch": 0}
+        self._kept: Sequence[Node] = ()
+        self._kept_until = clock()
         self._stale = False
         self._warned_of_acls = False
         self._watching = False
@@ -83,7 +94,7 @@ class ConsulDiscovery:
 
     def nodes(self) -> Sequence[Node]:
         if self._nodes is not None and (self._watching or self._clock() < self._expires_at):
-            return self._nodes
+            return self._with_kept(self._nodes)
         # While another thread queries Consul, use the old list if there is one.
         if self._query_lock.acquire(blocking=self._nodes is None):
             try:
@@ -92,7 +103,13 @@ class ConsulDiscovery:
             finally:
                 self._query_lock.release()
         assert self._nodes is not None
-        return self._nodes
+        return self._with_kept(self._nodes)
+
+    def _with_kept(self, nodes: Sequence[Node]) -> Sequence[Node]:
+        if not self._kept or self._clock() >= self._kept_until:
+            return nodes
+        listed = {node.url for node in nodes}
+        return [*nodes, *(node for node in self._kept if node.url not in listed)]
 
     def all_nodes(self) -> Sequence[Node]:
         with self._query_lock:
@@ -102,14 +119,14 @@ class ConsulDiscovery:
 
     def _refresh(self) -> None:
         try:
-            _, nodes = self._consul.nodes(self._service)
+            index, nodes = self._consul.nodes(self._service)
             self._warn_of_acls(self._consul, nodes)
         except DiscoveryError as error:
             if self._nodes is None:
                 raise
             self._on_error(error)
         else:
-            self._on_nodes(nodes)
+            self._on_nodes("query", index, nodes)
         self._expires_at = self._clock() + self._cache_seconds
 
     def _warn_of_acls(self, consul: ConsulClient, nodes: Sequence[Node]) -> None:
@@ -118,8 +135,13 @@ class ConsulDiscovery:
             log.warning("Consul shows no node of %s, and may hide them: %s", self._service, needs(self._service))
         self._warned_of_acls = not nodes
 
-    def _on_nodes(self, nodes: Sequence[Node]) -> None:
+    def _on_nodes(self, source: str, index: int, nodes: Sequence[Node]) -> None:
+        """`source`: the queries by turns and the watch may each be behind the other."""
         with self._state_lock:
+            if index < self._indices[source] and self._nodes:
+                log.warning("Consul has lost its data; keeping the last nodes for %g s", RETURN_SECONDS)
+                self._kept, self._kept_until = self._with_kept(self._nodes), self._clock() + RETURN_SECONDS
+            self._indices[source] = index
             if self._stale:
                 log.warning("Consul responds again")
             self._nodes, self._stale = nodes, False
@@ -156,7 +178,7 @@ class ConsulDiscovery:
                 return self._on_error(error)
             # An index goes backwards after a restart or a restored snapshot: start over. At 0 Consul would not block.
             index = 0 if new_index < index else max(1, new_index)
-            self._on_nodes(nodes)
+            self._on_nodes("watch", new_index, nodes)
             self._watching = True
             self._sleep(MIN_INTERVAL)
         return None

@@ -105,10 +105,10 @@ class Fleet:
         return [self.processes.running.pop(name).wait(DRAIN_TIMEOUT) for name in self._draining]
 
 
-def every(seconds: float, until: float, action: Callable[[float], None]) -> None:
-    """Calls `action(now)` every so many seconds, until `until`; times are of the monotonic clock."""
+def every(seconds: float, goes_on: Callable[[], bool], action: Callable[[float], None]) -> None:
+    """Calls `action(now)` every so many seconds, as long as `goes_on()`; the time is that of the monotonic clock."""
     following = time.monotonic()
-    while (now := time.monotonic()) < until:
-        action(now)
+    while goes_on():
+        action(time.monotonic())
         following = max(following + seconds, time.monotonic())
         time.sleep(max(0.0, following - time.monotonic()))

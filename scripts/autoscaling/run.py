@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 MAX_LISTENERS = 400
 LOOK_SECONDS = 0.5
 RESULT_TIMEOUT = 180.0
+PATIENCE = 120.0
+"""Seconds for which the loop goes on until a node is removed: a slow machine has more to work off."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Outcome:
     """`waits`: when each listener came, and the seconds until the first audio; None: never.
 
     `wanted`, `passing`: numbers of nodes, each with the time since when. `loading`: seconds that each node took until
-    it passed. `exits`: statuses of the nodes that were removed.
+    it passed. `exits`: statuses of the nodes that were removed. `seconds`: how long the autoscaler ran.
     """
 
     waits: list[tuple[float, float | None]] = field(default_factory=list)
@@ -66,6 +68,12 @@ class Outcome:
     loading: Sequence[float] = ()
     failures: list[str] = field(default_factory=list)
     exits: Sequence[int] = ()
+    seconds: float = 0.0
+
+    @property
+    def has_removed(self) -> bool:
+        """Whether there should be fewer nodes than there were."""
+        return self.wanted[-1][1] < max(count for _, count in self.wanted)
 
     @property
     def turns(self) -> int:
@@ -83,11 +91,11 @@ def measure_pace(fleet: Fleet, delay: float, nodes: int) -> Pace:
 def run_real(
     fleet: Fleet, scaled: ScaledObject, utterances: Sequence[Utterance], seconds: float, speedup: float
 ) -> Outcome:
-    """Listeners and the autoscaler's loop at once, for so many seconds, and until the last listener has heard all."""
+    """Listeners and the autoscaler at once, for so many seconds, and until a node was removed or PATIENCE ends."""
     outcome = Outcome(wanted=[(0.0, len(fleet.ports))], passing=[(0.0, len(fleet.ports))])
-    start = time.monotonic()
+    start, ended = time.monotonic(), threading.Event()
     listening = threading.Thread(target=_listen, args=(fleet.agent, utterances, start, outcome), daemon=True)
-    looking = threading.Thread(target=_look, args=(fleet, start, start + seconds, outcome), daemon=True)
+    looking = threading.Thread(target=_look, args=(fleet, start, ended, outcome), daemon=True)
     listening.start()
     looking.start()
     controller = Controller(scaled.rules, len(fleet.ports))
@@ -103,20 +111,25 @@ def run_real(
             fleet.scale(change)
             outcome.wanted.append((now - start, controller.wanted))
 
-    every(max(1.0, SYNC_SECONDS / speedup), start + seconds, sync)
+    def goes_on() -> bool:
+        outcome.seconds = time.monotonic() - start
+        return outcome.seconds < seconds + (0.0 if outcome.has_removed else PATIENCE)
+
+    every(max(1.0, SYNC_SECONDS / speedup), goes_on, sync)
+    ended.set()
     listening.join(RESULT_TIMEOUT)
     looking.join(RESULT_TIMEOUT)
     outcome.loading, outcome.exits = fleet.loading, fleet.wait_for_drains()
     return outcome
 
 
-def _look(fleet: Fleet, start: float, until: float, outcome: Outcome) -> None:
+def _look(fleet: Fleet, start: float, ended: threading.Event, outcome: Outcome) -> None:
     def look(now: float) -> None:
         count = len(fleet.passing())
         if count != outcome.passing[-1][1]:
             outcome.passing.append((now - start, count))
 
-    every(LOOK_SECONDS, until, look)
+    every(LOOK_SECONDS, lambda: not ended.is_set(), look)
 
 
 def _listen(agent: str, utterances: Sequence[Utterance], start: float, outcome: Outcome) -> None:
@@ -136,7 +149,7 @@ def _hear(client: Cluster, utterance: Utterance, outcome: Outcome) -> None:
 
 
 def run_model(
-    pace: Pace, scaled: ScaledObject, utterances: Sequence[Utterance], real: Outcome, seconds: float, speedup: float
+    pace: Pace, scaled: ScaledObject, utterances: Sequence[Utterance], real: Outcome, speedup: float
 ) -> Outcome:
     """The same listeners and rule in the model of docs/capacity.md, which knows the backlog only.
 
@@ -157,9 +170,9 @@ def run_model(
 
     autoscaler.start()
     look()
-    heard = cluster.run_utterances(asked, seconds + RESULT_TIMEOUT)
+    heard = cluster.run_utterances(asked, real.seconds + RESULT_TIMEOUT)
     waits = [(each.asked, each.first_audio) for each in heard]
-    wanted = [(0.0, scaled.rules.min_nodes), *(each for each in autoscaler.numbers if each[0] < seconds)]
+    wanted = [(0.0, scaled.rules.min_nodes), *(each for each in autoscaler.numbers if each[0] < real.seconds)]
     return replace(outcome, waits=waits, wanted=wanted)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from glmtts_client import Cluster, ConsulAddress, DiscoveryError
-from glmtts_client.discovery import ConsulDiscovery, StaticDiscovery
+from glmtts_client.discovery import RETURN_SECONDS, ConsulDiscovery, StaticDiscovery
 
 from tests.helpers.consul import Agent, eventually, free_ports, running_agent
 
@@ -98,7 +98,7 @@ def test_a_watch_sees_changes_at_once(agent: Agent) -> None:
 def test_the_last_list_is_used_while_consul_is_down(
     tmp_path: Path, watch: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A warning says so once. When Consul is back, its list is used again, even if empty."""
+    """A warning says so once. When Consul is back, its list is used in the end, even if empty."""
     time = Time()
     with running_agent(tmp_path) as agent:
         register(agent, "old")
@@ -115,7 +115,9 @@ def test_the_last_list_is_used_while_consul_is_down(
             assert len(caplog.messages) == 1
             agent.start()
             time.now += 10.0
-            eventually(lambda: ids(discovery) == set() and not discovery.stale, within=60)
+            eventually(lambda: ids(discovery) is not None and not discovery.stale, within=60)
+            time.now += RETURN_SECONDS + 10.0
+            eventually(lambda: ids(discovery) == set(), within=60)
         discovery.close()
 
 
@@ -157,22 +159,58 @@ class Backwards(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     indices_received: list[str]
-    indices = (100, 7, 8, 8)
+    indices: tuple[int, ...] = (100, 7, 8, 8)
 
     def do_GET(self) -> None:
         _, _, query = self.path.partition("?")
         params = dict(pair.partition("=")[::2] for pair in query.split("&"))
         self.indices_received.append(params.get("index", "0"))
         index = self.indices[min(len(self.indices_received), len(self.indices)) - 1]
-        body = json.dumps([{"Node": {}, "Service": {"ID": str(index), "Address": "10.0.0.1", "Port": 1}}]).encode()
+        body = json.dumps([self.entry(name, index) for name in self.listed(index)]).encode()
         self.send_response(200)
         self.send_header("X-Consul-Index", str(index))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
+    def listed(self, index: int) -> list[str]:
+        """The nodes at that index."""
+        return [str(index)]
+
+    def entry(self, name: str, index: int) -> dict[str, Any]:
+        return {"Node": {}, "Service": {"ID": name, "Address": "10.0.0.1", "Port": 1}}
+
     def log_message(self, *_: Any) -> None:
         pass
+
+
+class Emptied(Backwards):
+    """A Consul server that was restarted with empty data; one of two nodes has registered again."""
+
+    indices = (100, 7)
+
+    def listed(self, index: int) -> list[str]:
+        return ["1", "2"] if index == 100 else ["2"]
+
+    def entry(self, name: str, index: int) -> dict[str, Any]:
+        return {"Node": {}, "Service": {"ID": f"{name} at {index}", "Address": "10.0.0.1", "Port": int(name)}}
+
+
+def test_a_list_of_a_consul_without_its_data_is_not_all() -> None:
+    """The nodes of the last one are used until they have had the time to register again."""
+    time, Emptied.indices_received = Time(), []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Emptied) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        discovery = ConsulDiscovery(ConsulAddress(f"http://127.0.0.1:{server.server_port}"), clock=time)
+        assert ids(discovery) == {"1 at 100", "2 at 100"}
+        time.now += 10.0
+        assert ids(discovery) == {"1 at 100", "2 at 7"}
+        time.now += RETURN_SECONDS - 1.0
+        assert ids(discovery) == {"1 at 100", "2 at 7"}
+        time.now += 1.0
+        assert ids(discovery) == {"2 at 7"}
+        discovery.close()
+        server.shutdown()
 
 
 def test_an_index_that_goes_backwards_resets_the_watch() -> None:

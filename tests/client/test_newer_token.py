@@ -37,7 +37,7 @@ class Nodes:
         return [Segment("One."), Segment("Two.")]
 
     @contextlib.contextmanager
-    def stream(self, node: Node, body: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[Any]:
+    def stream(self, node: Node, body: Mapping[str, Any], headers: Mapping[str, str], on_wait: object) -> Iterator[Any]:
         if not self.first:
             self.first = node.url
             self.names.remove(node.url)  # it leaves after its segment

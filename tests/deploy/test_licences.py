@@ -20,6 +20,17 @@ ALLOWED = re.compile(
 """Licences by the names that packages give them."""
 PROPRIETARY = "nvidia-", "cuda-"
 """The only packages whose licence may be NVIDIA's."""
+LIBRARIES = {
+    r"libsndfile_\w+": "LGPL-2.1-or-later",  # with mpg123 and LAME (LGPL), FLAC, Ogg, Vorbis and Opus (BSD)
+    r"libsonic\.abi3": "Apache-2.0",
+    r"libgomp.*|libgfortran.*": "GPL-3.0-or-later WITH GCC-exception-3.1",  # what uses it is not under it
+    r"libquadmath.*": "LGPL-2.1-or-later",
+    r"libscipy_openblas.*": "BSD-3-Clause",
+    r"lib(torch|c10|caffe2|shm)\w*": "BSD-3-Clause",
+    r"lib(triton|proton|MLIRDialectPlugin|\w*TestLib)": "MIT",
+    r"lib(cupti|checkpoint|nvperf_\w+|pcsamplingutil)": "LicenseRef-NVIDIA-Proprietary",  # in triton
+}
+"""Native libraries inside packages, by name without `.so`, and their licences; NVIDIA's packages have only NVIDIA's."""
 UNNAMED = {
     "cuda-toolkit": "an empty package that requires NVIDIA's",
 }
@@ -77,3 +88,24 @@ def test_no_exemption_is_left_over() -> None:
         except PackageNotFoundError:
             continue  # only comes with some builds of torch
         assert not any(licences(package)), name
+
+
+@pytest.mark.parametrize("project", ["glmtts-server", "glmtts-client"])
+def test_each_library_inside_a_package_is_known(project: str) -> None:
+    """A wheel may carry libraries of other projects, under licences that its metadata need not name."""
+    libraries = {
+        (name, file.name.partition(".so")[0])
+        for name, package in runtime_packages(project).items()
+        if not name.startswith(PROPRIETARY)
+        for file in package.files or []
+        if re.match(r"lib.*\.so(\.|$)", file.name)
+    }
+    unknown = [library for library in libraries if not any(re.fullmatch(p, library[1]) for p in LIBRARIES)]
+    assert unknown == []
+    assert any(name == "soundfile" for name, _ in libraries) == (project == "glmtts-server")
+
+
+def test_no_library_is_under_the_gpl_alone() -> None:
+    """Whatever the packages' metadata say."""
+    allowed = re.compile(rf"{ALLOWED.pattern}|GPL-3\.0-or-later WITH GCC-exception-3\.1")
+    assert [licence for licence in LIBRARIES.values() if not allowed.fullmatch(licence)] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -10,8 +11,12 @@ from packaging.utils import canonicalize_name
 
 from tests.helpers.server import ROOT
 
-LOCKS = {"glmtts-server": "server", "glmtts-client": "client"}
-EXTRAS = {"glmtts-server": ("", "otel", "gpu"), "glmtts-client": ("",)}
+LOCKS = {
+    "server": (ROOT, ("otel", "gpu")),
+    "server-cpu": (ROOT, ("otel",)),
+    "client": (ROOT / "client", ()),
+}
+"""By lock: the folder of the project, and the extras that it has, too."""
 
 
 def locked(lock: str) -> dict[str, list[str]]:
@@ -25,25 +30,36 @@ def locked(lock: str) -> dict[str, list[str]]:
     return versions
 
 
-@pytest.mark.parametrize("project", LOCKS)
-def test_each_requirement_is_locked_in_a_version_that_it_allows(project: str) -> None:
-    versions = locked(LOCKS[project])
-    requirements = [Requirement(text) for text in _requirements(project)]
+@pytest.mark.parametrize("lock", LOCKS)
+def test_each_requirement_is_locked_in_a_version_that_it_allows(lock: str) -> None:
+    versions = locked(lock)
+    requirements = [Requirement(text) for text in _requirements(*LOCKS[lock])]
     assert requirements
     for requirement in requirements:
+        if (lock, requirement.name) == ("server-cpu", "torch"):
+            continue
         pins = versions.get(canonicalize_name(requirement.name), [])
         assert pins, f"{requirement}: expected it in deploy/locks, which scripts/lock.sh writes"
         assert all(requirement.specifier.contains(pin) for pin in pins), requirement
 
 
-def _requirements(project: str) -> list[str]:
-    """Those of pyproject.toml without those of extras that are not locked."""
-    folder = ROOT if project == "glmtts-server" else ROOT / "client"
+def test_the_lock_without_torch_has_the_same_versions() -> None:
+    """And nothing of CUDA; the image gets torch for CPUs in the version that is locked for CUDA."""
+    full, cpu = locked("server"), locked("server-cpu")
+    assert cpu.items() <= full.items()
+    missing = {name for name in set(full) - set(cpu) if not name.startswith(("nvidia-", "cuda-"))}
+    assert missing == {"torch", "triton"}
+    assert not [name for name in cpu if name.startswith(("nvidia-", "cuda-"))]
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+    assert re.findall(r"^ARG TORCH=(.+)$", dockerfile, re.MULTILINE) == full["torch"]
+
+
+def _requirements(folder: Path, extras: tuple[str, ...]) -> list[str]:
+    """Those of the folder's pyproject.toml, and of some of its extras."""
     text = (folder / "pyproject.toml").read_text("utf-8")
     listed = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
     assert listed
     lines = re.findall(r'^    "(.*?)",', listed[1], re.MULTILINE)
-    extras = [extra for extra in EXTRAS[project] if extra]
     for extra in extras:
         found = re.search(rf"^{extra} = \[(.*?)\]", text, re.MULTILINE)
         assert found
@@ -53,5 +69,5 @@ def _requirements(project: str) -> list[str]:
 
 def test_no_address_of_an_index_is_in_a_lock() -> None:
     """Where packages come from is the installation's own affair."""
-    for lock in LOCKS.values():
+    for lock in LOCKS:
         assert "://" not in (ROOT / "deploy" / "locks" / f"{lock}.txt").read_text("utf-8")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -62,7 +62,13 @@ class Server:
     """The server as a subprocess. As a context manager it is ready on entry and stopped on exit."""
 
     def __init__(
-        self, checkpoint: str = "fake:", *, voices: Path | None = None, env: Mapping[str, str] | None = None
+        self,
+        checkpoint: str = "fake:",
+        *,
+        voices: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = (sys.executable, "app.py"),
+        folder: Path = ROOT,
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -74,8 +80,8 @@ class Server:
             own["GLMTTS_VOICES_DIR"] = str(voices)
         flags = ["--host", "127.0.0.1", "--port", str(self.port), "--checkpoint", checkpoint]
         self.process = subprocess.Popen(
-            [sys.executable, "app.py", *flags],
-            cwd=ROOT,
+            [*program, *flags],
+            cwd=folder,
             env=own,
             stderr=subprocess.PIPE,
             text=True,
