@@ -66,12 +66,12 @@ def load_engine(
         model.frontend.warm()
     with times.part("engine"):
         engine = BatchEngine(model, options, plan)
-    _prepare(engine, model, times)
+    _prepare(engine, model, options, times)
     times.log("Engine started")
     return engine
 
 
-def _prepare(engine: BatchEngine, model: Model, times: PartTimes) -> None:
+def _prepare(engine: BatchEngine, model: Model, options: EngineOptions, times: PartTimes) -> None:
     """Records steps and warms up. If that raises, the engine is closed."""
     try:
         with times.part("CUDA graphs"):
