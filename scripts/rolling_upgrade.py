@@ -42,6 +42,7 @@ from scripts.processes import ProcessError, Processes, free_ports  # noqa: E402
 from scripts.upgrade import checks  # noqa: E402
 from scripts.upgrade.client_load import RESULT_TIMEOUT, Summary  # noqa: E402
 from scripts.upgrade.program import export  # noqa: E402
+from scripts.upgrade.report import Replacement, clients_table, nodes_table  # noqa: E402
 
 RECORDING = ROOT / VOICES / "hibari" / "neutral.flac"
 QUICK_CHECKPOINT = "fake:delay=0.02,max_queued=32"
@@ -50,16 +51,6 @@ SETTLE_SECONDS = 10.0
 """For which the load runs before the first node leaves, and after the last one is back; a tenth in quick mode."""
 PASSING_TIMEOUT = 240.0
 DRAIN_TIMEOUT = 180.0
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """How long a node was being replaced, in seconds: until it left discovery, until it ended, until it was back."""
-
-    name: str
-    left: float
-    ended: float
-    back: float
 
 
 @dataclass(frozen=True)
@@ -189,7 +180,7 @@ def running_nodes(programs: Programs, folder: Path, *, quick: bool) -> Iterator[
 
 def replace_node(cluster: TestCluster, discovery: DiscoveryObserver, node: Node, programs: Programs) -> Replacement:
     """Drains a node, and starts the other release in its place."""
-    start = time.monotonic()
+    before, start = checks.release(node), time.monotonic()
     cluster.signal(node, signal.SIGTERM)
     cluster.processes.running.pop(node.process).wait(DRAIN_TIMEOUT)
     ended = time.monotonic()
@@ -197,7 +188,8 @@ def replace_node(cluster: TestCluster, discovery: DiscoveryObserver, node: Node,
     node.program, cluster.checkpoint = programs.new, programs.new_checkpoint
     cluster.start(node)
     wait_until_passing(cluster, discovery)
-    return Replacement(node.name, (left or ended) - start, ended - start, time.monotonic() - start)
+    back = time.monotonic() - start
+    return Replacement(node.name, before, checks.release(node), (left or ended) - start, ended - start, back)
 
 
 def wait_until_passing(cluster: TestCluster, discovery: DiscoveryObserver) -> None:
@@ -255,34 +247,6 @@ def problems_of_batch(folder: Path) -> list[str]:
             return [f"{item.name}: expected to be finished, is not" for item in items if not output.is_finished(item)]
     except ClientError as error:
         return [str(error)]
-
-
-def nodes_table(replacements: Sequence[Replacement]) -> str:
-    return table(
-        ("node", "out of discovery (s)", "ended (s)", "back (s)"),
-        [(each.name, *(f"{value:.1f}" for value in (each.left, each.ended, each.back))) for each in replacements],
-    )
-
-
-def clients_table(summaries: dict[str, Summary]) -> str:
-    header = (
-        "client", "items", "streams", "sessions", "lost", "retries", "cut (audible)", "without history",
-        "longest silence (s)", "models",
-    )  # fmt: skip
-    return table(header, [_cells(name, summary) for name, summary in summaries.items()])
-
-
-def _cells(name: str, summary: Summary) -> tuple[str, ...]:
-    counts = (summary.items, summary.streams, summary.sessions, len(summary.failures), summary.retries)
-    cut = f"{summary.cut} ({summary.audible})"
-    history = f"{summary.without_history} of {summary.segments}"
-    silence = f"{summary.max_silence_seconds:.1f}"
-    return (name, *map(str, counts), cut, history, silence, ", ".join(summary.versions))
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *rows))
 
 
 def log(text: str) -> None:

@@ -35,6 +35,11 @@ class Node:
         return self.meta.get("model_version", "")
 
     @property
+    def release(self) -> str:
+        """Version of the server's program; "" if unknown."""
+        return self.meta.get("release", "")
+
+    @property
     def api_versions(self) -> frozenset[str]:
         """Of the HTTP API; version 1 if the node does not say."""
         return self._values("api_version") or frozenset({"1"})

@@ -79,6 +79,7 @@ class EngineOptions:
     formats: StageFormats = field(default_factory=StageFormats)
     """The stages' number formats; `deterministic` is float32 whatever these are."""
     chunk_schedule: ChunkSchedule = field(default_factory=ChunkSchedule)
+    """On a GPU, `load_engine` may fit its sizes to the pace: see `pace.paced_schedule`."""
     limits: SchedulerLimits = field(default_factory=SchedulerLimits)
     audio: AudioLimits | None = None
     graph_seconds: float = 30.0

@@ -21,22 +21,23 @@ from scripts.gpu_check.state import State
 DONE, FAILED, NOT_DONE = 0, 1, 2
 """Exit codes: all parts have a result; so they have, and some failed; another pass is needed."""
 
-GRACE_SECONDS = 10.0
-"""What a pass may take beyond its seconds before it is cut off."""
+GPU_SECONDS, CPU_SECONDS, GRACE_SECONDS = 230.0, 3600.0, 10.0
+"""Of a pass, and what it may take beyond them before it is cut off."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        sys.exit("device: expected a CUDA device, got none; --device cpu --quick shows that all parts run")
     plan = Plan(options.checkpoint, options.device, options.folder, options.quick)
+    if plan.on_cuda and not torch.cuda.is_available():
+        sys.exit("device: expected a CUDA device, got none; --device cpu --quick shows that all parts run")
     plan.folder.mkdir(parents=True, exist_ok=True)
     state_file = plan.folder / f"{state_name(plan)}.json"
     if options.again:
         state_file.unlink(missing_ok=True)
     state = State.read(state_file)
-    with hard_limit(options.seconds + GRACE_SECONDS, lambda: conclude(plan, state)):
-        run_pass(plan, state, time.monotonic() + options.seconds)
+    seconds = options.seconds or (GPU_SECONDS if plan.on_cuda else CPU_SECONDS)
+    with hard_limit(seconds + GRACE_SECONDS, lambda: conclude(plan, state)):
+        run_pass(plan, state, time.monotonic() + seconds)
     return conclude(plan, state)
 
 
@@ -56,7 +57,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     flags.add_argument("checkpoint", nargs="?", type=Path, help="default: a stand-in of the published size")
     flags.add_argument("--device", default="cuda", help="default: cuda")
     flags.add_argument("--quick", action="store_true", help="a narrow stand-in, 1 and 2 listeners")
-    flags.add_argument("--seconds", type=float, default=230.0, help="of one pass (default: %(default)g)")
+    flags.add_argument("--seconds", type=float, help="of one pass (default: 230 on a GPU, an hour on a CPU)")
     flags.add_argument("--folder", type=Path, default=ROOT / ".gpu-check", help="for stand-ins, logs and results")
     flags.add_argument("--again", action="store_true", help="forget the results of earlier passes")
     return flags.parse_args(arguments)

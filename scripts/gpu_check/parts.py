@@ -54,7 +54,11 @@ class Plan:
     @property
     def patience(self) -> float:
         """How many times as long a part may take: a CPU may have other work."""
-        return 1.0 if self.device.startswith("cuda") else 4.0
+        return 1.0 if self.on_cuda else 10.0
+
+    @property
+    def on_cuda(self) -> bool:
+        return self.device.startswith("cuda")
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -88,7 +92,7 @@ class Part:
 def machine(plan: Plan, _deadline: float) -> Result:
     """What it is."""
     found: Result = {"python": sys.version.split()[0], "torch": torch.__version__, "cores": os.cpu_count()}
-    if plan.device.startswith("cuda"):
+    if plan.on_cuda:
         properties = torch.cuda.get_device_properties(plan.device)
         found |= {"gpu": properties.name, "gpu_gib": round(properties.total_memory / 2**30, 1)}
         found |= {"cuda": torch.version.cuda, "used_before_mib": device_memory_mib()}
@@ -123,9 +127,9 @@ def stages(plan: Plan, deadline: float) -> Result:
     """Each stage in float32 and in bfloat16, as scripts/benchmarks/stages.py measures them."""
     file = plan.folder / "stages.json"
     batches = ["1", "2"] if plan.quick else ["1", "16", "64"]
-    flags = ["--checkpoint", str(plan.served), "--device", plan.device, "--quick", "--bfloat16"]
-    command = [sys.executable, "scripts/benchmarks/stages.py", *flags, "--batches", *batches, "--json", str(file)]
-    run(command, deadline)
+    flags = ["--checkpoint", str(plan.served), "--device", plan.device, "--bfloat16"]
+    flags += ["--batches", *batches, "--json", str(file), *(["--quick"] if plan.quick else [])]
+    run([sys.executable, "scripts/benchmarks/stages.py", *flags], deadline)
     return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
@@ -164,7 +168,7 @@ PARTS = (
     Part("distances", 60.0, distances),
 )
 """Those before the listeners, in order."""
-SERVER, SERVER_SECONDS, LEVEL_SECONDS = "server", 75.0, 25.0
+SERVER, SERVER_SECONDS, LEVEL_SECONDS = "server", 110.0, 25.0
 """The start of the server, which each pass with listeners needs, and a level of listeners."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -12,7 +12,7 @@ from scripts.prediction.stages import CHUNKS, LAUNCH, MANY, Cost, Stages, cost
 
 Stage = Literal["prefill", "llm", "flow", "vocoder"]
 
-ROW_LAUNCHES = 74
+CHUNK_LAUNCHES = 74
 """Operations for each chunk around its steps, launched by Python: 61 for noise and tokens, 5 for caches, 8 for windows.
 Counted in `AudioRunner.step`, whose other operations are those of flow and vocoder."""
 REPLAY = 50e-6
@@ -30,11 +30,17 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True)
 class Costs:
-    """`graphs`: the stages that are replayed; the others are launched by Python."""
+    """`graphs`: the stages that are replayed; the others are launched by Python.
+
+    For code that was measured before it changed: `launch_factors`, how many times as many launches these had as now,
+    and `chunk_launches`, those for each chunk around its steps.
+    """
 
     stages: Stages
     card: Card
     graphs: frozenset[Stage]
+    launch_factors: Mapping[Stage, float] = field(default_factory=dict, hash=False)
+    chunk_launches: int | None = None
 
     def decode(self, rows: int) -> Work:
         return self._work("llm", _between({n: self._decode(n) for n in self.stages.decode}, rows))
@@ -47,13 +53,13 @@ class Costs:
         """All solver steps of a batch of chunks, the largest of so many tokens."""
         by_tokens = {size: _between({n: self._flow(size, n) for n in (1, MANY)}, rows) for size in CHUNKS}
         work = self._work("flow", _between(by_tokens, tokens))
-        return Work(work.host + rows * len(self.stages.new_sequence) * LAUNCH, work.device)
+        outside = self.chunk_launches or len(self.stages.new_sequence) + CHUNK_LAUNCHES
+        return Work(work.host + rows * outside * LAUNCH, work.device)
 
     def vocoder(self, tokens: int, rows: int) -> Work:
         """A batch of windows, the largest of so many tokens."""
         by_tokens = {size: _between({n: self._vocoder(size, n) for n in (1, MANY)}, rows) for size in CHUNKS}
-        work = self._work("vocoder", _between(by_tokens, tokens))
-        return Work(work.host + rows * ROW_LAUNCHES * LAUNCH, work.device)
+        return self._work("vocoder", _between(by_tokens, tokens))
 
     @cache  # noqa: B019  # as many as there are cards
     def _decode(self, rows: int) -> Cost:
@@ -68,13 +74,10 @@ class Costs:
         return cost(self.stages.vocoder[tokens, rows], self.card)
 
     def _work(self, stage: Stage, one: Cost) -> Work:
-        return Work(REPLAY, one.graph_seconds) if stage in self.graphs else _launched(one)
-
-
-def _launched(one: Cost) -> Work:
-    """The device works while the host launches."""
-    host = one.launches * LAUNCH
-    return Work(host, max(0.0, one.graph_seconds - host))
+        if stage in self.graphs:
+            return Work(REPLAY, one.graph_seconds)
+        host = one.launches * self.launch_factors.get(stage, 1.0) * LAUNCH  # meanwhile the device works
+        return Work(host, max(0.0, one.graph_seconds - host))
 
 
 def _between(costs: Mapping[int, Cost], size: int) -> Cost:

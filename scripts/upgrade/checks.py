@@ -82,6 +82,11 @@ def model_version(node: Node) -> str:
     return str(_get(node, "/info").json()["model_version"])
 
 
+def release(node: Node) -> str:
+    """Version of its program; "" before nodes said so."""
+    return str(_get(node, "/info").json()["metadata"].get("release", ""))
+
+
 def _speaks(node: Node, voice: str) -> bool:
     return _speak(node, text="One.", voice=voice).status_code == 200
 

@@ -25,9 +25,9 @@ from server.edge.limits import Limits, MinRate
 from server.edge.transport import MeteredTransport
 
 CHECK_INTERVAL = 1.0
-PROBE_SECONDS = 0.05
-"""Between two probes of a client that has closed its side: the first makes one that is gone reset the connection, which
-the second finds."""
+PROBES = (0.0, 0.02, 0.1)
+"""Seconds after which a client that has closed its side is probed: one that is gone resets the connection after the
+first, which one of the next finds."""
 SHED = 64
 """How many idle connections are closed at once when there are too many."""
 
@@ -150,8 +150,8 @@ class EdgeProtocol(H11Protocol):
         if not self.cycle.response_started:
             self._peer.leave()
         else:
-            self._probe()
-            self.loop.call_later(PROBE_SECONDS, self._probe)
+            for seconds in PROBES:
+                self.loop.call_later(seconds, self._probe)
         return self._metered.inner.can_write_eof()  # with TLS nothing can be sent any more
 
     def _probe(self) -> None:

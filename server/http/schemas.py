@@ -202,7 +202,8 @@ def _message(model: type[RequestBody], field: str, error: ErrorDetails) -> str:
         return f"{field}: expected a value, got nothing"
     if error["type"] == "extra_forbidden":
         return f"{field[:64]}: expected one of {', '.join(model.model_fields)}, got an unknown field"
-    got = error.get("ctx", {}).get("got") or describe(error["input"])
+    context = error.get("ctx", {})
+    got = context.get("got") or context.get("actual_length") or describe(error["input"])
     return f"{field}: expected {validation.expected(error)}, got {got}"
 
 

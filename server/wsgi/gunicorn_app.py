@@ -18,6 +18,7 @@ from gunicorn.app.base import BaseApplication
 from server.edge.limits import MAX_CONNECTIONS
 from server.observability import log_format
 from server.settings import Settings
+from server.wsgi import malloc_trim
 from server.wsgi.worker import IGNORED_SIGNALS, Worker
 
 if TYPE_CHECKING:  # the master process imports neither Flask nor the engine
@@ -54,6 +55,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
     def run(self) -> None:
         # The master measures the drain by the wall clock: setting that clock would kill running requests.
         arbiter.time = SimpleNamespace(**{**vars(time), "time": time.monotonic})
+        malloc_trim.limit_arenas()
         logging.captureWarnings(True)  # so that warnings are JSON too
         super().run()
 
@@ -83,7 +85,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         from server import node
         from server.http import probes
         from server.http.speech_socket.endpoint import make_speech_socket
-        from server.wsgi import app, malloc_trim, tls
+        from server.wsgi import app, tls
 
         try:
             self.certificate = tls.certificate_of(self.settings)

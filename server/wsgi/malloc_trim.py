@@ -1,7 +1,8 @@
-"""Returns freed memory to the operating system with glibc's malloc_trim.
+"""Returns freed memory to the operating system with glibc's malloc_trim, from the one arena that all threads share.
 
-glibc keeps freed memory between blocks that are still in use, and in an arena for almost every thread. After bursts of
-large tensors that is 100 MiB and more, and it grows with each new shape. With another C library nothing is done.
+glibc keeps freed memory between blocks that are still in use, and by default in an arena for almost every thread. After
+bursts of large tensors that is 100 MiB and more, and it grows with each new shape. With another C library nothing is
+done.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +25,8 @@ IDLE_SECONDS = 5.0
 as one or two steps of the flow: too long between two sentences."""
 MAX_INTERVAL = 60.0
 """Seconds after which memory is returned during uninterrupted work."""
-
+M_ARENA_MAX = -8
+"""mallopt's name of the limit on arenas."""
 
 GROWTH_MIB = 32
 """Growth of the process since the last trim that counts as work: bodies that are refused cost memory too."""
@@ -49,6 +52,16 @@ class TrimSchedule:
         if is_due:
             self._last_trim, self._has_worked = now, busy
         return is_due
+
+
+def limit_arenas() -> None:
+    """Has all threads share one arena, unless MALLOC_ARENA_MAX says otherwise; to be called before there are threads.
+
+    malloc_trim leaves up to 64 MiB at the end of each other arena, and each thread that refused a large body has one.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt(M_ARENA_MAX, 1)
 
 
 def start_trimming(busy: Callable[[], bool]) -> None:

@@ -14,6 +14,7 @@ from glmtts_client import ClientError, Cluster, SpeechOptions
 from glmtts_client.cli import output
 from glmtts_client.cli.main import cli, main
 
+from server import RELEASE
 from tests.client.conftest import CLUSTER_SERVICE
 from tests.helpers.consul import ROOT, Agent, eventually, free_ports, running_agent
 from tests.helpers.server import Server, wait_until
@@ -45,6 +46,7 @@ def test_nodes(agent: Agent, cluster_nodes: list[Server]) -> None:
                                "cpu", "0", "ready"]  # fmt: skip
         node = listed_nodes[f"{CLUSTER_SERVICE}-here-{server.port}"]
         assert (node["languages"], node["sample_rates"], node["in_flight"]) == (["en", "zh"], [24000, 32000], 0)
+        assert node["release"] == RELEASE
     assert listed_nodes["ghost"]["state"] == "critical: ghost check"
     assert listed_nodes["ghost"]["in_flight"] is None
     assert listed_nodes["dead"]["state"] == "unreachable"

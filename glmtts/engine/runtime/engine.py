@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,6 +23,7 @@ from glmtts.engine.runtime.threads import WorkerThreads
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.job_queue import JobQueue
 from glmtts.engine.scheduling.length_estimator import LengthEstimator
+from glmtts.engine.scheduling.pace import Pace, paced_schedule
 from glmtts.engine.scheduling.scheduler import Scheduler
 from glmtts.engine.stats import EngineStats, RecordedCounts
 from glmtts.models.graphs import CudaGraphRecorder, Recorder
@@ -31,6 +33,8 @@ from glmtts.text.frontend.words import WordSpan
 from glmtts.text.language import Language
 from glmtts.voice import prompt_features
 from glmtts.voice.voice import Voice
+
+log = logging.getLogger(__name__)
 
 FEATURES = ("emotion", "phoneme_control", "kv_cache", "streaming")
 CPU_AUDIO_LIMITS = AudioLimits()
@@ -76,7 +80,7 @@ class BatchEngine:
             generation=_scheduled_generation(model, options),
             chunk_schedule=options.chunk_schedule,
             limits=options.limits,
-            vocoder_delay=max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE,
+            vocoder_delay=_vocoder_delay(model),
             audio_workers=max(1, num_threads - 1),
             max_voices=plan.voices if plan.voices < plan.listeners else None,
         )
@@ -98,6 +102,13 @@ class BatchEngine:
             max_bytes=self._loop.free_graph_bytes,
             used_bytes=partial(_used_bytes, self._model.device),
         )
+
+    def adapt_chunks(self, pace: Pace) -> None:
+        """Fits the sizes of chunks to a measured pace, before the first job. Recorded shapes hold them all."""
+        schedule = paced_schedule(self._options.chunk_schedule, pace, _vocoder_delay(self._model))
+        log.info("Chunks of %s tokens, at %s", schedule.sizes, pace)
+        with self._queue.changed:
+            self._scheduler.set_chunk_schedule(schedule)
 
     def set_replacements(self, words: Mapping[str, str]) -> None:
         self._frontend = self._model.frontend.with_replacements(words)
@@ -213,6 +224,11 @@ class BatchEngine:
         for text_ids, speech_tokens in job.history:
             history.add(text_ids, speech_tokens)
         return history
+
+
+def _vocoder_delay(model: Model) -> float:
+    """Seconds of audio that vocoders hold back until a segment's last chunk."""
+    return max(vocoder.context_frames for vocoder in model.vocoders.values()) / FRAME_RATE
 
 
 def _used_bytes(device: torch.device) -> int:

@@ -251,7 +251,7 @@ class FakeEngine:
                 if fault is not None:
                     return self._fail(handle, fault())
             end, every_character = report.audio_seconds, range(len(segment.ids))
-            words = word_timings(segment, every_character, start, start, end)
+            words = word_timings(segment, every_character, start, end)
             report.timings.append(SegmentTiming(segment.index, segment.text, start, end, words))
             if segment.pause_seconds:
                 handle.push(with_silence(EMPTY_WAVE, segment.pause_seconds, job.sample_rate))

@@ -14,10 +14,12 @@ from glmtts.checkpoint.precision import bfloat16_decodes_faster, cast_stages, fl
 from glmtts.checkpoint.verify import explain
 from glmtts.config import EXACT_FORMATS, StageFormats
 from glmtts.dsp.audio import FRAMES_PER_TOKEN
-from glmtts.engine.api import Job
-from glmtts.engine.config import DEFAULT_OPTIONS, EngineOptions
+from glmtts.engine.api import Job, Report
+from glmtts.engine.config import DEFAULT_OPTIONS, ChunkSchedule, EngineOptions
 from glmtts.engine.runtime.engine import BatchEngine, audio_limits_of
 from glmtts.engine.runtime.memory_plan import MemoryNeeds, MemoryPlan, budget
+from glmtts.engine.scheduling.chunking import Chunker
+from glmtts.engine.scheduling.pace import Pace
 from glmtts.errors import CheckpointError, DeviceMemoryError
 from glmtts.models.llm.int8 import int8_bytes
 from glmtts.text.frontend.frontend import Segment
@@ -64,16 +66,23 @@ def load_engine(
         model.frontend.warm()
     with times.part("engine"):
         engine = BatchEngine(model, options, plan)
+    _prepare(engine, model, options, times)
+    times.log("Engine started")
+    return engine
+
+
+def _prepare(engine: BatchEngine, model: Model, options: EngineOptions, times: PartTimes) -> None:
+    """Records steps and warms up. If that raises, the engine is closed."""
     try:
         with times.part("CUDA graphs"):
             engine.record_steps()
         with times.part("warm-up"):
             warm_up(engine, model)
+            if adapts_chunks(model, options):
+                engine.adapt_chunks(measured_pace(warm_up(engine, model), options.chunk_schedule))
     except BaseException:
         engine.close()
         raise
-    times.log("Engine started")
-    return engine
 
 
 def pick_formats(sizes: ModelSizes, device: torch.device, options: EngineOptions) -> StageFormats:
@@ -111,8 +120,29 @@ def memory_needs(sizes: ModelSizes, device: torch.device, options: EngineOptions
     return MemoryNeeds.of(weights, llm_config, flow_config, options, limits, device, *dtypes)
 
 
-def warm_up(engine: BatchEngine, model: Model) -> None:
-    """Synthesises once at each sample rate, so that kernels are selected and memory pools filled."""
+def adapts_chunks(model: Model, options: EngineOptions) -> bool:
+    """Whether chunk sizes follow the measured pace: on a GPU, unless all must be the same at any load.
+
+    A checkpoint that holds back a segment's first tokens, in case it is drawn again, would gain nothing.
+    """
+    return model.device.type == "cuda" and not options.deterministic and model.generation.tokens_per_id is None
+
+
+def measured_pace(report: Report, schedule: ChunkSchedule) -> Pace:
+    """That of a job with nothing beside it."""
+    chunks = len(list(Chunker(schedule).remaining(report.speech_tokens)))
+    seconds = report.stage_seconds
+    return Pace(
+        seconds["decode"] / max(1, report.speech_tokens), (seconds["flow"] + seconds["vocoder"]) / max(1, chunks)
+    )
+
+
+def warm_up(engine: BatchEngine, model: Model) -> Report:
+    """Synthesises once at each sample rate, so that kernels are selected and memory pools filled.
+
+    Returns the last report.
+    """
+    report = Report()
     generation = model.generation
     text_ids = max(1, int((WARM_UP_TOKENS - generation.extra_tokens) / max(1.0, generation.max_ratio)))
     for rate, mel in model.voice_maker.mels.items():
@@ -125,5 +155,8 @@ def warm_up(engine: BatchEngine, model: Model) -> None:
             digest="",
         )
         segment = Segment(0, "", (model.special.pad,) * text_ids)
-        for _ in engine.submit(Job((segment,), voice, rate, seed=0)).chunks():
+        handle = engine.submit(Job((segment,), voice, rate, seed=0))
+        for _ in handle.chunks():
             pass
+        report = handle.report
+    return report

@@ -184,7 +184,7 @@ class EngineLoop:
         heads, ids = self._model.generation.alignment_heads, segment.segment.ids
         tokens = segment.tokens if token is None else [*segment.tokens, token]
         if heads and tokens and segment.draws.ends_with(token):
-            segment.alignment = align(self._model.llm, self._special, heads, ids, tokens)
+            segment.alignment, segment.certain_ids = align(self._model.llm, self._special, heads, ids, tokens)
 
     # Audio
 

@@ -12,7 +12,7 @@ from glmtts.engine.config import ChunkSchedule
 from glmtts.engine.scheduling.chunking import Chunk, Chunker
 from glmtts.engine.scheduling.job_handle import JobHandle
 from glmtts.engine.scheduling.redraws import SegmentDraws
-from glmtts.engine.scheduling.word_timing import find_onset, word_timings
+from glmtts.engine.scheduling.word_timing import frames_with_sound, word_timings
 from glmtts.models.llm.history import History, Prompt, SpokenSegment
 from glmtts.text.frontend.frontend import Segment
 
@@ -33,8 +33,10 @@ class SegmentState:
     """The chunk that is being made, or the next one if it can be made."""
     alignment: list[int] | None = None
     """For each token the index of its text id, if that is wanted and can be had."""
-    onset: int | None = None
-    """The job's sample at which its sound begins, if its words need that."""
+    certain_ids: int | None = None
+    """The alignment is certain for so many ids; None: for all."""
+    sound: list[float] = field(default_factory=list)
+    """When frames with sound begin, in seconds of the job, if its words need that."""
     history_after: tuple[SpokenSegment, ...] = ()
     """The job's history once this segment has been spoken."""
     audio: Any = None
@@ -139,13 +141,13 @@ class ActiveJob:
 
     def push_speech(self, segment: SegmentState, wave: Wave) -> None:
         """Gives audio of a segment to the reader."""
-        self._note_onset(segment, wave)
+        self._note_sound(segment, wave)
         self.push(wave)
 
-    def _note_onset(self, segment: SegmentState, wave: Wave) -> None:
-        if segment.onset is None and segment.segment.words:
-            offset = find_onset(wave, self.spec.sample_rate)
-            segment.onset = None if offset is None else self.num_samples + offset
+    def _note_sound(self, segment: SegmentState, wave: Wave) -> None:
+        if segment.segment.words:
+            start = self.num_samples / self.spec.sample_rate
+            segment.sound += [start + seconds for seconds in frames_with_sound(wave, self.spec.sample_rate)]
 
     def finish_segment(self, segment: SegmentState, wave: Wave = EMPTY_WAVE) -> None:
         """Passes on the last audio of a segment with the silence after it, and adds the segment to the report."""
@@ -163,7 +165,7 @@ class ActiveJob:
             self.unfinished[position - 1].silence_seconds += silence
             return
         if segment.tokens:
-            self._note_onset(segment, wave)
+            self._note_sound(segment, wave)
             report.timings.append(self._timing(segment, self.num_samples + len(wave)))
         self.push(with_silence(wave, silence, self.spec.sample_rate))
         self.segment_start = self.num_samples
@@ -171,9 +173,8 @@ class ActiveJob:
     def _timing(self, segment: SegmentState, end: int) -> SegmentTiming:
         """Of the segment that is being made, whose speech ends at sample `end`."""
         spoken, rate = segment.segment, self.spec.sample_rate
-        onset = self.segment_start if segment.onset is None else segment.onset
-        borders = start, _, stop = self.segment_start / rate, onset / rate, end / rate
-        words = word_timings(spoken, segment.alignment, *borders) if spoken.words else ()
+        start, stop = self.segment_start / rate, end / rate
+        words = word_timings(spoken, segment.alignment, start, stop, segment.sound, segment.certain_ids)
         return SegmentTiming(spoken.index, spoken.text, start, stop, words)
 
 

@@ -64,6 +64,10 @@ class Scheduler:
         self.redraws: dict[RedrawReason, int] = dict.fromkeys(get_args(RedrawReason), 0)
         """How often a segment was drawn again, by reason."""
 
+    def set_chunk_schedule(self, schedule: ChunkSchedule) -> None:
+        """For jobs that are admitted from now on."""
+        self._chunk_schedule = schedule
+
     @property
     def jobs(self) -> list[ActiveJob]:
         """The jobs that hold a slot, in order of admission."""

@@ -81,8 +81,8 @@ def test_words_are_where_the_engine_put_them(model: Model) -> None:
     fake.close()
 
 
-def test_a_checkpoint_without_alignment_heads_estimates(make_engine: MakeEngine, model: Model) -> None:
-    """Within the segment, in order; with heads, whatever these attend to, the words are not estimated."""
+def test_without_heads_that_follow_the_text_words_are_estimated(make_engine: MakeEngine, model: Model) -> None:
+    """Within the segment, in order. The weights are random, so what a head attends to says nothing either."""
     for heads in ((), ((0, 0),)):
         engine = make_engine(replace(model, generation=replace(model.generation, alignment_heads=heads)))
         segments = tuple(
@@ -92,7 +92,7 @@ def test_a_checkpoint_without_alignment_heads_estimates(make_engine: MakeEngine,
         assert sum(map(len, handle.chunks()))
         for segment, timing in zip(segments, handle.report.timings, strict=True):
             assert [word.text for word in timing.words] == [word.text for word in segment.words]
-            assert {word.estimated for word in timing.words} == {not heads}
+            assert all(word.estimated for word in timing.words)
             borders = [border for word in timing.words for border in (word.start_seconds, word.end_seconds)]
             assert borders == sorted(borders)
             assert timing.start_seconds <= borders[0] <= borders[-1] <= timing.end_seconds

@@ -40,6 +40,31 @@ while resident() > full - 100 and time.monotonic() < end:
 print(full - resident())
 """
 
+ARENAS = """
+import ctypes, sys, threading
+from server.wsgi import malloc_trim
+
+if sys.argv[1:]:
+    malloc_trim.limit_arenas()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+together = threading.Barrier(8)
+
+def allocate():
+    together.wait(60)
+    blocks = [bytes(4000) for _ in range(1000)]
+    together.wait(60)
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
 
 @given(st.lists(st.tuples(st.integers(1, 200), st.integers(0, 200)), max_size=10))
 def test_memory_is_trimmed_once_when_idle_and_seldom_during_work(periods: list[tuple[int, int]]) -> None:
@@ -70,6 +95,18 @@ def test_memory_between_blocks_in_use_is_returned() -> None:
     done = subprocess.run([sys.executable, "-c", FRAGMENTS], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
+
+
+@glibc
+def test_all_threads_share_one_arena() -> None:
+    """By default eight threads have several."""
+    arenas = []
+    for arguments in ([], ["limited"]):
+        command = [sys.executable, "-c", ARENAS, *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+        arenas.append(done.stdout.count("<heap nr="))
+    assert arenas[0] > 1
+    assert arenas[1] == 1
 
 
 @glibc
