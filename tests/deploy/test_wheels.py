@@ -1,5 +1,4 @@
-"""The built packages serve and speak from a folder that is not a checkout; scripts/release/install.sh does it with all
-requirements installed anew."""
+"""The built packages serve and speak from a folder that is not a checkout."""
 
 from __future__ import annotations
 

@@ -23,8 +23,7 @@ def test_a_narrow_rehearsal_speaks_by_all_routes(tmp_path: Path) -> None:
         r"rehearsed: (\d+) parameters, (\d+) bytes, ([\d.]+) s of audio by /tts, /tts/stream, /v1/audio/speech", last
     )
     assert match is not None, last
-    assert int(match[1]) > 40_000_000
-    assert int(match[2]) > 100_000_000
+    assert int(match[2]) > int(match[1]) > 10_000_000
     seconds = [float(value) for line in table for value in re.findall(r"([\d.]+) s of audio", line)]
     assert len(seconds) == 3
     assert sum(seconds) == pytest.approx(float(match[3]), abs=0.1)

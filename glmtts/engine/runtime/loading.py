@@ -66,6 +66,13 @@ def load_engine(
         model.frontend.warm()
     with times.part("engine"):
         engine = BatchEngine(model, options, plan)
+    _prepare(engine, model, options, times)
+    times.log("Engine started")
+    return engine
+
+
+def _prepare(engine: BatchEngine, model: Model, options: EngineOptions, times: PartTimes) -> None:
+    """Records steps and warms up. If that raises, the engine is closed."""
     try:
         with times.part("CUDA graphs"):
             engine.record_steps()
@@ -76,8 +83,6 @@ def load_engine(
     except BaseException:
         engine.close()
         raise
-    times.log("Engine started")
-    return engine
 
 
 def pick_formats(sizes: ModelSizes, device: torch.device, options: EngineOptions) -> StageFormats:

@@ -113,7 +113,6 @@ def test_an_engine_serves_fewer_where_memory_is_short(model: Model, caplog: pyte
         assert "expected what fits into" in caplog.text
         jobs = [job(model, voice=replace(made_up_voice(model), digest=name)) for name in ("a", "b", "c")]
         handles = [engine.submit(each) for each in jobs]
-        assert engine.num_waiting() + engine.num_running() == 3
         assert engine.num_running() <= 1
         for handle in handles:
             assert sum(len(chunk) for chunk in handle.chunks()) > 0

@@ -59,6 +59,22 @@ def test_recorded_windows_equal_plain_ones(vocoder: HiFT, recorded: RecordedWind
 
 
 @torch.inference_mode()
+def test_a_larger_shape_leaves_nothing_that_a_smaller_one_reads(vocoder: HiFT) -> None:
+    """Rows without a window have an index in them that the larger shape alone could hold."""
+    shapes = [WindowShape(4, 64), LARGE]
+    windows = RecordedWindows(vocoder, BINS, shapes, torch.device("cpu"), RecordedSteps(TapeRecorder()))
+    for shape in shapes:
+        windows.record(shape)
+    render_windows(vocoder, [window(128, 1, last=True), *(window(50, seed, last=True) for seed in (2, 3, 4))], windows)
+    part = window(60, 5)
+    alone = render_windows(vocoder, [part])[0]
+    for one, other in zip(
+        kept(vocoder, part, render_windows(vocoder, [part], windows)[0]), kept(vocoder, part, alone), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
 def test_what_no_shape_holds_is_rendered_plainly_and_counted(vocoder: HiFT, recorded: RecordedWindows) -> None:
     """A whole utterance, which can't be padded; too many frames; too many rows."""
     for batch in ([window(40, 1, start=0, history=0, last=True)], [window(129, 2)], [window(40, 3)] * 5):
