@@ -68,7 +68,6 @@ ATTACKS = {
         4,
         f"{{}} connections at a time that send {', '.join(pieces.FLOODS)} in the smallest pieces",
         pieces.attack,
-        allowed_mib=256.0,  # as for large: some have 20 MiB
     ),
     "idle": Attack(500, 200, "{} connections that send nothing", connections.attack_idle),
     "slow": Attack(200, 60, "{} connections that send a byte a second", connections.attack_slow),
