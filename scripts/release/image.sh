@@ -4,6 +4,7 @@
 #
 #   CPU_INDEX=URL scripts/release/image.sh [options of `podman build`]
 #
+# RUNTIME names another OCI runtime than podman's own (crun refuses hosts with both versions of cgroups; runc does not).
 # CPU_INDEX: see deploy/Dockerfile. Where no registry is in reach, --build-arg BASE=IMAGE names a base that is there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -12,6 +13,8 @@ image=localhost/glm-tts:cpu
 port=${PORT:-7860}
 url=http://127.0.0.1:$port
 folder=$(mktemp -d)
+# Within what a host allows that may not raise its limits.
+run=(podman ${RUNTIME:+--runtime "$RUNTIME"} run --ulimit nofile=8192:8192 --ulimit nproc=4096:4096)
 container=
 cleanup() {
     [ -z "$container" ] || podman rm --force --time 0 "$container" >/dev/null
@@ -28,12 +31,12 @@ podman build --format docker --file deploy/Dockerfile --ignorefile deploy/Docker
 echo "size: $(($(podman image inspect --format '{{.Size}}' "$image") / 1000000)) MB"
 
 # shellcheck disable=SC2016 # expanded in the container
-podman run --rm --network none --entrypoint sh "$image" -c '
+"${run[@]}" --rm --network none --entrypoint sh "$image" -c '
     for tool in pip pip3 gcc cc make git; do ! command -v "$tool" || exit 1; done
     [ "$(id -u)" = 10001 ] && ! [ -w /app ] && ! [ -w /opt/venv ]'
 echo "inside: no build tools, user 10001, who can write neither the program nor the packages"
 
-container=$(podman run --detach --network host --read-only --tmpfs /tmp --cap-drop all \
+container=$("${run[@]}" --detach --network host --read-only --tmpfs /tmp --cap-drop all \
     --security-opt no-new-privileges --env GLMTTS_PORT="$port" --env GLMTTS_CONSUL=off \
     --env GLMTTS_PROPAGATION_DELAY=1 "$image")
 for _ in {1..120}; do
