@@ -1,4 +1,4 @@
-"""The option --fast, which leaves out the tests with a marker that takes long, and says so at the end."""
+"""--fast leaves out the tests with a marker that takes long, and says so at the end; --long leaves out the others."""
 
 from __future__ import annotations
 
@@ -13,18 +13,28 @@ LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help=f"leave out the tests marked {', '.join(SLOW_MARKERS)}")
+    markers = ", ".join(SLOW_MARKERS)
+    parser.addoption("--fast", action="store_true", help=f"leave out the tests marked {markers}")
+    parser.addoption("--long", action="store_true", help=f"run only the tests marked {markers}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    marker = {item: next(filter(item.get_closest_marker, SLOW_MARKERS), None) for item in items}
+    if config.getoption("--long"):
+        _keep([item for item in items if marker[item] is not None], items, config)
     if not config.getoption("--fast"):
         return
-    marker = {item: next(filter(item.get_closest_marker, SLOW_MARKERS), None) for item in items}
     config.stash[LEFT_OUT] = Counter(name for name in marker.values() if name is not None)
-    config.hook.pytest_deselected(items=[item for item in items if marker[item] is not None])
-    items[:] = [item for item in items if marker[item] is None]
+    _keep([item for item in items if marker[item] is None], items, config)
     if hasattr(config, "workeroutput"):  # a process of pytest-xdist: each collects all tests
         config.workeroutput["left_out"] = dict(config.stash[LEFT_OUT])
+
+
+def _keep(kept: list[pytest.Item], items: list[pytest.Item], config: pytest.Config) -> None:
+    """Makes `items` the tests in `kept`, and tells pytest of the others."""
+    kept_set = set(kept)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept_set])
+    items[:] = kept
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -21,6 +21,7 @@ from flask import Flask
 from server import settings as setup
 from server.http.context import AppContext
 from server.http.routes import make_routes
+from server.model_settings import REPLACEMENTS
 from server.settings import Settings
 from server.wsgi import command
 from server.wsgi.gunicorn_app import GunicornApp
@@ -215,7 +216,7 @@ def test_the_image_does_not_run_as_root() -> None:
 def test_the_image_has_everything_that_the_program_needs() -> None:
     """The files that the build copies and the locks exist, and the weights are in a volume."""
     included = re.findall(r"^!(\S+)$", TEXTS["deploy/Dockerfile.dockerignore"], re.MULTILINE)
-    assert {"app.py", "glmtts", "server", "pyproject.toml", Path(setup.REPLACEMENTS).name} <= set(included)
+    assert {"app.py", "glmtts", "server", "pyproject.toml", REPLACEMENTS.name} <= set(included)
     assert [name for name in included if not (ROOT / name).exists() and name != "checkpoints/nano"] == []
     assert all((FOLDER / name).is_file() for name in re.findall(r"deploy/(locks/\S+\.txt)", DOCKERFILE))
     assert 'VOLUME ["/checkpoints", "/voices"]' in DOCKERFILE
