@@ -46,7 +46,9 @@ from scripts.upgrade.report import Replacement, clients_table, nodes_table  # no
 
 RECORDING = ROOT / VOICES / "hibari" / "neutral.flac"
 QUICK_CHECKPOINT = "fake:delay=0.02,max_queued=32"
-QUICK_SETTINGS = {"GLMTTS_HEALTH_INTERVAL": "1", "GLMTTS_CONSUL_TTL": "3", "GLMTTS_PROPAGATION_DELAY": "2"}
+QUICK_SETTINGS = {"GLMTTS_HEALTH_INTERVAL": "1", "GLMTTS_CONSUL_TTL": "3", "GLMTTS_PROPAGATION_DELAY": "3"}
+CACHE_SECONDS, QUICK_CACHE_SECONDS = 10.0, 1.0
+"""For which a client keeps the list of nodes: less than the propagation delay, or it takes a new node for an old one."""
 SETTLE_SECONDS = 10.0
 """For which the load runs before the first node leaves, and after the last one is back; a tenth in quick mode."""
 PASSING_TIMEOUT = 240.0
@@ -119,11 +121,12 @@ class Upgrade:
     def run(self) -> None:
         """Replaces every node under load."""
         nodes, settle = self.cluster.nodes, SETTLE_SECONDS / 10 if self.quick else SETTLE_SECONDS
-        start_client(self.cluster, "old", self.programs.old)
-        start_client(self.cluster, "new", self.programs.new)
+        cache_seconds = QUICK_CACHE_SECONDS if self.quick else CACHE_SECONDS
+        start_client(self.cluster, "old", self.programs.old, cache_seconds)
+        start_client(self.cluster, "new", self.programs.new, cache_seconds)
         pinned = self.programs.checkpoint != self.programs.new_checkpoint
         if pinned:
-            start_client(self.cluster, "pinned", self.programs.new, checks.model_version(nodes[0]))
+            start_client(self.cluster, "pinned", self.programs.new, cache_seconds, checks.model_version(nodes[0]))
         time.sleep(settle)
         for node in nodes:
             if pinned and node is nodes[-1]:  # after it there is no node for that client
@@ -216,12 +219,13 @@ def client_folder(cluster: TestCluster, client: str) -> Path:
     return cluster.folder / f"client-{client}"
 
 
-def start_client(cluster: TestCluster, client: str, program: Path, *version: str) -> None:
+def start_client(cluster: TestCluster, client: str, program: Path, cache_seconds: float, *version: str) -> None:
     """Starts the client of a release in a process of its own; `version` is the only one of the model that it uses."""
     folder = client_folder(cluster, client)
     folder.mkdir()
     path = os.pathsep.join([str(program / "client"), str(ROOT)])
-    command = [sys.executable, "-m", "scripts.upgrade.client_load", cluster.agent.address, str(folder), *version]
+    arguments = [cluster.agent.address, str(folder), str(cache_seconds), *version]
+    command = [sys.executable, "-m", "scripts.upgrade.client_load", *arguments]
     # In a folder of its own: Python looks there first.
     cluster.processes.start(client, command, {**os.environ, "PYTHONPATH": path}, folder)
 

@@ -1,4 +1,4 @@
-"""The load of a client, in a process of its own: python -m scripts.upgrade.client_load CONSUL FOLDER [VERSION].
+"""The load of a client, in a process: python -m scripts.upgrade.client_load CONSUL FOLDER CACHE_SECONDS [VERSION].
 
 The client is the first `glmtts_client` on the path; with VERSION it uses that version of the model only. Runs until
 SIGTERM, then writes summary.json into FOLDER.
@@ -24,7 +24,6 @@ from scripts.faults.load import LoadGenerator, LoadResult
 ITEMS = 100_000
 """Of the batch: more than are ever spoken."""
 JOBS, LISTENERS = 1, 3
-CACHE_SECONDS = 10.0
 RESULT_TIMEOUT = 300.0
 WRITTEN = ("It is wri", "tten pie", "ce by piece. ", "A model wri", "tes it. ")
 PIECE_SECONDS = 0.2
@@ -78,11 +77,12 @@ def _written() -> Iterator[str]:
 
 
 def main() -> None:
-    consul, folder, version = sys.argv[1], Path(sys.argv[2]), (sys.argv[3:] or [None])[0]
+    consul, folder, cache_seconds = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+    version = (sys.argv[4:] or [None])[0]
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     load = LoadGenerator(
-        consul, "", folder, items=ITEMS, jobs=JOBS, cache=CACHE_SECONDS, listeners=LISTENERS, version=version
+        consul, "", folder, items=ITEMS, jobs=JOBS, cache=cache_seconds, listeners=LISTENERS, version=version
     )
     sessions = Sessions(consul, version)
     load.start()
