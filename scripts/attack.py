@@ -49,19 +49,19 @@ class Attack:
 
 ATTACKS = {
     "schema": Attack(
-        100, 2, "schemathesis, {} a route and more", lambda target, count, _: schema.attack(target, count)
+        100, 1, "schemathesis, {} a route and more", lambda target, count, _: schema.attack(target, count)
     ),
     "bodies": Attack(10_000, 400, "{} malformed bodies", lambda target, count, _: bodies.attack(target, count)),
     "large": Attack(
         15, 5, "{} bodies of 20 MiB", lambda target, count, _: bodies.attack_with_large_bodies(target, count // 5)
     ),
     "heads": Attack(5000, 200, "{} changed HTTP messages", lambda target, count, _: heads.attack(target, count)),
-    "recordings": Attack(2000, 100, "{} mutated recordings", lambda target, count, _: recordings.attack(target, count)),
+    "recordings": Attack(2000, 60, "{} mutated recordings", lambda target, count, _: recordings.attack(target, count)),
     "smuggling": Attack(
         1, 1, f"{len(smuggling.refused_shapes()) + 8} ambiguous requests", lambda target, *_: smuggling.attack(target)
     ),
     "frames": Attack(
-        1000, 100, "{} WebSockets with hostile frames", lambda target, count, _: frames.attack(target, count)
+        1000, 40, "{} WebSockets with hostile frames", lambda target, count, _: frames.attack(target, count)
     ),
     "pieces": Attack(
         8,

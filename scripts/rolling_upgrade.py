@@ -48,7 +48,7 @@ RECORDING = ROOT / VOICES / "hibari" / "neutral.flac"
 QUICK_CHECKPOINT = "fake:delay=0.02,max_queued=32"
 QUICK_SETTINGS = {"GLMTTS_HEALTH_INTERVAL": "1", "GLMTTS_CONSUL_TTL": "3", "GLMTTS_PROPAGATION_DELAY": "3"}
 CACHE_SECONDS, QUICK_CACHE_SECONDS = 10.0, 1.0
-"""For which a client keeps the list of nodes: less than the propagation delay, or it takes a new node for an old one."""
+"""How long a client keeps the list of nodes: shorter than the propagation delay, or it takes new nodes for old."""
 SETTLE_SECONDS = 10.0
 """For which the load runs before the first node leaves, and after the last one is back; a tenth in quick mode."""
 PASSING_TIMEOUT = 240.0
