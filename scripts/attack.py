@@ -51,7 +51,7 @@ ATTACKS = {
     "schema": Attack(
         100, 1, "schemathesis, {} a route and more", lambda target, count, _: schema.attack(target, count)
     ),
-    "bodies": Attack(10_000, 400, "{} malformed bodies", lambda target, count, _: bodies.attack(target, count)),
+    "bodies": Attack(10_000, 300, "{} malformed bodies", lambda target, count, _: bodies.attack(target, count)),
     "large": Attack(
         15, 5, "{} bodies of 20 MiB", lambda target, count, _: bodies.attack_with_large_bodies(target, count // 5)
     ),
@@ -69,18 +69,18 @@ ATTACKS = {
         f"{{}} connections at a time that send {', '.join(pieces.FLOODS)} in the smallest pieces",
         pieces.attack,
     ),
-    "idle": Attack(500, 200, "{} connections that send nothing", connections.attack_idle),
+    "idle": Attack(500, 100, "{} connections that send nothing", connections.attack_idle),
     "slow": Attack(200, 60, "{} connections that send a byte a second", connections.attack_slow),
     "unread": Attack(40, 12, "{} connections that never read", connections.attack_unread),
 }
 
 
 def run(target: Target, names: list[str], *, quick: bool) -> list[Row]:
-    """A row for each attack. Those over connections last 6 or 70 seconds: longer than the server's own limits."""
+    """A row for each attack. Those over connections last 4 or 70 seconds: longer than the server's own limits."""
     rows = []
     for name in names:
         attack = ATTACKS[name]
-        count, seconds = (attack.quick, 6.0) if quick else (attack.full, 70.0)
+        count, seconds = (attack.quick, 4.0) if quick else (attack.full, 70.0)
         before = rows[-1].memory_after if rows else target.memory_mib()
         with observe(target) as observation:
             outcomes = attack.run(target, count, seconds)
