@@ -76,7 +76,7 @@ ATTACKS = {
 
 
 def run(target: Target, names: list[str], *, quick: bool) -> list[Row]:
-    """A row for each attack. Those over connections last 4 or 70 seconds, the latter longer than the server's limits."""
+    """A row for each attack. Those over connections last 4 or 70 seconds; the server's limits are shorter than 70."""
     rows = []
     for name in names:
         attack = ATTACKS[name]
