@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +29,7 @@ from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import SpecialIds
 from glmtts.models.vocoder.hift import HiFT
 from scripts.benchmarks.launches import LaunchCount, count_launches
+from scripts.standin.sizes import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[2]
 META = torch.device("meta")
@@ -57,19 +57,9 @@ def checkpoint_configs(folder: Path) -> StageConfigs:
 
 def published_configs() -> StageConfigs:
     """Those of the published checkpoint."""
-    llm: dict[str, Any] = {
-        "hidden_size": 2048,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 4,
-        "intermediate_size": 6144,
-        "vocab_size": 98304,
-    }
-    dit = DiTConfig(
-        trans_dim=768, depth=18, heads=12, dim_head=64, ff_mult=2, text_emb_dim=512, conv_layers=4,
-        text_vocab_size=100000, spkr_emb_adaLN=True,
-    )  # fmt: skip
-    return StageConfigs(LlamaConfig(**llm), FlowConfig(dit=dit), HiFTConfig())
+    dit = dict(PUBLISHED.dit)
+    flow = FlowConfig(dit=DiTConfig(trans_dim=dit.pop("dim"), **dit))
+    return StageConfigs(LlamaConfig(**PUBLISHED.llama), flow, HiFTConfig())
 
 
 @torch.inference_mode()

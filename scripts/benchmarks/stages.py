@@ -42,16 +42,9 @@ from glmtts.models.llm.llama import Llama  # noqa: E402
 from glmtts.models.llm.prompt import LengthBounds, SpecialIds  # noqa: E402
 from glmtts.models.vocoder.hift import HiFT  # noqa: E402
 from scripts.benchmarks.roofline import Roofline, Stage, count_flops, median_seconds, table  # noqa: E402
+from scripts.standin.sizes import PUBLISHED  # noqa: E402
 
-OFFICIAL: dict[str, Any] = {
-    "hidden_size": 2048,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 4,
-    "intermediate_size": 6144,
-    "vocab_size": 98304,
-    "max_position_embeddings": 2048,
-}
+OFFICIAL: dict[str, Any] = {**PUBLISHED.llama, "max_position_embeddings": 2048}
 OFFICIAL_IDS = SpecialIds(ats=61498, ate=94265, boa=59260, eoa=59253, pad=59246)
 TINY_IDS = SpecialIds(ats=3, ate=42, boa=1, eoa=2, pad=0)
 PROMPT_IDS, VOICE_TOKENS = 200, 125
