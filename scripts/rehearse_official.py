@@ -36,7 +36,7 @@ from scripts.processes import Processes, free_ports  # noqa: E402
 from scripts.standin.sizes import PUBLISHED, QUICK  # noqa: E402
 from scripts.standin.write import write_standin  # noqa: E402
 
-VOICE = "rehearsal"
+VOICE = "speaker"
 RECORDING = ROOT / "checkpoints" / "nano" / "voices" / "hibari" / "neutral.flac"
 TRANSCRIPT = "He sat on the floor cross-legged and meditated."
 ROUTES: dict[str, dict[str, Any]] = {
@@ -126,7 +126,7 @@ def check(answer: requests.Response) -> None:
         sys.exit(f"{answer.request.path_url}: {answer.status_code}: {answer.text}")
 
 
-def rehearse(checkpoint: Path, options: argparse.Namespace, folder: Path, table: Table) -> float:
+def serve_and_speak(checkpoint: Path, options: argparse.Namespace, folder: Path, table: Table) -> float:
     """Seconds of audio by all routes."""
     audio_seconds = 0.0
     with server(checkpoint, options.device, folder, table) as url:
@@ -160,7 +160,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     table = Table()
-    with TemporaryDirectory(dir=options.folder, prefix="rehearsal-") as temporary:
+    with TemporaryDirectory(dir=options.folder, prefix="standin-") as temporary:
         checkpoint: Path = options.checkpoint or Path(temporary) / "standin"
         if options.checkpoint is None:
             start = time.monotonic()
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             table.row("write the stand-in", time.monotonic() - start, "")
         parameters = count_parameters(checkpoint)
         size_bytes = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
-        audio_seconds = rehearse(checkpoint, options, Path(temporary), table)
+        audio_seconds = serve_and_speak(checkpoint, options, Path(temporary), table)
     routes = ", ".join(ROUTES)
     print(f"rehearsed: {parameters} parameters, {size_bytes} bytes, {audio_seconds:.1f} s of audio by {routes}")
 

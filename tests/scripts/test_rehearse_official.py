@@ -13,8 +13,8 @@ from tests.helpers.server import ROOT
 
 
 @pytest.mark.processes
-def test_a_narrow_rehearsal_speaks_by_all_routes(tmp_path: Path) -> None:
-    """Its table has the seconds of each part and the peak memory; its last line, what was rehearsed."""
+def test_a_narrow_stand_in_speaks_by_all_routes(tmp_path: Path) -> None:
+    """Its table has the seconds of each part and the peak memory; its last line, what was loaded and spoken."""
     command = [sys.executable, "scripts/rehearse_official.py", "--quick", "--device", "cpu", "--folder", str(tmp_path)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
