@@ -15,6 +15,8 @@ from pathlib import Path
 import requests
 
 PROBE_INTERVAL_SECONDS = 0.02
+MIN_PROBES = 20
+"""Some attacks are over within milliseconds; an observation goes on until it holds this many."""
 SPEECH_INTERVAL_SECONDS = 0.5
 BYSTANDER = "bystander"
 """The stored voice that somebody else speaks with."""
@@ -99,10 +101,10 @@ def observe(target: Target) -> Iterator[Observation]:
 
 
 def _probe(port: int, pipe: Connection) -> None:
-    """Asks /health on a new connection each time, as Consul does, until it is told to stop."""
+    """Asks /health on a new connection each time, as Consul does, at least `MIN_PROBES` times."""
     pipe.send(None)
     latencies: list[float] = []
-    while not pipe.poll(PROBE_INTERVAL_SECONDS):
+    while not pipe.poll(PROBE_INTERVAL_SECONDS) or len(latencies) < MIN_PROBES:
         start = time.perf_counter()
         try:
             requests.get(f"http://127.0.0.1:{port}/health", timeout=10).raise_for_status()
