@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import requests
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = "The children are singing happily on the playground. 今天天气很好，我们一起去公园散步吧。"
@@ -37,7 +37,10 @@ SAMPLE_TEXT = "The national mood had changed radically since the last election."
 TRIALS = 3
 TIMEOUT = 120_000
 """ms."""
-DESK, PHONE = {"width": 1200, "height": 860}, {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1200, "height": 860}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+LOW: ViewportSize = {"width": 1200, "height": 620}
+"""Of a page that has little."""
 
 
 class Cluster(NamedTuple):
@@ -100,7 +103,7 @@ def listeners(urls: list[str]) -> Iterator[None]:
 def open_console(browser: Browser, url: str, *, scheme: str = "light", phone: bool = False) -> Page:
     """The page, filled, in a fresh profile; on a phone in Chinese."""
     page = browser.new_context(
-        viewport=PHONE if phone else DESK,  # type: ignore[arg-type]
+        viewport=PHONE if phone else DESK,
         color_scheme=scheme,  # type: ignore[arg-type]
         locale="zh-CN" if phone else "en-US",
         device_scale_factor=2 if phone else 1.5,
@@ -163,6 +166,7 @@ def take(browser: Browser, cluster: Cluster, folder: Path) -> None:
         page.click("#tab-cluster")
         expect(page.locator("#nodes .passing")).to_have_count(len(cluster.urls) - 1)
         expect(page.locator("#nodes li").first).not_to_contain_text("0 running", timeout=TIMEOUT)
+        page.set_viewport_size(LOW)
         shoot(page, "cluster")
     page = open_console(browser, url, phone=True)
     speak_into(page, CHINESE)
