@@ -33,7 +33,9 @@ class EdgeError(Exception):
         """The response's headers. The connection can't be used for another request."""
         headers = [*JSON_HEADERS, (b"connection", b"close"), (b"x-request-id", self.request_id.encode())]
         headers.append((b"content-length", b"%d" % len(self.body)))
-        if self.retry_after is not None:
+        if self.retry_after is None:
+            headers.append((b"x-should-retry", b"false"))
+        else:
             headers.append((b"retry-after", b"%d" % self.retry_after))
         return headers
 

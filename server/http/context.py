@@ -24,6 +24,8 @@ class AppContext:
     """Everything that a request may need."""
 
     settings: Settings
+    node_id: str
+    """The node's id in Consul."""
     cluster_config: ClusterConfig
     node: Node
     voices: VoiceStore

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 
 from flask import Response
 
-from server.discovery.metadata import own_service_id
 from server.errors import ErrorInfo, to_error_info
 from server.http.context import AppContext
 from server.http.encoding import Encoder
@@ -53,7 +52,7 @@ def _audio_headers(context: AppContext, record: RequestRecord) -> dict[str, str]
     timings = record.timings()
     stages = [stage for stage in SERVER_TIMING_STAGES if stage in timings]
     return {
-        "X-Node": own_service_id(context.settings),
+        "X-Node": context.node_id,
         "X-Sample-Rate": str(record.sample_rate),
         "X-Seed": str(record.seed),
         SKIPPED_CHARACTERS: str(record.skipped_characters),

@@ -15,7 +15,7 @@ from server.cluster_config import ClusterConfig
 from server.discovery.advertise import is_loopback
 from server.discovery.cluster_view import ClusterView
 from server.discovery.config_watcher import ConfigWatcher
-from server.discovery.metadata import metadata
+from server.discovery.metadata import metadata, own_service_id
 from server.discovery.peers import PeerFinder
 from server.discovery.registration import ConsulRegistration
 from server.http.access import AccessControl
@@ -73,6 +73,7 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
     metrics.register(collectors.WorkersCollector(workers))
     return AppContext(
         settings=settings,
+        node_id=own_service_id(settings),
         cluster_config=cluster_config,
         node=node,
         voices=voices,

@@ -317,7 +317,8 @@ def test_invalid_http_gets_the_one_error_shape(server: Server, data: bytes, stat
     ],
 )
 def test_invalid_http_under_v1_gets_the_shape_of_openai(server: Server, data: bytes, kind: str) -> None:
-    body = answer_to(server, data, finish=True).partition(b"\r\n\r\n")[2]
+    head, _, body = answer_to(server, data, finish=True).partition(b"\r\n\r\n")
+    assert b"x-should-retry: false" in head
     error = json.loads(body)["error"]
     assert error.pop("message").startswith("malformed HTTP: ")
     assert error == {"type": kind, "param": None, "code": "malformed_http"}

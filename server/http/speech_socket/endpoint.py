@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -12,12 +11,12 @@ from werkzeug.datastructures import EnvironHeaders, Headers
 
 from server.edge.asgi import Socket
 from server.edge.bridge import Send, make_environ
+from server.edge.errors import EdgeError
 from server.edge.request_body import Message, Receive
-from server.errors import ApiError, to_error_info
+from server.errors import ApiError
 from server.http.access import Caller
 from server.http.context import AppContext
 from server.http.openai.create_speech import make_plan, parse_body
-from server.http.openai.errors import error_object
 from server.http.provenance import AI_DISCLOSURE, Provenance
 from server.http.speech_socket.session import Session
 from server.http.speech_socket.utterance import ROUTE, Utterance
@@ -42,7 +41,9 @@ async def _serve(
         await _refuse(send, error)
         return
     disclosure = Provenance(info.model, info.model_version).header()
-    await send({"type": "websocket.accept", "headers": [(AI_DISCLOSURE.lower().encode(), disclosure.encode())]})
+    facts = {AI_DISCLOSURE: disclosure, "X-Node": context.node_id}
+    accepted = [(name.lower().encode(), value.encode()) for name, value in facts.items()]
+    await send({"type": "websocket.accept", "headers": accepted})
     session = Session(
         receive,
         send,
@@ -70,9 +71,9 @@ def _check(context: AppContext, config: dict[str, Any]) -> None:
 
 async def _refuse(send: Send, error: ApiError) -> None:
     """Answers the handshake as any other request is answered."""
-    body = json.dumps({"error": error_object(to_error_info(error), ROUTE)}).encode()
-    headers = [(b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff")]
-    if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+    retry_after = None if error.retry_after is None else max(1, round(error.retry_after))
+    refusal = EdgeError(error.status, error.code, str(error), retry_after, ROUTE)
+    refusal.log()
+    headers = [*refusal.headers, *([(b"www-authenticate", b"Bearer")] if error.status == 401 else [])]
     await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})
+    await send({"type": "websocket.http.response.body", "body": refusal.body})

@@ -106,6 +106,16 @@ def test_past_utterances_are_kept_in_the_browser(open_page: Open) -> None:
     expect(page.locator("#history li .what")).to_contain_text("Remember this.")
 
 
+def test_the_browser_keeps_twenty_utterances(open_page: Open) -> None:
+    page = open_page()
+    kept = page.evaluate("""async () => {
+        const { keep, utterances } = await import('/console/js/history.js');
+        for (let i = 0; i < 22; i++) await keep({ text: `${i}`, seconds: 1 });
+        return (await utterances()).map(({ text }) => text);
+    }""")
+    assert kept == [str(i) for i in range(21, 1, -1)]
+
+
 def test_a_voice_is_cloned_without_being_stored(open_page: Open, node: Server, sound_file: Path) -> None:
     page = open_page()
     page.select_option("#voice", label="A recording of your own …")

@@ -246,8 +246,13 @@ def test_the_handshake_needs_what_a_request_needs(tmp_path: Path) -> None:
             open_socket(server)
         assert refused.value.response.status_code == 401
         assert json.loads(refused.value.response.body)["error"]["code"] == "missing_api_key"
+        headers = refused.value.response.headers
+        assert (headers["x-should-retry"], headers["WWW-Authenticate"]) == ("false", "Bearer")
+        wait_until(lambda: any(headers["x-request-id"] in line for line in server.lines), "the line in the log")
         bearer = {"Authorization": f"Bearer {secret}"}
         with open_socket(server, **bearer) as client:
+            assert client.response is not None
+            assert client.response.headers["X-Node"].endswith(f"-{server.port}")
             send(client, "input.text", text="Hello.")
             send(client, "session.close")
             assert receive(client, "session.done")[1]
