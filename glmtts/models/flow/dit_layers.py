@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from glmtts.config import DiTConfig
 from glmtts.models.flow.dit_cache import KV, concatenate
 from glmtts.models.flow.text_embedding import inverse_frequencies
-from glmtts.models.linear import Linear
+from glmtts.models.row_blocks import Linear
 
 NORM_EPS = 1e-6
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from glmtts.models.linear import linear
+from glmtts.models.row_blocks import linear
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glmtts.errors import CheckpointError
-from glmtts.models.linear import Linear, linear
 from glmtts.models.llm.int8 import Int8Linear
 from glmtts.models.llm.kv_cache import KVCache, head_dim, kv_heads
 from glmtts.models.llm.rotary import Rotary, RotaryTable, rope_theta
+from glmtts.models.row_blocks import Linear, linear
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig

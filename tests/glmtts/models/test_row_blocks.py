@@ -1,4 +1,4 @@
-"""Linear layers in a few shapes."""
+"""Layers that are computed in blocks of rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glmtts.models.linear import BLOCK_ROWS, ROW_BUCKET, Linear, linear
+from glmtts.models.row_blocks import BLOCK_ROWS, ROW_BUCKET, Linear, gelu, linear
 
 ROWS = (1, ROW_BUCKET - 1, ROW_BUCKET, ROW_BUCKET + 1, BLOCK_ROWS - 1, BLOCK_ROWS, BLOCK_ROWS + 1, 3 * BLOCK_ROWS + 5)
 
@@ -20,6 +20,13 @@ def test_the_numbers_are_those_of_the_plain_layer(rows: int, dtype: torch.dtype,
     layer = Linear(64, 48, bias=bias).to(dtype)
     x_rni = torch.randn(rows, 2, 64, dtype=dtype)
     assert torch.equal(layer(x_rni), F.linear(x_rni, layer.weight, layer.bias))
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_gelu_is_the_plain_one(rows: int) -> None:
+    """Bit by bit."""
+    x_rni = torch.randn(rows, 3, 40)
+    assert torch.equal(gelu(x_rni), F.gelu(x_rni))
 
 
 def test_bfloat16_comes_in_few_numbers_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
