@@ -194,23 +194,24 @@ class Decoder:
 
         A row that has ended may be activated again, with another attempt at the same ids: its prompt is still there.
         """
-        state = self._state
-        state.next_ids[slot] = request.ids[-1]
-        state.positions[slot] = self._max_position[slot] = len(request.ids) - 1
-        state.generated[slot] = 0
-        state.minimum[slot], state.maximum[slot] = request.bounds.minimum, request.bounds.maximum
         key = (torch.tensor([part], device="cpu") for part in (request.seed, request.segment, request.attempt))
-        state.keys[slot] = int(stream_keys(*key)[0])  # from the host's tensor the device would wait
-        state.recent[slot] = NO_TOKEN
-        state.idle[slot] = False
+        position = self._max_position[slot] = len(request.ids) - 1
+        self._set(
+            slot, next_ids=request.ids[-1], positions=position, generated=0,
+            minimum=request.bounds.minimum, maximum=request.bounds.maximum, keys=int(stream_keys(*key)[0]),
+            recent=NO_TOKEN, idle=False,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def release(self, slot: int) -> None:
         """Makes the slot idle, whether or not its row has ended."""
-        state = self._state
-        state.idle[slot] = True
-        state.next_ids[slot], state.positions[slot] = self.special.pad, self._scratch_position
+        self._set(slot, idle=True, next_ids=self.special.pad, positions=self._scratch_position)
         self._max_position.pop(slot, None)
+
+    def _set(self, slot: int, **values: int) -> None:
+        """Changes the state of one slot, a launch for each value. An assignment would take two, a tensor's wait."""
+        for name, value in values.items():
+            getattr(self._state, name)[slot].fill_(value)
 
     @torch.inference_mode()
     def logits(self, rows: slice | None = None) -> Tensor:

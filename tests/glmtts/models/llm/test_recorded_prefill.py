@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glmtts.config import GenerationConfig
 from glmtts.models.graphs import RecordedSteps
-from glmtts.models.llm.decoder import Decoder, DecodeRequest
+from glmtts.models.llm.decoder import PREFILL_CHUNK, Decoder, DecodeRequest
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import LengthBounds, SpecialIds
@@ -54,8 +54,8 @@ def row(seed: int, ids: int, steps: int = 20) -> DecodeRequest:
 def fed(decoder: Decoder, slot: int, request: DecodeRequest) -> Tensor:
     """Feeds the prompt; the keys and values that it has left."""
     end = len(request.ids) - 1
-    for start in range(0, end, 128):
-        decoder.prefill(slot, request, start, 128)
+    for start in range(0, end, PREFILL_CHUNK):
+        decoder.prefill(slot, request, start, PREFILL_CHUNK)
     return decoder.cache.kv[slot, :, :, :end]
 
 
