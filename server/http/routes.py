@@ -96,16 +96,23 @@ def _voices(context: AppContext) -> dict[str, Any]:
     return {
         "voices": [_voice_json(context, voice) for voice in context.voices.all()],
         "default": context.settings.default_voice,
+        "closed": _voices_closed(context),
     }
 
 
+def _voices_closed(context: AppContext) -> str | None:
+    """The code of the error that keeps the caller from storing any voice; None if nothing does."""
+    return context.access.refusal(g.caller, "voices") or (None if context.voices.can_write else "voices_read_only")
+
+
 def _voice_json(context: AppContext, voice: StoredVoice) -> dict[str, Any]:
-    shows_consent = context.access.may_change_voices(g.caller)
+    shows_consent = context.access.refusal(g.caller, "voices") is None
     return {
         "name": voice.name,
         "language": voice.language,
         "styles": voice.transcripts,
         "default_style": voice.default_style,
+        "read_only": context.voices.is_read_only(voice),
         "recordings": {
             style: ({"consent": item.consent} if shows_consent else {})
             | {"created_at": item.created_at, "updated_at": item.updated_at}
