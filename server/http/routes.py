@@ -10,6 +10,7 @@ from flask import Blueprint, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server import RELEASE
+from server.discovery.metadata import own_service_id
 from server.errors import ApiError
 from server.http import encoding, enrolment, probes, sync
 from server.http.access import Need, needs
@@ -56,8 +57,12 @@ def _probe(status: int, values: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 
 def _drain(context: AppContext) -> tuple[dict[str, str], int]:
+    """Drains this node. ApiError 409: the client means another one, as a gateway may send the request to any."""
+    own = own_service_id(context.settings)
+    if request.args.get("node", own) != own:
+        raise ApiError(409, "another_node", f"node: expected this one, {own}, got another", field="node")
     context.request_drain()
-    return {"status": "draining"}, 202
+    return {"status": "draining", "node": own}, 202
 
 
 def _metrics(context: AppContext) -> Response:

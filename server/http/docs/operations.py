@@ -64,7 +64,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET /health": Operation("Is the process alive?", {200: json_object("status")}),
     "GET /ready": Operation("Does the node take work?", {200: json_object("status"), 503: json_object("reason")}),
     "GET /metrics": Operation("Metrics for Prometheus", {200: {"text/plain": {"type": "string"}}}),
-    "POST /admin/drain": Operation("Shut the node down in order", {202: json_object("status")}),
+    "POST /admin/drain": Operation(
+        "Shut the node down in order", {202: json_object("status", "node")}, query={"node": {"type": "string"}}
+    ),
     "POST /v1/audio/speech": Operation(
         "Speak a text, as OpenAI's API", {200: {**AUDIO, **EVENTS}}, CreateSpeechRequest
     ),

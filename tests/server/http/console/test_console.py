@@ -394,9 +394,15 @@ def test_the_cluster_is_shown_with_reasons(open_page: Open, tmp_path: Path) -> N
         own.locator("summary").click()
         for fact in ("/health", "passing", "max_streams"):
             expect(own.locator("details")).to_contain_text(fact)
-        page.wait_for_timeout(3000)  # it is shown anew, and stays open
-        expect(own.locator("details")).to_have_attribute("open", "")
         assert violations(page) == []
+        service = requests.get(f"http://127.0.0.1:{ports[1]}/cluster", timeout=30).json()["node"]
+        consul = f"http://127.0.0.1:{cluster.read_state()['consul']}"
+        why = {"enable": "true", "reason": "kernel update"}
+        requests.put(f"{consul}/v1/agent/service/maintenance/{service}", params=why, timeout=30).raise_for_status()
+        other = nodes.filter(has_not_text="this node")
+        expect(other).to_contain_text("not handed out", timeout=SLOW)
+        expect(other).to_contain_text("kernel update")
+        expect(own.locator("details")).to_have_attribute("open", "")  # though all was shown anew
         page.click("#tab-speak")
         speak(page, "Who speaks?")
         wait_for_end(page)

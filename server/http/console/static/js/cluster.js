@@ -38,10 +38,9 @@ class NodeCard {
       ...failing.map(({ name, status, output }) => el('p', {}, [`${name}: ${status}`, output].filter(Boolean).join(' – '))),
       ...(node.not_ready ? [el('p', {}, `${t('notReady')}: ${node.not_ready}`)] : []));
     const most = Number(meta.max_streams) || 1;
-    const busy = (node.in_flight ?? 0) + (node.queued ?? 0);
-    this.bar.style.width = `${Math.min(100, (100 * busy) / most)}%`;
+    this.bar.style.width = `${Math.min(100, (100 * (node.in_flight ?? 0)) / most)}%`;
     this.load.textContent = node.in_flight === null ? `${t('load')}: –`
-      : `${node.in_flight} ${t('inFlight')}, ${node.queued} ${t('queued')} / ${meta.max_streams ?? '?'}`;
+      : `${Math.max(0, node.in_flight - (node.queued ?? 0))} ${t('inFlight')}, ${node.queued} ${t('queued')} / ${meta.max_streams ?? '?'}`;
     this.facts.replaceChildren(...facts([
       [t('version'), meta.model_version], [t('region'), meta.region], [t('languages'), meta.language],
       [t('rates'), meta.sample_rate], [t('device'), meta.device]]));
@@ -86,9 +85,10 @@ async function refresh() {
 }
 
 async function drain() {
-  if (!confirm(t('reallyDrain'))) return;
+  const node = shown?.node ?? '';
+  if (!confirm(`${node}: ${t('reallyDrain')}`)) return;
   try {
-    await request('admin/drain', { method: 'POST' });
+    await request(`admin/drain?node=${encodeURIComponent(node)}`, { method: 'POST' }); // a gateway may ask another one
     $('cluster-summary').textContent = t('draining');
   } catch (error) {
     $('error-cluster').textContent = error.message;

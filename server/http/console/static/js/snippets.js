@@ -56,11 +56,12 @@ export function showSnippets() {
   const codes = snippets(wanted, chosenFormat() || 'wav', location.origin, usesOwnVoice(), currentKey() !== null);
   $('snippets').replaceChildren(...Object.entries(codes).map(([name, code]) => {
     const copy = el('button', { type: 'button', aria: { label: `${t('copy')}: ${name}` } }, t('copy'));
+    const block = el('pre', { tabIndex: 0 }, el('code', {}, code));
     copy.addEventListener('click', async () => {
+      if (!navigator.clipboard) { getSelection().selectAllChildren(block); return; } // neither https nor localhost
       await navigator.clipboard.writeText(code);
       copy.textContent = t('copied');
     });
-    const block = el('pre', { tabIndex: 0 }, el('code', {}, code));
     block.setAttribute('role', 'region');
     block.setAttribute('aria-label', name);
     return el('div', { class: 'snippet' }, el('h3', {}, name), block, copy);

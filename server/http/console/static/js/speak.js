@@ -130,7 +130,7 @@ async function play(event) {
     last = { ...result, request, format: chosenFormat() };
     $('rtf').textContent = result.seconds ? (result.wall / result.seconds).toFixed(2) : '–';
     $('download').disabled = false;
-    await remember(result, request);
+    await remember(result, request).catch(() => {}); // a private window may have no memory
     await mine.player.ended;
     if (current === mine && !mine.player.stopped) $('status').textContent = t('finished');
   } catch (error) {
@@ -241,7 +241,7 @@ export function setUpSpeak() {
     fillStyles($('style'), list, $('voice').value);
   };
   onVoices((voices) => { list = voices; fillVoices($('voice'), voices, true); voiceChanged(); });
-  onLanguage(() => { showExamples(); count(); fillVoices($('voice'), list, true); voiceChanged(); showHistory(); });
+  onLanguage(() => { showExamples(); count(); fillVoices($('voice'), list, true); voiceChanged(); showHistory().catch(() => {}); });
   document.addEventListener('info', ({ detail }) => $('format').replaceChildren(
     ...detail.formats.map((format) => el('option', { value: format }, format))));
   $('text').value = example(isChinese() ? 'exampleChinese' : 'exampleEnglish');
@@ -259,5 +259,5 @@ export function setUpSpeak() {
   $('show-pronunciation').addEventListener('click', togglePronunciation);
   showExamples();
   count();
-  showHistory();
+  showHistory().catch(() => {});
 }
