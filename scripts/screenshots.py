@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Takes the documentation's pictures of the console, in a cluster of two nodes on this machine, and times the page.
+"""Takes the documentation's pictures of the console, in a cluster of three nodes on this machine, and times the page.
 
     scripts/screenshots.py --to docs/images
     scripts/screenshots.py --to /tmp/images --checkpoint fake:
@@ -11,6 +11,9 @@ and the first sound took, in medians of three.
 from __future__ import annotations
 
 import argparse
+import base64
+import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -20,22 +23,40 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+import requests
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = "The children are singing happily on the playground. 今天天气很好，我们一起去公园散步吧。"
+CHINESE = "今天天气很好，我们一起去公园散步吧。路上遇到了一位老朋友。"
+LONG = "It rained a little this morning. After breakfast we went for a walk in the park. " * 8
+SAMPLE = ROOT / "checkpoints/nano/voices/hibari/calm.flac"
+SAMPLE_TEXT = "The national mood had changed radically since the last election."
 TRIALS = 3
 TIMEOUT = 120_000
 """ms."""
-DESK, PHONE = {"width": 1200, "height": 860}, {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1200, "height": 860}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+LOW: ViewportSize = {"width": 1200, "height": 620}
+"""Of a page that has little."""
+
+
+class Cluster(NamedTuple):
+    """`urls` of its nodes, and of Consul."""
+
+    urls: list[str]
+    consul: str
 
 
 @contextmanager
-def cluster(checkpoint: str, port: int) -> Iterator[list[str]]:
-    """The addresses of two nodes."""
-    with tempfile.TemporaryDirectory() as state:
-        command = [sys.executable, "-u", str(ROOT / "scripts/cluster.py"), "--state", state, "up", "--nodes", "2"]
+def cluster(checkpoint: str, port: int) -> Iterator[Cluster]:
+    """Three nodes, each of which can store voices."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder)
+        os.environ.setdefault("GLMTTS_VOICES_DIR", str(state / "voices"))
+        command = [sys.executable, "-u", str(ROOT / "scripts/cluster.py"), "--state", folder, "up", "--nodes", "3"]
         command += ["--port", str(port), "--consul-port", "0", "--no-prometheus", "--regions", "north,south"]
         command += ["--checkpoint", checkpoint] if checkpoint else []
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -43,19 +64,49 @@ def cluster(checkpoint: str, port: int) -> Iterator[list[str]]:
         try:
             if not any("cluster: ready" in line for line in process.stdout):
                 raise SystemExit("screenshots: expected a cluster that starts, got one that ended")
-            yield [f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"]
+            started = json.loads((state / "state.json").read_text())
+            yield Cluster(
+                [f"http://127.0.0.1:{node}" for node in started["nodes"]], f"http://127.0.0.1:{started['consul']}"
+            )
         finally:
             process.terminate()
             process.wait(120)
 
 
+def store_voice(url: str) -> None:
+    """So that the list has a voice that can be deleted."""
+    body = {"reference_audio": base64.b64encode(SAMPLE.read_bytes()).decode(), "reference_text": SAMPLE_TEXT}
+    requests.post(f"{url}/voices/anna", json=body, timeout=60).raise_for_status()
+
+
+def maintain(cluster: Cluster) -> None:
+    """Takes the last node out of discovery, as an operator does."""
+    service = requests.get(f"{cluster.urls[-1]}/cluster", timeout=30).json()["node"]
+    query = {"enable": "true", "reason": "kernel update"}
+    url = f"{cluster.consul}/v1/agent/service/maintenance/{service}"
+    requests.put(url, params=query, timeout=30).raise_for_status()
+
+
+@contextmanager
+def listeners(urls: list[str]) -> Iterator[None]:
+    """One at each address, to a long text."""
+    request = ["-H", "Content-Type: application/json", "-d", json.dumps({"text": LONG}), "-o", os.devnull]
+    processes = [subprocess.Popen(["curl", "-sN", f"{url}/tts/stream", *request]) for url in urls]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+
+
 def open_console(browser: Browser, url: str, *, scheme: str = "light", phone: bool = False) -> Page:
-    """The page, filled, in a fresh profile."""
+    """The page, filled, in a fresh profile; on a phone in Chinese."""
     page = browser.new_context(
-        viewport=PHONE if phone else DESK,  # type: ignore[arg-type]
+        viewport=PHONE if phone else DESK,
         color_scheme=scheme,  # type: ignore[arg-type]
-        locale="en-US",
-        device_scale_factor=2 if phone else 1,
+        locale="zh-CN" if phone else "en-US",
+        device_scale_factor=2 if phone else 1.5,
     ).new_page()
     page.goto(url)
     page.wait_for_selector("body[data-ready]")
@@ -71,6 +122,15 @@ def speak(page: Page, text: str) -> float:
     return float(shown[0]) / (1000 if shown[1] == "ms" else 1)
 
 
+def speak_into(page: Page, text: str) -> None:
+    """Lets the page speak until its last sentence is heard."""
+    page.fill("#text", text)
+    page.click("#play")
+    last = page.locator("#sentences span:last-child")
+    expect(last).to_contain_text(text[-8:-1], timeout=TIMEOUT)
+    expect(last).to_have_class("spoken", timeout=TIMEOUT)
+
+
 def time_page(browser: Browser, url: str) -> str:
     """How long the page takes to be ready, and a sentence to be heard, in medians."""
     ready, first = [], []
@@ -83,27 +143,39 @@ def time_page(browser: Browser, url: str) -> str:
     return f"page ready {statistics.median(ready):.2f} s, first sound {statistics.median(first):.2f} s"
 
 
-def take(browser: Browser, urls: list[str], folder: Path) -> None:
+def take(browser: Browser, cluster: Cluster, folder: Path) -> None:
     """Writes speak, voices, cluster, phone and dark."""
+    url = cluster.urls[0]
 
     def shoot(page: Page, name: str) -> None:
         page.screenshot(path=folder / f"{name}.png")
 
-    page = open_console(browser, urls[0])
-    speak(page, TEXT)
-    page.wait_for_timeout(1500)  # so that some of it is heard
+    page = open_console(browser, url)
+    speak_into(page, TEXT)
     shoot(page, "speak")
     page.click("#tab-voices")
+    page.set_input_files("#voice-file", SAMPLE)
+    page.wait_for_selector("#voice-checks li")
+    page.fill("#voice-transcript", SAMPLE_TEXT)
+    page.fill("#voice-name", "hannah")
+    page.fill("#voice-consent", "Hannah, by e-mail")
+    page.locator("#voice-consent").blur()
     shoot(page, "voices")
-    page.click("#tab-cluster")
-    expect(page.locator("#node-rows tr")).to_have_count(len(urls))
-    shoot(page, "cluster")
-    for name, scheme, phone in (("phone", "light", True), ("dark", "dark", False)):
-        page = open_console(browser, urls[0], scheme=scheme, phone=phone)
-        speak(page, TEXT)
-        page.click("#show-pronunciation")
-        page.wait_for_selector(".readings")
-        shoot(page, name)
+    maintain(cluster)
+    with listeners([*cluster.urls[:2], url]):
+        page.click("#tab-cluster")
+        expect(page.locator("#nodes .passing")).to_have_count(len(cluster.urls) - 1)
+        expect(page.locator("#nodes li").first).not_to_contain_text("0 running", timeout=TIMEOUT)
+        page.set_viewport_size(LOW)
+        shoot(page, "cluster")
+    page = open_console(browser, url, phone=True)
+    speak_into(page, CHINESE)
+    shoot(page, "phone")
+    page = open_console(browser, url, scheme="dark")
+    speak(page, TEXT)
+    page.click("#show-pronunciation")
+    page.wait_for_selector(".readings")
+    shoot(page, "dark")
 
 
 def main() -> None:
@@ -113,10 +185,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=7900, help="of the first node (default: %(default)s)")
     args = parser.parse_args()
     args.to.mkdir(parents=True, exist_ok=True)
-    with cluster(args.checkpoint, args.port) as urls, sync_playwright() as playwright:
+    with cluster(args.checkpoint, args.port) as nodes, sync_playwright() as playwright:
+        store_voice(nodes.urls[0])
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        print(time_page(browser, urls[0]))
-        take(browser, urls, args.to)
+        print(time_page(browser, nodes.urls[0]))
+        take(browser, nodes, args.to)
         browser.close()
 
 

@@ -134,13 +134,14 @@ def _error_object(info: ErrorInfo, _route: str) -> dict[str, Any]:
 def to_response(shapes: Mapping[str, ErrorShape], error: BaseException) -> Response:
     """The response for an exception, headers included. Sets the code in the request's record.
 
-    `shapes` has the shapes of errors by the beginning of the path.
+    `shapes` has the shapes of errors of a path and of those below it.
     """
     info = to_error_info(error)
     if info.status == 500:
         log.error("request %s failed", g.record.request_id, exc_info=error)
     g.record.error = info.code
-    shape = next((shape for path, shape in shapes.items() if request.path.startswith(path)), _error_object)
+    path = f"{request.path}/"
+    shape = next((shape for prefix, shape in shapes.items() if path.startswith(f"{prefix}/")), _error_object)
     response = jsonify(error=shape(info, g.record.route))
     response.status_code = info.status
     if info.retry_after is None:

@@ -113,6 +113,7 @@ def test_a_transcript_of_something_else_does_no_harm(server: Server, listener: L
         assert record["prompted"] is prompted
 
 
+@pytest.mark.processes
 def test_the_same_seed_gives_the_same_audio(server: Server) -> None:
     """Sample for sample; another seed gives other audio."""
     bodies = [{"text": SENTENCES["en"][0], "seed": seed, "format": "pcm"} for seed in (3, 3, 4)]

@@ -15,7 +15,8 @@ class SpeechOptions:
     """How to speak a text: the fields of POST /tts. None leaves a field to the server.
 
     `language`: zh and en also restrict the nodes to those with that language; auto does not. `reference_audio` is an
-    encoded audio file. Without a `seed` the client picks one, so that a retry sounds the same.
+    encoded audio file, and `consent` says who agreed to its use. Without a `seed` the client picks one, so that a retry
+    sounds the same.
     """
 
     language: Language | None = None
@@ -23,6 +24,7 @@ class SpeechOptions:
     style: str | None = None
     reference_audio: bytes | None = field(default=None, repr=False)
     reference_text: str | None = None
+    consent: str | None = None
     speed: float | None = None
     sample_rate: int | None = None
     format: str = "wav"

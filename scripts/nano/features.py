@@ -4,11 +4,16 @@
 
 mel (frames, 80) at 50 Hz, f0 (frames,) in Hz, hidden (tokens, 512) at 25 Hz: Whisper's pooled features below the
 speech tokenizer's trained layer. Existing files are skipped, so it can run while the corpus is still growing.
+
+Whisper does not know a word that stands alone: its features lose what tells it from others. So a short text is heard
+between two sentences of its voice. Of 72 Mandarin words, a recogniser heard 29 exactly from such tokens, 14 from those
+of the word alone, and 44 in the recordings.
 """
 
 from __future__ import annotations
 
 import argparse
+import zlib
 from itertools import count
 from pathlib import Path
 
@@ -21,10 +26,12 @@ from glmtts.config import MEL_24K
 from glmtts.dsp.features import log_mel, resample
 from glmtts.models.encoders.speech_tokenizer import WhisperVQ, WhisperVQConfig
 from scripts.nano import pretrained, whisper
-from scripts.nano.data import RATE, Corpus, Utterance, f0_track
+from scripts.nano.data import RATE, SENTENCE, SHORT, Corpus, Utterance, Wave, f0_track, pools_of
 from scripts.nano.training import arguments, configure_torch
 
 FROZEN_LAYERS = 4
+CONTEXT_SECONDS = 2.5  # of a sentence on each side of a short text
+TOKEN_SAMPLES = RATE // 25
 CODES = 1024
 TOKENIZER = {
     "d_model": 512,
@@ -61,13 +68,36 @@ def load(work: Path, utterance: Utterance) -> dict[str, NDArray[np.float32]]:
         return {name: arrays[name].astype(np.float32) for name in arrays.files}
 
 
+class Neighbours:
+    """The sentences that a short text is heard between."""
+
+    def __init__(self, utterances: list[Utterance]) -> None:
+        self._pools = pools_of(u for u in utterances if u.kind == SENTENCE)
+
+    def of(self, utterance: Utterance) -> tuple[Wave, Wave]:
+        """The end of a sentence and the beginning of another one, in whole tokens; both empty for a sentence."""
+        if utterance.kind != SHORT:
+            return np.zeros(0, np.float32), np.zeros(0, np.float32)
+        pool = self._pools[utterance.voice, utterance.lang]
+        place = zlib.crc32(utterance.key.encode())
+        before, after = (pool[(place + i) % len(pool)].wave() for i in range(2))
+        samples = int(CONTEXT_SECONDS * RATE)
+        before = before[-samples:]
+        return before[len(before) % TOKEN_SAMPLES :], after[:samples]
+
+
+def hidden_of(model: WhisperVQ, wave: Wave, before: Wave, after: Wave) -> NDArray[np.float32]:
+    """Whisper's features (tokens, 512) of a wave heard between two others; `before` is whole tokens long."""
+    features, mask = model.features(torch.from_numpy(resample(np.concatenate([before, wave, after]), RATE, 16000)))
+    return np.asarray(model.hidden(features, mask)[0].numpy()[len(before) // TOKEN_SAMPLES :])
+
+
 @torch.inference_mode()
-def compute(model: WhisperVQ, utterance: Utterance) -> dict[str, NDArray[np.float16]]:
+def compute(model: WhisperVQ, utterance: Utterance, neighbours: Neighbours) -> dict[str, NDArray[np.float16]]:
     """Features of one utterance, cut to whole tokens of 2 frames."""
     wave = utterance.wave()
     mel = log_mel(torch.from_numpy(wave)[None], MEL_24K)[0].T.numpy()
-    features, mask = model.features(torch.from_numpy(resample(wave, RATE, 16000)))
-    hidden = model.hidden(features, mask)[0].numpy()
+    hidden = hidden_of(model, wave, *neighbours.of(utterance))
     tokens = min(len(hidden), len(mel) // 2)
     arrays = {"mel": mel[: 2 * tokens], "f0": f0_track(wave)[: 2 * tokens], "hidden": hidden[:tokens]}
     return {name: array.astype(np.float16) for name, array in arrays.items()}
@@ -81,11 +111,11 @@ def main() -> None:
     turns = {lang: count() for lang in ("en", "zh")}
     ordered = sorted(corpus, key=lambda u: next(turns[u.lang]))  # alternates between the languages
     missing = [u for u in ordered if not path_of(args.work, u).exists()]
-    model = below_quantiser(args.work)
+    model, neighbours = below_quantiser(args.work), Neighbours(corpus)
     for utterance in tqdm(missing, desc="features", mininterval=5):
         target = path_of(args.work, utterance)
         with target.with_suffix(".partial").open("wb") as stream:
-            np.savez(stream, **compute(model, utterance))
+            np.savez(stream, **compute(model, utterance, neighbours))
         target.with_suffix(".partial").rename(target)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,22 +35,21 @@ _GAUGES = {"in_flight": "glmtts_in_flight", "queued": "glmtts_queued", "backlog_
 class ClusterView:
     """A snapshot of the cluster, at most CACHE_SECONDS old. Thread-safe.
 
-    `registration` returns the node's own status in discovery, in words.
+    `registration` and `reason` return the node's own status in discovery, and why it has it.
     """
 
-    def __init__(self, settings: Settings, registration: Callable[[], str]) -> None:
+    def __init__(self, settings: Settings, registration: Callable[[], str], reason: Callable[[], str]) -> None:
         self._settings = settings
         self._own_id = own_service_id(settings)
-        self._registration = registration
+        self._registration, self._reason = registration, reason
         self._lock = threading.Lock()
         self._snapshot: dict[str, Any] = {}
         self._expires_at = 0.0
 
     def snapshot(self) -> dict[str, Any]:
-        """`configured`, `node` (this node's id), `summary` in words, and `nodes`; see docs/api.md."""
+        """What docs/api.md says of GET /cluster."""
         if not self._settings.consul:
-            summary = "Consul is turned off: this node serves alone."
-            return {"configured": False, "node": self._own_id, "summary": summary, "nodes": []}
+            return self._describe("Consul is turned off: this node serves alone.")
         with self._lock:
             if time.monotonic() >= self._expires_at:
                 self._snapshot = self._query()
@@ -57,13 +57,13 @@ class ClusterView:
             return self._snapshot
 
     def _query(self) -> dict[str, Any]:
-        own = f"This node is {self._registration()}."
+        own = f"This node is {self._registration()}"
         agent = AgentClient(self._settings)
         try:
             agent.acl_token.reload()
             instances = agent.service_instances(self._settings.consul_service)
         except ConsulError as error:
-            return {"configured": True, "node": self._own_id, "summary": f"{own} {error}", "nodes": []}
+            return self._describe(f"{own}. Consul cannot be asked: {error}.", error=str(error))
         finally:
             agent.close()
         with ThreadPoolExecutor(MAX_PARALLEL) as threads:
@@ -71,8 +71,21 @@ class ClusterView:
         loads += [_NO_LOAD] * (len(instances) - len(loads))
         nodes = [_node(instance, load) for instance, load in zip(instances, loads, strict=True)]
         count = sum(node["handed_out"] for node in nodes)
+        reason = self._reason()
+        own += f" ({reason})." if reason else "."
         summary = f"{own} Consul lists {len(nodes)} nodes; clients are handed {count} of them."
-        return {"configured": True, "node": self._own_id, "summary": summary, "nodes": nodes}
+        return self._describe(summary, nodes)
+
+    def _describe(self, summary: str, nodes: Sequence[dict[str, Any]] = (), error: str | None = None) -> dict[str, Any]:
+        return {
+            "configured": self._settings.consul,
+            "node": self._own_id,
+            "registration": self._registration(),
+            "reason": self._reason(),
+            "error": error,
+            "summary": summary,
+            "nodes": list(nodes),
+        }
 
 
 _NO_LOAD: dict[str, Any] = dict.fromkeys(_GAUGES) | {"not_ready": None}
@@ -112,6 +125,8 @@ def _node(instance: ServiceInstance, load: dict[str, Any]) -> dict[str, Any]:
         "state": state,
         "handed_out": state == "passing",
         "reasons": reasons,
+        "not_ready": load["not_ready"],
+        "checks": [asdict(check) for check in instance.checks],
         "meta": instance.meta,
         **counts,
     }

@@ -41,12 +41,18 @@ class ConsulRegistration:
         self._reconciler = Reconciler(settings, self._leaving)
         self._state = self._reconciler.state
         self._announced: tuple[Status, str] = (self._state.status, "")
+        self._reason = ""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def status(self) -> Status:
         """The status after the last reconciliation."""
         return self._announced[0]
+
+    def reason(self) -> str:
+        """Why the status is what it is, in words; "" before the first reconciliation. It has nothing of an exception
+        that is a bug of ours."""
+        return self._reason
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -159,6 +165,7 @@ class ConsulRegistration:
         if (status, error_kind) == self._announced:
             return
         self._announced = (status, error_kind)
+        self._reason = "internal error: see the log" if error_kind == "internal" else reason
         level = logging.INFO if status == "registered" or self._state.name == "left" else logging.WARNING
         log.log(level, "Consul: %s: %s", status, reason)
         if self._on_change is not None:

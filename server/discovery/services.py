@@ -7,6 +7,8 @@ from typing import Any
 
 from server.discovery.advertise import node_url
 
+MAX_OUTPUT_CHARS = 200
+
 
 @dataclass(frozen=True)
 class AgentService:
@@ -39,7 +41,8 @@ class AgentNode:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """A health check of a service or of its agent. `status`: passing, warning or critical."""
+    """A health check of a service or of its agent. `status`: passing, warning or critical. `output`: what it said, or
+    why an operator has put the service into maintenance."""
 
     name: str
     status: str
@@ -66,11 +69,15 @@ def service_instance(item: dict[str, Any]) -> ServiceInstance:
     """From an entry of /v1/health/service. LookupError, TypeError, AttributeError: it is none."""
     service = item["Service"]
     checks = tuple(
-        CheckResult(check["Name"] or check["CheckID"], check["Status"], " ".join(check["Output"].split())[:200])
+        CheckResult(check["Name"] or check["CheckID"], check["Status"], _words(check["Output"] or check["Notes"]))
         for check in item["Checks"]
     )
     address = service["Address"] or item["Node"]["Address"]
     return ServiceInstance(service["ID"], address, service["Port"], service["Meta"] or {}, checks)
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())[:MAX_OUTPUT_CHARS]
 
 
 def catalog_service(item: dict[str, Any]) -> CatalogService:

@@ -10,8 +10,8 @@ from http import HTTPStatus
 
 log = logging.getLogger(__name__)
 
-OPENAI_PATH = "/v1/"
-"""Errors of all paths below it have the shape of OpenAI's API, also of paths that no route has."""
+OPENAI_PATH = "/v1"
+"""Errors of it and of all paths below it have the shape of OpenAI's API, also of paths that no route has."""
 
 JSON_HEADERS = ((b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"))
 
@@ -40,7 +40,7 @@ class EdgeError(Exception):
     @property
     def body(self) -> bytes:
         named: dict[str, str | None] = {"field": None}
-        if self.path.startswith(OPENAI_PATH):
+        if f"{self.path}/".startswith(f"{OPENAI_PATH}/"):
             named = {"type": openai_type(self.status), "param": None}
         return json.dumps({"error": {"code": self.code, "message": self.message, **named}}).encode()
 

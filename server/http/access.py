@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 Need = Literal["probe", "metrics", "names", "public", Scope]
 """What a route needs: nothing at all; what GLMTTS_PROTECT_METRICS says; what GLMTTS_PROTECT_NAMES says; a fitting Host
 and Origin where there are no keys; a key with that scope."""
+CLOSED_BEYOND_LOOPBACK: tuple[Scope, ...] = ("voices", "admin")
+"""What a server without keys refuses to everyone if it listens beyond loopback."""
 View = TypeVar("View", bound=Callable[..., Any])
 _ATTRIBUTE = "needs"
 
@@ -87,7 +89,7 @@ class AccessControl:
             return Caller()
         if self.keys is None:
             self._origins.check(headers)
-            if self.only_speech and need in ("voices", "admin"):
+            if self.only_speech and need in CLOSED_BEYOND_LOOPBACK:
                 raise ApiError(403, "keys_required", "API key: expected a server with API keys, got one without")
             return Caller()
         if need == "public":
@@ -110,9 +112,11 @@ class AccessControl:
             raise ApiError(401, "invalid_api_key", "API key: expected one of this server's keys, got another")
         return key
 
-    def may_change_voices(self, caller: Caller) -> bool:
-        """Whether the caller may store and delete voices, and so see who agreed to their use."""
-        return not self.only_speech if self.keys is None else caller.may("voices")
+    def refusal(self, caller: Caller, scope: Scope) -> str | None:
+        """The code of the error with which a route that needs the scope refuses the caller; None: it does not."""
+        if self.keys is None:
+            return "keys_required" if self.only_speech and scope in CLOSED_BEYOND_LOOPBACK else None
+        return None if caller.may(scope) else "insufficient_scope"
 
     def may_see(self, caller: Caller, owner: str | None) -> bool:
         """Whether the caller may see a request of the key with the name `owner`.

@@ -19,9 +19,12 @@ FREQUENCY = 880.0
 LEVEL = 0.1
 
 
-def mark_before(job: Job) -> Wave:
-    """The mark, 0.9 s at the job's rate; nothing if the job goes on where an earlier one stopped."""
-    return _morse_code(job.sample_rate) if job.segments[0].index == 0 else EMPTY_WAVE
+def mark_before(job: Job, *, enabled: bool = True) -> Wave:
+    """The mark, 0.9 s at the job's rate; nothing if the job goes on where an earlier one stopped, or if not `enabled`.
+
+    `enabled`: Settings.audible_mark.
+    """
+    return _morse_code(job.sample_rate) if enabled and job.segments[0].index == 0 else EMPTY_WAVE
 
 
 def _morse_code(sample_rate: int) -> Wave:

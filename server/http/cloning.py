@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import g, request
+from flask import g
 
 from server.errors import invalid_field
 from server.http.context import AppContext
@@ -32,7 +32,7 @@ def audit(
         request_id=record.request_id,
         client_request_id=record.client_request_id,
         key=record.key,
-        address=request.remote_addr,
+        address=g.address,
         voice=voice,
         style=style,
         recording_sha256=None if recording is None else recording_hash(recording),

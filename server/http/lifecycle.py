@@ -19,7 +19,10 @@ PROBES = ("/health", "/ready", "/metrics", "/sync/voices")
 
 
 def register_lifecycle(app: Flask, context: AppContext) -> None:
-    """Gives every request a record in `g.record`, and reports it once its response has been sent."""
+    """Gives every request a record in `g.record`, and reports it once its response has been sent.
+
+    `g.address` is the client's, `g.caller` who it is.
+    """
     app.before_request(_before_request)
     app.after_request(lambda response: _after_request(context, response))
     app.teardown_request(_teardown)
@@ -42,7 +45,7 @@ def register_access(app: Flask, access: AccessControl) -> None:
 
 
 def _before_request() -> None:
-    g.caller = Caller()
+    g.caller, g.address = Caller(), request.remote_addr
     # The route's rule, not the path: metric labels must have a bounded set of values.
     route = str(request.url_rule) if request.url_rule else "other"
     # The edge runs the app twice for a body that comes slowly, with one environment.

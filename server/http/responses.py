@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from flask import Response
 
+from server.discovery.metadata import own_service_id
 from server.errors import ErrorInfo, to_error_info
 from server.http.context import AppContext
 from server.http.encoding import Encoder
@@ -19,11 +20,11 @@ MAX_HEADER_CHARS = 3000
 """Longest X-Continuation: common proxies accept 4 KiB of headers. /requests/<id> has a longer one."""
 
 
-def full_response(running: RunningJob, encoder: Encoder) -> Response:
+def full_response(context: AppContext, running: RunningJob, encoder: Encoder) -> Response:
     """The response once the whole file is made."""
     record = running.record
     data = b"".join(map(encoder.encode, running.chunks())) + encoder.flush()
-    response = Response(data, content_type=encoder.content_type, headers=_audio_headers(record))
+    response = Response(data, content_type=encoder.content_type, headers=_audio_headers(context, record))
     if record.continuation is not None and len(record.continuation) <= MAX_HEADER_CHARS:
         response.headers["X-Continuation"] = record.continuation
     response.headers["X-Audio-Seconds"] = f"{encoder.seconds:.3f}"
@@ -42,16 +43,17 @@ def streaming_response(
         record.error = info.code
         return info
 
-    headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store", **_audio_headers(record)}
+    headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store", **_audio_headers(context, record)}
     body = SpeechStream(running.chunks(), encoder, framing, on_error, resources.pop_all())
     return Response(body, content_type=framing.content_type or encoder.content_type, headers=headers)
 
 
-def _audio_headers(record: RequestRecord) -> dict[str, str]:
+def _audio_headers(context: AppContext, record: RequestRecord) -> dict[str, str]:
     """The headers that are known before the audio ends."""
     timings = record.timings()
     stages = [stage for stage in SERVER_TIMING_STAGES if stage in timings]
     return {
+        "X-Node": own_service_id(context.settings),
         "X-Sample-Rate": str(record.sample_rate),
         "X-Seed": str(record.seed),
         SKIPPED_CHARACTERS: str(record.skipped_characters),

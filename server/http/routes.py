@@ -10,6 +10,7 @@ from flask import Blueprint, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server import RELEASE
+from server.discovery.metadata import own_service_id
 from server.errors import ApiError
 from server.http import encoding, enrolment, probes, sync
 from server.http.access import Need, needs
@@ -56,8 +57,12 @@ def _probe(status: int, values: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 
 def _drain(context: AppContext) -> tuple[dict[str, str], int]:
+    """Drains this node. ApiError 409: the client means another one, as a gateway may send the request to any."""
+    own = own_service_id(context.settings)
+    if request.args.get("node", own) != own:
+        raise ApiError(409, "another_node", f"node: expected this one, {own}, got another", field="node")
     context.request_drain()
-    return {"status": "draining"}, 202
+    return {"status": "draining", "node": own}, 202
 
 
 def _metrics(context: AppContext) -> Response:
@@ -96,16 +101,23 @@ def _voices(context: AppContext) -> dict[str, Any]:
     return {
         "voices": [_voice_json(context, voice) for voice in context.voices.all()],
         "default": context.settings.default_voice,
+        "closed": _voices_closed(context),
     }
 
 
+def _voices_closed(context: AppContext) -> str | None:
+    """The code of the error that keeps the caller from storing any voice; None if nothing does."""
+    return context.access.refusal(g.caller, "voices") or (None if context.voices.can_write else "voices_read_only")
+
+
 def _voice_json(context: AppContext, voice: StoredVoice) -> dict[str, Any]:
-    shows_consent = context.access.may_change_voices(g.caller)
+    shows_consent = context.access.refusal(g.caller, "voices") is None
     return {
         "name": voice.name,
         "language": voice.language,
         "styles": voice.transcripts,
         "default_style": voice.default_style,
+        "read_only": context.voices.is_read_only(voice),
         "recordings": {
             style: ({"consent": item.consent} if shows_consent else {})
             | {"created_at": item.created_at, "updated_at": item.updated_at}

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from flask import Request, Response, g
 
-from glmtts.dsp.audio import EMPTY_WAVE
 from server.http import parsing, responses
 from server.http.audible_mark import mark_before
 from server.http.context import AppContext
@@ -61,7 +60,7 @@ def speak_response(context: AppContext, request: Request, make_plan: Callable[[]
         provenance = Provenance(engine.info.model, engine.info.model_version)
         encoder = resources.enter_context(_make_encoder(plan, job.sample_rate, provenance))
         record.format, record.sample_rate = plan.params.format, encoder.sample_rate
-        mark = mark_before(job) if context.settings.audible_mark else EMPTY_WAVE
+        mark = mark_before(job, enabled=context.settings.audible_mark)
         running = resources.enter_context(RunningJob(engine, job, record, mark=mark))
         resources.enter_context(watch_client(request.environ, running.on_disconnect))
         running.wait_for_audio()
@@ -69,7 +68,7 @@ def speak_response(context: AppContext, request: Request, make_plan: Callable[[]
             framing = BareAudio() if plan.make_framing is None else plan.make_framing(running)
             response = responses.streaming_response(context, running, encoder, framing, resources)
         else:
-            response = responses.full_response(running, encoder)
+            response = responses.full_response(context, running, encoder)
         response.headers[AI_DISCLOSURE] = provenance.header()
         response.headers.update(plan.headers)
         return response

@@ -86,6 +86,10 @@ class VoiceStore:
                 return voice.reference(style, preferred)
         raise ApiError(404, "unknown_voice", f"voice: {name} is being changed", field="voice")
 
+    def is_read_only(self, voice: StoredVoice) -> bool:
+        """Whether the voice cannot be changed: the server stores none, or it is not one that it has stored."""
+        return voice.path.parent != self._writable
+
     def check_writable(self, name: str) -> Path:
         """The directory of a voice of that name.
 
@@ -94,7 +98,7 @@ class VoiceStore:
         if self._writable is None:
             raise ApiError(403, "voices_read_only", "this server stores no voices: its setting voices_dir is not set")
         voice = self._find(name)
-        if voice is not None and voice.path.parent != self._writable:
+        if voice is not None and self.is_read_only(voice):
             message = f"voice: {name} belongs to the checkpoint and is read-only; choose another name"
             raise ApiError(403, "voice_read_only", message, field="voice")
         if is_newer(self._writable / name):

@@ -86,7 +86,7 @@ def make_context(settings: Settings, load_engine: Callable[[], Engine], checkpoi
         # To gunicorn's master: the worker alone would be replaced by another one.
         request_drain=lambda: os.kill(os.getppid(), signal.SIGTERM),
         metadata=lambda: metadata(node.engine.info, settings),
-        cluster_view=ClusterView(settings, registration.status),
+        cluster_view=ClusterView(settings, registration.status, registration.reason),
     )
 
 

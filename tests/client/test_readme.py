@@ -47,6 +47,7 @@ def test_the_options_exist() -> None:
     assert documented <= known
 
 
+@pytest.mark.processes
 def test_the_program_runs(
     agent: Agent, cluster_nodes: list[Server], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

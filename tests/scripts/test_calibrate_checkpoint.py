@@ -31,6 +31,7 @@ def nano() -> Model:
     return without_thresholds(load(ROOT / "checkpoints" / "nano", device="cpu"))
 
 
+@pytest.mark.slow
 def test_measured_limits_tell_right_texts_from_wrong_ones(nano: Model) -> None:
     """Until they are there, a recording prompts with whatever text; then with its own alone, or what fits of it."""
     prompts = {prompt.name: prompt for prompt in load_prompts(ROOT / "checkpoints" / "nano" / "voices")}
@@ -64,6 +65,7 @@ def test_the_line_of_lengths_is_not_moved_by_wild_draws() -> None:
     assert (nothing.key, nothing.value) == ("tokens_per_id", None)
 
 
+@pytest.mark.slow
 def test_stated_values_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is stated is kept, with what belongs to it, and overwritten by force; the list of hashes follows."""
     folder = write_tiny_checkpoint(tmp_path / "tiny", generation={"min_ratio": 0.1, "max_ratio": 8.0, "max_speed": 1.5})

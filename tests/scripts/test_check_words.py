@@ -60,6 +60,7 @@ def test_a_line_that_is_not_a_case_is_reported(tmp_path: Path) -> None:
             read_polyphones(file)
 
 
+@pytest.mark.slow
 def test_failed_readings_are_listed_and_counted(tmp_path: Path) -> None:
     cases = "zh\tnumber\t3个。\t三个\nen\tnumber\t12 cats\ttwelve cats|a dozen cats\nen\tnumber\t7 dogs\tsix dogs\n"
     status, lines = check("readings", cases, tmp_path)
@@ -67,6 +68,7 @@ def test_failed_readings_are_listed_and_counted(tmp_path: Path) -> None:
     assert lines == ["en number '7 dogs': expected six dogs, got seven dogs.", "readings: 2 of 3"]
 
 
+@pytest.mark.slow
 def test_failed_polyphones_are_listed_and_counted(tmp_path: Path) -> None:
     status, lines = check("polyphones", "长\t[长]江很长。\tchang2\n行\t[行]吗？\thang2\n", tmp_path)
     assert status == 1

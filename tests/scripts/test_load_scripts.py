@@ -48,6 +48,7 @@ def test_the_bench_measures_every_level_on_both_servers(tmp_path: Path) -> None:
         assert str(row["concurrency"]) in done.stdout
 
 
+@pytest.mark.slow
 def test_the_stages_are_measured_against_the_roofline(tmp_path: Path) -> None:
     """Every stage of a checkpoint has a time and a bound, and a step of more rows has more operations."""
     checkpoint, out = write_tiny_checkpoint(tmp_path / "tiny"), tmp_path / "stages.json"

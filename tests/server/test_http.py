@@ -368,7 +368,10 @@ def test_api_keys(voices: Path, tmp_path: Path) -> None:
         drain = server.url + "/admin/drain"
         assert error(requests.post(drain, headers={"X-API-Key": speak}, timeout=9)) == (403, "insufficient_scope", None)
         admin = add_key(path, "operator", ["admin"])
-        assert requests.post(drain, headers={"X-API-Key": admin}, timeout=9).status_code == 202
+        other = requests.post(f"{drain}?node=another", headers={"X-API-Key": admin}, timeout=9)
+        assert error(other) == (409, "another_node", "node")
+        own = requests.post(f"{drain}?node={mine.headers['X-Node']}", headers={"X-API-Key": admin}, timeout=9)
+        assert (own.status_code, own.json()["node"]) == (202, mine.headers["X-Node"])
         assert server.process.wait(60) == 0
         [line] = [line for line in server.log("request") if line["request_id"] == mine.headers["X-Request-Id"]]
         assert line["key"] == "speaker"

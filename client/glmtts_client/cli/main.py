@@ -69,6 +69,7 @@ def speech_options(command: F) -> F:
         click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="The same seed gives the same audio."),
         click.option("--sample-rate", type=int, metavar="HZ", help="Sample rate; prefers nodes that produce it."),
         click.option("--speed", type=click.FloatRange(0.25, 4.0), help="Speaking rate."),
+        click.option("--consent", help="Who agreed to the use of the reference audio, and how."),
         click.option("--reference-text", help="Transcript of the reference audio."),
         click.option("--reference-audio", type=audio_file, help="Audio of the voice to speak with."),
         click.option("--style", help="Style of the voice, such as happy or calm."),

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from glmtts.errors import CheckpointError
 from glmtts.models.llm.int8 import Int8Linear
-from glmtts.models.llm.kv_cache import KVCache, head_dim, kv_heads
+from glmtts.models.llm.kv_cache import KVCache, Rows, head_dim, kv_heads
 from glmtts.models.llm.rotary import Rotary, RotaryTable, rope_theta
 from glmtts.models.row_blocks import Linear, linear
 
@@ -179,7 +179,7 @@ class CachedStep(NamedTuple):
     """What all layers of a cached pass share. `mask` (b, 1, group × n, length) is added to the scores."""
 
     cache: KVCache
-    rows: slice
+    rows: Rows
     positions: Tensor
     length: int
     rotary: Rotary
@@ -254,7 +254,7 @@ class Llama(nn.Module):
         return LlamaOutput(self.lm_head(hidden), hidden, attention)
 
     def forward_cached(
-        self, ids_bn: Tensor, positions_b: Tensor, cache: KVCache, *, length: int, rows: slice | None = None
+        self, ids_bn: Tensor, positions_b: Tensor, cache: KVCache, *, length: int, rows: Rows | None = None
     ) -> Tensor:
         """Prefill and decode alike: feeds n more ids to each row, at the row's own position. No device sync.
 

@@ -38,7 +38,7 @@ class Operation:
     """Parameters of the query, all of them optional."""
 
 
-VOICE = json_object("name", "language", "styles", "default_style")
+VOICE = json_object("name", "language", "styles", "default_style", "read_only")
 NAMES: Schema = {"type": "array", "items": {"type": "string"}}
 VOICES = {"application/json": {"anyOf": [json_object("voices", "data", "object")["application/json"], NAMES]}}
 
@@ -48,7 +48,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "Speak a text from the first sound on", {200: AUDIO}, SpeechRequest, media=JSON_OR_FORM
     ),
     "POST /segments": Operation("Split and normalise a text", {200: json_object("segments")}, SegmentsRequest),
-    "GET /voices": Operation("List the stored voices", {200: json_object("voices", "default")}),
+    "GET /voices": Operation("List the stored voices", {200: json_object("voices", "default", "closed")}),
     "GET /voices/<name>": Operation("Show a stored voice", {200: VOICE}),
     "POST /voices/<name>": Operation(
         "Store a recording as a style of a voice", {200: VOICE, 201: VOICE}, VoiceRequest, media=JSON_OR_FORM
@@ -58,11 +58,15 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "GET /requests/<request_id>": Operation("Show a recent speech request", {200: json_object("state", "request_id")}),
     "GET /info": Operation("Show the loaded model and the limits", {200: json_object("model", "limits", "metadata")}),
-    "GET /cluster": Operation("Show the cluster as this node sees it", {200: json_object("summary", "nodes")}),
+    "GET /cluster": Operation(
+        "Show the cluster as this node sees it", {200: json_object("summary", "registration", "nodes")}
+    ),
     "GET /health": Operation("Is the process alive?", {200: json_object("status")}),
     "GET /ready": Operation("Does the node take work?", {200: json_object("status"), 503: json_object("reason")}),
     "GET /metrics": Operation("Metrics for Prometheus", {200: {"text/plain": {"type": "string"}}}),
-    "POST /admin/drain": Operation("Shut the node down in order", {202: json_object("status")}),
+    "POST /admin/drain": Operation(
+        "Shut the node down in order", {202: json_object("status", "node")}, query={"node": {"type": "string"}}
+    ),
     "POST /v1/audio/speech": Operation(
         "Speak a text, as OpenAI's API", {200: {**AUDIO, **EVENTS}}, CreateSpeechRequest
     ),

@@ -33,10 +33,10 @@ def make_speech_socket(app: Flask, context: AppContext) -> Socket:
 async def _serve(
     app: Flask, context: AppContext, scope: Message, receive: Receive, send: Send, executor: Executor
 ) -> None:
-    headers = EnvironHeaders(make_environ(scope))
+    environ = make_environ(scope)
     await receive()  # websocket.connect
     try:
-        caller = _authorize(context, scope["path"], headers)
+        caller = _authorize(context, scope["path"], EnvironHeaders(environ))
         info = context.node.engine.info
     except ApiError as error:
         await _refuse(send, error)
@@ -49,7 +49,7 @@ async def _serve(
         executor,
         check_config=lambda config: _check(context, config),
         make_utterance=lambda config, to_client: Utterance(
-            app, context, caller, headers, DEFAULT_CONFIG | config, to_client
+            app, context, caller, environ, DEFAULT_CONFIG | config, to_client
         ),
         max_text_chars=context.cluster_config.limits.max_text_chars,
         queue_timeout=context.settings.queue_timeout,

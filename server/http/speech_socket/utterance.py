@@ -9,12 +9,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from flask import Flask, g
-from werkzeug.datastructures import Headers
+from werkzeug.datastructures import EnvironHeaders
 
-from glmtts.engine.api import Engine, Report
+from glmtts.engine.api import Engine
 from glmtts.errors import CancelledError, LanguageError, TextError
 from server.errors import to_error_info
 from server.http.access import Caller
+from server.http.audible_mark import mark_before
 from server.http.context import AppContext
 from server.http.encoding import Encoder, make_encoder
 from server.http.job_builder import make_job
@@ -33,15 +34,25 @@ Send = Callable[[dict[str, Any] | bytes], None]
 
 
 class Utterance:
-    """Speaks pieces in one voice and encodes them as one file. Its methods block, except `cancel`."""
+    """Speaks pieces in one voice and encodes them as one file. Its methods block, except `cancel`.
+
+    `environ`: of the handshake.
+    """
 
     def __init__(
-        self, app: Flask, context: AppContext, caller: Caller, headers: Headers, config: dict[str, Any], send: Send
+        self,
+        app: Flask,
+        context: AppContext,
+        caller: Caller,
+        environ: dict[str, Any],
+        config: dict[str, Any],
+        send: Send,
     ) -> None:
         self._app = app
         self._context = context
         self._caller = caller
-        self._headers = headers
+        self._headers = EnvironHeaders(environ)
+        self._address = environ["REMOTE_ADDR"]
         self._config = config
         self._send = send
         self._params: SpeechRequest | None = None
@@ -70,7 +81,7 @@ class Utterance:
         record = RequestRecord.from_headers(self._headers, ROUTE)
         record.key = self._caller.name
         with self._working, self._app.app_context():
-            g.caller, g.record = self._caller, record
+            g.caller, g.address, g.record = self._caller, self._address, record
             try:
                 record.release = self._context.access.begin(self._caller)
                 self._speak(text, record)
@@ -92,7 +103,8 @@ class Utterance:
             params = self._piece(text)
             job = make_job(self._context, engine, params, stream=True)
             record.format = params.format
-            running = resources.enter_context(RunningJob(engine, job, record))
+            mark = mark_before(job, enabled=self._context.settings.audible_mark)
+            running = resources.enter_context(RunningJob(engine, job, record, mark=mark))
             resources.enter_context(self._cancellable(running))
             running.wait_for_audio()
             record.status = 200
@@ -102,8 +114,8 @@ class Utterance:
             for wave in running.chunks():
                 self._seconds += len(wave) / job.sample_rate
                 self._send_audio(encoder.encode(wave))
-                sent = self._send_sentences(running.report, start, sent)
-            self._send_sentences(running.report, start, sent)
+                sent = self._send_sentences(record, start, sent)
+            self._send_sentences(record, start, sent)
         self._params = params.model_copy(update={"continuation": record.continuation, "seed": record.seed})
 
     def _piece(self, text: str) -> SpeechRequest:
@@ -124,14 +136,15 @@ class Utterance:
         if data:
             self._send(data)
 
-    def _send_sentences(self, report: Report, start: float, sent: int) -> int:
+    def _send_sentences(self, record: RequestRecord, start: float, sent: int) -> int:
         """Says where the sentences are whose audio is complete; returns how many of this piece are."""
-        for timing in report.timings[sent:]:
+        timings = record.segment_timings()
+        for timing in timings[sent:]:
             times = {"start_s": start + timing.start_seconds, "end_s": start + timing.end_seconds}
             rounded = {name: round(seconds, 3) for name, seconds in times.items()}
             self._send({"type": "sentence", "index": self._sentences, "text": timing.text, **rounded})
             self._sentences += 1
-        return len(report.timings)
+        return len(timings)
 
     def pause(self) -> None:
         """Gives the node's place back until the next piece. Until then a drain waits, as for any request."""

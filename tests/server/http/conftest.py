@@ -23,7 +23,8 @@ def client(tmp_path: Path) -> Iterator[MakeClient]:
     contexts = []
 
     def make(**settings: Any) -> FlaskClient:
-        own = Settings(consul=False, propagation_delay=0, drain_timeout=0, voices_dir=tmp_path / "voices", **settings)
+        usual = {"consul": False, "propagation_delay": 0, "drain_timeout": 0, "voices_dir": tmp_path / "voices"}
+        own = Settings(**{**usual, **settings})
         context = make_context(own, lambda: FakeEngine(FakeOptions()), None)
         contexts.append(context)
         context.node.start()

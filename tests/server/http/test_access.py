@@ -42,6 +42,23 @@ def test_who_agreed_to_a_voice_is_for_those_who_may_store_voices(client: MakeCli
     assert all(entry["created_at"] for entry in shown)
 
 
+def test_the_list_of_voices_says_why_none_can_be_stored(client: MakeClient, tmp_path: Path) -> None:
+    """With the code of the error that storing one gets, so that nobody records for nothing."""
+    keys = tmp_path / "keys.yaml"
+    speaker = {"Authorization": f"Bearer {add_key(keys, 'speaker', ['speak'])}"}
+    keeper = {"Authorization": f"Bearer {add_key(keys, 'keeper', ['speak', 'voices'])}"}
+    for settings, headers, expected in (
+        ({}, {}, None),
+        ({"api_keys_file": keys}, keeper, None),
+        ({"api_keys_file": keys}, speaker, "insufficient_scope"),
+        ({"host": "0.0.0.0"}, {}, "keys_required"),
+        ({"voices_dir": None}, {}, "voices_read_only"),
+    ):
+        app = client(**settings)
+        assert app.get("/voices", headers=headers).json["closed"] == expected
+        assert code(enrol(app, **headers))[1] == expected
+
+
 def test_each_route_needs_its_scope(client: MakeClient, tmp_path: Path) -> None:
     """A key with another one gets 403, and the scope is named."""
     keys = tmp_path / "keys.yaml"

@@ -73,6 +73,7 @@ def test_an_upload_becomes_a_usable_voice(server: Server, url: str, home: Path) 
     recordings = shown.pop("recordings")
     assert shown.pop("prompted") is True
     expected = {"name": "bob", "language": "en", "styles": {"calm": "Slowly."}, "default_style": "calm"}
+    expected["read_only"] = False
     assert (made.status_code, shown) == (201, expected)
     assert recordings["calm"]["consent"] == "Bob, by letter"
     assert recordings["calm"]["created_at"] == recordings["calm"]["updated_at"] != ""

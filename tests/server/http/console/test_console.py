@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 import signal
@@ -9,8 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
+import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
@@ -36,6 +40,12 @@ def speak(page: Page, text: str) -> None:
 
 def wait_for_end(page: Page) -> None:
     expect(page.locator("#rtf")).not_to_have_text("–", timeout=SLOW)
+
+
+def violations(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe finds. It is run by the test, not by the page, whose policy forbids such scripts."""
+    found = Axe().run(page).response["violations"]
+    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
 
 
 def test_the_first_sound_comes_before_the_last(open_page: Open) -> None:
@@ -111,6 +121,33 @@ def test_a_voice_is_cloned_without_being_stored(open_page: Open, node: Server, s
     assert names == ["default", "mei"]
 
 
+def test_a_style_is_deleted_alone(open_page: Open, node: Server) -> None:
+    """And only of voices that can be changed."""
+    for style in ("plain", "loud"):
+        body = {"reference_audio": base64.b64encode(recording()).decode(), "style": style}
+        assert requests.post(f"{node.url}/voices/two", json=body, timeout=30).ok
+    page = open_page()
+    page.click("#tab-voices")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete: two, loud").click()
+    expect(page.locator("#voice-status")).to_have_text("Deleted: two, loud")
+    assert list(requests.get(f"{node.url}/voices/two", timeout=5).json()["styles"]) == ["plain"]
+    page.get_by_role("button", name="Delete: two", exact=True).click()
+    expect(page.locator("#voice-list > li", has_text="two")).to_have_count(0)
+
+
+def test_where_no_voice_can_be_stored_the_page_says_so_and_clones(open_page: Open) -> None:
+    """Before anyone has recorded something in vain."""
+    with Server("fake:") as server:
+        page = open_page(server.url)
+        page.click("#tab-voices")
+        expect(page.locator("#voices-closed-reason")).to_contain_text("GLMTTS_VOICES_DIR")
+        expect(page.locator("#voice-form")).to_be_hidden()
+        expect(page.get_by_role("button", name="Delete")).to_have_count(0)
+        page.click("#clone-instead")
+        expect(page.locator("#clone-record")).to_be_focused()
+
+
 def test_a_voice_is_recorded_stored_and_deleted(open_page: Open, node: Server) -> None:
     page = open_page()
     page.click("#tab-voices")
@@ -122,7 +159,7 @@ def test_a_voice_is_recorded_stored_and_deleted(open_page: Open, node: Server) -
     page.fill("#voice-name", "beeper")
     page.fill("#voice-consent", "The browser, by a test")
     page.click("#voice-form button[type=submit]")
-    expect(page.locator("#voice-status")).to_have_text("Stored: beeper", timeout=SLOW)
+    expect(page.locator("#enrol-status")).to_contain_text("Stored: beeper.", timeout=SLOW)
     stored = requests.get(f"{node.url}/voices/beeper", timeout=5).json()
     assert stored["recordings"]["neutral"]["consent"] == "The browser, by a test"
     entry = page.locator("#voice-list > li", has_text="beeper")
@@ -147,6 +184,33 @@ def test_a_bad_recording_is_named_before_it_is_sent(open_page: Open, tmp_path: P
         expect(page.locator("#voice-checks")).to_contain_text(words)
 
 
+def test_a_recording_is_judged_while_it_is_made(open_page: Open) -> None:
+    """The level moves, and words say what is wrong, and from when on it is long enough."""
+    page = open_page()
+    page.click("#use-own")
+    page.click("#clone-record")
+    expect(page.locator("#clone [role=meter]")).to_be_visible()
+    expect(page.locator("#clone-checks")).to_contain_text("Keep talking …")
+    expect(page.locator("#clone-checks")).not_to_contain_text("Keep talking …", timeout=SLOW)
+    expect(page.locator("#clone-checks li")).not_to_have_count(0)
+    expect(page.locator("#clone-record")).to_contain_text("Stop recording")
+    page.click("#clone-record")
+    expect(page.locator("#clone [role=meter]")).to_be_hidden()
+    expect(page.locator("#clone audio")).to_be_visible()
+
+
+def test_one_dead_channel_is_no_silence(open_page: Open, tmp_path: Path) -> None:
+    """The server takes the loudest one, too."""
+    wave, rate = soundfile.read(io.BytesIO(recording(4.0)))
+    page = open_page()
+    page.click("#tab-voices")
+    soundfile.write(tmp_path / "right.wav", np.stack([0 * wave, wave], 1), rate)
+    page.set_input_files("#voice-file", tmp_path / "right.wav")
+    expect(page.locator("#voice-checks li")).not_to_have_count(0)
+    expect(page.locator("#voice-checks")).not_to_contain_text("quiet")
+    expect(page.locator(".file-name", has_text="right.wav")).to_have_count(1)
+
+
 def test_errors_stand_beside_the_field_in_the_api_s_words(open_page: Open) -> None:
     page = open_page()
     speak(page, " ")
@@ -155,6 +219,10 @@ def test_errors_stand_beside_the_field_in_the_api_s_words(open_page: Open) -> No
     page.fill("#seed", "one")
     page.click("#play")
     expect(page.locator("#error-seed")).to_contain_text("seed: expected")
+    page.fill("#seed", "")
+    page.evaluate("document.querySelector('#lang option').value = 'xx'")
+    page.click("#play")
+    expect(page.locator("#error-lang")).to_contain_text("language: expected")
     page.click("#tab-voices")
     page.click("#voice-form button[type=submit]")
     expect(page.locator("#error-voice-reference_audio")).to_have_text("Record something, or choose a file first.")
@@ -203,6 +271,24 @@ def test_the_request_is_shown_as_code_that_works(open_page: Open, tmp_path: Path
         (tmp_path / "speech.wav").unlink()
 
 
+def test_a_recording_is_shown_as_code_that_works(open_page: Open, tmp_path: Path, sound_file: Path) -> None:
+    page = open_page()
+    page.fill("#text", "It's me.")
+    page.click("#use-own")
+    page.click("#tab-use")
+    codes = page.locator("#snippets code").all_text_contents()
+    sound_file.rename(tmp_path / "recording.wav")
+    for command in (["bash", "-c", codes[0]], [sys.executable, "-c", codes[1]], [sys.executable, "-c", codes[2]]):
+        subprocess.run(
+            command, cwd=tmp_path, check=True, timeout=60, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}/client"}
+        )
+        assert (tmp_path / "speech.wav").read_bytes().startswith(b"RIFF")
+        (tmp_path / "speech.wav").unlink()
+    script = f"const recording = new Blob(['none']); {codes[3]}; return response.status;"
+    answer = page.evaluate(f"(async () => {{ {script} }})()")
+    assert answer == 422  # what was sent is no recording
+
+
 def test_every_word_is_there_in_both_languages(open_page: Open) -> None:
     page = open_page(locale="zh-CN")
     expect(page.locator("#play")).to_contain_text("朗读")
@@ -213,6 +299,15 @@ def test_every_word_is_there_in_both_languages(open_page: Open) -> None:
     assert page.get_attribute("html", "lang") == "en"
     page.reload()
     expect(page.locator("#play")).to_contain_text("Speak")
+
+
+def test_every_word_that_is_asked_for_exists_in_both_languages() -> None:
+    words = (STATIC / "js" / "i18n.js").read_text("utf-8")
+    known = {key for key, _ in re.findall(r"^  (\w+): \[(.+), '[^']+'\],$", words, re.MULTILINE)}
+    assert len(known) == len(re.findall(r"^  \w+: \[", words, re.MULTILINE))
+    code = "".join(path.read_text("utf-8") for path in (STATIC / "js").glob("*.js"))
+    asked = set(re.findall(r"\bt\('(\w+)'\)|i18n: '(\w+)'", code))
+    assert {key for pair in asked for key in pair if key} | set(_i18n_keys()) <= known
 
 
 def _i18n_keys() -> list[str]:
@@ -239,12 +334,12 @@ def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
     wait_for_end(page)
     page.click("#show-pronunciation")
     page.wait_for_selector(".readings")
-    axe = Axe()
-    # axe is run by the test, not by the page, whose policy forbids such scripts.
     for tab in TABS:
         page.click(f"#tab-{tab}")
-        violations = axe.run(page).response["violations"]
-        assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations] == [], tab
+        assert violations(page) == [], tab
+    page.click("#tab-speak")
+    page.click("#use-own")
+    assert violations(page) == [], "a voice of one's own"
 
 
 def test_a_phone_needs_no_sideways_scrolling(open_page: Open) -> None:
@@ -266,6 +361,15 @@ def test_keys_are_asked_for_and_forgotten_with_the_tab(open_page: Open, tmp_path
         page.fill("#key", key)
         page.click("#key-dialog button")
         page.wait_for_selector("body[data-ready]")
+        page.click("#tab-use")
+        for code in page.locator("#snippets code").all_text_contents():
+            assert "Authorization" in code or 'os.environ["GLMTTS_API_KEY"]' in code
+            assert key not in code
+        page.click("#tab-voices")
+        expect(page.locator("#voices-closed-reason")).to_contain_text("needs the scope")
+        page.click("#change-key")
+        page.fill("#key", key)
+        page.click("#key-dialog button")
         page.reload()
         page.wait_for_selector("body[data-ready]")
         other = page.context.new_page()
@@ -278,13 +382,36 @@ def test_the_cluster_is_shown_with_reasons(open_page: Open, tmp_path: Path) -> N
         ports = sorted(cluster.nodes)
         page = open_page(f"http://127.0.0.1:{ports[0]}")
         page.click("#tab-cluster")
-        rows = page.locator("#node-rows tr")
-        expect(rows).to_have_count(2, timeout=SLOW)
-        for row in rows.all():
-            expect(row).to_contain_text("handed out to clients", timeout=SLOW)
-        expect(rows.filter(has_text="this node")).to_have_count(1)
+        nodes = page.locator("#nodes > li")
+        expect(nodes).to_have_count(2, timeout=SLOW)
+        for node in nodes.all():
+            expect(node).to_contain_text("handed out to clients", timeout=SLOW)
+        own = nodes.filter(has_text="this node")
+        expect(own).to_have_count(1)
+        expect(page.locator("#cluster-summary")).to_contain_text(
+            re.compile(rf"This node is registered \(\S+ at 127.0.0.1:{ports[0]}\)\. 2 nodes in Consul")
+        )
+        own.locator("summary").click()
+        for fact in ("/health", "passing", "max_streams"):
+            expect(own.locator("details")).to_contain_text(fact)
+        assert violations(page) == []
+        service = requests.get(f"http://127.0.0.1:{ports[1]}/cluster", timeout=30).json()["node"]
+        consul = f"http://127.0.0.1:{cluster.read_state()['consul']}"
+        why = {"enable": "true", "reason": "kernel update"}
+        requests.put(f"{consul}/v1/agent/service/maintenance/{service}", params=why, timeout=30).raise_for_status()
+        other = nodes.filter(has_not_text="this node")
+        expect(other).to_contain_text("not handed out", timeout=SLOW)
+        expect(other).to_contain_text("kernel update")
+        expect(own.locator("details")).to_have_attribute("open", "")  # though all was shown anew
+        page.click("#tab-speak")
+        speak(page, "Who speaks?")
+        wait_for_end(page)
+        expect(page.locator("#history li")).to_contain_text(f"-{ports[0]}")
+        page.click("#language")
+        page.click("#tab-cluster")
+        expect(page.locator("#cluster-summary")).to_contain_text("本节点已注册")
         os.kill(cluster.nodes[ports[1]], signal.SIGTERM)
-        expect(rows).to_have_count(1, timeout=SLOW)
+        expect(nodes).to_have_count(1, timeout=SLOW)
 
 
 def test_no_sound_and_no_request_to_speak_without_a_gesture(open_page: Open, node: Server) -> None:

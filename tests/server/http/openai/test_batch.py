@@ -53,6 +53,7 @@ def test_a_batch_has_bounds(server: Server, items: Any) -> None:
     assert (answer.status_code, answer.json()["error"]["param"].partition(".")[0]) == (400, "items")
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_stops_its_batch(server: Server) -> None:
     """What has begun ends; the rest never begins."""
     before = server.metric("glmtts_requests_total", route="/v1/audio/speech", status="200")

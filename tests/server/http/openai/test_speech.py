@@ -193,6 +193,7 @@ def test_a_failure_before_the_audio_is_an_http_error(server: Server) -> None:
     ("method", "path", "expected"),
     [
         ("GET", "/v1/readyz", (404, "invalid_request_error", None, "not_found")),
+        ("GET", "/v1", (404, "invalid_request_error", None, "not_found")),
         ("GET", "/v1/", (404, "invalid_request_error", None, "not_found")),
         ("GET", "/v1/audio/speech", (405, "invalid_request_error", None, "method_not_allowed")),
         ("POST", "/v1/models", (405, "invalid_request_error", None, "method_not_allowed")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from server.keys.__main__ import add_key
-from tests.helpers.server import Server, store_voice, wait_until
+from tests.helpers.server import Server, recording, store_voice, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -59,6 +60,29 @@ def whole(server: Server, text: str = TEXT, **fields: Any) -> bytes:
     answer = requests.post(server.url + "/v1/audio/speech", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.content
+
+
+def test_a_recording_is_cloned_and_marked(tmp_path: Path) -> None:
+    """As over HTTP: with consent where it is required, a line in the audit log, and the mark in front, which counts."""
+    log = tmp_path / "audit.jsonl"
+    own = {"GLMTTS_REQUIRE_CONSENT": "on", "GLMTTS_AUDIT_LOG": str(log), "GLMTTS_AUDIBLE_MARK": "on"}
+    fields = {"seed": 7, "reference_audio": base64.b64encode(recording()).decode(), "consent": "Anna, by letter"}
+    with Server("fake:", env=own) as server, open_socket(server) as client:
+        send(client, "session.config", seed=7, reference_audio=fields["reference_audio"])
+        send(client, "input.text", text=TEXT)
+        send(client, "input.done")
+        assert receive(client, "error")[0][-1]["error"]["param"] == "consent"
+        send(client, "session.config", **fields)
+        send(client, "input.text", text=TEXT)
+        send(client, "input.done")
+        messages, audio = receive(client, "audio.done")
+        assert audio == whole(server, **fields)
+    [sentence, *_] = [message for message in messages if message["type"] == "sentence"]
+    assert sentence["start_s"] == 0.9
+    entries = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    assert {(entry["event"], entry["address"], entry["consent"]) for entry in entries} == {
+        ("clone", "127.0.0.1", "Anna, by letter")
+    }
 
 
 def test_a_text_in_pieces_sounds_like_the_whole(server: Server) -> None:

@@ -19,10 +19,13 @@ export async function toError(response) {
   return new ApiError(response.status, code, message, field ?? param ?? null);
 }
 
+/** The key that is in use; null without one. */
+export const currentKey = () => sessionStorage.getItem(KEY);
+
 let asking = null;
 
-/** Asks for a key; resolves when one was entered. */
-function askForKey(message) {
+/** Asks for a key; resolves to whether one was entered. */
+export function askForKey(message = '') {
   asking ??= new Promise((resolve) => {
     const dialog = $('key-dialog');
     $('error-key').textContent = message;
@@ -39,12 +42,12 @@ function askForKey(message) {
 
 /** fetch with the key; asks for one after a 401. Throws ApiError for what is not 2xx. */
 export async function request(path, options = {}) {
-  const key = sessionStorage.getItem(KEY);
+  const key = currentKey();
   const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
   const response = await fetch(path, { ...options, headers });
   if (response.ok) return response;
   const error = await toError(response);
-  if (response.status === 401 && (await askForKey(key ? error.message : ''))) return request(path, options);
+  if (response.status === 401 && (await askForKey(key ? error.message : undefined))) return request(path, options);
   throw error;
 }
 

@@ -1,7 +1,7 @@
 /** The same text in two voices or styles, one after the other. */
 
 import { $, el, seconds } from './dom.js';
-import { t } from './i18n.js';
+import { isChinese, t } from './i18n.js';
 import { audioContext } from './player.js';
 import { fillStyles, fillVoices } from './speak.js';
 import { Utterance, isStop } from './utterance.js';
@@ -52,7 +52,7 @@ class Side {
 export function setUpCompare() {
   const sides = [new Side('A'), new Side('B')];
   $('sides').append(...sides.map((side) => side.element));
-  $('compare-text').value = 'How does this sound to you?';
+  $('compare-text').value = isChinese() ? '你觉得这个声音怎么样？' : 'How does this sound to you?';
   onVoices((voices) => {
     const isFirst = sides[1].voice.options.length === 0;
     for (const side of sides) side.list(voices);

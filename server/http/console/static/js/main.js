@@ -1,6 +1,6 @@
 /** The console: tabs, theme and language, and what each tab sets up. */
 
-import { getJson } from './api.js';
+import { askForKey, currentKey, getJson } from './api.js';
 import { setUpCluster } from './cluster.js';
 import { setUpCompare } from './compare.js';
 import { $ } from './dom.js';
@@ -51,6 +51,12 @@ function setUpTheme() {
   });
 }
 
+/** Lets a key be replaced, where one is in use: another may have the scope that this one lacks. */
+function setUpKey() {
+  document.addEventListener('info', () => { $('change-key').hidden = currentKey() === null; });
+  $('change-key').addEventListener('click', async () => { if (await askForKey()) await start(); });
+}
+
 setUpTheme();
 setUpLanguage();
 setUpVoices();
@@ -58,6 +64,8 @@ setUpSpeak();
 setUpCompare();
 setUpCluster();
 setUpTabs();
+setUpKey();
+
 /** Waits until the model is loaded, then fills the page. */
 async function start() {
   try {

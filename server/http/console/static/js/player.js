@@ -22,18 +22,21 @@ export class Player {
     this.ended = new Promise((resolve) => { this.end = resolve; });
   }
 
+  /** Plays samples behind those before. Returns in how many seconds they are heard. */
   push(samples) {
-    if (this.stopped || !samples.length) return;
+    if (this.stopped || !samples.length) return 0;
     const now = context.currentTime;
     if (this.startedAt === null || this.startedAt + this.pushed < now) this.startedAt = now + LEAD_SECONDS - this.pushed;
     const buffer = context.createBuffer(1, samples.length, this.rate);
     buffer.copyToChannel(samples, 0);
     const source = new AudioBufferSourceNode(context, { buffer });
     source.connect(context.destination);
-    source.start(this.startedAt + this.pushed);
+    const start = this.startedAt + this.pushed;
+    source.start(start);
     source.onended = () => { this.sources.delete(source); this.endIfDone(); };
     this.sources.add(source);
     this.pushed += samples.length / this.rate;
+    return start - now;
   }
 
   /** No more samples follow; `ended` resolves once all are heard. */

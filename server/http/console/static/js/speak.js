@@ -3,7 +3,7 @@
 import { postJson } from './api.js';
 import { $, el, save, seconds } from './dom.js';
 import { keep, utterances } from './history.js';
-import { onLanguage, t } from './i18n.js';
+import { isChinese, onLanguage, t } from './i18n.js';
 import { audioContext } from './player.js';
 import { showPronunciation, withCorrections } from './pronunciation.js';
 import { Recorder } from './recorder.js';
@@ -14,13 +14,21 @@ import { Waveform } from './waveform.js';
 
 const OWN = ' own'; // no voice's name: those have no blanks
 const EXAMPLES = {
-  exampleWord: '你好！',
-  exampleSentence: 'The quick brown fox jumps over the lazy dog.',
-  exampleMixed: '我在 GitHub 上看到了这个项目，它叫 GLM-TTS。',
-  exampleParagraph: '今天早上下了一点小雨。吃过早饭以后，我们去公园散步。路上遇到了一位老朋友。他说下个星期要去北京出差。我们约好等他回来再一起喝茶。',
-};
+  exampleEnglish: ['The children are singing happily on the playground.'],
+  exampleChinese: ['今天天气很好，我们一起去公园散步吧。'],
+  exampleMixed: ['The children are singing happily on the playground. 今天天气很好，我们一起去公园散步吧。'],
+  exampleNumbers: ['The train leaves at 10:45 on March 3 and costs $12.50.', '火车3月3日10:45出发，票价128.5元。'],
+  exampleParagraph: [
+    'It rained a little this morning. After breakfast we went for a walk in the park. On the way we met an old friend. He told us about his new house by the river.',
+    '今天早上下了一点小雨。吃过早饭以后，我们去公园散步。路上遇到了一位老朋友。他说下个星期要去北京出差。我们约好等他回来再一起喝茶。',
+  ],
+}; // in English and Chinese where there are two
+const example = (key) => EXAMPLES[key][Number(isChinese())] ?? EXAMPLES[key][0];
 
-let waveform, recorder, current = null, last = null, sentences = [];
+let waveform, recorder, current = null, last = null, replayed = null, sentences = [];
+
+/** Whether a recording speaks, and no stored voice. */
+export const usesOwnVoice = () => $('voice').value === OWN;
 
 /** The fields of the request that the form stands for, without a recording. */
 export function fields() {
@@ -28,8 +36,8 @@ export function fields() {
   const seed = form.seed.value.trim();
   return {
     input: $('text').value,
-    voice: form.voice.value === OWN ? undefined : form.voice.value || undefined,
-    style: form.voice.value === OWN ? undefined : form.style.value || undefined,
+    voice: usesOwnVoice() ? undefined : form.voice.value || undefined,
+    style: usesOwnVoice() ? undefined : form.style.value || undefined,
     language: form.language.value === 'auto' ? undefined : form.language.value,
     speed: Number(form.speed.value) === 1 ? undefined : Number(form.speed.value),
     seed: /^\d+$/.test(seed) ? Number(seed) : seed || undefined,
@@ -40,8 +48,8 @@ export const chosenFormat = () => $('format').value;
 
 async function requestFields() {
   const wanted = fields();
-  const recording = $('voice').value === OWN ? await recorder.fields() : null;
-  if ($('voice').value === OWN && !recording) throw Object.assign(new Error(t('recordFirst')), { field: 'voice' });
+  const recording = usesOwnVoice() ? await recorder.fields() : null;
+  if (usesOwnVoice() && !recording) throw Object.assign(new Error(t('recordFirst')), { field: 'reference_audio' });
   const consent = recording ? $('clone-consent').value.trim() || undefined : undefined;
   return { ...wanted, ...recording, consent, input: withCorrections(wanted.input) };
 }
@@ -51,7 +59,10 @@ function clearErrors() {
 }
 
 function complain(error) {
-  const place = { text: 'text', input: 'text', voice: 'voice', seed: 'seed', reference_audio: 'clone-reference_audio', consent: 'clone-consent' }[error.field];
+  const place = {
+    text: 'text', input: 'text', voice: 'voice', style: 'speak-style', language: 'lang', speed: 'speed', response_format: 'format',
+    seed: 'seed', reference_audio: 'clone-reference_audio', reference_text: 'clone-reference_audio', consent: 'clone-consent',
+  }[error.field];
   $(`error-${place ?? 'general'}`).textContent = error.message;
   $('status').textContent = '';
 }
@@ -79,6 +90,8 @@ function addSentence({ text, start_s, end_s }) {
 function begin() {
   clearErrors();
   current?.stop();
+  replayed?.pause();
+  $('result').hidden = false;
   waveform.clear();
   sentences = [];
   $('sentences').replaceChildren();
@@ -98,11 +111,12 @@ async function play(event) {
     mine = current = new Utterance(request, {
       start: (headers) => {
         $('used-seed').textContent = headers.get('X-Seed') ?? '–';
-        $('used-node').textContent = location.host;
+        $('used-node').textContent = headers.get('X-Node') ?? location.host;
       },
       first: (time) => {
         $('first-audio').textContent = time < 1 ? `${Math.round(1000 * time)} ms` : seconds(time);
         $('status').textContent = t('speaking');
+        $('result').scrollIntoView({ block: 'nearest' });
       },
       samples: (samples, rate) => {
         waveform.push(samples, rate);
@@ -116,7 +130,7 @@ async function play(event) {
     last = { ...result, request, format: chosenFormat() };
     $('rtf').textContent = result.seconds ? (result.wall / result.seconds).toFixed(2) : '–';
     $('download').disabled = false;
-    await remember(result, request);
+    await remember(result, request).catch(() => {}); // a private window may have no memory
     await mine.player.ended;
     if (current === mine && !mine.player.stopped) $('status').textContent = t('finished');
   } catch (error) {
@@ -148,7 +162,7 @@ async function download() {
 
 async function remember(result, request) {
   const { voice, style } = request;
-  await keep({ text: $('text').value, voice, style, seconds: result.seconds, node: location.host, wav: toWav(result.chunks, result.rate) });
+  await keep({ text: $('text').value, voice, style, seconds: result.seconds, node: result.node ?? location.host, wav: toWav(result.chunks, result.rate) });
   await showHistory();
 }
 
@@ -156,15 +170,20 @@ async function showHistory() {
   const all = await utterances();
   $('history-empty').hidden = all.length > 0;
   $('history').replaceChildren(...all.map((past) => {
-    const replay = el('button', { type: 'button', aria: { label: `${t('replay')}: ${past.text.slice(0, 40)}` } }, '▶');
+    const replay = el('button', { type: 'button', class: 'icon', aria: { label: `${t('replay')}: ${past.text.slice(0, 40)}` } }, '▶');
     const sound = new Audio();
+    sound.addEventListener('play', () => { replay.textContent = '■'; });
+    for (const end of ['pause', 'ended']) sound.addEventListener(end, () => { replay.textContent = '▶'; sound.currentTime = 0; });
     replay.addEventListener('click', () => {
-      if (!sound.paused) { sound.pause(); sound.currentTime = 0; return; }
-      sound.src ||= URL.createObjectURL(past.wav);
+      if (!sound.paused) { sound.pause(); return; }
+      if (current) stop();
+      replayed?.pause();
+      replayed = sound;
+      if (!sound.src) sound.src = URL.createObjectURL(past.wav);
       sound.play();
     });
-    const reuse = el('button', { type: 'button', class: 'quiet' }, t('reuse'));
-    reuse.addEventListener('click', () => { $('text').value = past.text; $('text').focus(); });
+    const reuse = el('button', { type: 'button', class: 'link' }, t('reuse'));
+    reuse.addEventListener('click', () => { $('text').value = past.text; count(); $('text').focus(); });
     const about = [past.voice ?? t('ownRecording'), past.style, seconds(past.seconds), past.node].filter(Boolean).join(' · ');
     return el('li', {}, replay, el('div', { class: 'what' }, past.text.slice(0, 160), el('small', {}, about)), reuse);
   }));
@@ -187,9 +206,9 @@ export function fillStyles(select, list, name) {
 }
 
 function showExamples() {
-  $('examples').replaceChildren(...Object.entries(EXAMPLES).map(([key, text]) => {
+  $('examples').replaceChildren(...Object.keys(EXAMPLES).map((key) => {
     const button = el('button', { type: 'button' }, t(key));
-    button.addEventListener('click', () => { $('text').value = text; count(); });
+    button.addEventListener('click', () => { $('text').value = example(key); count(); });
     return button;
   }));
 }
@@ -217,19 +236,22 @@ export function setUpSpeak() {
   recorder = new Recorder($('clone'), 'clone');
   let list = { voices: [], default: '' };
   const voiceChanged = () => {
-    $('clone').hidden = $('voice').value !== OWN;
-    $('hear-voice').disabled = $('voice').value === OWN;
+    $('clone').hidden = !usesOwnVoice();
+    $('hear-voice').disabled = $('use-own').hidden = usesOwnVoice();
     fillStyles($('style'), list, $('voice').value);
   };
   onVoices((voices) => { list = voices; fillVoices($('voice'), voices, true); voiceChanged(); });
-  onLanguage(() => { showExamples(); count(); fillVoices($('voice'), list, true); voiceChanged(); showHistory(); });
+  onLanguage(() => { showExamples(); count(); fillVoices($('voice'), list, true); voiceChanged(); showHistory().catch(() => {}); });
   document.addEventListener('info', ({ detail }) => $('format').replaceChildren(
     ...detail.formats.map((format) => el('option', { value: format }, format))));
-  $('text').value = EXAMPLES.exampleSentence;
+  $('text').value = example(isChinese() ? 'exampleChinese' : 'exampleEnglish');
   $('text').addEventListener('input', count);
   $('text').addEventListener('keydown', (event) => event.key === 'Enter' && (event.ctrlKey || event.metaKey) && play(event));
   $('speed').addEventListener('input', () => { $('speed-value').textContent = `${Number($('speed').value).toFixed(2).replace(/0$/, '')}×`; });
   $('voice').addEventListener('change', voiceChanged);
+  const useOwn = () => { $('voice').value = OWN; voiceChanged(); $('clone-record').focus(); };
+  $('use-own').addEventListener('click', useOwn);
+  $('clone-instead').addEventListener('click', () => { $('tab-speak').click(); useOwn(); });
   $('speak-form').addEventListener('submit', play);
   $('stop').addEventListener('click', stop);
   $('download').addEventListener('click', download);
@@ -237,5 +259,5 @@ export function setUpSpeak() {
   $('show-pronunciation').addEventListener('click', togglePronunciation);
   showExamples();
   count();
-  showHistory();
+  showHistory().catch(() => {});
 }

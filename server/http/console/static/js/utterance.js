@@ -26,9 +26,10 @@ const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.cha
 
 /**
  * Speaks a request (the fields of POST /v1/audio/speech) and plays it.
- * `show` has callbacks: start(headers), samples(floats, rate), sentence({index, text, start_s, end_s}), first(seconds).
+ * `show` has callbacks: start(headers), samples(floats, rate), timing({index, text, start_s, end_s}), and first(seconds)
+ * with the time until the first sound is heard.
  * `stop()` is a barge-in: silence at once, and the server stops the work. `done` resolves to
- * {chunks, rate, seconds, wall, seed, node} once all of it has arrived, and rejects with ApiError.
+ * {chunks, rate, seconds, first, wall, seed, node, id} once all of it has arrived, and rejects with ApiError.
  */
 export class Utterance {
   constructor(fields, show = {}) {
@@ -51,10 +52,10 @@ export class Utterance {
     for await (const event of events(response)) {
       if (event.type === 'speech.audio.delta') {
         const samples = toFloats(bytesOf(event.audio));
-        heard ??= (performance.now() - begin) / 1000;
+        const wait = this.player.push(samples);
+        heard ??= (performance.now() - begin) / 1000 + wait;
         if (!this.chunks.length) show.first?.(heard);
         this.chunks.push(samples);
-        this.player.push(samples);
         show.samples?.(samples, rate);
       } else if (event.type === 'speech.audio.timing') {
         show.timing?.(event);
@@ -67,7 +68,7 @@ export class Utterance {
     const length = this.chunks.reduce((sum, chunk) => sum + chunk.length, 0) / rate;
     return {
       chunks: this.chunks, rate, seconds: length, first: heard, wall: (performance.now() - begin) / 1000,
-      seed: headers.get('X-Seed'), id: headers.get('X-Request-Id'),
+      seed: headers.get('X-Seed'), node: headers.get('X-Node'), id: headers.get('X-Request-Id'),
     };
   }
 

@@ -2,14 +2,14 @@
 
 import { ApiError, getJson, postJson, request } from './api.js';
 import { $, el } from './dom.js';
-import { t } from './i18n.js';
+import { onLanguage, t } from './i18n.js';
 import { Recorder } from './recorder.js';
 import { Utterance, isStop } from './utterance.js';
 
 const SAMPLES = { zh: '你好，很高兴认识你。', en: 'Hello, it is nice to meet you.' };
 
 let listeners = [];
-let known = { voices: [], default: '' };
+let known = { voices: [], default: '', closed: null };
 
 /** Calls `listener(list)` now and at each change; the list is that of GET /voices. */
 export function onVoices(listener) {
@@ -37,25 +37,40 @@ export async function hear(name, style) {
   }
 }
 
-function show({ voices, default: standard }) {
-  $('voice-list').replaceChildren(...voices.map((voice) => el('li', {},
-    el('div', { class: 'what' }, voice.name, voice.name === standard ? ` · ${t('standard')}` : '',
-      el('small', {}, `${t(voice.language === 'zh' ? 'chinese' : 'english')} · ${Object.keys(voice.styles).join(', ')}`)),
-    ...Object.keys(voice.styles).map((style) =>
-      button(`♪ ${style}`, `${t('hearSample')}: ${voice.name}, ${style}`, () => hear(voice.name, style))),
-    button(t('delete'), `${t('delete')}: ${voice.name}`, () => remove(voice.name)))));
+function show({ voices, default: standard, closed }) {
+  $('voices-closed').hidden = closed === null;
+  $('voices-closed-reason').textContent = closed === null ? '' : t(closed);
+  $('voice-form').hidden = closed !== null;
+  $('voice-list').replaceChildren(...voices.map((voice) => {
+    const mayChange = closed === null && !voice.read_only;
+    const styles = Object.keys(voice.styles);
+    return el('li', {},
+      el('div', { class: 'what' }, voice.name, voice.name === standard ? el('span', { class: 'badge' }, t('standard')) : '',
+        el('small', {}, t(voice.language === 'zh' ? 'chinese' : 'english')),
+        el('div', { class: 'chips' }, ...styles.map((style) => el('span', { class: 'chip' },
+          button(`♪ ${style}`, `${t('hearSample')}: ${voice.name}, ${style}`, () => hear(voice.name, style)),
+          mayChange && styles.length > 1
+            ? button('✕', `${t('delete')}: ${voice.name}, ${style}`, () => remove(voice.name, style), 'remove') : null)))),
+      mayChange ? button(t('delete'), `${t('delete')}: ${voice.name}`, () => remove(voice.name), 'quiet') : null);
+  }));
 }
 
-function button(text, label, act) {
-  const made = el('button', { type: 'button', class: 'quiet', aria: { label } }, text);
-  made.addEventListener('click', () => act().catch(complain));
+function button(text, label, act, kind = '') {
+  const made = el('button', { type: 'button', class: kind, aria: { label } }, text);
+  made.addEventListener('click', () => {
+    $('error-voices').textContent = '';
+    act().catch((error) => { $('error-voices').textContent = error.message; });
+  });
   return made;
 }
 
-async function remove(name) {
-  if (!confirm(`${t('reallyDelete')} ${name}`)) return;
-  await request(`voices/${encodeURIComponent(name)}`, { method: 'DELETE' });
-  $('voice-status').textContent = `${t('deleted')}: ${name}`;
+/** Deletes a voice, or one style of it. */
+async function remove(name, style) {
+  const what = style ? `${name}, ${style}` : name;
+  if (!confirm(`${t(style ? 'reallyDeleteStyle' : 'reallyDelete')} ${what}`)) return;
+  const query = style ? `?style=${encodeURIComponent(style)}` : '';
+  await request(`voices/${encodeURIComponent(name)}${query}`, { method: 'DELETE' });
+  $('voice-status').textContent = `${t('deleted')}: ${what}`;
   await refreshVoices();
 }
 
@@ -68,6 +83,7 @@ function complain(error) {
 export function setUpVoices() {
   const recorder = new Recorder($('voice-recorder'), 'voice');
   onVoices(show);
+  onLanguage(() => show(known));
   $('voice-form').addEventListener('submit', async (event) => {
     event.preventDefault();
     for (const error of $('voice-form').querySelectorAll('.field-error')) error.textContent = '';
@@ -76,14 +92,15 @@ export function setUpVoices() {
       const name = $('voice-name').value.trim();
       if (!fields) throw new ApiError(0, 'missing', t('recordFirst'), 'reference_audio');
       if (!name) throw new ApiError(0, 'missing', t('nameFirst'), 'name');
-      $('voice-status').textContent = t('storing');
+      $('enrol-status').textContent = t('storing');
       const consent = $('voice-consent').value.trim();
       const style = $('voice-style').value.trim() || 'neutral';
-      await postJson(`voices/${encodeURIComponent(name)}`, { ...fields, style, consent });
-      $('voice-status').textContent = `${t('stored')}: ${name}`;
+      const { prompted } = await postJson(`voices/${encodeURIComponent(name)}`, { ...fields, style, consent }).then((stored) => stored.json());
+      const misfit = fields.reference_text && !prompted ? ` ${t('misfit')}` : '';
+      $('enrol-status').textContent = `${t('stored')}: ${name}.${misfit}`;
       await refreshVoices();
     } catch (error) {
-      $('voice-status').textContent = '';
+      $('enrol-status').textContent = '';
       complain(error);
     }
   });
