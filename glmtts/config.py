@@ -106,8 +106,9 @@ class GenerationConfig:
 
     The defaults are the published constants; limits that the published checkpoint does not state are off.
 
-    Length of a segment with n text ids, in speech tokens: at least max(`min_ratio` × n, `min_tokens`), at most
-    `max_ratio` × n + `extra_tokens`. `phoneme` is the default for phoneme mode.
+    Length of a segment with n text ids, in speech tokens: at least max(`min_ratio` × n, `min_tokens`,
+    `min_tokens_per_weight` × its `glmtts.text.segment.spoken_weight`), at most `max_ratio` × n + `extra_tokens`.
+    `phoneme` is the default for phoneme mode.
 
     Segments: with `segment_by` "punctuation" one may end at any punctuation, with "sentence" only at the end of a
     sentence, once its weight is `min_segment_weight` (`glmtts.text.segment`); none weighs more than
@@ -140,6 +141,7 @@ class GenerationConfig:
     max_ratio: float = 20.0
     phoneme: bool = False
     min_tokens: int = 0
+    min_tokens_per_weight: float = 0.0
     extra_tokens: int = 0
     segment_by: Literal["punctuation", "sentence"] = "punctuation"
     min_segment_weight: float = 30.0
@@ -178,6 +180,7 @@ class GenerationConfig:
             "history_segments",
             "max_prompt_seconds",
             "min_tokens",
+            "min_tokens_per_weight",
             "extra_tokens",
             "max_redraws",
             "min_speed",

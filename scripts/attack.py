@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
 from scripts.attacks import bodies, connections, frames, heads, pieces, recordings, schema, smuggling  # noqa: E402  # needs the path above
-from scripts.attacks.report import Row, table  # noqa: E402
+from scripts.attacks.report import Row, max_memory, table  # noqa: E402
 from scripts.attacks.senders import Outcomes  # noqa: E402
 from scripts.attacks.target import BYSTANDER, Target, observe  # noqa: E402
 from scripts.processes import Processes, free_ports  # noqa: E402
@@ -76,18 +77,23 @@ ATTACKS = {
 
 
 def run(target: Target, names: list[str], *, quick: bool) -> list[Row]:
-    """A row for each attack. Those over connections last 4 or 70 seconds; the server's limits are shorter than 70."""
-    rows = []
+    """A row for each attack. Those over connections last 4 or 70 seconds; the server's limits are shorter than 70.
+
+    `quick`: memory is compared with that before all of them, and waited for only while there is too much of it.
+    """
+    rows: list[Row] = []
+    at_first = target.memory_mib()
     for name in names:
-        attack = ATTACKS[name]
+        attack, start = ATTACKS[name], time.monotonic()
         count, seconds = (attack.quick, 4.0) if quick else (attack.full, 70.0)
-        before = rows[-1].memory_after if rows else target.memory_mib()
+        before = at_first if quick or not rows else rows[-1].memory_after
         with observe(target) as observation:
             outcomes = attack.run(target, count, seconds)
         alive = target.is_alive()
-        after = target.memory_mib() if alive else 0.0
+        after = target.memory_mib(max_memory(before) if quick else 0.0) if alive else 0.0
         rows.append(Row(name, attack.sent.format(count), outcomes, before, after, observation, alive))
-        print(f"{name}: {', '.join(rows[-1].faults()) or 'held'}", file=sys.stderr, flush=True)
+        took = time.monotonic() - start
+        print(f"{name}: {', '.join(rows[-1].faults()) or 'held'} ({took:.0f} s)", file=sys.stderr, flush=True)
         if not alive:
             break
     return rows

@@ -32,7 +32,7 @@ from glmtts.engine.synthesis.audio_recordings import AudioRecordings
 from glmtts.engine.synthesis.vocoder_batch import Window, render_windows
 from glmtts.models.flow.flow_batch import FlowBatcher, FlowSequence
 from glmtts.models.graphs import CudaGraphRecorder, RecordedSteps
-from glmtts.models.llm.decoder import Decoder, DecodeRequest
+from glmtts.models.llm.decoder import PREFILL_CHUNK, Decoder, DecodeRequest
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.prompt import LengthBounds
 from glmtts.models.llm.prompt_score import score_prompt
@@ -83,6 +83,28 @@ def model() -> Model:
     return glmtts.load(CHECKPOINT, device=DEVICE)
 
 
+PROMPT = DecodeRequest(tuple(range(20, 320)), LengthBounds(100, 150), seed=7)
+"""Of 299 ids that are fed in three chunks, the last of them padded."""
+
+
+def fed(decoder: Decoder, slot: int) -> Tensor:
+    """Feeds PROMPT to a slot; the keys and values that it has left, on the CPU."""
+    end = len(PROMPT.ids) - 1
+    for start in range(0, end, PREFILL_CHUNK):
+        decoder.prefill(slot, PROMPT, start, PREFILL_CHUNK)
+    return decoder.cache.kv[slot, :, :, :end].float().cpu()
+
+
+def recording_decoder(model: Model, rows: int) -> Decoder:
+    """With a graph for each chunk of a prompt."""
+    kv = KVCache(model.llm.config, rows, 512, dtype=model.dtype, device=model.device)
+    steps = RecordedSteps(CudaGraphRecorder(model.device))
+    made = Decoder(model.llm, model.special, model.generation, kv, steps=RecordedSteps(None), prefill_steps=steps)
+    for shape in made.recorded_prefill.shapes:
+        made.record_prefill(shape)
+    return made
+
+
 def decoder(model: Model, rows: int, *, fixed_shape: bool = False) -> Decoder:
     made = Decoder(
         model.llm,
@@ -125,6 +147,39 @@ def test_a_decode_step_never_waits_for_the_device(model: Model) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(0 <= int(token) <= drawing.end for step in drawn for token in step)
+
+
+@of_cuda_alone
+@torch.inference_mode()
+def test_recorded_prompts_leave_what_a_cpu_does(pair: tuple[Model, Model]) -> None:
+    """Keys and values of a prompt in the slot that it was meant for, and in no other; each chunk is one graph."""
+    recorded = recording_decoder(pair[1], 3)
+    assert len(recorded.recorded_prefill.steps) == 3 * 2  # of 32, 64 and 128 ids; 256 and 512 positions
+    for slot in range(3):
+        recorded.reserve(slot, PROMPT)
+    others = recorded.cache.kv[[0, 2]].clone()
+    plain = decoder(pair[0], 1)
+    plain.reserve(0, PROMPT)
+    torch.testing.assert_close(fed(recorded, 1), fed(plain, 0), atol=1e-3, rtol=1e-3)
+    assert torch.equal(recorded.cache.kv[[0, 2]], others)
+    assert (recorded.recorded_prefill.steps.replays, recorded.recorded_prefill.steps.plain) == (3, 0)
+
+
+@of_cuda_alone
+def test_a_recorded_prompt_never_waits_for_the_device(model: Model) -> None:
+    """From its slot's reset to its first token, beside rows that decode."""
+    drawing = recording_decoder(model, 2)
+    for slot in range(2):  # what is allocated once is there
+        drawing.add(slot, PROMPT, chunk=PREFILL_CHUNK)
+    drawing.step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        drawing.add(1, PROMPT, chunk=PREFILL_CHUNK)
+        drawn = [drawing.step() for _ in range(5)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(0 <= int(token) <= drawing.end for step in drawn for token in step)
+    assert drawing.recorded_prefill.steps.replays == 9
 
 
 @of_cuda_alone
@@ -188,6 +243,7 @@ def test_an_engine_records_before_it_serves() -> None:
         planned = Counter(recording.stage for recording in engine._loop.recordings())
         assert {stage: counts.shapes for stage, counts in before.items()} == planned
         assert planned["decode"] == 3 * 4  # rows 1, 2, 4; 256, 512, 1024, 2048 positions
+        assert planned["prefill"] == 3 * 4  # 32, 64, 128 ids
         voice = voice_of(engine._model)
         with ThreadPoolExecutor(4) as pool:
             waves = list(pool.map(lambda seed: spoken(engine, voice, seed), range(4)))

@@ -186,7 +186,7 @@ class Api:
                 progress = read_progress(responses.json_or_none(response))
                 failure = f"no progress for {progress.stalled_seconds:.1f} s" if progress.is_stuck else ""
                 return Answer(failure, ready=response.status_code < 500 and not failure, progress=progress)
-        except (requests.RequestException, HTTPError, OSError) as error:
+        except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
             return Answer(f"no sign of life ({type(error).__name__})", ready=False)
 
     def close(self) -> None:

@@ -184,7 +184,7 @@ class FailoverStream:
         hints = RequestHints(len(segment.report.text), self._sample_rate())
         if previous is None:
             return self._pool.pick(self._query, hints, tried)
-        if previous.url not in tried and self._pool.is_healthy(previous, self._query):
+        if previous.url not in tried and self._pool.is_healthy(previous, self._query) and self._pool.is_ready(previous):
             return previous
         nodes = self._pool.nodes(self._query)
         # Nodes that failed at this segment may stay in discovery for a while.

@@ -1,7 +1,7 @@
 """Speech of a text while it is being written: pieces go out over a WebSocket, samples come back.
 
 A node that cannot be reached is replaced. One that fails later is not: text that it has taken and not spoken is gone
-with it.
+with it, and the reader hears of it within two seconds.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
@@ -81,15 +82,28 @@ class LiveSpeech:
         socket = self._socket or self._open()
         try:
             with _connection_errors(self.node):
-                data = socket.recv()
-        except NodeError:
+                data = self._wait_for_data(socket)
+        except NodeError as error:
             if self._writing_error is not None:
                 raise self._writing_error from None
+            with suppress(NodeError):  # it ends the request as one that failed
+                self._resources.__exit__(type(error), error, error.__traceback__)
             raise
         if isinstance(data, bytes):
             return data
         self._handle(json.loads(data))
         return None
+
+    def _wait_for_data(self, socket: ClientConnection) -> str | bytes:
+        """What the node sends next. Raises NodeError if it is silent and does not answer on another connection."""
+        liveness, since = self._pool.api.liveness, time.monotonic()
+        while True:
+            try:
+                data = socket.recv(liveness.check(self.node, since))
+            except TimeoutError:
+                continue
+            liveness.heard(self.node)
+            return data
 
     def _handle(self, message: dict[str, Any]) -> None:
         kind = message.pop("type", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from glmtts_client.deadlines import MAX_HEDGED_CHARACTERS, is_hedge_due, may_tak
 from glmtts_client.discovery import Discovery
 from glmtts_client.errors import NodeError, NoNodeAvailableError, TextTooLongError, VoiceNotFoundError
 from glmtts_client.hedging import Answer, Hedge, OnWait, hedged
+from glmtts_client.liveness import NO_ANSWER, SUSPECT_SECONDS, VERDICT_SECONDS
 from glmtts_client.node import Node, Query
 from glmtts_client.retry import Deadline, RetryBudget, RetryPolicy
 from glmtts_client.speech import Segment, SpeechOptions
@@ -27,6 +29,8 @@ TEXT_FIELDS = ("language", "phoneme", "voice", "reference_text")
 """The options that decide how a text is read: fields of POST /segments."""
 HEDGED_SHARE, HEDGE_RESERVE = 0.05, 2.0
 """At most a twentieth of the streams get a second request, and two more."""
+CHECK_SECONDS = 0.5
+"""For which nodes are asked in turn before one gets a request unasked."""
 ANSWER_SECONDS = 1.0
 """How old a node's word on its queue may be."""
 
@@ -52,14 +56,42 @@ class NodePool:
         return self.pick_among(self.nodes(query), hints, avoid)
 
     def pick_among(self, nodes: Sequence[Node], hints: RequestHints, avoid: Collection[str] = ()) -> Node:
-        """One of `nodes`, outside `avoid` (addresses) and not silent if possible. Raises NoNodeAvailableError.
+        """One of `nodes`, outside `avoid` (addresses) and ready if possible. Raises NoNodeAvailableError."""
+        node, ready = self._pick(nodes, hints, avoid)
+        # The others are busy, or there are none: better to know whether this one is dead than to lose the request.
+        if ready or self.is_ready(node, VERDICT_SECONDS):
+            return node
+        return self.balancer.pick(nodes, hints, avoid=avoid)
+
+    def _pick(self, nodes: Sequence[Node], hints: RequestHints, avoid: Collection[str]) -> tuple[Node, bool]:
+        """See `pick_among`; whether the node seems to be ready.
 
         Ejected ones are probed in the background when it is time.
         """
         for node in self.balancer.take_due_probes(nodes):
             self.api.liveness.if_ready(node.url, partial(self.balancer.readmit, node))
-        suspects = [node.url for node in nodes if self.api.liveness.is_suspect(node.url)]
-        return self.balancer.pick(nodes, hints, avoid={*avoid, *suspects})
+        silent = {node.url for node in nodes if self.api.liveness.is_suspect(node.url)}
+        end = time.monotonic() + CHECK_SECONDS
+        while True:
+            node = self.balancer.pick(nodes, hints, avoid={*avoid, *silent})
+            if node.url in silent:
+                node = self.balancer.pick(nodes, hints, avoid=silent)
+            if node.url in silent:
+                return node, False
+            if time.monotonic() > end or self.is_ready(node):
+                return node, True
+            silent.add(node.url)
+
+    def is_ready(self, node: Node, patience: float = SUSPECT_SECONDS) -> bool:
+        """Whether the node seems to be alive and ready; asks it, for `patience` s, if it has been quiet for some time.
+
+        One that is dead is left out from then on.
+        """
+        try:
+            return self.api.liveness.is_ready(node.url, patience)
+        except NodeError as error:
+            self.record(node, error)
+            return False
 
     def is_healthy(self, node: Node, query: Query) -> bool:
         """Whether discovery still lists `node`, and it has not failed recently and is not silent."""
@@ -99,8 +131,8 @@ class NodePool:
         """The same from another node that can take it. Raises ClientError, also if there is none or no budget left."""
         suspect = self.api.liveness.is_suspect(first.url)
         others = [node for node in self.nodes(query) if node.url != first.url and node.same_model(first)]
-        node = self.pick_among([node for node in others if self.is_healthy(node, query)], _hints(body))
-        answer = self.api.ask(node.url)
+        node, ready = self._pick([node for node in others if self.is_healthy(node, query)], _hints(body), ())
+        answer = self.api.ask(node.url) if ready else NO_ANSWER
         if not (answer.ready and may_take_hedge(answer.progress, suspect=suspect) and self.hedges.try_withdraw()):
             raise NoNodeAvailableError("no second node can take the request")
         with self.track_request(node), self.api.stream(node, body, headers, on_wait) as response:

@@ -1,7 +1,8 @@
 """When to retry a failed request, as a policy for tenacity.
 
-Delays grow exponentially and are never shorter than the nodes' Retry-After. A time limit, a failure limit and a budget
-that all requests of a program share bound the retries.
+A request whose node fails is sent to another one at once. From the second failure on, delays grow exponentially; none
+is shorter than the nodes' Retry-After. A time limit, a failure limit and a budget that all requests of a program share
+bound the retries.
 """
 
 from __future__ import annotations
@@ -123,13 +124,15 @@ class RetryPolicy:
 
 
 class _WaitForNodes(wait_random_exponential):
-    """A random delay with an exponentially growing limit, but at least the nodes' Retry-After."""
+    """None after a first failure, then random ones up to a limit that doubles, but at least the nodes' Retry-After."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         super().__init__(multiplier=policy.initial_delay, max=policy.max_delay)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         error = _error(retry_state)
+        if retry_state.attempt_number == 1 and isinstance(error, NodeError) and not error.busy:
+            return 0.0
         retry_after = error.retry_after if isinstance(error, NoNodeAvailableError) else None
         return max(super().__call__(retry_state), retry_after or 0.0)
 

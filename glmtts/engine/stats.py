@@ -77,7 +77,7 @@ class EngineStats:
     redraws: Mapping[RedrawReason, int]
     """How often a segment's speech tokens were drawn again, by reason."""
     recorded_steps: Mapping[str, RecordedCounts] = field(default_factory=dict)
-    """CUDA graphs by stage: decode, flow, vocoder."""
+    """CUDA graphs by stage: prefill, decode, flow, vocoder."""
 
 
 class Histogram:

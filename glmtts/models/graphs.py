@@ -10,7 +10,7 @@ with the device. What the host computes in it is computed once, when it is recor
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import torch
@@ -155,6 +155,11 @@ class StaticBuffers:
             name: self._memory[name, dtype][: torch.Size(shape).numel()].view(shape)
             for name, (shape, dtype) in layout.items()
         }
+
+
+def host_integers(values: Sequence[int], device: torch.device) -> Tensor:
+    """int64 on the host, from where `copy_` and `to` with `non_blocking` take them while the host goes on."""
+    return torch.tensor(values, dtype=torch.int64, pin_memory=device.type == "cuda")
 
 
 def layout_bytes(layout: Layout) -> int:

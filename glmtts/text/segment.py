@@ -60,6 +60,12 @@ def weight(unit: str) -> float:
     return SYLLABLE_WEIGHT * syllable_count(word) if word.isascii() and word.isalpha() else 1.0
 
 
+def spoken_weight(text: str) -> float:
+    """The weight of what is heard of a segment: its units without signs and `<|…|>` spans."""
+    heard = (unit for unit in units(text) if any(map(str.isalnum, unit)) and not SPECIAL_SPAN.match(unit))
+    return sum(map(weight, heard))
+
+
 def syllable_count(word: str) -> int:
     """Syllables of an English word by its spelling: groups of vowels, a final silent e not counted; at least 1."""
     lower = word.lower()

@@ -74,8 +74,9 @@ class VoiceMaker:
         form = self.check(reference_text, tokens[:n].tolist(), find_pauses(wave, rate), language)
         return Voice(
             speaker=self.speaker_encoder.embed(wave_16k),
-            prompt_tokens=tokens[: form.tokens],
-            prompt_mels={rate: mel[: form.tokens * FRAMES_PER_TOKEN] for rate, mel in mels.items()},
+            # Clones: a view keeps all that it was cut from.
+            prompt_tokens=tokens[: form.tokens].clone(),
+            prompt_mels={rate: mel[: form.tokens * FRAMES_PER_TOKEN].clone() for rate, mel in mels.items()},
             prompt_text=form.text,
             reference_text=reference_text,
             digest=voice_digest(reference_audio, reference_text, language),

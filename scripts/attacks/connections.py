@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 from scripts.attacks.senders import Outcomes
@@ -13,6 +14,8 @@ from scripts.attacks.target import Target
 DRIP_SECONDS = 1.0
 END_SECONDS = 0.2
 """Silence after which a connection is one that the server keeps."""
+LOOKERS = 32
+"""How many connections are looked at at once."""
 BUFFERED_BYTES = 2**20
 """More than the kernel buffers on both sides."""
 
@@ -22,7 +25,7 @@ def attack_idle(target: Target, count: int, seconds: float) -> Outcomes:
     with ExitStack() as stack:
         connections = [stack.enter_context(target.connect()) for _ in range(count)]
         time.sleep(seconds)
-        return Counter("closed" if _is_closed(connection) else "open" for connection in connections)
+        return _ends(connections)
 
 
 def attack_slow(target: Target, count: int, seconds: float) -> Outcomes:
@@ -43,7 +46,7 @@ def attack_slow(target: Target, count: int, seconds: float) -> Outcomes:
                 with suppress(OSError):
                     connection.send(b"a")
             time.sleep(DRIP_SECONDS)
-        return Counter("closed" if _is_closed(connection) else "open" for connection in connections)
+        return _ends(connections)
 
 
 def attack_unread(target: Target, count: int, seconds: float) -> Outcomes:
@@ -63,7 +66,12 @@ def attack_unread(target: Target, count: int, seconds: float) -> Outcomes:
                 connection.sendall(stream if number % 2 else metrics * 60)
             connections.append(connection)
         time.sleep(seconds)
-        return Counter("closed" if _is_closed(connection) else "open" for connection in connections)
+        return _ends(connections)
+
+
+def _ends(connections: list[socket.socket]) -> Outcomes:
+    with ThreadPoolExecutor(LOOKERS) as pool:
+        return Counter("closed" if closed else "open" for closed in pool.map(_is_closed, connections))
 
 
 def _is_closed(connection: socket.socket) -> bool:

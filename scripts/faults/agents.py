@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from signal import Signals
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,6 +68,10 @@ class Agent:
     def kill(self) -> None:
         """SIGKILL."""
         self._processes.kill(self.name)
+
+    def signal(self, number: Signals) -> None:
+        """Sends a signal to its process group."""
+        os.killpg(self._processes.running[self.name].pid, number)
 
     def restart_empty(self) -> None:
         """Kills it, if it runs, and starts it with no data."""

@@ -103,6 +103,16 @@ def _stop(cluster: TestCluster, node: Node) -> None:
     cluster.signal(node, signal.SIGSTOP)
 
 
+def _stop_two(cluster: TestCluster, node: Node) -> None:
+    for each in _target_and_next(cluster, node):
+        _stop(cluster, each)
+
+
+def _continue_two(cluster: TestCluster, node: Node) -> None:
+    for each in _target_and_next(cluster, node):
+        _continue(cluster, each)
+
+
 def _continue(cluster: TestCluster, node: Node) -> None:
     cluster.signal(node, signal.SIGCONT)
 
@@ -162,6 +172,14 @@ def _no_gateway_reason(_checkpoint: str) -> str:
 
 def _kill_agent(cluster: TestCluster, node: Node) -> None:
     cluster.agent.kill()
+
+
+def _stop_agent(cluster: TestCluster, node: Node) -> None:
+    cluster.agent.signal(signal.SIGSTOP)
+
+
+def _continue_agent(cluster: TestCluster, node: Node) -> None:
+    cluster.agent.signal(signal.SIGCONT)
 
 
 def _empty_token(cluster: TestCluster, node: Node) -> None:
@@ -239,6 +257,10 @@ FAULTS = (
     Fault("hiccup", f"SIGSTOP for {HICCUP_SECONDS:g} s, {HICCUPS} times", inject=_hiccup),
     Fault("two", "SIGKILL of two of the three nodes; restarted {duration} later", inject=_kill_two, duration=30.0,
           recover=_restart_two, nodes_down=_target_and_next),
+    Fault("stop-two", "SIGSTOP of two of the three nodes for {duration}", inject=_stop_two, duration=40.0,
+          recover=_continue_two, nodes_down=_target_and_next),
+    Fault("stop-agent", "SIGSTOP of the Consul agent for {duration}", inject=_stop_agent, duration=40.0,
+          recover=_continue_agent),
     Fault("agent", "SIGKILL of a node and of the Consul agent; restarted {duration} later", inject=_kill_with_agent,
           duration=30.0, recover=_restart_with_agent, nodes_down=_target),
     Fault("wipe", "Consul agent restarted with empty data", inject=_wipe_data, duration=20.0),

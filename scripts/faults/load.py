@@ -143,10 +143,12 @@ class LoadGenerator:
                 for n in range(items)
             )
         )
-        # One client as the command line uses it, and one that watches Consul, as in the client's README.
+        # One client as the command line uses it, one with the defaults, and one that watches Consul.
         query = Query(version=version)
         self._batch_cluster = Cluster(address, retry=BATCH_RETRY, cache_seconds=cache, query=query)
-        self._stream_cluster = Cluster(address, cache_seconds=cache, watch=True, query=query)
+        self._stream_clusters = [
+            Cluster(address, cache_seconds=cache, watch=watch, query=query) for watch in (True, False)
+        ]
         self.stop_batch = threading.Event()
         self.stop_streams = threading.Event()
         self.items_done = 0
@@ -177,7 +179,8 @@ class LoadGenerator:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._batch_cluster.close()
-        self._stream_cluster.close()
+        for cluster in self._stream_clusters:
+            cluster.close()
         lines = (self._folder / RESULTS_FILE).read_text(encoding="utf-8").splitlines()
         return replace(self._result, results=[json.loads(line) for line in lines])
 
@@ -208,7 +211,8 @@ class LoadGenerator:
         """Fills in `result`."""
         options = SpeechOptions(seed=SEED + result.listener)
         space = " " if STORIES[result.listener][0].isascii() else ""
-        stream = self._stream_cluster.stream(space.join(STORIES[result.listener]), options)
+        cluster = self._stream_clusters[result.listener % len(self._stream_clusters)]
+        stream = cluster.stream(space.join(STORIES[result.listener]), options)
         self._current[result.listener] = stream
         audio, last = bytearray(), 0.0
         playout = Playout(time.monotonic())

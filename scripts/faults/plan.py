@@ -35,6 +35,6 @@ def make_plan(args: argparse.Namespace) -> Plan:
     bounds = Bounds(args.max_silence, args.max_last_request)
     if args.quick:
         return Plan(
-            "fake:delay=0.02", 60, args.jobs, args.listeners, 1.0, QUICK_SETTINGS, speedup=5.0, dev=True, bounds=bounds
+            "fake:delay=0.01", 100, args.jobs, args.listeners, 1.0, QUICK_SETTINGS, speedup=5.0, dev=True, bounds=bounds
         )
     return Plan(args.checkpoint, args.items, args.jobs, args.listeners, 10.0, {}, speedup=1.0, dev=False, bounds=bounds)

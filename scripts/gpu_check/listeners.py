@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def hear(server: RunningServer, listeners: int, each: int, texts: Texts, deadlin
 
     with ThreadPoolExecutor(listeners) as executor:
         list(executor.map(listen, texts.bodies(listeners)))
-        start = time.monotonic()
+        start, plain_before = time.monotonic(), plain_steps(metrics_of(server))
         with peak_memory(server.url) as memory:
             results = [one for one in executor.map(listen, texts.bodies(listeners * each)) if one is not None]
         wall = time.monotonic() - start
@@ -100,10 +101,33 @@ def hear(server: RunningServer, listeners: int, each: int, texts: Texts, deadlin
         "requests": listeners * each,
         "spoken": len(spoken),
         "refused": len(results) - len(spoken),
+        "plain_steps": plain_steps(metrics_of(server)) - plain_before,
         "host_mib": memory(),
         "device_mib": device_memory_mib(),
         **figures(spoken, wall),
     }
+
+
+def metrics_of(server: RunningServer) -> str:
+    return requests.get(f"{server.url}/metrics", timeout=10).text
+
+
+def recorded_shapes(metrics: str) -> dict[str, int]:
+    """CUDA graphs by stage; none on a CPU."""
+    return {f"{stage} graphs": count for (stage,), count in samples(metrics, "glmtts_recorded_shapes", "stage")}
+
+
+def plain_steps(metrics: str) -> int:
+    """Steps so far for which there was no CUDA graph, though there are some."""
+    steps = samples(metrics, "glmtts_recorded_steps_total", "stage", "launch")
+    return sum(count for (_, launch), count in steps if launch == "plain")
+
+
+def samples(metrics: str, name: str, *labels: str) -> list[tuple[tuple[str, ...], int]]:
+    """Of one metric in a text of Prometheus: its values with these labels."""
+    found = re.findall(rf"^{name}{{(.*)}} (\S+)$", metrics, re.MULTILINE)
+    by_label = [(dict(re.findall(r'(\w+)="([^"]*)"', pairs)), int(float(value))) for pairs, value in found]
+    return [(tuple(pairs[label] for label in labels), value) for pairs, value in by_label]
 
 
 def figures(spoken: list[RequestResult], wall: float) -> dict[str, float]:

@@ -17,7 +17,16 @@ from typing import Any, TypeAlias
 
 import torch
 
-from scripts.gpu_check.listeners import ROOT, RunningServer, Texts, device_memory_mib, hear, serve
+from scripts.gpu_check.listeners import (
+    ROOT,
+    RunningServer,
+    Texts,
+    device_memory_mib,
+    hear,
+    metrics_of,
+    recorded_shapes,
+    serve,
+)
 from scripts.gpu_check.state import State
 from scripts.processes import ProcessError
 from scripts.standin.sizes import BY_NAME
@@ -213,7 +222,8 @@ def run_levels(plan: Plan, state: State, missing: list[int], deadline: float) ->
             except ProcessError as error:
                 log = (plan.folder / "server.log").read_text(encoding="utf-8", errors="replace")
                 raise PartError(f"{error}\n{log[-TAIL_CHARS:]}") from error
-            return {"ready_seconds": servers[0].ready_seconds, "device_mib": device_memory_mib()}
+            shapes = recorded_shapes(metrics_of(servers[0]))
+            return {"ready_seconds": servers[0].ready_seconds, "device_mib": device_memory_mib(), **shapes}
 
         state.attempt(SERVER, start)
         for listeners in missing if servers else ():

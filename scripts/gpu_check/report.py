@@ -19,6 +19,7 @@ COLUMNS = {
     "spoken": "{}",
     "requests": "{}",
     "refused": "{}",
+    "plain_steps": "{}",
     "device_mib": "{:.0f}",
     "host_mib": "{:.0f}",
 }

@@ -5,7 +5,7 @@
 The text embedding also predicts the mel directly (L1): supervision without noise teaches it sooner than the velocity
 does. The mel that the velocity leads to gets a perceptual and an adversarial loss: the best guess by squared error
 alone is blurred in time. A training row is a sequence of utterances of one voice, the first part of which is the
-prompt, as in serving.
+prompt, as in serving; in a third of the batches, a short text behind a prompt.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from glmtts.models.flow.dit import DiTInputs
 from glmtts.models.flow.dit_layers import Attention, FeedForward
 from glmtts.models.flow.flow import Flow
 from scripts.nano import features, pretrained, tokens
-from scripts.nano.data import MEL_MEAN, MEL_STD, RATE, Corpus, Pools, Utterance, Weights, pools_of, sample_voice, weigh
+from scripts.nano.data import MEL_MEAN, MEL_STD, RATE, SENTENCE, SHORT, Corpus, Utterance, pools_of, sample_voice, weigh
 from scripts.nano.discriminators import Discriminators, adversarial_losses, mel_discriminators
 from scripts.nano.phone_perceptual import PhoneRecognizer, load_trained, perceptual_loss
 from scripts.nano.training import (
@@ -62,6 +62,8 @@ SPEAKER_SAMPLES = 24
 MAX_COUNTED_SECONDS = 400.0  # of a voice; low, because many voices teach the flow to take the voice from the prompt
 VELOCITY_WEIGHT, PERCEPTUAL_WEIGHT, ADVERSARIAL_WEIGHT = 0.5, 1.0, 0.5
 START_SHARE = 0.9
+NO_PROMPT_SHARE = 0.3  # of rows of sentences
+SHORT_SHARE = 0.3  # of batches
 DROPOUT = 0.1
 
 
@@ -72,6 +74,14 @@ class Rows(NamedTuple):
     tokens: Tensor
     prompt: Tensor
     speaker: Tensor
+
+
+class Row(NamedTuple):
+    """mel (t, 80), tokens per frame (t,), frames of prompt."""
+
+    mel: Tensor
+    tokens: Tensor
+    prompt: int
 
 
 def new_flow() -> Flow:
@@ -124,42 +134,70 @@ def speaker_vectors(work: Path, utterances: list[Utterance]) -> dict[str, Tensor
     return {voice: known[voice].clone() for voice in pools}
 
 
-def row(work: Path, utterances: Iterator[Utterance], frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Mel (frames, 80) and tokens (frames,) of a sequence of utterances."""
-    mels: list[Tensor] = []
-    ids: list[Tensor] = []
-    have = 0
-    while have < frames:
-        utterance = next(utterances)
-        with np.load(tokens.path_of(work, utterance)) as arrays:
-            codes = torch.from_numpy(arrays["ids"].astype(np.int64)).repeat_interleave(2)
-        mels.append(torch.from_numpy(features.load(work, utterance)["mel"])[: len(codes)])
-        ids.append(codes)
-        have += len(codes)
+def frames_of(work: Path, utterance: Utterance) -> tuple[Tensor, Tensor]:
+    """Mel (t, 80) and tokens (t,) of an utterance, in frames."""
+    with np.load(tokens.path_of(work, utterance)) as arrays:
+        ids = torch.from_numpy(arrays["ids"].astype(np.int64)).repeat_interleave(2)
+    return torch.from_numpy(features.load(work, utterance)["mel"])[: len(ids)], ids
+
+
+def sentence_row(work: Path, utterances: Iterator[Utterance], frames: int, rng: np.random.Generator) -> Row:
+    """A piece of a sequence of utterances; some have no prompt."""
+    parts: list[tuple[Tensor, Tensor]] = []
+    while (have := sum(len(ids) for _, ids in parts)) < frames:
+        parts.append(frames_of(work, next(utterances)))
     first = int(rng.integers(0, have - frames + 1))
-    return torch.cat(mels)[first : first + frames], torch.cat(ids)[first : first + frames]
+    mel, ids = (torch.cat(column)[first : first + frames] for column in zip(*parts, strict=True))
+    return Row(mel, ids, 0 if rng.random() < NO_PROMPT_SHARE else int(frames * rng.uniform(0.1, 0.6)))
 
 
-def sample_batch(
-    work: Path, pools: Pools, weights: Weights, speakers: dict[str, Tensor], rng: np.random.Generator
-) -> Rows:
-    """A batch; 30 % of its rows have no prompt."""
-    batch, frames = SHAPES[int(rng.integers(len(SHAPES)))]
-    pairs, vectors = [], []
-    for _ in range(batch):
+def short_row(work: Path, short: Utterance, utterances: Iterator[Utterance], frames: int) -> Row:
+    """A short text, and utterances of its voice in front of it as the prompt."""
+    parts = [frames_of(work, short)]
+    spoken = len(parts[0][1])
+    while sum(len(ids) for _, ids in parts) < frames:
+        parts.insert(0, frames_of(work, next(utterances)))
+    mel, ids = (torch.cat(column)[-frames:] for column in zip(*parts, strict=True))
+    return Row(mel, ids, max(frames - spoken, 0))
+
+
+class RowSampler:
+    """Samples batches of rows of one kind and length: short texts behind a prompt, or pieces of sentences."""
+
+    def __init__(self, work: Path, utterances: list[Utterance]) -> None:
+        self._work = work
+        self._sentences = pools_of(u for u in utterances if u.kind == SENTENCE)
+        self._short = pools_of(u for u in utterances if u.kind == SHORT)
+        spoken = {key: pool for key, pool in self._sentences.items() if key in self._short}
+        self._weights = weigh(self._sentences, MAX_COUNTED_SECONDS)
+        self._speakers = speaker_vectors(work, utterances)
+        self._with_short, self._short_weights = spoken, weigh(spoken, MAX_COUNTED_SECONDS)
+
+    def sample(self, rng: np.random.Generator) -> Rows:
+        """A batch. Short texts take the shortest rows: what precedes them teaches nothing."""
+        short = bool(self._short) and rng.random() < SHORT_SHARE
+        batch, frames = SHAPES[0 if short else int(rng.integers(len(SHAPES)))]
+        rows = [self._row(frames, rng, short=short) for _ in range(batch)]
+        mel, ids, prompt, speaker = zip(*[(*row, speaker) for row, speaker in rows], strict=True)
+        return Rows(torch.stack(mel), torch.stack(ids), torch.tensor(prompt), torch.stack(speaker))
+
+    def _row(self, frames: int, rng: np.random.Generator, *, short: bool) -> tuple[Row, Tensor]:
+        pools, weights = (self._with_short, self._short_weights) if short else (self._sentences, self._weights)
         utterances = sample_voice(pools, weights, rng)
         first = next(utterances)
-        pairs.append(row(work, chain([first], utterances), frames, rng))
-        vectors.append(speakers[first.voice][int(rng.integers(len(speakers[first.voice])))])
-    prompt = [0 if rng.random() < 0.3 else int(frames * rng.uniform(0.1, 0.6)) for _ in pairs]
-    mel, ids = (torch.stack(list(column)) for column in zip(*pairs, strict=True))
-    return Rows(mel, ids, torch.tensor(prompt), torch.stack(vectors))
+        speakers = self._speakers[first.voice]
+        speaker = speakers[int(rng.integers(len(speakers)))]
+        utterances = chain([first], utterances)
+        if not short:
+            return sentence_row(self._work, utterances, frames, rng), speaker
+        pool = self._short[first.voice, first.lang]
+        return short_row(self._work, pool[int(rng.integers(len(pool)))], utterances, frames), speaker
 
 
 def losses(
     flow: Flow,
     regression: Regression,
-    recognizer: PhoneRecognizer,
+    recognizer: PhoneRecognizer | None,
     discriminators: Discriminators | None,
     rows: Rows,
 ) -> dict[str, Tensor]:
@@ -181,13 +219,14 @@ def losses(
     reached = torch.where(spoken[..., None], mixed + (1 - time[:, None, None]) * velocity, rows.mel)
     guess = regression(trunk, rows.speaker)
     made, true = ((mel[:, int(rows.prompt.max()) :].float() - MEL_MEAN) / MEL_STD for mel in (reached, rows.mel))
-    parts = {}
+    parts: dict[str, Tensor] = {}
     if discriminators is not None:
         parts = adversarial_losses(discriminators, made, true, adversarial=ADVERSARIAL_WEIGHT)
+    if recognizer is not None:
+        parts["perceptual"] = PERCEPTUAL_WEIGHT * perceptual_loss(recognizer, reached, rows.mel)
     return parts | {
         "velocity": VELOCITY_WEIGHT * (velocity - (rows.mel - noise))[spoken].square().mean() / MEL_STD**2,
         "trunk": (guess - (rows.mel - MEL_MEAN) / MEL_STD).abs().mean(),
-        "perceptual": PERCEPTUAL_WEIGHT * perceptual_loss(recognizer, reached, rows.mel),
     }
 
 
@@ -201,15 +240,15 @@ def main() -> None:
     add_dropout((m for m in flow.estimator.modules() if isinstance(m, Attention | FeedForward)), DROPOUT)
     groups = [{"params": [*flow.parameters(), *regression.parameters()]}, {"params": discriminators.parameters()}]
     optimizer = torch.optim.AdamW(groups, betas=(0.8, 0.99), weight_decay=0.01, fused=True)
-    spoken = tokens.tokenised(args.work, Corpus(args.work, args.extra).train(rooms=True))
-    pools = pools_of(spoken)
-    weights = weigh(pools, MAX_COUNTED_SECONDS)
-    speakers, recognizer = speaker_vectors(args.work, spoken), load_trained(args.work)
+    sampler = RowSampler(
+        args.work, tokens.tokenised(args.work, Corpus(args.work, args.extra).train(rooms=True, short=True))
+    )
+    recognizer = load_trained(args.work)
     modules = {"flow": flow, "regression": regression, "average": average, "discriminators": discriminators}
     run = Run(args.work, "flow", modules, optimizer, args.steps)
     precision = mixed_precision()
     for step, rng in run:
-        rows = sample_batch(args.work, pools, weights, speakers, rng)
+        rows = sampler.sample(rng)
         with precision:
             joined = discriminators if step >= args.adversarial_from else None
             parts = losses(flow, regression, recognizer, joined, rows)

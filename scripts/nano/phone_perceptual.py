@@ -61,8 +61,10 @@ def perceptual_loss(recognizer: PhoneRecognizer, made_btm: Tensor, true_btm: Ten
     return torch.stack([(a - b).abs().mean() / b.std() for a, b in layers]).mean()
 
 
-def load_trained(work: Path) -> PhoneRecognizer:
-    """The trained recognizer, frozen."""
+def load_trained(work: Path) -> PhoneRecognizer | None:
+    """The trained recognizer, frozen; None where it was not trained, as after importing a checkpoint."""
+    if not state_path(work, STAGE).exists():
+        return None
     state = torch.load(state_path(work, STAGE), weights_only=True)["modules"]["recognizer"]
     recognizer = PhoneRecognizer(len(state["phones.bias"]) - 1)
     recognizer.load_state_dict(state)

@@ -98,7 +98,7 @@ def crop(work: Path, utterance: Utterance, rng: np.random.Generator, margin: int
 
 
 def losses(
-    vocoder: HiFT, recognizer: PhoneRecognizer, true: Crop, rng: np.random.Generator, *, true_f0_share: float
+    vocoder: HiFT, recognizer: PhoneRecognizer | None, true: Crop, rng: np.random.Generator, *, true_f0_share: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The batch's waveforms (b, n), and its losses. `true_f0_share`: how often the source gets the true F0."""
     predicted_f0 = vocoder.f0(true.input_mel)
@@ -106,12 +106,14 @@ def losses(
     seeds = torch.from_numpy(rng.integers(0, 2**31, len(true.wave)))
     made = vocoder.decode(true.input_mel, vocoder.source(pitch, seeds)[0])
     mel = log_mel(made, MEL_24K)
-    return made, {
+    parts = {
         "stft": 2.0 * spectral_loss(made, true.wave),
         "mel": MEL_WEIGHT * (mel - true.mel).abs().mean(),
-        "perceptual": PERCEPTUAL_WEIGHT * perceptual_loss(recognizer, mel.mT, true.mel.mT),
         "f0": F.smooth_l1_loss(predicted_f0, true.f0, beta=10.0) / 5.0,
     }
+    if recognizer is not None:
+        parts["perceptual"] = PERCEPTUAL_WEIGHT * perceptual_loss(recognizer, mel.mT, true.mel.mT)
+    return made, parts
 
 
 def main() -> None:

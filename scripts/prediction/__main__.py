@@ -10,22 +10,33 @@ in `scripts/prediction/stages.py`, `costs.py`, `listeners.py` and `cards.py`.
 from __future__ import annotations
 
 import argparse
+from typing import NamedTuple
 
 from scripts.prediction.cards import CARDS
 from scripts.prediction.checkpoints import published
 from scripts.prediction.costs import Costs, Stage
-from scripts.prediction.listeners import Prediction, predict
+from scripts.prediction.listeners import SCHEDULE, Prediction, paced, predict
 from scripts.prediction.measured import figures
 from scripts.prediction.stages import Stages
 
 LISTENERS = (1, 2, 4, 8, 16, 32, 64)
-MODES: dict[str, tuple[tuple[Stage, ...], bool]] = {
-    "AR steps as graphs, flow in float32": (("llm",), False),
-    "flow and vocoder too, flow in float32": (("llm", "flow", "vocoder"), False),
-    "the same, flow in bfloat16": (("llm", "flow", "vocoder"), True),
-    "prompts as graphs too": (("prefill", "llm", "flow", "vocoder"), True),
+ALL: tuple[Stage, ...] = ("prefill", "llm", "flow", "vocoder")
+
+
+class Mode(NamedTuple):
+    """The stages that are graphs, the flow's number format, and whether chunks follow the pace."""
+
+    graphs: tuple[Stage, ...]
+    bfloat16: bool = True
+    paced: bool = False
+
+
+MODES = {
+    "AR steps as graphs, flow in float32": Mode(("llm",), bfloat16=False),
+    "flow and vocoder too, flow in bfloat16": Mode(("llm", "flow", "vocoder")),
+    "prompts too": Mode(ALL),
+    "and chunks by the pace": Mode(ALL, paced=True),
 }
-"""The stages that are graphs, and whether the flow is in bfloat16."""
 
 
 def cell(prediction: Prediction) -> str:
@@ -35,14 +46,17 @@ def cell(prediction: Prediction) -> str:
 
 
 def predictions() -> list[str]:
-    """A table for each card."""
+    """A table for each card. Where the pace leaves the chunks as they are, they have no row of their own."""
     stages = {bfloat16: Stages(published(flow_in_bfloat16=bfloat16)) for bfloat16 in (False, True)}
     lines = ["| | " + " | ".join(map(str, LISTENERS)) + " |", "|---" * (len(LISTENERS) + 1) + "|"]
     for card in CARDS:
-        for mode, (graphs, bfloat16) in MODES.items():
-            costs = Costs(stages[bfloat16], card, frozenset(graphs))
-            cells = [cell(predict(costs, listeners)) for listeners in LISTENERS]
-            lines.append(f"| {card.name}: {mode} | " + " | ".join(cells) + " |")
+        for name, mode in MODES.items():
+            costs = Costs(stages[mode.bfloat16], card, frozenset(mode.graphs))
+            schedule = paced(costs) if mode.paced else SCHEDULE
+            if mode.paced and schedule == SCHEDULE:
+                continue
+            cells = [cell(predict(costs, listeners, schedule=schedule)) for listeners in LISTENERS]
+            lines.append(f"| {card.name}: {name} | " + " | ".join(cells) + " |")
     return lines
 
 

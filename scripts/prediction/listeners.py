@@ -12,18 +12,21 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from glmtts.engine.config import ChunkSchedule
-from scripts.prediction.costs import VOCODER_ROWS, Costs, Work
+from glmtts.engine.scheduling.pace import Pace, paced_schedule
+from scripts.prediction.costs import Costs, Work
 from scripts.prediction.sharing import Clock, Thread, Use
+from scripts.prediction.stages import PROMPT_CHUNKS
 
 REQUEST_HOST, REQUEST_WAIT = 0.025, 0.040
 """Of a request, apart from launches: host seconds (HTTP, text, encoding, bookkeeping), and seconds before its first
 audio in which it waits for no one. Fitted to two figures of the H100 over HTTP: 0.11 s for 1 listener, 0.68 for 16."""
-PROMPT_CHUNKS = 2
-"""Of a prompt of 200 ids."""
 TOKENS = (110, 140)
 """Of the utterances, about five seconds at 25 a second."""
 TOKENS_PER_SECOND, HELD_BACK_SECONDS = 25, 0.42
 """The vocoder holds back its 21 frames of context until a segment's last chunk."""
+SCHEDULE = ChunkSchedule()
+WARM_UP_CHUNK = 25
+"""Tokens of the chunks by which an engine measures its pace."""
 
 
 class Prediction(NamedTuple):
@@ -41,6 +44,7 @@ class Job:
     tokens: int
     start: float
     sizes: list[int]
+    lookahead: int = SCHEDULE.lookahead
     prompt_chunks: int = PROMPT_CHUNKS
     decoded: int = 0
     done_chunks: int = 0
@@ -55,7 +59,7 @@ class Job:
         """Whether the tokens of the next chunk and those after it exist."""
         if self.done_chunks == len(self.sizes):
             return False
-        needed = sum(self.sizes[: self.done_chunks + 1]) + ChunkSchedule().lookahead
+        needed = sum(self.sizes[: self.done_chunks + 1]) + self.lookahead
         return self.decoded >= min(needed, self.tokens)
 
     @property
@@ -96,10 +100,10 @@ class Engine:
                 yield None
                 continue
             batch = [job for job in ready if job.has_mel == ready[0].has_mel]
-            if ready[0].has_mel:
-                batch = batch[:VOCODER_ROWS]
             largest = max(job.sizes[job.done_chunks] for job in batch)
-            step = self.costs.vocoder if ready[0].has_mel else self.costs.flow
+            rendered = ready[0].has_mel
+            batch = batch[: self.costs.most_window_rows if rendered else self.costs.most_flow_rows(largest)]
+            step = self.costs.vocoder if rendered else self.costs.flow
             yield from _uses(step(largest, len(batch)))
             for job in batch:
                 self._advance(job)
@@ -123,11 +127,11 @@ class Engine:
             self.finished.append(job)
 
 
-def listener_thread(engine: Engine, number: int, utterances: int) -> Thread:
+def listener_thread(engine: Engine, number: int, utterances: int, schedule: ChunkSchedule) -> Thread:
     for index in range(utterances):
         shortest, longest = TOKENS
         tokens = shortest + 7 * (number + 3 * index) % (longest - shortest + 1)
-        job = Job(tokens, engine.clock.now, chunk_sizes(tokens))
+        job = Job(tokens, engine.clock.now, chunk_sizes(tokens, schedule), schedule.lookahead)
         yield Use("host", REQUEST_HOST)
         yield Use("clock", REQUEST_WAIT)
         engine.jobs.append(job)
@@ -135,9 +139,9 @@ def listener_thread(engine: Engine, number: int, utterances: int) -> Thread:
             yield None
 
 
-def chunk_sizes(tokens: int) -> list[int]:
+def chunk_sizes(tokens: int, schedule: ChunkSchedule = SCHEDULE) -> list[int]:
     """Of an utterance's chunks; a rest that is too short for a lookahead joins the last one."""
-    schedule, sizes = ChunkSchedule(), list[int]()
+    sizes = list[int]()
     while tokens > 0:
         size = schedule.sizes[min(len(sizes), len(schedule.sizes) - 1)]
         sizes.append(size if tokens >= size + schedule.lookahead else tokens)
@@ -145,12 +149,19 @@ def chunk_sizes(tokens: int) -> list[int]:
     return sizes
 
 
-def predict(costs: Costs, listeners: int, utterances: int = 4) -> Prediction:
+def paced(costs: Costs) -> ChunkSchedule:
+    """The chunks of an engine that fits them to its measured pace."""
+    chunk = (costs.flow(WARM_UP_CHUNK, 1), costs.vocoder(WARM_UP_CHUNK, 1))
+    pace = Pace(sum(costs.decode(1)), sum(map(sum, chunk)))
+    return paced_schedule(SCHEDULE, pace, HELD_BACK_SECONDS)
+
+
+def predict(costs: Costs, listeners: int, utterances: int = 4, *, schedule: ChunkSchedule = SCHEDULE) -> Prediction:
     """Of so many listeners with so many utterances each, all begun at once."""
     clock = Clock()
     engine = Engine(costs, clock)
     threads = [engine.decode_thread(), engine.audio_thread()]
-    clock.run(threads + [listener_thread(engine, number, utterances) for number in range(listeners)])
+    clock.run(threads + [listener_thread(engine, number, utterances, schedule) for number in range(listeners)])
     jobs = engine.finished
     return Prediction(
         statistics.median((job.first_audio or 0.0) - job.start for job in jobs),

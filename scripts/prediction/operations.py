@@ -64,6 +64,8 @@ class OperationRecorder(LaunchCounter):
             return result
         inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         outputs = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
+        if all(x.device.type == "cpu" for x in inputs + outputs):  # the host's own, while the others are `meta`
+            return result
         formula = flop_registry.get(func._overloadpacket)
         flops = float(formula(*args, **kwargs, out_val=result)) if formula is not None else 0.0
         size = _moved_bytes(name, inputs, outputs)

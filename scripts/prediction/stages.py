@@ -44,6 +44,8 @@ PROMPT_FRAMES, CONTEXT_FRAMES, LOOKAHEAD_FRAMES = 500, 50, 10
 """Of a voice on a GPU, of the speech before a chunk, and of what a chunk is made with beyond its end."""
 PROMPT_IDS, PREFILL_IDS, POSITIONS = 200, 128, 1024
 """Ids of a prompt, of what is fed at once, and positions of the cache, as in scripts/benchmarks/stages.py."""
+PROMPT_CHUNKS = 2
+"""Of a prompt."""
 CHUNKS, MANY = (20, 100), 8
 """Tokens of the chunks that are counted, and rows of a batch besides one; between and beyond, costs are on a line."""
 
@@ -83,7 +85,7 @@ class Stages:
     """The operations of all stages, counted once; on `meta` tensors, so that nothing is computed."""
 
     def __init__(self, sizes: Sizes) -> None:
-        self._sizes = sizes
+        self.sizes = sizes
 
     @cached_property
     def decode(self) -> Mapping[int, list[Operation]]:
@@ -91,8 +93,23 @@ class Stages:
         return {rows: self._count(partial(self._step, rows)) for rows in (1, 16, 64)}
 
     @cached_property
+    def new_prompt(self) -> list[Operation]:
+        """What each prompt needs besides its chunks."""
+
+        def prepared() -> Callable[[], object]:
+            decoder = self._decoder(1)
+
+            def around() -> None:
+                decoder.reserve(0, self._request)
+                decoder.activate(0, self._request)
+
+            return around
+
+        return self._count(prepared)
+
+    @cached_property
     def prefill(self) -> list[Operation]:
-        """A chunk of a prompt."""
+        """A chunk of a prompt, launched by Python."""
 
         def prepared() -> Callable[[], object]:
             decoder = self._decoder(1)
@@ -113,41 +130,36 @@ class Stages:
         }
 
     @cached_property
-    def new_sequence(self) -> list[Operation]:
-        """What each chunk needs before its first solver step."""
-        before = LeftContext(None, None, PROMPT_FRAMES + CONTEXT_FRAMES)
-        return self._count(lambda: lambda: _sequence(self._batcher, self._flow, 50, before))
-
-    @cached_property
     def vocoder(self) -> Mapping[tuple[int, int], list[Operation]]:
         """A window by (tokens of a chunk, rows)."""
-        with torch.device("meta"):
-            hift = HiFT(self._sizes.hift).fold_weight_norm().eval().requires_grad_(False)
         return {
-            (tokens, rows): self._count(partial(_window, hift, tokens, rows)) for tokens in CHUNKS for rows in (1, MANY)
+            (tokens, rows): self._count(partial(_window, self.hift, tokens, rows))
+            for tokens in CHUNKS
+            for rows in (1, MANY)
         }
 
     @property
     def solver_steps(self) -> int:
-        return self._sizes.flow.n_timesteps
+        return self.sizes.flow.n_timesteps
 
     @cached_property
     def _flow(self) -> Flow:
         """With a single solver step: the others are like it."""
+        return meta_flow(self.sizes, 1)
+
+    @cached_property
+    def hift(self) -> HiFT:
         with torch.device("meta"):
-            flow = Flow(replace(self._sizes.flow, n_timesteps=1)).eval().requires_grad_(False)
-        if self._sizes.flow_in_bfloat16:
-            flow.estimator.to_bfloat16()
-        return flow
+            return HiFT(self.sizes.hift).fold_weight_norm().eval().requires_grad_(False)
 
     @cached_property
     def _batcher(self) -> FlowBatcher:
         return FlowBatcher(self._flow, "meta")
 
     @cached_property
-    def _llama(self) -> Llama:
+    def llama(self) -> Llama:
         with torch.device("meta"):
-            llama = Llama(self._sizes.llama).to(torch.bfloat16).eval().requires_grad_(False)
+            llama = Llama(self.sizes.llama).to(torch.bfloat16).eval().requires_grad_(False)
             llama.fuse()
         return llama
 
@@ -156,7 +168,7 @@ class Stages:
 
     def _decoder(self, rows: int) -> Decoder:
         """The first of its rows decodes; all are computed."""
-        special, llama = self._sizes.special, self._llama
+        special, llama = self.sizes.special, self.llama
         cache = KVCache(llama.config, rows, POSITIONS, dtype=torch.bfloat16, device=torch.device("meta"))
         decoder = Decoder(llama, special, GenerationConfig(), cache)
         decoder.activate(0, self._request)
@@ -164,7 +176,7 @@ class Stages:
 
     @property
     def _request(self) -> DecodeRequest:
-        return DecodeRequest((self._sizes.special.pad,) * PROMPT_IDS, LengthBounds(100, 100), seed=0)
+        return DecodeRequest((self.sizes.special.pad,) * PROMPT_IDS, LengthBounds(100, 100), seed=0)
 
     @staticmethod
     @torch.inference_mode()
@@ -172,6 +184,15 @@ class Stages:
         """The operations of what `prepared` returns."""
         with torch.device("meta"):
             return operations_of(prepared())
+
+
+def meta_flow(sizes: Sizes, steps: int) -> Flow:
+    """One of so many solver steps."""
+    with torch.device("meta"):
+        flow = Flow(replace(sizes.flow, n_timesteps=steps)).eval().requires_grad_(False)
+    if sizes.flow_in_bfloat16:
+        flow.estimator.to_bfloat16()
+    return flow
 
 
 def _sequence(batcher: FlowBatcher, flow: Flow, frames: int, before: LeftContext) -> FlowSequence:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from server.edge.limits import Limits, MinRate
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+PIECE_BYTES = 64 * 1024
+"""Smaller parts of a body are put together up to this size."""
 
 
 class MemoryBudget:
@@ -44,24 +47,40 @@ class PendingBody(io.RawIOBase):
         raise BodyNeeded
 
 
-class BrokenBody(io.RawIOBase):
-    """The `wsgi.input` of a request whose body ended early."""
+class BodyInput(io.RawIOBase):
+    """The `wsgi.input` of a request: the pieces of its body, each of which is freed once it is read.
 
-    def __init__(self, data: bytearray) -> None:
-        self._data = io.BytesIO(data)
+    `is_whole`: nothing is missing at the end; else reading on raises ConnectionError.
+    """
+
+    def __init__(self, pieces: deque[bytearray], *, is_whole: bool) -> None:
+        self._pieces = pieces
+        self._is_whole = is_whole
+        self._offset = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        count = self._data.readinto(buffer)
-        if not count:
+        if not self._pieces:
+            if self._is_whole:
+                return 0
             raise ConnectionError("the client disconnected or stopped sending")
+        piece, start = self._pieces[0], self._offset
+        count = min(len(buffer), len(piece) - start)
+        buffer[:count] = piece[start : start + count]
+        self._offset += count
+        if self._offset == len(piece):
+            self._pieces.popleft()
+            self._offset = 0
         return count
 
 
 class RequestBody:
-    """The body of one request. `data` has at most one byte more than the limit."""
+    """The body of one request, of at most one byte more than the limit.
+
+    It stays in pieces: to put twenty megabytes together, or to copy them, would hold up the event loop.
+    """
 
     def __init__(self, receive: Receive, connection: Connection, edge: Limits, budget: MemoryBudget) -> None:
         self._receive = receive
@@ -69,7 +88,8 @@ class RequestBody:
         self._limits = edge
         self._budget = budget
         self._charged = 0
-        self.data = bytearray()
+        self._pieces: deque[bytearray] = deque()
+        self._size = 0
         self.is_complete = False
 
     async def read(self, seconds: float) -> None:
@@ -81,33 +101,38 @@ class RequestBody:
         start = loop.time()
         rate = MinRate(self._limits.read_timeout, limits.MIN_UPLOAD_RATE, start)
         while not self._has_ended():
-            left = min(rate.update(loop.time(), len(self.data)), start + seconds - loop.time())
+            left = min(rate.update(loop.time(), self._size), start + seconds - loop.time())
             try:
                 message = await asyncio.wait_for(self._receive(), left)
             except asyncio.TimeoutError:
                 return
             self._add(message)
 
+    @property
+    def _is_too_large(self) -> bool:
+        return self._size > self._limits.max_body_bytes
+
     def _has_ended(self) -> bool:
-        too_large = len(self.data) > self._limits.max_body_bytes
-        return self.is_complete or too_large or self._connection.is_body_broken or self._connection.is_lost
+        return self.is_complete or self._is_too_large or self._connection.is_body_broken or self._connection.is_lost
 
     def _add(self, message: Message) -> None:
-        body = message.get("body", b"")
-        room = self._limits.max_body_bytes + 1 - len(self.data)
-        self.data += body[:room]
-        if len(self.data) > limits.SMALL_BODY_BYTES:
-            self._budget.take(len(self.data) - self._charged)
-            self._charged = len(self.data)
+        body = message.get("body", b"")[: self._limits.max_body_bytes + 1 - self._size]
+        if self._pieces and len(self._pieces[-1]) + len(body) <= PIECE_BYTES:
+            self._pieces[-1] += body  # a body may come by a byte at a time
+        elif body:
+            self._pieces.append(bytearray(body))
+        self._size += len(body)
+        if self._size > limits.SMALL_BODY_BYTES:
+            self._budget.take(self._size - self._charged)
+            self._charged = self._size
         self.is_complete = message["type"] == "http.request" and not message.get("more_body", False)
 
-    def as_input(self) -> io.IOBase:
+    def as_input(self) -> io.RawIOBase:
         """The `wsgi.input` for what was received."""
-        too_large = len(self.data) > self._limits.max_body_bytes
-        return io.BytesIO(self.data) if self.is_complete or too_large else BrokenBody(self.data)
+        return BodyInput(self._pieces, is_whole=self.is_complete or self._is_too_large)
 
     def release(self) -> None:
         """Gives the memory back."""
         self._budget.used -= self._charged
         self._charged = 0
-        self.data = bytearray()
+        self._pieces = deque()

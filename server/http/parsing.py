@@ -15,12 +15,14 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from server.errors import ApiError, invalid_field, too_large
 from server.http import schemas
-from server.http.json_body import MAX_TEXT_BODY_BYTES, json_fields
+from server.http.json_body import MAX_TEXT_BODY_BYTES, read_json
 from server.http.large_input import LARGE, turn
 from server.http.schemas import SegmentsRequest, SpeechRequest, VoiceRequest
 
 UPLOAD = "reference_audio"
 """The only field of our own routes that may be a file."""
+FIELDS = "server.fields"
+"""The fields of a request that this process makes of another, in its WSGI environment, where no client can put any."""
 JSON = "application/json in UTF-8"
 FORM = "multipart/form-data"
 JSON_OR_FORM = f"{JSON}, or {FORM}"
@@ -45,10 +47,13 @@ def parse_segments(request: Request, max_body_bytes: int, max_text_chars: int) -
 
 
 def parse_json(request: Request, max_body_bytes: int) -> dict[str, Any]:
-    """The fields of a body that can be JSON only."""
+    """The fields of a body that can be JSON only, or of a request that this process makes."""
+    if FIELDS in request.environ:
+        fields: dict[str, Any] = request.environ[FIELDS]
+        return fields
     request.max_content_length = max_body_bytes  # for a body without a length
     check_length(request, max_body_bytes)
-    return json_fields(_read_json(request, max_body_bytes, JSON))
+    return _read_json(request, max_body_bytes, JSON)
 
 
 def check_length(request: Request, max_body_bytes: int) -> None:
@@ -61,7 +66,7 @@ def _json_or_form(request: Request, max_body_bytes: int) -> tuple[dict[str, Any]
     """The fields of a JSON body or a form, and whether they have JSON's types."""
     check_length(request, max_body_bytes)
     if request.mimetype != FORM:
-        return json_fields(_read_json(request, max_body_bytes, JSON_OR_FORM)), True
+        return _read_json(request, max_body_bytes, JSON_OR_FORM), True
     return _read_form(request, max_body_bytes, UPLOAD), False
 
 
@@ -95,8 +100,8 @@ def form_fields(form: MultiDict[str, str], files: MultiDict[str, FileStorage], u
     return form.to_dict() | {name: file.read() for name, file in files.items()}
 
 
-def _read_json(request: Request, max_body_bytes: int, expected: str) -> bytes:
-    """The body, if it is announced as JSON; else ApiError 415 with the `expected` media types."""
+def _read_json(request: Request, max_body_bytes: int, expected: str) -> dict[str, Any]:
+    """The fields of a body that is announced as JSON; else ApiError 415 with the `expected` media types."""
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype != "application/json" or charset not in ("utf-8", "utf8"):
         message = f"Content-Type: expected {expected}, got {request.content_type!r:.100}"
@@ -105,11 +110,8 @@ def _read_json(request: Request, max_body_bytes: int, expected: str) -> bytes:
     if encoding != "identity":
         raise ApiError(415, "unsupported_media_type", f"Content-Encoding: expected none, got {encoding!r:.50}")
     with _read_errors(max_body_bytes):
-        body = request.get_data(cache=False)
-    if len(body) >= max_body_bytes and request.content_length is None:
-        # A chunked body announces no length: Flask reads up to its limit and stops there without an error.
-        raise too_large(max_body_bytes)
-    return body
+        # A chunked body announces no length.
+        return read_json(request.stream, request.content_length or LARGE + 1)
 
 
 @contextmanager

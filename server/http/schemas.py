@@ -21,9 +21,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from glmtts.engine.api import MAX_SPEED, MIN_SPEED
 from server import validation
 from server.errors import ApiError
+from server.http import recording_text
 from server.http.continuation import MAX_TOKEN_CHARS
 from server.http.encoding import SAMPLE_RATES, Format
-from server.http.large_input import decode_base64
+from server.http.recording_text import RecordingTextError, decode_recording
 from server.voices.stored_voice import VOICE_NAME
 
 MAX_TEXT_CHARS = 5000
@@ -42,22 +43,15 @@ def _no_nul(text: str) -> str:
 
 
 def decode_audio(value: object) -> bytes:
-    """Base64 or a `data:` URI to bytes; bytes, from an upload, as they are. No URL or path is ever followed."""
+    """Base64 or a `data:` URI to bytes; bytes, from an upload or decoded already, as they are."""
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
-        reject("base64, a data: URI or an upload", describe(value))
-    head, comma, data = value.partition(",")
-    if comma and head.startswith("data:"):
-        if not head.endswith(";base64"):
-            reject("a data: URI in base64", "one without ;base64")
-        value = data
-    elif "://" in value[:16]:
-        reject("the audio itself", "a URL")
+        reject(recording_text.EXPECTED, describe(value))
     try:
-        return decode_base64(value)
-    except ValueError as error:
-        reject("base64, a data: URI or an upload", f"invalid base64 ({error})")
+        return decode_recording(value)
+    except RecordingTextError as error:
+        reject(error.expected, error.got)
 
 
 def _within_limit(text: str, info: ValidationInfo) -> str:

@@ -89,8 +89,10 @@ def test_a_watch_sees_changes_at_once(agent: Agent) -> None:
     discovery = ConsulDiscovery(address(agent), cache_seconds=3600.0, watch=True)
     register(agent, "new")
     eventually(lambda: ids(discovery) == {"new"})
+    register(agent, "other")
+    eventually(lambda: ids(discovery) == {"new", "other"})
     agent.call("PUT", "/v1/agent/check/fail/new-check")
-    eventually(lambda: ids(discovery) == set())
+    eventually(lambda: ids(discovery) == {"other"})
     discovery.close()
 
 
@@ -211,6 +213,84 @@ def test_a_list_of_a_consul_without_its_data_is_not_all() -> None:
         assert ids(discovery) == {"2 at 7"}
         discovery.close()
         server.shutdown()
+
+
+class Unchecked(Backwards):
+    """A Consul agent that was restarted with its data: no node passes before it has been checked."""
+
+    indices = (100, 107)
+
+    def listed(self, index: int) -> list[str]:
+        return ["1"] if index == 100 else []
+
+
+def test_a_list_without_any_node_is_not_believed_at_once() -> None:
+    """The nodes of the last one are used until their checks had the time to pass."""
+    time, Unchecked.indices_received = Time(), []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unchecked) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        discovery = ConsulDiscovery(ConsulAddress(f"http://127.0.0.1:{server.server_port}"), clock=time)
+        for seconds in (0.0, 11.0, RETURN_SECONDS - 1.0):
+            time.now += seconds
+            assert ids(discovery) == {"1"}
+        time.now += 1.0
+        assert ids(discovery) == set()
+        discovery.close()
+        server.shutdown()
+
+
+class Silent(BaseHTTPRequestHandler):
+    """An agent, or a node, that answers while `speaks` is set, and says nothing until then."""
+
+    speaks = threading.Event()
+
+    def do_GET(self) -> None:
+        if not self.speaks.wait(20):
+            return
+        entries = [{"Node": {}, "Service": {"ID": "1", "Address": "10.0.0.1", "Port": 1}}]
+        data = json.dumps(entries if self.path.startswith("/v1/") else {"metadata": {"language": "en"}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that answers until `Silent.speaks` is cleared."""
+    Silent.speaks.set()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    Silent.speaks.set()
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_silent_agent_holds_nobody_up(silent: str) -> None:
+    """Who has a list goes on with it before the query has failed, which makes it stale."""
+    time = Time()
+    discovery = ConsulDiscovery(ConsulAddress(silent), clock=time)
+    assert ids(discovery) == {"1"}
+    Silent.speaks.clear()
+    time.now += 11.0
+    assert ids(discovery) == {"1"}
+    assert not discovery.stale
+    eventually(lambda: discovery.stale)
+    discovery.close()
+
+
+def test_a_silent_node_at_a_fixed_address_holds_nobody_up(silent: str) -> None:
+    """It is listed without its metadata, which it is asked for once more when it answers."""
+    Silent.speaks.clear()
+    discovery = StaticDiscovery([silent])
+    assert [node.meta for node in discovery.nodes()] == [{}]
+    Silent.speaks.set()
+    eventually(lambda: [node.meta for node in discovery.nodes()] == [{"language": "en"}])
 
 
 def test_an_index_that_goes_backwards_resets_the_watch() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from glmtts_client import Cluster, ResponseError, RetriesExhaustedError, RetryPolicy, SpeechOptions
+from glmtts_client import Cluster, NodeError, ResponseError, RetriesExhaustedError, RetryPolicy, SpeechOptions
 
 from tests.helpers.consul import ROOT
 from tests.helpers.server import Server, free_port, wait_until
@@ -62,6 +64,22 @@ def test_closing_stops_the_work(server: Server, cluster: Cluster) -> None:
     with cluster.follow(["This goes on. " * 200]) as speech:
         next(speech)
     wait_until(lambda: server.metric("glmtts_in_flight") == 0, "the work to stop", seconds=5)
+
+
+def test_a_node_that_stops_is_given_up(voices: Path) -> None:
+    """Long before its connection would time out: the program hears of it while the node is still there."""
+    with (
+        Server("fake:delay=0.1", voices=voices) as node,
+        Cluster(urls=[node.url]) as cluster,
+        cluster.follow(["This goes on. " * 200]) as speech,
+    ):
+        next(speech)
+        os.killpg(node.process.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(NodeError, match="no sign of life"):
+                list(speech)
+        finally:
+            os.killpg(node.process.pid, signal.SIGCONT)
 
 
 def test_errors_are_those_of_requests(cluster: Cluster) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from glmtts_client import Node, NodeError
 from glmtts_client.api import READ_TIMEOUT, Api
-from glmtts_client.liveness import PROBES, REPEAT_SECONDS, Answer, Liveness
+from glmtts_client.liveness import FRESH_SECONDS, PROBES, REPEAT_SECONDS, Answer, Liveness
 
 URL = "http://node"
 ALIVE, DEAD = Answer("", ready=True), Answer("no sign of life", ready=False)
@@ -79,6 +79,54 @@ def test_a_question_that_stays_open_makes_a_node_suspect() -> None:
     release.set()
     wait(liveness, 0.5)
     assert not liveness.is_suspect(URL)
+    liveness.close()
+
+
+class Time:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_node_is_asked_before_a_request_if_it_has_been_quiet() -> None:
+    """One that has sent something lately, or answered, is not; nor is any after the end."""
+    time, questions = Time(), list[str]()
+    liveness = Liveness(lambda url: questions.append(url) or ALIVE, time)  # type: ignore[func-returns-value]
+    for since, asked in ((0.0, 1), (FRESH_SECONDS, 1), (2 * FRESH_SECONDS, 2)):
+        time.now += since
+        assert liveness.is_ready(URL)
+        assert len(questions) == asked
+    time.now += 2 * FRESH_SECONDS
+    liveness.heard(URL)
+    assert liveness.is_ready(URL)
+    assert len(questions) == 2
+    liveness.close()
+    time.now += 2 * FRESH_SECONDS
+    assert liveness.is_ready(URL)
+    assert len(questions) == 2
+
+
+def test_a_node_that_is_not_ready_is_asked_every_time() -> None:
+    """It may be at any moment; one that is dead raises."""
+    answers = [Answer("", ready=False), DEAD, DEAD, ALIVE]
+    liveness = Liveness(lambda url: answers.pop(0))
+    assert not liveness.is_ready(URL)
+    with pytest.raises(NodeError, match="no sign of life"):
+        liveness.is_ready(URL)
+    assert liveness.is_ready(URL)
+    assert answers == []
+    liveness.close()
+
+
+def test_nobody_waits_for_an_answer_that_does_not_come() -> None:
+    """The question stays open for those who come later, who are not held up at all."""
+    release, questions = threading.Event(), list[str]()
+    liveness = Liveness(lambda url: (questions.append(url), release.wait(20)) and ALIVE)
+    assert not liveness.is_ready(URL)
+    assert not liveness.is_ready(URL)
+    assert len(questions) == 1
+    release.set()
     liveness.close()
 
 

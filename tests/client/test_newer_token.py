@@ -28,7 +28,7 @@ class Nodes:
         self.old = old
         self.names = {"http://a", "http://b", "http://c"}
         self.first = ""
-        self.liveness = SimpleNamespace(is_suspect=lambda url: False)
+        self.liveness = SimpleNamespace(is_suspect=lambda url: False, is_ready=lambda url, patience: True)
 
     def nodes(self) -> list[Node]:
         return [Node(url, url, META) for url in sorted(self.names)]

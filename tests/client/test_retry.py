@@ -103,6 +103,14 @@ def test_delays_are_bounded(seed: int) -> None:
     assert all(0 <= delay <= min(10.0, 0.2 * 2**number) for number, delay in enumerate(time.delays))
 
 
+def test_the_first_failure_costs_no_time() -> None:
+    """Another node may be as good as new; a busy cluster is left alone for a moment."""
+    for error, is_delayed in ((FAILED, False), (BUSY, True)):
+        time = Time()
+        run(RetryPolicy(), time, lambda n, error=error: error if n == 1 else None)  # type: ignore[misc]
+        assert bool(time.now) == is_delayed
+
+
 def test_the_budget_is_shared_and_earned() -> None:
     """Retries are a fraction of the requests, plus a reserve; without a budget a failure is final."""
     budget = RetryBudget(ratio=0.25, reserve=2)

@@ -60,7 +60,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The quick mode's output, and its logs."""
     logs = tmp_path_factory.mktemp("chaos")
     chaos = Chaos("--quick", "--logs", str(logs))
-    out, err = chaos.process.communicate(timeout=280)
+    out, err = chaos.process.communicate(timeout=800)
     assert chaos.process.returncode == 0, out + err
     wait_until(lambda: chaos.left() == [], "all processes to end")
     return out, logs
@@ -72,6 +72,7 @@ def cells(out: str) -> list[list[str]]:
 
 
 @pytest.mark.load
+@pytest.mark.timeout(900)
 def test_nothing_is_lost_duplicated_or_broken(quick: tuple[str, Path]) -> None:
     """Under every fault of the quick mode, while the load goes on."""
     rows = cells(quick[0])
@@ -85,6 +86,7 @@ def test_nothing_is_lost_duplicated_or_broken(quick: tuple[str, Path]) -> None:
 
 
 @pytest.mark.load
+@pytest.mark.timeout(900)
 def test_a_node_that_is_down_gets_no_requests(quick: tuple[str, Path]) -> None:
     """Consul stops returning it, and then no request goes there; some are retried after a kill."""
     kill, term, stop = cells(quick[0])[1:4]
@@ -96,6 +98,7 @@ def test_a_node_that_is_down_gets_no_requests(quick: tuple[str, Path]) -> None:
 
 
 @pytest.mark.load
+@pytest.mark.timeout(900)
 def test_the_clocks_did_jump(quick: tuple[str, Path]) -> None:
     """One day ahead and then two days back, in the nodes' own logs."""
     for log in (quick[1] / "clock").glob("node-*.log"):

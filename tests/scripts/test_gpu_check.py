@@ -6,15 +6,21 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from glmtts.engine.runtime.fake import FakeEngine
+from glmtts.engine.stats import RecordedCounts
 from scripts.gpu_check import environment, parts
+from scripts.gpu_check.listeners import plain_steps, recorded_shapes
 from scripts.gpu_check.parts import SERVER, Part, PartError, Plan, missing_parts, run_pass
 from scripts.gpu_check.state import MAX_ATTEMPTS, State
 from scripts.gpu_check.texts import COUNT, sentence
+from server.observability.collectors import EngineCollector
 from tests.helpers.server import ROOT
 
 
@@ -92,6 +98,22 @@ def test_a_part_that_fails_is_tried_once_more_and_stops_no_other(plan: Plan, mon
     assert [part.calls for part in named.values()] == [2, 2, 1]
     assert state.failures() == [SERVER, "broken"]
     assert missing_parts(plan, state) == []
+
+
+def test_graphs_and_plain_steps_are_read_from_the_metrics() -> None:
+    """As the server writes them, whatever the order of the labels."""
+    counts = {
+        "prefill": RecordedCounts(12, 340, 1),
+        "decode": RecordedCounts(28, 9000, 0),
+        "flow": RecordedCounts(3, 5, 6),
+    }
+    stats = replace(FakeEngine().stats(), recorded_steps=counts)
+    registry = CollectorRegistry()
+    registry.register(EngineCollector(lambda: stats))
+    metrics = generate_latest(registry).decode()
+    assert recorded_shapes(metrics) == {"prefill graphs": 12, "decode graphs": 28, "flow graphs": 3}
+    assert plain_steps(metrics) == 7
+    assert recorded_shapes("") == {}
 
 
 def test_no_two_sentences_are_alike() -> None:

@@ -12,12 +12,19 @@ from torch.nn import functional as F
 
 from glmtts.engine.config import ChunkSchedule
 from glmtts.engine.scheduling.chunking import Chunker
+from glmtts.models.flow.flow_block import BlockShape
+from scripts.benchmarks.stage_launches import block_launches, published_configs
 from scripts.prediction.cards import CARDS, H100, L4
-from scripts.prediction.costs import Work
+from scripts.prediction.checkpoints import published
+from scripts.prediction.costs import Costs, Stage, Work
 from scripts.prediction.listeners import chunk_sizes, predict
 from scripts.prediction.measured import figures
 from scripts.prediction.operations import operations_of
 from scripts.prediction.sharing import Clock, Thread, Use
+from scripts.prediction.stages import Stages
+
+SHAPE = BlockShape(rows=1, frames=64, context=320, kept=64)
+STAGES = Stages(published(flow_in_bfloat16=False))
 
 
 def test_it_agrees_with_what_was_measured() -> None:
@@ -78,6 +85,27 @@ def test_threads_share_a_resource_and_not_their_waits() -> None:
     assert ends == pytest.approx({"d": 0.5, "a": 2.0, "c": 2.5, "b": 4.0})
 
 
+def test_recorded_steps_are_those_of_the_ladder() -> None:
+    """A block has the launches that are counted of it, whatever its shape; its rows are as many as there is memory for;
+    one that is padded takes what a full one does."""
+    costs = {card: Costs(STAGES, card, frozenset({"prefill", "llm", "flow", "vocoder"})) for card in (H100, L4)}
+    small, large = (costs[H100]._block(BlockShape(rows, 64, 576, 64)) for rows in (1, 4))
+    assert small.launches == large.launches
+    assert small.launches == pytest.approx(block_launches(published_configs().flow, SHAPE).launches, rel=0.05)
+    assert small.graph_seconds < large.graph_seconds < 4 * small.graph_seconds
+    assert [costs[card].most_flow_rows(20) for card in (H100, L4)] == [4, 1]
+    assert costs[H100].flow(10, 1) == costs[H100].flow(20, 1)
+    assert costs[H100].flow(20, 3).device == pytest.approx(costs[H100].flow(20, 4).device, rel=0.05)
+    assert costs[H100].decode(5) == costs[H100].decode(8)
+
+
+def test_a_recorded_prompt_is_launched_at_once() -> None:
+    """The host is free for others; the device takes as long."""
+    recorded, launched = (Costs(STAGES, H100, frozenset(names)).prefill() for names in ({"prefill"}, set[Stage]()))
+    assert recorded.host < 0.001 < 0.01 < launched.host
+    assert recorded.device > launched.device
+
+
 @pytest.mark.parametrize("tokens", [3, 20, 24, 25, 50, 54, 110, 140, 333])
 def test_utterances_are_cut_as_the_engine_cuts_them(tokens: int) -> None:
     chunks = Chunker(ChunkSchedule()).remaining(tokens)
@@ -86,6 +114,11 @@ def test_utterances_are_cut_as_the_engine_cuts_them(tokens: int) -> None:
 
 class ConstantCosts:
     """Steps that take the same on any number of rows."""
+
+    most_window_rows = 16
+
+    def most_flow_rows(self, _tokens: int) -> int:
+        return 64
 
     def decode(self, _rows: int) -> Work:
         return Work(0.0, 0.001)

@@ -154,7 +154,7 @@ class BatchEngine:
         check_history(job.history, vocabulary=model.llm.config.vocab_size, speech_tokens=model.special.speech_tokens)
         voice_only = self._new_history(job)
         for segment in job.segments:  # raises if too long; history gives way, so what fits after the voice alone fits
-            voice_only.prompt(segment.ids)
+            voice_only.prompt(segment.ids, segment.weight)
         tokens = sum(self._lengths.expected_tokens(len(segment.ids)) for segment in job.segments)
         drain_seconds = self.backlog_seconds() / (self._loop.throughput.audio_rate or 1.0)
         return self._queue.submit(job, tokens / TOKEN_RATE / job.speed, min(MAX_RETRY_AFTER, max(1.0, drain_seconds)))

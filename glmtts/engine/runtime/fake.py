@@ -59,7 +59,7 @@ class FakeOptions:
     """Seconds that loading takes."""
     delay: float = 0.0
     """Seconds before each chunk."""
-    max_queued: int = 8
+    max_queued: int = 64
     """Jobs that may wait."""
     fail: bool = False
     """Whether loading fails."""

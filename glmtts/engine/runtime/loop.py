@@ -47,11 +47,12 @@ class EngineLoop:
         self._model, self._special, self._queue, self._scheduler = model, model.special, queue, scheduler
         self._prefill_chunk = options.limits.prefill_chunk
         self._num_threads, self._audio_workers = num_threads, max(1, num_threads - 1)
-        # Decoding and audio run at the same time, so each has a recorder of its own.
-        steps = RecordedSteps(make_recorder() if make_recorder is not None else None)
+        # Decoding and audio run at the same time, so each has a recorder of its own. A prompt is fed between two steps.
+        recorder = make_recorder() if make_recorder is not None else None
         self.decode: DecodeRunner[DecodeTask] = DecodeRunner(
-            model, options.max_num_seqs, fixed_shape=options.deterministic, steps=steps
-        )
+            model, options.max_num_seqs, fixed_shape=options.deterministic, steps=RecordedSteps(recorder),
+            prefill_steps=RecordedSteps(recorder), prefill_chunk=self._prefill_chunk,
+        )  # fmt: skip
         self._audio_recordings: AudioRecordings | None = None
         if make_recorder is not None:
             self._audio_recordings = AudioRecordings(
@@ -87,13 +88,18 @@ class EngineLoop:
             Recording("decode", rows.stop, lambda r=rows, n=length: decoder.record(r, n))  # type: ignore[misc]
             for rows, length in decoder.shapes()
         ]
-        return decode + (self._audio_recordings.all() if self._audio_recordings is not None else [])
+        prefill = [
+            Recording("prefill", 1, lambda s=shape: decoder.record_prefill(s))  # type: ignore[misc]
+            for shape in decoder.recorded_prefill.shapes
+        ]
+        return decode + prefill + (self._audio_recordings.all() if self._audio_recordings is not None else [])
 
     def recorded_steps(self) -> dict[str, RecordedSteps]:
         """By stage."""
         audio = self._audio_recordings
         stages = {} if audio is None else {"flow": audio.flow_steps, "vocoder": audio.vocoder_steps}
-        return {"decode": self.decode.decoder.steps, **stages}
+        decoder = self.decode.decoder
+        return {"prefill": decoder.recorded_prefill.steps, "decode": decoder.steps, **stages}
 
     def fail_all(self, error: Exception) -> None:
         """Ends every active job with an error."""

@@ -97,7 +97,7 @@ def synthesize(
     for segment in segments:
         # Text ids to speech tokens, prompted by the voice and the earlier segments.
         with _timed(result.report, "ar"):
-            prompt = history.prompt(segment.ids)
+            prompt = history.prompt(segment.ids, segment.weight)
             ids = prompt_layout(prompt.text, segment.ids, prompt.speech, model.special)
             draws = SegmentDraws(model.generation, len(segment.ids), prompt.bounds)
             tokens = _draw_tokens(decoder, DecodeRequest(ids, prompt.bounds, seed, segment.index), draws)

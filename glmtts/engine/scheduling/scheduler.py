@@ -149,7 +149,7 @@ class Scheduler:
             return
         segment = job.pending.popleft()
         try:
-            prompt = job.history.prompt(segment.ids)
+            prompt = job.history.prompt(segment.ids, segment.weight)
         except GlmTtsError as error:
             self.fail(job, error)
             return

@@ -12,7 +12,7 @@ from glmtts.checkpoint.loader import Model
 from glmtts.engine.synthesis.retries import RetryCounter, to_engine_error
 from glmtts.errors import EngineError
 from glmtts.models.graphs import RecordedSteps, bucket_size
-from glmtts.models.llm.decoder import IDLE, NAN_LOGITS, Decoder, DecodeRequest
+from glmtts.models.llm.decoder import IDLE, NAN_LOGITS, PREFILL_CHUNK, Decoder, DecodeRequest
 from glmtts.models.llm.kv_cache import KVCache
 
 T = TypeVar("T")
@@ -36,9 +36,14 @@ class DecodeRunner(Generic[T]):
         fixed_shape: bool = False,
         async_readback: bool | None = None,
         steps: RecordedSteps | None = None,
+        prefill_steps: RecordedSteps | None = None,
+        prefill_chunk: int = PREFILL_CHUNK,
     ) -> None:
         cache = KVCache(model.llm.config, num_slots, model.max_positions, dtype=model.dtype, device=model.device)
-        self.decoder = Decoder(model.llm, model.special, model.generation, cache, fixed_shape=fixed_shape, steps=steps)
+        self.decoder = Decoder(
+            model.llm, model.special, model.generation, cache,
+            fixed_shape=fixed_shape, steps=steps, prefill_steps=prefill_steps, prefill_chunk=prefill_chunk,
+        )  # fmt: skip
         self._num_slots, self._fixed_shape = num_slots, fixed_shape
         self._async_readback = model.device.type == "cuda" if async_readback is None else async_readback
         self._pending: tuple[Tensor, dict[int, T]] | None = None

@@ -17,6 +17,7 @@ from transformers import WhisperFeatureExtractor
 
 from glmtts.errors import CheckpointError
 from glmtts.models.encoders.bucketed_conv import BucketedConv1d, CausalConv1d
+from glmtts.models.row_blocks import gelu
 
 V = TypeVar("V")
 
@@ -121,7 +122,7 @@ class _Layer(nn.Module):
 
     def forward(self, x_btd: Tensor, visible_b1tt: Tensor) -> Tensor:
         x_btd = x_btd + self.self_attn(self.self_attn_layer_norm(x_btd), visible_b1tt)
-        out: Tensor = x_btd + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x_btd))))
+        out: Tensor = x_btd + self.fc2(gelu(self.fc1(self.final_layer_norm(x_btd))))
         return out
 
 

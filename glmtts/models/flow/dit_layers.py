@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from glmtts.config import DiTConfig
 from glmtts.models.flow.dit_cache import KV, concatenate
 from glmtts.models.flow.text_embedding import inverse_frequencies
+from glmtts.models.row_blocks import Linear
 
 NORM_EPS = 1e-6
 
@@ -83,10 +84,10 @@ class Attention(nn.Module):
         super().__init__()
         inner = heads * dim_head
         self.heads = heads
-        self.to_q = nn.Linear(dim, inner)
-        self.to_k = nn.Linear(dim, inner)
-        self.to_v = nn.Linear(dim, inner)
-        self.to_out = nn.ModuleList([nn.Linear(inner, dim)])
+        self.to_q = Linear(dim, inner)
+        self.to_k = Linear(dim, inner)
+        self.to_v = Linear(dim, inner)
+        self.to_out = nn.ModuleList([Linear(inner, dim)])
 
     def kv(self, x_btd: Tensor, rotary: tuple[Tensor, Tensor]) -> KV:
         """Keys and values of frames, each (b, h, t, d)."""
@@ -109,8 +110,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, mult: int) -> None:
         super().__init__()
-        first = nn.Sequential(nn.Linear(dim, dim * mult), nn.GELU(approximate="tanh"))
-        self.ff = nn.Sequential(first, nn.Identity(), nn.Linear(dim * mult, dim))
+        first = nn.Sequential(Linear(dim, dim * mult), nn.GELU(approximate="tanh"))
+        self.ff = nn.Sequential(first, nn.Identity(), Linear(dim * mult, dim))
 
     def forward(self, x_btd: Tensor) -> Tensor:
         last = self.ff[2]

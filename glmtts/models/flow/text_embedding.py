@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glmtts.models.flow.conv_bucketing import conv1d_bucketed
+from glmtts.models.row_blocks import gelu
 
 MAX_POSITION = 4096  # later frames all get the last row of the position table
 
@@ -68,7 +69,7 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x_btd: Tensor, valid_bt: Tensor | None) -> Tensor:
         y = conv1d_bucketed(self.dwconv, mask_padding(x_btd, valid_bt).transpose(1, 2)).transpose(1, 2)
-        y = self.grn(F.gelu(self.pwconv1(self.norm(y))), valid_bt)
+        y = self.grn(gelu(self.pwconv1(self.norm(y))), valid_bt)
         out: Tensor = x_btd + self.pwconv2(y)
         return out
 

@@ -15,10 +15,11 @@ from torch.nn import functional as F
 
 from glmtts.config import GenerationConfig
 from glmtts.errors import CheckpointError
-from glmtts.models.graphs import CudaGraphRecorder, Outputs, RecordedSteps, bucket_size, buckets
+from glmtts.models.graphs import CudaGraphRecorder, Outputs, RecordedSteps, bucket_size, buckets, host_integers
 from glmtts.models.llm.kv_cache import KVCache
 from glmtts.models.llm.llama import Llama
 from glmtts.models.llm.prompt import LengthBounds, SpecialIds
+from glmtts.models.llm.recorded_prefill import PrefillShape, RecordedPrefill
 from glmtts.models.llm.sampling import NO_TOKEN, ras_sample
 from glmtts.models.rng import stream_keys, uniforms
 
@@ -27,6 +28,10 @@ KV_ALIGNMENT = 16
 
 MIN_GRAPH_LENGTH = 256
 """With recorded steps, attention reads this many positions, or twice, four times … as many."""
+
+MIN_GRAPH_IDS, PREFILL_CHUNK = 32, 128
+"""A recorded step feeds the first of these many ids of a prompt, or twice, four times … as many; the second at most,
+unless a caller feeds more at once."""
 
 IDLE, NAN_LOGITS = -1, -2
 """What a step returns instead of a token: for a slot that does not decode, and for a row whose logits are NaN."""
@@ -72,7 +77,9 @@ class Decoder:
 
     `fixed_shape`: each step computes all slots and all positions, so a row's result cannot depend on how many others
     there are or how far they have come. The emptier the cache, the more that costs.
-    `steps`: where `record` puts recordings. By default a GPU records each shape when it comes for the second time.
+    `steps`, `prefill_steps`: where `record` and `record_prefill` put recordings, of decode steps and of chunks of at
+    most `prefill_chunk` ids of a prompt. By default a GPU records each decode step when its shape comes for the second
+    time, and no prefill.
     """
 
     def __init__(
@@ -84,6 +91,8 @@ class Decoder:
         *,
         fixed_shape: bool = False,
         steps: RecordedSteps | None = None,
+        prefill_steps: RecordedSteps | None = None,
+        prefill_chunk: int = PREFILL_CHUNK,
     ) -> None:
         vocabulary = llama.lm_head.weight.shape[0]
         if special.largest >= vocabulary:
@@ -115,22 +124,39 @@ class Decoder:
         if steps is None:
             steps = RecordedSteps(CudaGraphRecorder(device) if device.type == "cuda" else None, on_repeat=True)
         self.steps = steps
+        if prefill_steps is None:
+            prefill_steps = RecordedSteps(None)
+        shapes = self._prefill_shapes(prefill_chunk)
+        self.recorded_prefill = RecordedPrefill(llama, cache, special.pad, shapes, prefill_steps)
         # On the host: an upper bound of the position of each slot in use, so that no step has to ask the device.
         self._max_position: dict[int, int] = {}
 
     def shapes(self) -> list[tuple[slice, int]]:
         """The rows and lengths of all steps that begin at slot 0, if rows are rounded up to powers of two."""
-        slots, length = self.cache.slots, self.cache.length
-        if self._fixed_shape:
-            return [(slice(0, slots), length)]
-        lengths = buckets(min(MIN_GRAPH_LENGTH, length), length)
-        return [(slice(0, rows), length) for rows in buckets(1, slots) for length in lengths]
+        slots = self.cache.slots
+        rows = [slots] if self._fixed_shape else buckets(1, slots)
+        return [(slice(0, count), length) for count in rows for length in self._graph_lengths()]
+
+    def _prefill_shapes(self, chunk: int) -> list[PrefillShape]:
+        """The shapes of chunks of prompts."""
+        counts = buckets(min(MIN_GRAPH_IDS, chunk), chunk)
+        return [PrefillShape(ids, length) for ids in counts for length in self._graph_lengths() if ids <= length]
+
+    def _graph_lengths(self) -> list[int]:
+        """How many positions recorded steps attend to."""
+        length = self.cache.length
+        return [length] if self._fixed_shape else buckets(min(MIN_GRAPH_LENGTH, length), length)
 
     @torch.inference_mode()
     def record(self, rows: slice, length: int) -> None:
         """Records the steps of a shape, while all slots are idle. Raises RuntimeError if that can't be done."""
         assert not self._max_position, "a slot is decoding"
         self.steps.record((rows.start, rows.stop, length), lambda: self._sample(rows, length))
+
+    def record_prefill(self, shape: PrefillShape) -> None:
+        """Records a chunk of a prompt, while all slots are idle. Raises RuntimeError if that can't be done."""
+        assert not self._max_position, "a slot is decoding"
+        self.recorded_prefill.record(shape)
 
     @torch.inference_mode()
     def add(self, slot: int, request: DecodeRequest, *, chunk: int = 512) -> None:
@@ -149,10 +175,15 @@ class Decoder:
 
     @torch.inference_mode()
     def prefill(self, slot: int, request: DecodeRequest, start: int, chunk: int) -> None:
-        """Feeds ids [start, start + chunk) of the request; the first step feeds the last id."""
+        """Feeds ids [start, start + chunk) of the request; the first step feeds the last id. No device sync."""
         ids = request.ids[start : min(start + chunk, len(request.ids) - 1)]
+        shape = self.recorded_prefill.shape_for(start, len(ids))
+        if shape is not None:
+            self.recorded_prefill.feed(shape, slot, start, ids)
+            return
+        self.recorded_prefill.steps.count_plain()
         device = self._state.positions.device
-        ids_bn = torch.tensor([ids], dtype=torch.int64, device=device)
+        ids_bn = host_integers(ids, device).to(device, non_blocking=True)[None]
         positions = torch.full((1,), start, dtype=torch.int64, device=device)
         length = self._padded_length(start + len(ids))
         self.llama.forward_cached(ids_bn, positions, self.cache, length=length, rows=slice(slot, slot + 1))
@@ -163,23 +194,24 @@ class Decoder:
 
         A row that has ended may be activated again, with another attempt at the same ids: its prompt is still there.
         """
-        state = self._state
-        state.next_ids[slot] = request.ids[-1]
-        state.positions[slot] = self._max_position[slot] = len(request.ids) - 1
-        state.generated[slot] = 0
-        state.minimum[slot], state.maximum[slot] = request.bounds.minimum, request.bounds.maximum
-        key = (torch.tensor([part]) for part in (request.seed, request.segment, request.attempt))
-        state.keys[slot] = stream_keys(*key)[0]
-        state.recent[slot] = NO_TOKEN
-        state.idle[slot] = False
+        key = (torch.tensor([part], device="cpu") for part in (request.seed, request.segment, request.attempt))
+        position = self._max_position[slot] = len(request.ids) - 1
+        self._set(
+            slot, next_ids=request.ids[-1], positions=position, generated=0,
+            minimum=request.bounds.minimum, maximum=request.bounds.maximum, keys=int(stream_keys(*key)[0]),
+            recent=NO_TOKEN, idle=False,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def release(self, slot: int) -> None:
         """Makes the slot idle, whether or not its row has ended."""
-        state = self._state
-        state.idle[slot] = True
-        state.next_ids[slot], state.positions[slot] = self.special.pad, self._scratch_position
+        self._set(slot, idle=True, next_ids=self.special.pad, positions=self._scratch_position)
         self._max_position.pop(slot, None)
+
+    def _set(self, slot: int, **values: int) -> None:
+        """Changes the state of one slot, a launch for each value. An assignment would take two, a tensor's wait."""
+        for name, value in values.items():
+            getattr(self._state, name)[slot].fill_(value)
 
     @torch.inference_mode()
     def logits(self, rows: slice | None = None) -> Tensor:

@@ -76,8 +76,8 @@ class History:
         """The finished segments still kept. A new history with these added continues where this one is."""
         return tuple(self._earlier)
 
-    def prompt(self, text: Sequence[int]) -> Prompt:
-        """The prompt and length bounds of a new segment of `text` ids.
+    def prompt(self, text: Sequence[int], weight: float = 0.0) -> Prompt:
+        """The prompt and length bounds of a new segment of `text` ids and a weight.
 
         First drops, for good, the oldest finished segments while speech tokens + int(speech / text × new text ids)
         exceeds MAX_HISTORY_TOKENS, with the ratio as it was before any were dropped; then while the segment at its
@@ -89,7 +89,7 @@ class History:
             expected = int(speech_tokens / text_ids * len(text))
             while self._earlier and sum(len(s.speech_tokens) for s in self._all()) + expected > MAX_HISTORY_TOKENS:
                 del self._earlier[0]
-        bounds = length_bounds(len(text), self._generation)
+        bounds = length_bounds(len(text), self._generation, weight)
         while self._earlier and self._positions_left(text) < bounds.maximum:
             del self._earlier[0]
         left = self._positions_left(text)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from glmtts.models.row_blocks import linear
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig
@@ -47,7 +48,7 @@ class Int8Linear(nn.Module):
             out: Tensor = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scale)
             out = out.view(*x.shape[:-1], -1)
         else:
-            out = F.linear(x, self.weight.to(x.dtype)) * self.scale
+            out = linear(x, self.weight.to(x.dtype)) * self.scale
         return out if self.bias is None else out + self.bias
 
 

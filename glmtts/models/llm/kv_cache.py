@@ -8,7 +8,7 @@ is reused, so a row that went wrong cannot affect the next one.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,10 @@ from glmtts.models.llm.history import MAX_POSITIONS
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig
+
+Rows: TypeAlias = "slice | Tensor"
+"""Slots of a cache: neighbours, known to the host; or int64 (b,), which only the device knows, so that one recorded
+step serves any slot."""
 
 
 def kv_heads(config: LlamaConfig) -> int:
@@ -77,11 +81,14 @@ class KVCache:
         """Fills the cache with NaN: for tests, to expose reads of slots that were not reset."""
         self.kv.fill_(float("nan"))
 
-    def write(self, layer: int, rows: slice, positions_bn: Tensor, kv_bnhd: Tensor) -> None:
+    def write(self, layer: int, rows: Rows, positions_bn: Tensor, kv_bnhd: Tensor) -> None:
         """Stores keys and values (b, n, 2 × kv_heads, head_dim) of `rows`, each at its own `positions_bn`."""
-        self.kv[:, layer][self._slot_index[rows], :, positions_bn] = kv_bnhd
+        slots_b1 = self._slot_index[rows] if isinstance(rows, slice) else rows[:, None]
+        self.kv[:, layer][slots_b1, :, positions_bn] = kv_bnhd
 
-    def read(self, layer: int, rows: slice, length: int) -> tuple[Tensor, Tensor]:
-        """Views of the first `length` keys and values of `rows`, each (b, kv_heads, length, head_dim); no copy."""
-        kv = self.kv[rows, layer, :, :length]
+    def read(self, layer: int, rows: Rows, length: int) -> tuple[Tensor, Tensor]:
+        """The first `length` keys and values of `rows`, each (b, kv_heads, length, head_dim): views, or a copy if the
+        rows are a tensor."""
+        kv = self.kv[:, layer, :, :length]
+        kv = kv[rows] if isinstance(rows, slice) else kv.index_select(0, rows)
         return kv[:, : self.kv_heads], kv[:, self.kv_heads :]

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from glmtts.errors import CheckpointError
 from glmtts.models.llm.int8 import Int8Linear
-from glmtts.models.llm.kv_cache import KVCache, head_dim, kv_heads
+from glmtts.models.llm.kv_cache import KVCache, Rows, head_dim, kv_heads
 from glmtts.models.llm.rotary import Rotary, RotaryTable, rope_theta
+from glmtts.models.row_blocks import Linear, linear
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig
@@ -53,7 +54,7 @@ class MergedLinear:
             start = end
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias)
 
 
 class Attention(nn.Module):
@@ -65,10 +66,10 @@ class Attention(nn.Module):
         self.kv_heads = kv_heads(config)
         self.head_dim = head_dim(config)
         bias = bool(config.attention_bias)
-        self.q_proj = nn.Linear(config.hidden_size, self.heads * self.head_dim, bias=bias)
-        self.k_proj = nn.Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
-        self.v_proj = nn.Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
-        self.o_proj = nn.Linear(self.heads * self.head_dim, config.hidden_size, bias=bias)
+        self.q_proj = Linear(config.hidden_size, self.heads * self.head_dim, bias=bias)
+        self.k_proj = Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
+        self.v_proj = Linear(config.hidden_size, self.kv_heads * self.head_dim, bias=bias)
+        self.o_proj = Linear(self.heads * self.head_dim, config.hidden_size, bias=bias)
         self.fused: MergedLinear | Int8Linear | None = None
 
     def fuse(self) -> None:
@@ -129,9 +130,9 @@ class MLP(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         bias = bool(config.mlp_bias)
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=bias)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=bias)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=bias)
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=bias)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=bias)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=bias)
         self.fused: MergedLinear | Int8Linear | None = None
 
     def fuse(self) -> None:
@@ -178,7 +179,7 @@ class CachedStep(NamedTuple):
     """What all layers of a cached pass share. `mask` (b, 1, group × n, length) is added to the scores."""
 
     cache: KVCache
-    rows: slice
+    rows: Rows
     positions: Tensor
     length: int
     rotary: Rotary
@@ -253,7 +254,7 @@ class Llama(nn.Module):
         return LlamaOutput(self.lm_head(hidden), hidden, attention)
 
     def forward_cached(
-        self, ids_bn: Tensor, positions_b: Tensor, cache: KVCache, *, length: int, rows: slice | None = None
+        self, ids_bn: Tensor, positions_b: Tensor, cache: KVCache, *, length: int, rows: Rows | None = None
     ) -> Tensor:
         """Prefill and decode alike: feeds n more ids to each row, at the row's own position. No device sync.
 

@@ -75,9 +75,13 @@ def prompt_layout(
     return (*prompt_text, *text, special.boa, *(token + shift for token in prompt_speech))
 
 
-def length_bounds(text_ids: int, generation: GenerationConfig) -> LengthBounds:
-    """Bounds for a segment of `text_ids` ids, the prompt's not counted: see `GenerationConfig`. maximum ≥ 1."""
-    minimum = max(int(text_ids * generation.min_ratio), generation.min_tokens)
+def length_bounds(text_ids: int, generation: GenerationConfig, weight: float = 0.0) -> LengthBounds:
+    """Bounds for a segment of `text_ids` ids and a `weight`, the prompt's not counted: see `GenerationConfig`.
+
+    0 ≤ minimum ≤ maximum, 1 ≤ maximum.
+    """
+    by_weight = int(weight * generation.min_tokens_per_weight)
+    minimum = max(int(text_ids * generation.min_ratio), generation.min_tokens, by_weight)
     maximum = int(text_ids * generation.max_ratio) + generation.extra_tokens
     expected = generation.expected_tokens(text_ids)
     if expected is not None and expected * generation.max_length_ratio <= generation.max_redraw_tokens:

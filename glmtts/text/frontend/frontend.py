@@ -16,7 +16,7 @@ from glmtts.text.frontend import g2p, normalize, ssml
 from glmtts.text.frontend.words import WordSpan, word_spans
 from glmtts.text.language import LANGUAGES, NAMES, Language
 from glmtts.text.pause import MAX_PAUSE_SECONDS, split_pause, with_pause
-from glmtts.text.segment import segment, units
+from glmtts.text.segment import segment, spoken_weight, units
 from glmtts.text.tokenizer import Tokenizer
 
 MAX_IDS = 400
@@ -34,6 +34,11 @@ class Segment:
     ids: tuple[int, ...]
     pause_seconds: float = 0.0
     words: tuple[WordSpan, ...] = ()
+
+    @property
+    def weight(self) -> float:
+        """What is heard of it weighs: see `glmtts.text.segment.spoken_weight`."""
+        return spoken_weight(self.text)
 
     @property
     def written(self) -> str:

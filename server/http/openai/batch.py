@@ -40,8 +40,8 @@ def handle_batch(context: AppContext, request: Request) -> dict[str, Any]:
 
     def answer(item: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in item.items() if name not in OWN_FIELDS and value is not None}
-        body = {**shared, **given, "stream": False}
-        response = client.post(ITEM_ROUTE, json=body, headers=headers, environ_overrides=sender, buffered=True)
+        environ = {**sender, parsing.FIELDS: {**shared, **given, "stream": False}}  # recordings are bytes, not JSON
+        response = client.post(ITEM_ROUTE, headers=headers, environ_overrides=environ, buffered=True)
         return _result(context, response)
 
     g.record.release()  # for its key the items are in flight, not the batch

@@ -67,7 +67,7 @@ def test_recorded_steps_say_what_plain_ones_say(engine: BatchEngine, plain: Batc
     for one, other in zip(recorded, launched, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
     counts = engine.stats().recorded_steps
-    assert set(counts) == {"decode", "flow", "vocoder"}
+    assert set(counts) == {"prefill", "decode", "flow", "vocoder"}
     assert all(count.replayed and not count.plain for count in counts.values())
     assert all(c.shapes == c.replayed == c.plain == 0 for c in plain.stats().recorded_steps.values())
 

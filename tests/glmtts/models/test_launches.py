@@ -17,6 +17,7 @@ from scripts.benchmarks.stage_launches import (
     block_launches,
     checkpoint_configs,
     decode_launches,
+    prefill_launches,
     published_configs,
     window_launches,
 )
@@ -24,8 +25,8 @@ from scripts.benchmarks.stage_launches import (
 CONFIGS = {"nano": checkpoint_configs(ROOT / "checkpoints" / "nano"), "published": published_configs()}
 SHAPE = BlockShape(rows=1, frames=64, context=320, kept=64)
 VOICE = BlockShape(rows=1, frames=256, context=0, kept=256)
-MOST = {"nano": (236, 393, 451), "published": (786, 5036, 563)}
-"""Launches of a decode step, a block and a window: a bound to lower when they become fewer."""
+MOST = {"nano": (236, 393, 451, 183), "published": (786, 5036, 563, 799)}
+"""Launches of a decode step, a block, a window and a chunk of a prompt: a bound to lower when they become fewer."""
 
 
 def assert_recordable(count: LaunchCount, most: int) -> None:
@@ -39,6 +40,14 @@ def test_a_decode_step_reads_nothing_back(name: str) -> None:
     """Whatever its rows and positions, it has the same launches."""
     counts = [decode_launches(CONFIGS[name].llm, rows, length) for rows, length in ((1, 256), (8, 1024))]
     assert_recordable(counts[0], MOST[name][0])
+    assert counts[0].operations == counts[1].operations
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_chunk_of_a_prompt_reads_nothing_back(name: str) -> None:
+    """Whatever its ids and positions, it has the same launches; its slot and its first position are data."""
+    counts = [prefill_launches(CONFIGS[name].llm, ids, length) for ids, length in ((128, 256), (32, 2048))]
+    assert_recordable(counts[0], MOST[name][3])
     assert counts[0].operations == counts[1].operations
 
 

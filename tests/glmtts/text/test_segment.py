@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmtts.text.segment import segment, syllable_count, units, weight
+from glmtts.text.segment import segment, spoken_weight, syllable_count, units, weight
 
 PARTS = [*"今天好的 ,.，。？!a'bé- 1<|>XN3", "<|X|>", "<|IAN2|>", "hello"]
 TEXTS = st.lists(st.sampled_from(PARTS)).map("".join)
@@ -65,6 +65,21 @@ def test_units() -> None:
 def test_syllables(word: str, count: int) -> None:
     """Groups of vowels count, a silent e does not, and no word has none."""
     assert syllable_count(word) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("你好，世界。", 4),
+        ("Hello there, world.", 4 * 0.7),
+        ("……！！", 0),
+        ("<|n|><|i3|>好", 1),
+        ("<|HH|><|AY1|> you", 0.7),
+        ("", 0),
+    ],
+)
+def test_signs_and_spans_weigh_nothing_in_speech(text: str, expected: float) -> None:
+    assert spoken_weight(text) == pytest.approx(expected)
 
 
 def test_by_sentence_commas_do_not_end_a_segment() -> None:

@@ -96,6 +96,13 @@ def test_tokens_and_frames_cover_the_same_stretch(maker: VoiceMaker, rate: int, 
     assert -0.001 < samples / rate - tokens / 25 < 0.06
 
 
+def test_a_voice_keeps_no_more_than_it_has(maker: VoiceMaker) -> None:
+    """Nothing of what was cut off stays in memory: caches count what they see."""
+    voice = maker.make_voice(recording(20000, 16000))
+    parts = [voice.speaker, voice.prompt_tokens, *voice.prompt_mels.values()]
+    assert [part.untyped_storage().nbytes() for part in parts] == [part.nbytes for part in parts]
+
+
 def test_the_mel_is_that_of_the_audio(maker: VoiceMaker) -> None:
     """At its own rate the prompt mel is the audio's log-mel, frames first."""
     data = recording(24000, 24000)

@@ -9,7 +9,8 @@ import pytest
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from server.errors import ApiError
-from server.http.parsing import form_fields, json_fields
+from server.http.json_body import json_fields
+from server.http.parsing import form_fields
 from server.http.schemas import SpeechRequest, validate
 
 

@@ -40,6 +40,13 @@ def test_bounds(text_ids: int, generation: GenerationConfig, expected: LengthBou
     assert length_bounds(text_ids, generation) == expected
 
 
+@pytest.mark.parametrize(("weight", "minimum"), [(0.0, 5), (1.0, 5), (2.5, 9), (60.0, 234)])
+def test_a_segment_is_as_long_as_it_weighs(weight: float, minimum: int) -> None:
+    """So that its end is not drawn where a clause of it ends; the maximum gives way."""
+    generation = GenerationConfig(min_ratio=0.5, max_ratio=8, min_tokens=5, min_tokens_per_weight=3.9)
+    assert length_bounds(8, generation, weight) == LengthBounds(minimum, max(64, minimum))
+
+
 def test_special_ids_know_the_speech_range() -> None:
     """The number of speech tokens and the largest id follow from the ids."""
     assert SPECIAL.speech_tokens == 100
