@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import pytest
+
+with suppress(ImportError):  # scripts/gpu_check.sh does without
+    from hypothesis import settings
+
+    settings.register_profile("no deadline", deadline=None)  # beside other work an example takes longer
+    settings.load_profile("no deadline")
 
 SLOW_MARKERS = ("training", "processes", "load", "recogniser", "slow")
 """pyproject.toml describes them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from glmtts_client.splice import FADE_SECONDS, SEARCH_SECONDS, Samples, Splicer, cross_fade, nearest_silence, rms
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 RATE = 8000
@@ -60,7 +60,6 @@ def test_a_single_attempt_passes_unchanged(seconds: float, sizes: list[int]) -> 
     assert splicer.points == []
 
 
-@settings(deadline=None)
 @given(st.floats(0.1, 2), st.lists(st.tuples(st.floats(0, 1), SIZES), min_size=1, max_size=4), SIZES)
 def test_equal_attempts_are_seamless(seconds: float, broken: list[tuple[float, list[int]]], sizes: list[int]) -> None:
     """Wherever and however often attempts fail, the output is exactly the samples."""
@@ -71,7 +70,6 @@ def test_equal_attempts_are_seamless(seconds: float, broken: list[tuple[float, l
     assert all(point.seamless and point.shift_seconds == 0 for point in splicer.points)
 
 
-@settings(deadline=None)
 @given(st.floats(0.3, 2), st.floats(0.05, 1), SIZES, SIZES)
 def test_rounding_differences_are_seamless(seconds: float, share: float, first: list[int], second: list[int]) -> None:
     """Attempts that differ only by rounding, as between devices, are spliced without a shift."""
@@ -86,7 +84,6 @@ def test_rounding_differences_are_seamless(seconds: float, share: float, first: 
     assert all(point.seamless for point in splicer.points)
 
 
-@settings(deadline=None)
 @given(st.floats(1, 3), st.floats(0.1, 0.95), st.floats(0.8, 1.25), SIZES, SIZES)
 def test_other_audio_is_spliced_at_the_nearest_silence(
     seconds: float, share: float, drift: float, first: list[int], second: list[int]

@@ -64,7 +64,7 @@ def test_a_full_node_refuses() -> None:
     assert len(run(PACE, [2.0] * 7)) == 6
 
 
-@examples(max_examples=100, deadline=None)
+@examples(max_examples=100)
 @given(st.lists(st.floats(0.5, 30.0), min_size=1, max_size=6))
 def test_no_audio_is_lost_and_none_comes_too_early(lengths: list[float]) -> None:
     """Every utterance ends, none before its own work at full speed, all not before the total work at the best rate."""

@@ -308,7 +308,7 @@ def test_info_segments_and_voices(server: Server) -> None:
     anna = requests.get(server.url + "/voices/anna", timeout=10).json()
     by_hand = {"calm": {"consent": "", "created_at": "", "updated_at": ""}}
     expected = {"name": "anna", "language": "zh", "styles": {"calm": "Slowly."}, "default_style": "calm"}
-    assert anna == {**expected, "recordings": by_hand}
+    assert anna == {**expected, "read_only": False, "recordings": by_hand}
 
 
 def test_pronunciation_of_segments(server: Server) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from glmtts.text.zh import pinyin
@@ -27,7 +27,6 @@ def _jieba() -> Any:
     return jieba.posseg.POSTokenizer(words)
 
 
-@settings(deadline=None)  # the first text loads the dictionaries
 @given(st.text(st.sampled_from(MANY_STATES + "琪薛颖鑫王李了着过的们不"), min_size=1, max_size=60))
 def test_as_jieba(text: str) -> None:
     """Words and tags are those of jieba's own search."""

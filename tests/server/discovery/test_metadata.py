@@ -76,7 +76,7 @@ def test_tags_are_dns_labels() -> None:
 words = st.text(min_size=1, max_size=200)
 
 
-@examples(max_examples=50, deadline=None)
+@examples(max_examples=50)
 @given(model=words, features=st.lists(words, max_size=40), region=st.text(max_size=512))
 def test_metadata_stays_within_consuls_limits(model: str, features: list[str], region: str) -> None:
     """Whatever a checkpoint is called: at most 64 pairs, and values of at most 512 bytes of UTF-8."""

@@ -61,7 +61,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @given(st.lists(st.integers(1, 3 * MAX_PORTION), min_size=1, max_size=5), st.booleans())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_all_bytes_arrive_in_order(sizes: list[int], pause: bool) -> None:
     """In portions, and reading stops while some of them wait."""
 

@@ -105,7 +105,7 @@ def test_only_a_recording_may_be_long(body: bytes) -> None:
     st.integers(0, 2**16),
     st.sampled_from([None, 2]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_recordings_are_read_in_slices(
     data: bytes, repeats: list[int], escape: Callable[[str], str], padding: int, indent: int | None
 ) -> None:

@@ -174,7 +174,7 @@ class StoredVoices(RuleBasedStateMachine):
         assert not list(self.folder.glob(f"{UNFINISHED}*"))
 
 
-StoredVoices.TestCase.settings = settings(max_examples=100, stateful_step_count=15, deadline=None)
+StoredVoices.TestCase.settings = settings(max_examples=100, stateful_step_count=15)
 test_every_change_is_whole_or_not_at_all = StoredVoices.TestCase
 
 
