@@ -24,7 +24,7 @@ _COMMON_HANZI = re.compile("[\u4e00-\u9fff]")
 
 # Pictographs, their modifiers, joiners and flags; not the digits that a keycap sign turns into an emoji.
 EMOJI = re.compile(
-    "[\u00a9\u00ae\u203c\u2049\u20e3\u2122\u2139\u231a-\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\u24c2\u25aa\u25ab"
+    "[\u00ae\u203c\u2049\u20e3\u2122\u2139\u231a-\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\u24c2\u25aa\u25ab"
     "\u25b6\u25c0\u25fb-\u25fe\u2600-\u2775\u2794-\u27bf\u2934\u2935\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55\u3030\u303d\u3297\u3299"
     "\ufe0e\ufe0f\u200d\U0001f000-\U0001faff\U000e0020-\U000e007f]+"
 )

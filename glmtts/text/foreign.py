@@ -14,8 +14,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import chain
 
-from glmtts.text.characters import is_hanzi, latin_letters
+from glmtts.text.characters import SPECIAL_SPAN, is_hanzi, latin_letters
 from glmtts.text.language import Language
 
 GREEK_NAMED = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ"
@@ -38,7 +39,7 @@ def leave_out(text: str, language: Language | None = None, keep: re.Pattern[str]
     """`text` with a space for each foreign stretch, and all foreign characters.
 
     language: of the text, if it is known: beside kana, all ideographs of a Chinese text stay. keep: what is left as it
-    is. Leaving out twice gives the same as once.
+    is, besides tokens `<|…|>`. Leaving out twice gives the same as once.
     """
     if text.isascii():
         return text, ""
@@ -67,9 +68,9 @@ _GREEK = str.maketrans("gG", "ff")
 
 
 def _kinds(text: str, keep: re.Pattern[str] | None) -> str:
-    """The kind of each character; "." for those in a match of `keep`."""
+    """The kind of each character; "." for those of a token `<|…|>` or in a match of `keep`."""
     kinds = list(map(_kind, text))
-    for match in keep.finditer(text) if keep is not None else ():
+    for match in chain(SPECIAL_SPAN.finditer(text), keep.finditer(text) if keep is not None else ()):
         kinds[match.start() : match.end()] = "." * len(match[0])
     return "".join(kinds)
 

@@ -36,7 +36,7 @@ class _Context(NamedTuple):
 _Kind = Literal["text", "item", "heading", "row", "code", "silent"]
 """An item begins a paragraph, text goes on with it; a silent line only separates."""
 
-_MARKS = re.compile(r"[*_`<>#&|~\[\\\n•]|^\s*[-+]\s", re.MULTILINE)
+_MARKS = re.compile(r"[*_`<>#&|~$\[\\\n•]|^\s*[-+]\s", re.MULTILINE)
 
 # A span of tokens travels as one private-use character, of which `clean` leaves none in a text.
 _FIRST_STANDIN = 0xF0000
@@ -55,7 +55,11 @@ _CELL_BORDER = re.compile(r"(?<!\\)\|")
 _REFERENCE = re.compile(
     r"[ \t]{0,3}\[([^\[\]]+)\]:[ \t]*<?((?:https?://|mailto:|/|\./|#)[^\s<>]*)>?(?:[ \t]+[\"'(][^\"')]*[\"')])?[ \t]*$"
 )
-_FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,40}\]:?[ \t]?")
+_FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,40}\](?::[ \t]?)?")
+# Formulas between dollar signs, as Pandoc tells them from prices; they say more than a number.
+_FORMULA = re.compile(
+    r"\$\$([^$\n]{1,400})\$\$|(?<![\\$A-Za-z\d])\$(?=[^$\n]{0,200}[A-Za-z=^])(?![\s\d])([^$\n]{0,200}[^\s$\\])\$(?![\d$])"
+)
 
 
 def strip_markup(text: str) -> str:
@@ -164,10 +168,10 @@ _BETWEEN_WIDE = re.compile(rf"(?<={_WIDE})(\*{{1,3}})(?!\*)|(?<!\*)(\*{{1,3}})(?
 # Nor are underscores between letters emphasis, which is what Chinese characters are.
 _DOUBLE_UNDERSCORES = re.compile(r"(?<![A-Za-z0-9_])__(?=[^\s_])([^_\n]{1,200})__(?![A-Za-z0-9_])")
 _PRODUCT = re.compile(
-    r"(?<=[0-9)])\*(?=[A-Za-z0-9(])|(?<=[A-Za-z0-9)])\*(?=[0-9])|(?<=\b[A-Za-z])\*(?=[A-Za-z]\b)|(?<=\d)\*\*(?=\d)"
+    r"(?<=[0-9)])\*(?=[A-Za-z0-9(])|(?<=[A-Za-z0-9)])\*(?=[0-9])|(?<=\b[A-Za-z])\*(?=[A-Za-z]\b)|(?<=\d)\*{2,12}(?=\d)|(?<=\b[A-Za-z])\*\*(?=\d)"
 )
 _PATH = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\[\w\\.-]{0,200}|(?<![\\\w])\\\\(?=\w)[\w\\.-]{0,200}")
-_LEFT_OVER = re.compile(r"(?<!\d)\*{2,}|\*{2,}(?!\d)")
+_LEFT_OVER = re.compile(r"(?<![A-Za-z\d*])\*{2,}|\*{2,}(?![\d*])")
 
 
 def _inline(text: str, context: _Context) -> str:
@@ -176,6 +180,7 @@ def _inline(text: str, context: _Context) -> str:
         return ""
     text = _PATH.sub(lambda match: match[0].replace("\\", "\\\\"), _FOOTNOTE.sub("", text))
     text = _PRODUCT.sub(lambda match: match[0].replace("*", "\\*"), text)
+    text = _FORMULA.sub(lambda match: match[1] or match[2], text)
     text = _DOUBLE_UNDERSCORES.sub(r"**\1**", text)
     text = _BETWEEN_WIDE.sub(rf"{_LETTER}\g<0>{_LETTER}", text)
     tokens = _parser().parseInline(text, {"references": context.references})

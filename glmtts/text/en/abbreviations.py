@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from glmtts.text.en.numbers import digit_words
 from glmtts.text.rules import Rule, rule
 
 _TITLES = {
@@ -11,6 +12,8 @@ _TITLES = {
     "Gen": "general", "Col": "colonel", "Lt": "lieutenant", "Sgt": "sergeant", "Capt": "captain", "Cpt": "captain",
     "Maj": "major", "Cmdr": "commander", "Rev": "reverend", "Hon": "honorable", "Pres": "president", "Sen": "senator",
     "Rep": "representative", "Messrs": "messieurs", "Supt": "superintendent", "Det": "detective", "Sec": "secretary",
+    "Msgr": "monsignor", "Insp": "inspector", "Pvt": "private", "Cpl": "corporal", "Adm": "admiral",
+    "Amb": "ambassador", "Atty": "attorney",
 }  # fmt: skip
 _BEHIND_NAMES = {
     "Jr": "junior", "Sr": "senior", "Esq": "esquire", "Inc": "incorporated", "Ltd": "limited", "Corp": "corporation",
@@ -25,13 +28,13 @@ _NUMBERED = {
     "vols?": "volume", "pp": "pages", "pgs?": "page", "p": "page", "chaps?": "chapter", "ch": "chapter",
     "figs?": "figure", "secs?": "section", "eqs?": "equation", "nos": "numbers", "arts?": "article", "tbl": "table",
     "ed": "edition", "apt": "apartment", "ver": "version", "rm": "room", "ext": "extension", "ln": "line",
-    "bk": "book", "rte": "route", "hwy": "highway", "ep": "episode", "pt": "part", "ste": "suite",
+    "bk": "book", "rte?": "route", "hwy": "highway", "ep": "episode", "pt": "part", "ste": "suite",
 }  # fmt: skip
 _COMMON = {
     "approx": "approximately", "dept": "department", "est": "established", "govt": "government",
     "misc": "miscellaneous", "incl": "including", "excl": "excluding", "cont": "continued", "temp": "temperature",
     "avg": "average", "max": "maximum", "min": "minimum", "esp": "especially", "tel": "telephone", "vs": "versus",
-    "etc": "et cetera", "ca": "circa", "hrs": "hours", "mins": "minutes",
+    "etc": "et cetera", "ca": "circa", "hrs": "hours", "mins": "minutes", "acct": "account", "viz": "namely",
 }  # fmt: skip
 _MONTHS = {
     "Jan": "January", "Feb": "February", "Mar": "March", "Apr": "April", "Jun": "June", "Jul": "July", "Aug": "August",
@@ -50,8 +53,12 @@ _NAMES: tuple[Rule, ...] = (
     rule(r"(?<=[A-Za-z])\.(?=(?:js|JS|io|ai|NET|Net|net|py|ts)(?![A-Za-z]))", " dot "),
     rule(r"(?<=\bdot )(js|ts|py|io|ai)(?![A-Za-z])", lambda m: " ".join(m[0]), re.IGNORECASE),
     rule(r"(?<![A-Za-z])ASP dot NET", "a s p dot net"),
+    rule(r"\b([A-D])-(?=[\s.,;!?)]|$)(?!\s-|\s\d)", r"\1 minus"),
+    rule(r"\b([A-Z])\*(?=[\s.,;!?)]|$)", r"\1 star"),
+    rule(r"\bWW(II?)\b", lambda m: f"World War {'one' if m[1] == 'I' else 'two'}"),
     rule(r"\s?&&?\s?", " and "),
     rule(r"\b7-(?:11|Eleven|ELEVEn)\b", "seven eleven"),
+    rule(r"\b24/7/365\b", "twenty four seven three sixty five"),
     rule(r"\b24/7\b", "twenty four seven"),
     rule(r"\b9/11\b", "nine eleven"),
     rule(r"\b(?:50/50|50-50)\b", "fifty fifty"),
@@ -88,7 +95,7 @@ def _saint_or_street(match: re.Match[str]) -> str:
     before = match.string[max(match.start() - _ADDRESS_REACH, 0) : match.start()]
     if match[1]:
         return "street" if re.search(r"\d\w*\s+(?:\w+\s+)?\w+\s+$", before) else "saint"
-    named = re.search(r"(?:[A-Z]\w+|\d(?:st|nd|rd|th))\s+$", before)
+    named = re.search(r"(?:[A-Z][\w']+|\d(?:st|nd|rd|th))\s+$", before)
     return "street" if named else match[0]
 
 
@@ -98,6 +105,32 @@ def _initials(match: re.Match[str]) -> str:
     return letters + ("." if match[2] else "")
 
 
+def _direction(match: re.Match[str]) -> str:
+    return _COMPASS[match[1]]
+
+
+def _zip_code(match: re.Match[str]) -> str:
+    rest = f" dash {digit_words(match[3])}" if match[3] else ""
+    return f"{' '.join(match[1])} {digit_words(match[2])}{rest}"
+
+
+_LETTERED = (
+    "plan|vitamin|type|grade|class|group|part|option|section|appendix|room|gate|model|point|team|hepatitis|step|"
+    "exhibit|figure|table|letter|company|platform|side|block|building|unit|answer|question|item|level|product|"
+    "variant|the|and|or|is|was"
+)
+"""Words that a single letter follows as a name of its own."""
+_COMPASS = {
+    "NE": "northeast", "NW": "northwest", "SE": "southeast", "SW": "southwest", "N": "north", "S": "south",
+    "E": "east", "W": "west",
+}  # fmt: skip
+_ROAD = (
+    "(?:St|Street|street|Ave|Avenue|avenue|Blvd|Boulevard|boulevard|Rd|Road|road|Dr|Drive|drive|Ln|Lane|Pl|Place|place)"
+    r"\b"
+)
+_STATES = (
+    "A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[TA]|W[AVIY]"
+)
 _MANY = {"10": "tens", "100": "hundreds", "1000": "thousands"}
 _SAINTS = (
     "(?:Louis|Petersburg|Patrick|John|Paul|Peter|Mary|Nicholas|George|Andrew|James|Thomas|Francis|Helens|Helena|"
@@ -138,6 +171,11 @@ RULES: tuple[Rule, ...] = (
         rf"\b({_words(_DAYS)})\.(?=[,-]|\s(?:and|to|through|or|at|morning|afternoon|evening|night)\b)",
         lambda m: _DAYS[m[1]],
     ),
+    rule(r"\b(Fri|Tues?|Thurs?|Wed)\.(?=\s*$)", lambda m: f"{_DAYS[m[1]]}."),
+    rule(
+        rf"\b([Oo]n|[Bb]y|[Uu]ntil|[Tt]ill|[Ee]very|[Nn]ext|[Ll]ast|[Tt]his|and|to)\s({_words(_DAYS)})\.(?=(\s*$)?)",
+        lambda m: f"{m[1]} {_DAYS[m[2]]}" + ("." if m[3] is not None else ""),
+    ),
     rule(rf"\b({_DAY})\s?[-–—]\s?({_DAY})\b\.?", lambda m: f"{_DAYS.get(m[1], m[1])} to {_DAYS.get(m[2], m[2])}"),
     rule(
         rf"\b({_MONTH})\s?[-–—]\s?({_MONTH})\b\.?", lambda m: f"{_MONTHS.get(m[1], m[1])} to {_MONTHS.get(m[2], m[2])}"
@@ -164,10 +202,22 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(r"\b[Nn]o\.\s(?=[A-Z]{1,3}-?\d)", "number "),
     rule(r"\bPh\.?\s?D\b\.?", "p h d"),
+    rule(r"\b([BM])\.\s?Sc\b\.?", lambda m: f"{m[1]} s c"),
     rule(
         r"(?:(?<=\d)\s?|\b)([AaPp])\.\s?[Mm]\.(?=(\s*$|\s+[A-Z])?)",
         lambda m: f" {m[1].lower()} m" + ("." if m[2] is not None else ""),
     ),
     rule(r"(?<![A-Za-z.])((?:[a-z]\.){1,5}[a-z])\.", lambda m: " ".join(m[1].replace(".", ""))),
     rule(rf"(?<![A-Za-z.])((?:[A-Z]\.\s?){{1,6}}[A-Z])\.({_ENDS_SENTENCE})?", _initials),
+    # George W. Bush; but "Plan B. Then" ends a sentence.
+    rule(
+        rf"\b([A-Za-z][a-z]{{1,20}})\s([B-HJ-Z])\.(?=\s[A-Z][a-z])(?!{_ENDS_SENTENCE})",
+        lambda m: m[0] if re.fullmatch(_LETTERED, m[1].lower()) else f"{m[1]} {m[2]}",
+    ),
+    rule(rf"^([A-Z])\.(?=\s[A-Z][a-z])(?!{_ENDS_SENTENCE})", r"\1"),
+    rule(
+        rf"(?<=\d )(?:({'|'.join(_COMPASS)})\.?)(?=\s(?:\d{{1,3}}(?:st|nd|rd|th)|[A-Z]\w{{2,20}})\s{_ROAD})", _direction
+    ),
+    rule(rf"(?<=\b)({_ROAD})\s({'|'.join(_COMPASS)})\b(?!\.?\w)", lambda m: f"{m[1]} {_COMPASS[m[2]]}"),
+    rule(rf"\b({_STATES})\s(\d{{5}})(?:-(\d{{4}}))?(?![\d.,-]*\d)", _zip_code),
 )

@@ -68,5 +68,8 @@ RULES: tuple[Rule, ...] = (
         rf"(?<![{_WORD}/._-])[{_WORD}_-]{{1,99}}(?:/[{_WORD}_-]{{1,99}}){{0,20}}\.(?:{_EXTENSION})(?![{_WORD}])",
         _address,
     ),
+    rule(rf"(?<![{_WORD}_])(?=[\d_]{{0,60}}[A-Za-z])[{_WORD}]{{1,60}}(?:_[{_WORD}]{{1,60}}){{1,20}}(?!_)", _address),
+    rule(rf"(?<![\w.])\.(?=(?:{_EXTENSION}|{_DOMAIN})\b)", "dot "),
+    rule(r"(?<!\S)--(?=[A-Za-z])", "dash dash "),
     rule(rf"(?<![\d.])({_OCTET}(?:\.{_OCTET}){{3}})([:/]\d{{1,5}})?(?![\d.]*\d)", _ip),
 )

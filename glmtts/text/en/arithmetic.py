@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from glmtts.text.en import measures
-from glmtts.text.en.numbers import NUMBER, decimal_words, number_words, ordinal_words
+from glmtts.text.en.numbers import NUMBER, decimal_words, number_words, ordinal_words, short_words
 from glmtts.text.rules import Rule, rule
 
 _VULGAR = {
@@ -37,12 +37,16 @@ def _power_of(exponent: str) -> str:
 
 def _power(match: re.Match[str]) -> str:
     base = decimal_words(match[1]) if match[1][0].isdecimal() else match[1]
-    return f"{base} to the {_power_of(match[2])}"
+    return f"{base} to the {_power_of(match[2])}" if base != match[1] else base + _raised_to(match[2])
+
+
+def _raised_to(exponent: str) -> str:
+    return {"2": " squared", "3": " cubed"}.get(exponent) or f" to the {_power_of(exponent)}"
 
 
 def _superscript(match: re.Match[str]) -> str:
     exponent = match[0].translate(_SUPERSCRIPTS)
-    return {"2": " squared", "3": " cubed"}.get(exponent) or f" to the {_power_of(exponent)}"
+    return _raised_to(exponent)
 
 
 def _fraction_words(above: int, below: int) -> str:
@@ -74,18 +78,31 @@ def _fraction(match: re.Match[str]) -> str:
     return f"{whole} {number_words(above)} over {number_words(below)}".strip()
 
 
+def _resolution(match: re.Match[str]) -> str:
+    """1920x1080 is "nineteen twenty by ten eighty"."""
+    return " by ".join(short_words(size) for size in match.groups())
+
+
 POWERS: tuple[Rule, ...] = (
+    # Behind a unit a caret is written for a raised figure.
+    rule(r"(?:(?<=/s)|(?<=/m)|(?<=[ckdm]m)|(?<=\dm)|(?<=\d m)|(?<=ft)|(?<=\din))\^(?=[23](?!\d))", ""),
     rule(r"(?<![A-Za-z\d.])(\d{1,9}(?:\.\d{1,9})?)(?:e|E(?=[-+]))([-+]?)(\d{1,3})(?![\dA-Za-z]|\.\d)", _times_ten),
     rule(
         rf"(?<![\d.])({NUMBER}|(?<![A-Za-z])[A-Za-z])\^[({{]?([-−]?(?:\d{{1,9}}(?:\.\d{{1,9}})?|[A-Za-z]"
         rf"(?![A-Za-z])))[)}}]?",
         _power,
     ),
+    rule(r"(?<=[A-Za-z)])\^\(?([-−]?\d{1,3}|[a-z])(?![\w])\)?", lambda m: _raised_to(m[1])),
     rule(r"(?<=[\d)])[⁻⁺]?[⁰¹²³⁴-⁹ⁿ]{1,9}|(?<=[A-Za-z])[⁻⁺⁰¹⁴-⁹ⁿ][⁰¹²³⁴-⁹ⁿ]{0,9}", _superscript),
     rule(r"[₀-₉]+", lambda m: f" {' '.join(m[0].translate(_SUBSCRIPTS))} "),
 )
 
 FRACTIONS: tuple[Rule, ...] = (
+    rule(r"(?<![\d/.])(\d)/(\d)(?=\stime\b)", lambda m: f"{number_words(int(m[1]))} {number_words(int(m[2]))}"),
+    rule(
+        r"(?<![\d/.])(?:(\d{1,3})/(\d{1,3})(?=\s(?:stars?|rating|points?|marks?)\b)|([5-9]|10|100)/(\3)(?![\d/]|\.\d))",
+        lambda m: f"{number_words(int(m[1] or m[3]))} out of {number_words(int(m[2] or m[4]))}",
+    ),
     rule(rf"(?<![\d/])(\d{{1,3}}/\d{{1,3}}){_DASH}(?=\d{{1,3}}/\d{{1,3}}(?![\d/]))", r"\1 to "),
     rule(rf"(?:(\d{{1,6}})[\s-]?)?([{''.join(_VULGAR)}])", _vulgar),
     rule(
@@ -96,6 +113,10 @@ FRACTIONS: tuple[Rule, ...] = (
 )
 
 DIMENSIONS: tuple[Rule, ...] = (
+    rule(r"(?<![\w.])(\d{1,3}|[a-z])!(?=\s?[=+*/×-])", r"\1 factorial"),
+    rule(r"(?<![\w)])([fghFGHP])\(([a-z]|\d{1,2})\)", r"\1 of \2"),
+    rule(r"(?:(?<=\d[a-z])|(?<=\b[xyzn]))\s[-−]\s(?=\d|[a-z]\b)", " minus "),
+    rule(r"(?<![\d.,])(\d{3,4})\s?[x×]\s?(\d{3,4})(?![\d.,]*\d|\s?=)", _resolution),
     rule(r"(?<=\d)\sx\s(?=\d{1,9}\s?=)", " times "),
     rule(r"(?<=\d)\s/\s(?=\d)", " divided by "),
     rule(r"(?<=[a-z])\s[x×]\s(?=\d)", " by "),
@@ -105,7 +126,7 @@ DIMENSIONS: tuple[Rule, ...] = (
 SIGNS: tuple[Rule, ...] = (
     rule(rf"({NUMBER})\s?-\s?({NUMBER})(?=\s?=)", r"\1 minus \2"),
     rule(
-        r"(?<=[\d)%])\s?\+\s?(?=[\d(A-Za-z])|(?<=\b[A-Za-z])\s?\+\s?(?=[\dA-Za-z(])|(?<=[\da-z)])\s\+\s(?=[\da-z(])",
+        r"(?<=[\d)%²³])\s?\+\s?(?=[\d(A-Za-z])|(?<=\b[A-Za-z])\s?\+\s?(?=[\dA-Za-z(])|(?<=[\da-z)])\s\+\s(?=[\da-z(])",
         " plus ",
     ),
     rule(
@@ -113,7 +134,9 @@ SIGNS: tuple[Rule, ...] = (
         r"smaller|higher|the)\b)",
         " times ",
     ),
+    rule(r"(?<=[²³])\s?[-−]\s?(?=[\dA-Za-z(])", " minus "),
     rule(r"(?<=\d)\+(?=\s|$|[,.;])", " plus"),
+    rule(r"(?<=[\w)²³])\s?≈\s?", " is approximately "),
     rule("|".join(map(re.escape, sorted(_COMPARISONS, key=len, reverse=True))), lambda m: f" {_COMPARISONS[m[0]]} "),
     rule(
         r"(?<=[\d\s)])\s?<\s?(?=[\d\s(.$-])|(?<![A-Za-z])(?<=[A-Za-z])<(?=\d)|(?<=\b[A-Za-z])<(?=[A-Za-z\d]\b)",
@@ -133,5 +156,8 @@ NEGATIVES: tuple[Rule, ...] = (
 
 RANGES: tuple[Rule, ...] = (
     rule(rf"(?<=\d){_DASH}(?=(?:minus )?[$€£]?\d)", " to "),
-    rule(r"(?<![\d.,])(\d{1,9})(?:st|nd|rd|th)\b", lambda m: ordinal_words(int(m[1]))),
+    rule(
+        r"(?<![\d.,])(\d{1,9}|\d{1,3}(?:,\d{3}){1,4})(?:st|nd|rd|th)\b",
+        lambda m: ordinal_words(int(m[1].replace(",", ""))),
+    ),
 )

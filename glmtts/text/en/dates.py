@@ -77,6 +77,13 @@ def _year(match: re.Match[str]) -> str:
     return year_words(int(match[1]))
 
 
+def _next_year(match: re.Match[str]) -> str:
+    """The season 2023/24 is of two years."""
+    if int(match[2]) != (int(match[1]) + 1) % 100:
+        return match[0]
+    return f"{year_words(int(match[1]))} {pair_words(match[2])}"
+
+
 def _year_range(match: re.Match[str]) -> str:
     last = year_words(int(match[2])) if len(match[2]) == 4 else pair_words(match[2])
     return f"{year_words(int(match[1]))} to {last}"
@@ -119,6 +126,11 @@ RULES: tuple[Rule, ...] = (
     rule(rf"\b({_MONTH}),?\s({_YEAR})\b(?![:.]\d)", lambda m: f"{m[1]} {year_words(int(m[2]))}"),
     rule(r"\b(1\d|20)(\d)0'?s\b", _decade),
     rule(
+        r"\b([Pp]re|[Pp]ost|[Mm]id|[Ll]ate|[Ee]arly)-((?:1[1-9]|20)\d\d)(?![\w%]|[.,]\d)",
+        lambda m: f"{m[1]} {year_words(int(m[2]))}",
+    ),
+    rule(r"(?<=\d(?:st|nd|rd|th)) c\.(?=\s|[,;)]|$)", " century"),
+    rule(
         r"(?<!\w)'([2-9])0'?s\b|(?<=\bthe )([2-9])0'?s\b|(?<=\bhis )([2-9])0'?s\b|(?<=\bher )([2-9])0'?s\b|"
         r"(?<=\bmy )([2-9])0'?s\b|(?<=\beir )([2-9])0'?s\b|(?<=\bour )([2-9])0'?s\b|(?<=[dye][ -])([2-9])0'?s\b",
         lambda m: plural_ten(next(filter(None, m.groups()))),
@@ -126,12 +138,19 @@ RULES: tuple[Rule, ...] = (
     rule(r"(?<!\w)'00s\b", "two thousands"),
     rule(r"(?<![\d,.$])([2-9])0's\b", lambda m: plural_ten(m[1])),
     rule(r"(?<!\w)'(\d{2})(?=[\s.,;:!?)]|$)", lambda m: pair_words(m[1])),
+    rule(
+        r"(?<![\w'.,$])([2-9])0s(?=\s(?:music|style|fashion|rock|pop|movies?|films?|hits?|songs?|kids?|nostalgia|vibes?|"
+        r"tv|television|cartoons?|bands?|dance|era|hip|sitcoms?|theme|party|classics?|icons?|retro)\b)",
+        lambda m: plural_ten(m[1]),
+        re.IGNORECASE,
+    ),
+    rule(r"(?<![\d/.])((?:19|20)\d\d)/(\d\d)(?![\d/]|\.\d)", _next_year),
     rule(rf"(?<![\d.,$€£-])({_YEAR}){_DASH}({_YEAR}|\d{{2}})(?![\d,%-]|\.\d|\s?(?:{_COUNTED}))", _year_range),
     rule(r"(?<=[A-Z]Y)\s?((?:19|20)\d{2})\b", lambda m: f" {year_words(int(m[1]))}"),
 )
 
 YEARS: tuple[Rule, ...] = (
-    rule(rf"(?<![\w.,$€£-])((?:1[1-9]|20)\d{{2}})(?![\w,%]|\.\d|\s{_COUNTED}|-\d)(?:(?=,)|(?!,\d))", _year),
+    rule(rf"(?<![\w.,$€£-])((?:1[1-9]|20)\d{{2}})(?![\w%]|[.,]\d|\s{_COUNTED}|-\d)", _year),
     rule(
         rf"(?<=\b[Ii]n )(\d{{4}})(?=[.,;!?]?(?:\s|$))(?!\s{_COUNTED})",
         lambda m: year_words(int(m[1])) if m[1][0] in "12" else digit_words(m[1]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from glmtts.text import roman
-from glmtts.text.en.numbers import NUMBER, decimal_words, digit_words, number_words, ordinal_words, short_words
+from glmtts.text.en.numbers import NUMBER, decimal_words, digit_words, number_words, ordinal_words, plural, short_words
 from glmtts.text.rules import Rule, rule
 
 _PHONE = (
@@ -14,7 +14,7 @@ _PHONE = (
     r"(?<![\d-])(1)-(\d{3})-(?=[A-Z]{3,7}\b)"
 )
 _FOREIGN = r"(?<!\w)\+(\d{1,3})((?:[- .]?\(?\d{1,5}\)?){2,6})(?![\d-])"
-_EXTENSION = r"(?i:\b(extension|ext\.?)|(?<=\d{3}-\d{4})(?:\s?x))\s?(\d{2,6})\b"
+_EXTENSION = r"(?i:\b(extension|ext\.?)|(?<=\d{3}-\d{4})(?:\s?x))\s?(\d{1,6})\b"
 _NAMED = (
     r"\b((?:account|acct|order|tracking|serial|pin|code|password|passcode|id|passport|invoice|ticket|zip|postcode|"
     r"case|confirmation|booking|"
@@ -29,7 +29,16 @@ _CALL = (
 )
 _THREE_DIGITS = (
     r"\b((?:Boeing|Airbus|Route|Highway|Hwy|Interstate|Flight|Bus|Model|Ferrari|Porsche|BMW|Section|Channel|"
-    r"Studio|Peugeot|Cessna)\s)(\d{3})\b(?![.,-]\d)"
+    r"Studio|Peugeot|Cessna|Xbox)\s)(A(?=\d))?(\d{3})\b(?:-(\d{1,4})\b)?(?![.,-]\d)"
+)
+
+# Behind these a letter at a number is no unit: seat 14A.
+_SPOTS = (
+    "seat|row|room|gate|apt|apartment|unit|suite|section|class|exhibit|figure|fig|platform|berth|cabin|flight|building|"
+    "block|bus|line|track|bay|dock|door|hall|appendix|table|terminal|zone|question|part|step|level|form|stand|box"
+)
+_CODES = (
+    "USD|EUR|GBP|JPY|CNY|RMB|AUD|CAD|CHF|HKD|INR|NYSE|BC|AD|PO|ID|PIN|ZIP|ISBN|SSN|OTP|IN|AT|OF|BY|TO|ON|IS|ALL|THE|AND"
 )
 
 _RULERS = (
@@ -48,7 +57,7 @@ _PARTS = (
     "Chapter|Part|Book|Volume|Act|Scene|Section|Phase|Type|Class|Title|Article|War|Bowl|Stage|Level|Grade|"
     "Appendix|Table|Figure|Episode|Round|Unit|Mark|"
     "Step|Category|Tier|Apollo|Saturn|Fantasy|Rocky|Division|Group|Section|Lesson|Page|Question|Problem|Theorem|"
-    "Area|Zone|Sector|Schedule|Exhibit|Annex|Form|Factor|Season|Canto|Sonata|Symphony|Movement|Photosystem|Mach"
+    "GTA|Area|Zone|Sector|Schedule|Exhibit|Annex|Form|Factor|Season|Canto|Sonata|Symphony|Movement|Photosystem|Mach"
 )
 _ENDS = r"[^\w\s]|\s*$|\s[A-Z]|\s(?:of|and|error|errors|diabetes|collagen|trial|study)\b"
 # A single I is mostly the pronoun: "the part I wrote".
@@ -64,6 +73,12 @@ def _phone(match: re.Match[str]) -> str:
 def _named(match: re.Match[str]) -> str:
     letters = re.match(r"[A-Z]*", match[2])
     return f"{match[1]}{' '.join(letters[0]) + ' ' if letters and letters[0] else ''}{digit_words(match[2])}"
+
+
+def _three_digits(match: re.Match[str]) -> str:
+    """Boeing 787-9, Airbus A380."""
+    rest = f" {decimal_words(match[4])}" if match[4] else ""
+    return f"{match[1]}{'a ' if match[2] else ''}{short_words(match[3])}{rest}"
 
 
 def _version(match: re.Match[str]) -> str:
@@ -105,11 +120,20 @@ NUMERALS: tuple[Rule, ...] = (
         r"LX)(?![\w-]|\.[A-Z])",
         _counted,
     ),
-    rule(rf"\b({_LETTERS})(?=\s[Cc]entur)", _century),
+    rule(
+        r"\b((?i:chapter|page|section|part|act|scene|volume|book|article|figure|appendix|table)\s)"
+        r"(ii|iii|iv|vi|vii|viii|ix|xi|xii|xiii|xiv|xv|xvi)\b",
+        _counted,
+    ),
+    rule(rf"\b({_LETTERS})(?=\s(?:[Cc]entur|Olympi|Amendment|Dynasty|Congress))", _century),
     rule(f"{roman.SIGNS}{{1,9}}", _sign),
 )
 
 RULES: tuple[Rule, ...] = (
+    rule(rf"(?i:\b(?:{_SPOTS})\s)\d{{1,4}}(?=[A-Z]\b)", lambda m: f"{m[0]} "),
+    rule(
+        r"\b911(?=\s(?:calls?|operators?|dispatch|dispatchers?|emergency|emergencies|hotline|line)\b)", "nine one one"
+    ),
     rule(_EXTENSION, lambda m: f" extension {digit_words(m[2])}"),
     rule(_PHONE, _phone),
     rule(_FOREIGN, lambda m: f"plus {digit_words(m[1])}, {digit_words(m[2])}"),
@@ -122,7 +146,14 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(_NAMED, _named, re.IGNORECASE),
     rule(_CALL, lambda m: m[1] + digit_words(m[2]), re.IGNORECASE),
-    rule(_THREE_DIGITS, lambda m: m[1] + short_words(m[2])),
+    rule(_THREE_DIGITS, _three_digits),
+    rule(
+        rf"\b(?!(?:{_CODES})\s)([A-Z]{{2,5}}\s)(\d{{4}})\b(?![.,]\d|-\d|\s?[%$€£])", lambda m: m[1] + short_words(m[2])
+    ),
+    rule(r"(?<=[A-Za-z]\d-)(\d{3,5})(?=[A-Z]{0,2}\b)", lambda m: f" {digit_words(m[1])} "),
+    rule(r"(?:(?<=[A-Za-z]\d)|(?<=[A-Za-z]\d\d))-(?=\d{1,2}\b)", " "),
+    rule(r"(?<=[A-Z])-?(\d{1,3})s\b", lambda m: f" {plural(decimal_words(m[1]))}"),
+    rule(r"(?<![A-Za-z])([A-Z]{1,2})-?([1-9]0?00)\b(?![.,-]\d)", lambda m: f"{' '.join(m[1])} {short_words(m[2])}"),
     rule(r"\bv\.?\s?(?=\d)|\bV(?=\d{1,4}\.\d)", "version "),
     rule(r"(?<![\w.$€£])()(\d{1,9}(?:\.\d{1,9}){2,4})(?![\d.]*\d)", _version),
     rule(r"(?<=\bversion )()(\d{1,4}(?:\.\d{1,4}){1,4})(?![\d.]*\d)", _version),

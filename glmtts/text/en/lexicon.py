@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from glmtts.text.characters import latin_letters
 from glmtts.text.en import arpabet, heteronyms
+from glmtts.text.en.inflection import inflected
 
 _LETTERS = "[A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ]+"
 WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
@@ -18,7 +19,7 @@ _PART = 3
 class Lexicon:
     """Reads English words. `words` has phone tokens by word in lower case.
 
-    A word that it lacks is read as a plural, as two of its words in one, or letter by letter.
+    A word that it lacks is read as a plural or another form, as two of its words in one, or letter by letter.
     """
 
     def __init__(self, words: Mapping[str, str]) -> None:
@@ -27,8 +28,8 @@ class Lexicon:
     def read(self, text: str, word: re.Match[str]) -> tuple[str, str]:
         """Phone tokens and ARPAbet of the `WORD` matched in `text`; the word itself and "" if it can't be read."""
         lower = _plain(word[0]).lower().replace("’", "'")
-        tokens = self._heteronym(text, word, lower) or self._word(lower) or self._compound(lower)
-        tokens = tokens or self._spelled(lower)
+        tokens = self._heteronym(text, word, lower) or self._word(lower)
+        tokens = tokens or inflected(lower, self._words.get) or self._compound(lower) or self._spelled(lower)
         return (tokens, arpabet.from_tokens(tokens)) if tokens else (word[0], "")
 
     def _heteronym(self, text: str, word: re.Match[str], lower: str) -> str | None:

@@ -22,6 +22,9 @@ _CONTEXT = {
     "t": r"(?!-)",
     "K": r"(?<=\d\d\dK)",
 }  # fmt: skip
+_QUOTATION = 200
+"""How many characters before a mark of feet or inches a quotation may have begun."""
+_COMPASS = {"N": "north", "S": "south", "E": "east", "W": "west"}
 _DASH = r"\s?[-–—~]\s?"
 _EXPONENTS = str.maketrans("²³µΩ", "23μΩ")
 
@@ -89,6 +92,19 @@ def _percent(match: re.Match[str]) -> str:
     return f"{decimal_words(match[1])}{first_sign}{last} {name}"
 
 
+def _inches(match: re.Match[str]) -> str:
+    if match.string.count('"', max(0, match.start() - _QUOTATION), match.start()) % 2:
+        return match[0]
+    return f"{decimal_words(match[1])} {'inch' if match[1] == '1' else 'inches'}"
+
+
+def _feet(match: re.Match[str]) -> str:
+    before = match.string[max(0, match.start() - _QUOTATION) : match.start()]
+    if re.search(r"(?<!\w)'\w", before):
+        return match[0]
+    return f"{decimal_words(match[1])} {'foot' if match[1] == '1' else 'feet'}"
+
+
 def _squared(match: re.Match[str]) -> str:
     """A squared symbol such as ㎏ is the unit, with or without a number before it."""
     symbol = unicodedata.normalize("NFKC", match[0]).replace("∕", "/").replace("\u2044", "/")
@@ -100,10 +116,12 @@ RULES: tuple[Rule, ...] = (
     rule(r"[\u3371-\u33df]", _squared),
     rule(rf"(?<![\d.])({NUMBER})\s?(%|‰)?(?:(?:{_DASH}|\sto\s)(minus )?({NUMBER}))?\s?([%‰])", _percent),
     rule(
-        rf"(?<![\d.])({NUMBER})°\s?(\d{{1,2}})['′](?:\s?(\d{{1,2}}(?:\.\d{{1,4}})?)(?:[\"″]|''))?",
+        rf"(?<![\d.])({NUMBER})°\s?(\d{{1,2}})['′](?:\s?(\d{{1,2}}(?:\.\d{{1,4}})?)(?:[\"″]|''))?"
+        r"(?:\s?([NSEW])\b)?",
         lambda m: (
             f"{decimal_words(m[1])} degrees {decimal_words(m[2])} minutes"
             + (f" {decimal_words(m[3])} seconds" if m[3] else "")
+            + (f" {_COMPASS[m[4]]}" if m[4] else "")
         ),
     ),
     rule(r"(?<![\d.'])(\d)['′]\s?(1[01]|\d)(?:[\"″]|'')", lambda m: _feet_inches(m[1], m[2])),
@@ -123,7 +141,12 @@ RULES: tuple[Rule, ...] = (
         lambda m: f"{decimal_words(m[1])} {'foot' if m[1] == '1' else 'feet'}",
         re.IGNORECASE,
     ),
-    rule(r"(?<![\w.])(\d{3,4})(?=p\b)", lambda m: _resolution(m[1])),
+    # Other marks are inches and feet where no quotation is open.
+    rule(rf"(?<![\w.'])({NUMBER})\"(?![\w\"])", _inches),
+    rule(r"(?:(?<=ths)|(?<=th)|(?<=half)|(?<=quarter)|(?<=quarters))[\"″]", " inch"),
+    rule(r"(?<![\w.'])(\d{1,2})'(?=[\s.,;!?]|$)", _feet),
+    rule(rf"(?<![\w.])({NUMBER}°)\s?([NSEW])\b", lambda m: f"{m[1]} {_COMPASS[m[2]]}"),
+    rule(r"(?<![\w.])(\d{3,4})(?=p(?:\d\d)?\b)", lambda m: _resolution(m[1])),
     rule(_QUANTITY, _quantity),
 )
 PRESSURES: tuple[Rule, ...] = (

@@ -15,6 +15,9 @@ _CURRENCIES: dict[str, tuple[str, str, str, str]] = {
     "£": ("pound", "pounds", "penny", "pence"),
     "￥": ("yuan", "yuan", "", ""),
     "¥": ("yen", "yen", "", ""),
+    "Rs.": ("rupee", "rupees", "paisa", "paise"),
+    "Rs": ("rupee", "rupees", "paisa", "paise"),
+    "₿": ("bitcoin", "bitcoins", "", ""),
     "₹": ("rupee", "rupees", "paisa", "paise"),
     "₩": ("won", "won", "", ""),
     "₽": ("ruble", "rubles", "kopeck", "kopecks"),
@@ -22,7 +25,8 @@ _CURRENCIES: dict[str, tuple[str, str, str, str]] = {
     **{
         sign: (f"{name} dollar", f"{name} dollars", "cent", "cents")
         for sign, name in {
-    "US$": "u s", "HK$": "hong kong", "A$": "australian", "AU$": "australian", "C$": "canadian", "CA$": "canadian",
+    "US$": "u s", "USD$": "u s", "HK$": "hong kong",
+    "A$": "australian", "AU$": "australian", "C$": "canadian", "CA$": "canadian",
     "NZ$": "new zealand", "S$": "singapore", "NT$": "taiwan", "USD": "u s", "AUD": "australian", "CAD": "canadian",
     "HKD": "hong kong",
         }.items()
@@ -123,9 +127,9 @@ RULES: tuple[Rule, ...] = (
         lambda m: f"{decimal_words(m[1])} to {_scaled(m[2], m[3])}",
     ),
     rule(
-        rf"(?<![\w.])({NUMBER})(?:([kK])(?![A-Za-z\d]){_SCREENS}|(M|bn|mn)(?![A-Za-z\d]))",
+        rf"(?<![\w.])(?![248]K\b)({NUMBER})(?:([kK])(?![A-Za-z\dΩ]){_SCREENS}|(M|bn|mn)(?![A-Za-z\d]))(?!\sCompany)",
         lambda m: _scaled(m[1], m[2] or m[3]),
     ),
-    rule(rf"(?<![\w.])({NUMBER})([mbB])(?=\s{_PEOPLE})", _number),
+    rule(rf"(?<![\w.])({NUMBER})([mbBK])(?=\s{_PEOPLE})", _number),
     rule(r"(?<![\w.])(\d{1,9}\.\d{1,3})(B)(?![A-Za-z\d])", _number),
 )

@@ -73,10 +73,21 @@ def pair_words(digits: str) -> str:
 
 
 def short_words(digits: str) -> str:
-    """Three digits as in the names of aircraft and roads: "747" is "seven forty seven", "500" "five hundred"."""
-    if digits[1:] == "00":
+    """Three or four digits as in the names of aircraft and graphics cards: "747" is "seven forty seven", "500" "five
+    hundred", "4090" "forty ninety", "9001" "nine thousand and one".
+    """
+    if digits[1:] == "00" or (len(digits) == 4 and digits[1:3] == "00"):
         return number_words(int(digits))
+    if len(digits) == 4:
+        return f"{number_words(int(digits[:2]))} {'hundred' if digits[2:] == '00' else pair_words(digits[2:])}"
     return f"{_ONES[int(digits[0])]} {pair_words(digits[1:])}"
+
+
+def plural(words: str) -> str:
+    """A number's words in the plural: "sixes", "fifty twos", "twenties"."""
+    if words.endswith("y"):
+        return words.removesuffix("y") + "ies"
+    return words + ("es" if words.endswith("six") else "s")
 
 
 def plural_ten(ten: str) -> str:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 from glmtts.text.en.numbers import NUMBER, circled, decimal_words, digit_words
-from glmtts.text.en.units import PER
+from glmtts.text.en.units import PER, UNITS
 from glmtts.text.rules import Rule, rule
 
 _PLAIN = str.maketrans({
@@ -14,6 +14,7 @@ _PLAIN = str.maketrans({
     "’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "…": ". ", "〜": "~", "～": "~",
 })  # fmt: skip
 _NAMES = {
+    "©": "copyright",
     "&": "and", "@": "at", "%": "percent", "‰": "per mille", "²": "squared", "³": "cubed", "°": "degrees",
     "§": "section ", "±": "plus or minus", "×": "times", "÷": "divided by", "√": "the square root of", "∞": "infinity",
     "≈": "approximately", "$": "dollars", "€": "euros", "£": "pounds", "¥": "yen", "￥": "yuan", "¢": "cents",
@@ -24,10 +25,25 @@ _NAMES = {
     "Λ": "lambda", "Ξ": "xi", "Π": "pi", "Σ": "sigma", "Φ": "phi", "Ψ": "psi", "Ω": "omega",
 }  # fmt: skip
 _CIRCLED = "[①-⒛⓪㉑-㉟㊱-㊿❶-❿➀-➓]"
+# Units without a number before them, per another.
+_ALONE = {
+    unit: UNITS[unit][1] for unit in ("km", "m", "cm", "kg", "g", "mg", "μg", "ng", "mmol", "mol", "kJ", "kcal", "W")
+}
+_RAISED = {"²": "square ", "³": "cubic "}
 _NAME_CLASS = "[" + "".join(map(re.escape, _NAMES)) + "]"
 
 BEFORE: tuple[Rule, ...] = (
     rule(_CIRCLED, lambda m: f" {circled(m[0])} "),
+    rule(
+        r"(?<![\d.,])(?<!\d )(?:\d{1,3}(?: \d{3}){0,5} 000|\d{1,2}(?: \d{3}){2,6})(?![\d.,]*\d| \d)",
+        lambda m: m[0].replace(" ", ","),
+    ),
+    # Digits that a form hides: 4111****1234.
+    rule(
+        r"(?<![\d*])(\d{2,10})\*{3,12}(\d{2,10})(?![\d*])",
+        lambda m: f"{digit_words(m[1])}, stars, {digit_words(m[2])}",
+    ),
+    rule(r"(?:(?<=[\d)])|(?<=\b[A-Za-z]))\*\*(?=\d)", "^"),
     # Markdown's marks; a single asterisk between numbers multiplies.
     rule(r"\*{2,}|`+|~{2,}|(?<![\w\s)])\*|\*(?![\w\s(])|(?<![^\W_])_+|_+(?![^\W_])", " "),
 )
@@ -40,6 +56,10 @@ AFTER: tuple[Rule, ...] = (
     # Behind a word it marks a footnote.
     rule("[⁰¹²³⁴-⁹]{2,}|[⁰¹⁴-⁹]", lambda m: f" {digit_words(unicodedata.normalize('NFKC', m[0]))} "),
     rule(rf"{NUMBER}|\d+", lambda m: f" {decimal_words(m[0])} "),
+    rule(
+        rf"(?<![\w/])({'|'.join(_ALONE)})/({'|'.join(sorted(PER, key=len, reverse=True))})([²³])?(?![\w/])",
+        lambda m: f"{_ALONE[m[1]]} per {_RAISED.get(m[3] or '', '')}{PER[m[2]]}",
+    ),
     rule(
         rf"(?<=[a-z])\s?/\s?({'|'.join(sorted(PER, key=len, reverse=True))})\b",
         lambda m: f" per {PER[m[1]]}",

@@ -73,11 +73,15 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         r"(?<![\d:.])(?P<first>[01]?\d)(?::(?P<first_minute>[0-5]\d))?(?:\s?"
-        rf"(?P<first_half>[AaPp])\.?[Mm]\.?)?{_DASH}(?=[01]?\d(?::[0-5]\d)?{_HALF.replace('?P<half>', '')})",
+        rf"(?P<first_half>[AaPp])\.?\s?[Mm]\.?)?{_DASH}(?=[01]?\d(?::[0-5]\d)?{_HALF.replace('?P<half>', '')})",
         _half_range,
     ),
     rule(rf"(?<![\d:.$])(?P<hour>[01]?\d)(?::(?P<minute>[0-5]\d))?{_HALF}", _half_day),
     rule(rf"{_CLOCK}(?={_DASH}(?:[01]?\d|2[0-4]):[0-5]\d)({_DASH})", lambda m: _clock(m) + " to "),
+    rule(
+        r"(?<![\d:.])(?P<before>)(?P<hours>)(?P<minutes>\d{1,2}):(?P<seconds>[0-5]\d)\.(?P<fraction>\d{1,3})(?![\d:]|\.\d)",
+        _duration,
+    ),
     rule(rf"{_CLOCK}{_ZONE}(?:\s?o'clock)?", _clock),
     rule(
         r"(?<![\d.:,])(\d{1,5}(?:\.\d{1,3})?)((?::\d{1,5}(?:\.\d{1,3})?){1,4})(?![\d:])",

@@ -50,7 +50,15 @@ _IRREGULAR = {
     "mm2": ("square millimeter", "square millimeters"), "cm2": ("square centimeter", "square centimeters"),
     "m2": ("square meter", "square meters"), "km2": ("square kilometer", "square kilometers"),
     "ft2": ("square foot", "square feet"), "sq ft": ("square foot", "square feet"),
-    "sq. ft.": ("square foot", "square feet"), "sqft": ("square foot", "square feet"),
+    **{
+        f"{area}{name}{dot}": (f"{word} {one}", f"{word} {many}")
+        for area, word in (("sq. ", "square"), ("cu. ", "cubic"))
+        for name, one, many in (
+            ("ft", "foot", "feet"), ("in", "inch", "inches"), ("mi", "mile", "miles"), ("yd", "yard", "yards"),
+            ("m", "meter", "meters"), ("km", "kilometer", "kilometers"),
+        )
+        for dot in ("", ".")
+    }, "sqft": ("square foot", "square feet"),
     "sq m": ("square meter", "square meters"), "sq mi": ("square mile", "square miles"),
     "sq km": ("square kilometer", "square kilometers"), "in2": ("square inch", "square inches"),
     "mi2": ("square mile", "square miles"), "mm3": ("cubic millimeter", "cubic millimeters"),

@@ -75,7 +75,8 @@ def _by_previous(previous: str, word: str, following: str) -> WordClass | None:
     if previous == "her":
         return "noun"
     if previous in _RELATIVES:
-        return "verb" if following not in _BE and following not in _HAVE and following not in _SIGNS else "noun"
+        signs_noun = following in _BE or following in _HAVE or following in _SIGNS
+        return "noun" if signs_noun and previous != "who" else "verb"
     if previous in _SUBJECTS:
         return "verb"
     if previous in _BE:
@@ -108,7 +109,7 @@ def _by_both(before: Sequence[str], word: str, following: str, *, adverb: bool) 
         return "verb"
     if third_person or previous in _PLURAL_MODIFIERS:
         return "noun"
-    has_subject = len(before) > 1 and before[-2] in _DETERMINERS
+    has_subject = len(before) == 1 or before[-2] in _DETERMINERS or before[-2] in _SIGNS
     return "verb" if has_subject or following not in _SIGNS else "noun"
 
 

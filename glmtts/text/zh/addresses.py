@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from glmtts.text.characters import HANZI
 from glmtts.text.rules import Rule, rule
 from glmtts.text.zh.numbers import read
 
@@ -40,12 +41,17 @@ RULES: tuple[Rule, ...] = (
         rf"(?:/[{_WORD}._/?=&%-]*[{_WORD}]/?)?",
         _spell,
     ),
+    rule(rf"(?<![A-Za-z])([A-Za-z]):(\\[\w\\.-]{{0,200}}\.(?:{_EXTENSION})(?![{_WORD}]))", _drive),
     rule(r"(?<![A-Za-z])([A-Za-z]):(\\(?:[\w\\.-]*\w)?)", _drive, re.ASCII),
     rule(r"(?<![A-Za-z])([A-Za-z]):(\\(?:[\w\\.-]*\w)?)", _drive),
     rule(rf"(?<![{_WORD}/.:~])(?:~|\.{{1,2}})(?:/[{_WORD}_.-]{{0,98}}[{_WORD}_-]){{1,20}}/?", _spell),
     rule(rf"(?<![{_WORD}/.:~])(?:/[{_WORD}_.-]{{0,98}}[{_WORD}_-]){{2,20}}/?", _spell),
     rule(
         rf"(?<![{_WORD}/._-])[{_WORD}_-]{{1,99}}(?:/[{_WORD}_-]{{1,99}}){{0,20}}\.(?:{_EXTENSION})(?![{_WORD}])", _spell
+    ),
+    rule(rf"(?<=[{HANZI}])\.(?=(?:{_EXTENSION})(?![{_WORD}]))", "点"),
+    rule(
+        rf"(?<![{_WORD}_])(?!T_T)(?=[\d_]{{0,60}}[A-Za-z])[{_WORD}]{{1,60}}(?:_[{_WORD}]{{1,60}}){{1,20}}(?!_)", _spell
     ),
     rule(rf"(?<![\d.]){_OCTET}(?:\.{_OCTET}){{3}}(?:[:/]\d{{1,5}})?(?![\d.]*\d)", _spell),
 )

@@ -58,6 +58,8 @@ def _quotient(match: re.Match[str]) -> str:
 
 
 POWERS: tuple[Rule, ...] = (
+    rule(r"(?:(?<=[\d)])|(?<=\b[A-Za-z]))\*\*(?=\d)", "^"),
+    rule(r"(?<=[(（][A-Za-z])-(?=[A-Za-z\d][)）])", "减"),
     rule(r"(?<=[\dckd]m)\^(?=[23](?!\d))", ""),
     rule(r"(?<![A-Za-z\d.])(\d{1,9}(?:\.\d{1,9})?)(?:e|E(?=[-+]))([-+]?)(\d{1,3})(?![\dA-Za-z]|\.\d)", _exponent),
     rule(rf"(?<![\d.])({NUMBER})\s*[*x×]\s*({NUMBER}\^)", r"\1乘\2"),

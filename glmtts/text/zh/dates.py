@@ -14,7 +14,7 @@ _YEAR = r"(?:1[0-9]|20|21)\d{2}"
 
 # A day of remembrance or trade is named by its bare digits: 3.15 is 三一五.
 _OCCASIONS = (
-    "[\u4e00-\u9fff]{1,3}节(?![目省约奏])|[\u4e00-\u9fff]{2,4}日(?![元本期常均])|劳动节|国庆|建军|建党|儿童节|六一|妇女节|青年节|教师节|情人节|圣诞|光棍节|"
+    "[\u4e00-\u9fff]{1,3}节(?![目省约奏])|[\u4e00-\u9fff]{2,4}日(?![元本期常均])|劳动节|国庆|元旦|建军|建党|儿童节|六一|妇女节|青年节|教师节|情人节|圣诞|光棍节|"
     "植树节|护士节|记者节|节|晚会|大促|促销|购物|狂欢|"
     "消费者|打假|维权|电商|活动|事变|事件|惨案|起义|地震|大地震|空难|恐怖|袭击|运动|革命|讲话|批示|公祭|纪念|海啸|爆炸|事故|案|长假|黄金周|假期|小长假|放假|阅兵|特大"
 )
@@ -41,6 +41,20 @@ def _year_month(match: re.Match[str]) -> str:
     return f"{read(match[1])}年{cardinal(str(int(match[2])))}月"
 
 
+def _year_last(match: re.Match[str]) -> str:
+    """05/06/2024 begins with the month, 25/12/2024 and 25.12.2024 with the day."""
+    month, day = int(match[1]), int(match[3])
+    if month > 12 or (match[2] == "." and day <= 12):
+        month, day = day, month
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return match[0]
+    return f"{read(match[4])}年{cardinal(str(month))}月{cardinal(str(day))}日"
+
+
+def _short_year(match: re.Match[str]) -> str:
+    return f"{read(match[1])}年{cardinal(str(int(match[2])))}月{cardinal(str(int(match[3])))}日"
+
+
 def _months(match: re.Match[str]) -> str:
     first, last = (f"{read(match[i])}年{cardinal(str(int(match[i + 1])))}月" for i in (1, 3))
     return f"{first}到{last}"
@@ -54,22 +68,44 @@ def _month_day(match: re.Match[str]) -> str:
     return f"{cardinal(str(int(match[1])))}月{cardinal(str(int(match[2])))}日"
 
 
+def _either(match: re.Match[str]) -> str:
+    return f"{cardinal(match[1])}，{cardinal(match[2])}"
+
+
 RULES: tuple[Rule, ...] = (
     rule(
         rf"(?<![\d.])(?P<year>{_YEAR})(?P<mark>[-/.])(?P<month>{_MONTH})(?P=mark)(?P<day>{_DAY})(?:日|号)?(?:T(?=\d)|"
         r"(?!\d|(?P=mark)\d))",
         _full,
     ),
+    rule(r"(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2((?:19|20)\d{2})(?!\d|[/.-]\d)", _year_last),
+    rule(r"(?<![\d./-])(\d\d)/(0[1-9]|1[0-2])/(0[1-9]|[12]\d|3[01])(?![\d/]|\.\d)", _short_year),
     rule(rf"(?<![\d.])({_YEAR})-({_MONTH})(?:月份?)?(?![\d-]|\.\d)(?!月)", _year_month),
     rule(
         rf"(?<![\d./])({_YEAR})[/.](0[1-9]|1[0-2])(?:月份?)?(?![\d/%]|\.\d)(?=\s*(?:[，。,！？；、年出发]|\.?\s*$|[-–—~～至到]))",
         _year_month,
     ),
     rule(r"(?<![\d.·])(1[0-2]|[1-9])·([1-3]?\d)(?![\d·])", _occasion),
+    rule(
+        rf"(?<![\d.第])({_MONTH})\.({_DAY})\s?(?:{_DASH}|到|至)\s?({_MONTH})\.({_DAY})(?=\s*(?:{_OCCASIONS}|期间|出差|有效|休))",
+        lambda m: "到".join(
+            f"{cardinal(str(int(month)))}月{cardinal(str(int(day)))}日" for month, day in ((m[1], m[2]), (m[3], m[4]))
+        ),
+    ),
+    rule(r"(?<=《)((?:19|20)\d\d)(?![\d年])", lambda m: read(m[1])),
     rule(rf"(?<![\d.第])(1[0-2]|[1-9])\.([1-3]?\d)(?=\s*[“”\"]?(?:{_OCCASIONS}))", _occasion),
     rule(rf"(?<!\d)(?:315|618|818|520|918|512|1111|1212)(?=\s*(?:{_OCCASIONS}))", lambda m: read(m[0])),
     rule(rf"(?<![\d.])({_YEAR})\.({_MONTH})\s?{_DASH}\s?({_YEAR})\.({_MONTH})(?!\d|\.\d)", _months),
-    rule(r"(?<![\d.])(\d{2})年(?=\d{1,2}月)", lambda m: f"{read(m[1])}年"),
+    rule(
+        r"(?<![\d.])(\d{2})年(?=\d{1,2}月|Q[1-4]|[HS][12](?!\d)|第?[一二三四1-4]季度|[上下]半年)",
+        lambda m: f"{read(m[1])}年",
+    ),
+    # A month before a day, where nothing divides: 10/1 is no improper fraction.
+    rule(r"(?<![\d/.])(1[0-2]|[1-9])/([12]?\d|3[01])(?=\s?[月号](?!线|楼|机|门))", _either),
+    rule(
+        r"(?<![\d/.+*×÷=-])(1[0-2]|[1-9])/([1-9]|1[0-2])(?=\s*(?:[，。；！？、（(]|\.?\s*$))",
+        lambda m: _month_day(m) if int(m[1]) > int(m[2]) else m[0],
+    ),
     rule(r"(?<![\d.])(\d{2})[-/](\d{2})(?=赛季|学年|财年)", lambda m: f"{read(m[1])}到{read(m[2])}"),
     rule(rf"(?<![\d.-])(0[1-9])-({_DAY})(?!\d|-|\.\d)", _month_day),
     # 12/25 is a date where something takes place on it; else it is a fraction.
@@ -99,7 +135,21 @@ RULES: tuple[Rule, ...] = (
     rule(r"(?<![\d.])([1-9]\d?00)(?=年[的]?(?:历史|文明|来(?!自)|之久|以来))", lambda m: cardinal(m[1])),
     rule(rf"(?<![\d.,])({_YEAR})(?=\s*年(?!级))", lambda m: read(m[1])),
     rule(rf"(?<![\d.,])((?:19|20)\d{{2}})(?=\s*(?:{_LABELS}))(?!级(?:台阶|楼梯))", lambda m: read(m[1])),
-    rule(r"(?<![A-Za-z\d])['’‘](\d{2})(?=[年届级后款]|\b)", lambda m: read(m[1])),
+    rule(
+        r"(?<![A-Za-z\d])['’‘](\d{2})(?=[年届级后款]|\b|世界杯|奥运|亚运|欧洲杯|春晚|高考)",
+        lambda m: read(m[1]),
+    ),
+    rule(r"(?<=©)\s?((?:19|20)\d\d)(?!\.?\d)", lambda m: read(m[1])),
+    rule(r"(?<=公元)(前?)(\d{3,4})(?=年)", lambda m: m[1] + read(m[2])),
+    rule(r"(?<![\d.,])((?:1[5-9]|20)\d0)'?s(?![A-Za-z])", lambda m: f"{read(m[1])}年代"),
+    rule(
+        r"(?<![\d.,A-Za-z])([4-9]0)'?s(?=\s?的?(?:音乐|风格|复古|年代|歌|电影|港|老歌|风|辣妹|时尚|经典))",
+        lambda m: f"{cardinal(m[1])}年代",
+    ),
+    rule(
+        r"(?<=[A-Za-z] )((?:19|20)\d{2})(?![\d:/%-]|[.,]\d|\s?[A-Za-z元块个人米次名条多余来万亿件张台字克公平小天]|年)",
+        lambda m: read(m[1]),
+    ),
     rule(r"(?<![\d.])(0\d)(?=年(?!级)|届|级)", lambda m: read(m[1])),
     rule(rf"(?<![\d.{_SPAN_BEFORE}])([4-9]\d)(?=年(?:{_YEAR_CONTEXT}))", lambda m: read(m[1])),
     rule(

@@ -20,8 +20,8 @@ _CALCULATION_REACH = 15
 
 _POINTS = r"\d{1,3}\s*[-–—:：]\s*\d{1,3}"
 _SCORE = re.compile(
-    rf"((?:比分|局分|总分|大比分)[^\d，。,.；！？\n]{{0,8}})"
-    rf"({_POINTS}(?:\s*[，、,/ ]\s*{_POINTS}){{0,8}})(?![\d:%]|\.\d)"
+    rf"((?:比分|局分|总分|大比分|赛果|比赛结果)[^\d，。,.；！？\n]{{0,8}})"
+    rf"({_POINTS}(?:\s*[，、,/ (（]\s*{_POINTS}){{0,8}})(?![\d:%]|\.\d)"
 )
 _MEASURES = "个名人天年月次分位岁万千元米小公里杯周场把支条台件块斤吨页章折层楼号点秒级日倍至到℃°"
 _OUTCOME = (
@@ -94,6 +94,7 @@ NEGATIVES: tuple[Rule, ...] = (
     rule(rf"({NUMBER})\s*-\s*({NUMBER})(?=\s*=)", r"\1减\2"),
     rule(rf"(零下|负)\s*[-−](?={NUMBER})", r"\1"),
     rule("−", "-"),
+    rule(r"(?:(?<=[²³][)）])|(?<=[²³]))-(?=[\dA-Za-z(（])", "减"),
     # A minus sign is 零下 before a temperature, else 负.
     rule(rf"(?<![\dA-Za-z)）%℃°])-{_BELOW_ZERO}", "零下"),
     rule(rf"(?<![\dA-Za-z)）\]】])-(?={NUMBER}度)", _if_cold),
@@ -105,6 +106,9 @@ NEGATIVES: tuple[Rule, ...] = (
 )
 
 RANGES: tuple[Rule, ...] = (
+    rule(r"(?<=[图表式例题])\s?(\d{1,3})-(?=\d{1,3}(?![\d.]*\d))", r"\1杠"),
+    rule(r"(?<=[A-Za-z])(\d{1,2}(?:\.\d{1,4})?)-(?=\d{1,4}(?:\.\d)?[A-Za-z])", r"\1杠"),
+    rule(r"(?<![\w%℃°)）])[~～](?=\d)", "约"),
     rule(rf"(?<=分之[一二三四五六七八九十])\s?{DASH}\s?(?=[一二三四五六七八九十百]{{1,4}}分之)", "到"),
     rule(rf"(?<=[点分])\s?{DASH}\s?(?=次日|翌日|第二天|明)", "到"),
     rule(rf"(?<!\d)({NUMBER})([%‰℃°]?[CF]?)\s{{0,9}}{DASH}{{1,3}}\s{{0,9}}(?=((?:负|零下)?)({NUMBER}))", _range),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from glmtts.text.rules import Rule, rule
-from glmtts.text.zh.numbers import cardinal, dial
+from glmtts.text.zh.numbers import cardinal, dial, read
 
 _MOBILE = r"(?<![\d.])(\+?86[- ]?)?(1[3-9]\d)[- ]?(\d{4})[- ]?(\d{4})(?![\d.]*\d)"
 _LANDLINE = (
-    r"(?<![\d.-])(?:[(（]?0\d{2,3}[)）]?[- ]?\d{7,8}(?:-\d{1,6})?|[(（]?0\d{2,3}[)）]?[- ]\d{3,4}[- ]\d{4}|"
+    r"(?<![\d.-])(?:[(（]?0\d{2,3}[)）]?[- ]?\d{7,8}(?:-\d{1,6})?|[(（]?0\d{2,3}(?:[)）][- ]?|[- ])\d{3,4}[- ]\d{4}|"
     r"[48]00[- ]?\d{3,4}[- ]?\d{3,4})(?![\d-]|\.\d)"
 )
 _FOREIGN = r"(?<![\dA-Za-z+])\+(\d{1,3})((?:[- ]\(?\d{1,8}\)?){2,5})(?![\d-])"
@@ -28,7 +28,7 @@ _NAMED = re.compile(
 )
 _SHORT_NAMED = (
     r"(?:分机号?|尾号|转分机|尾数)(?:是|为|[:：]|\s){0,2}\d{1,8}(?!\d)|"
-    r"(?<=[\d零一二三四五六七八九幺])转\d{1,6}(?![\d年])"
+    r"(?<=[\d零一二三四五六七八九幺话请])转\d{1,6}(?![\d年月日人元次])"
 )
 _CALL = (
     r"(?:拨打|拨通|致电|呼叫|回拨|按|拨|打|请拨|报警|火警|求救|急救)(?:电话|热线|客服)?[:：]?\s*(?:\d{5}|1[12]\d)"
@@ -36,7 +36,12 @@ _CALL = (
 )
 _PLACES = (
     "室(?![内外])|房(?![车产屋贷子源价客地东])|号房|号楼|包厢|包间|教室|办公室|会议室|病房|寝室|宿舍|事件|高校|大学(?!生)|医院|国道|省道|县道|"
-    "路(?:公交|车|电车|[，。]|$)|次列车|次航班|次高铁|次动车|航班|部队|高地|(?<=\\d{5})(?:报警|热线|急救|火警|客服|网站)"
+    "工作制|路(?:公交|车|电车|[，。]|$)|次列车|次航班|次高铁|次动车|航班|部队|高地|(?<=\\d{5})(?:报警|热线|急救|火警|客服|网站)"
+)
+# Telephone lines that everyone knows by number.
+_LINES = (
+    r"(?:12306|"
+    r"(?:11[0249]|12[02])(?=\s?(?:火警|报警|急救|查号|指挥|热线|出警|接警|救护|电话)))"
 )
 _MAKERS = "波音|空客|宝马|奔驰|奥迪|标致|雷诺|沃尔沃|马自达|荣威|图|米格|苏|安|伊尔|运|歼|轰|直|轻舟|五菱"
 
@@ -58,6 +63,26 @@ def _version(match: re.Match[str]) -> str:
 _NOT_CODES = "".join(f"(?<!{code})" for code in ("USD", "RMB", "CNY", "EUR", "HKD", "JPY", "GBP"))
 
 RULES: tuple[Rule, ...] = (
+    rule(
+        r"((?:热线|电话|客服|拨打|致电)(?:是|为|[:：]|\s){0,2})(\d{3,5}(?:\s?[、/或和]\s?\d{3,5}){1,8})(?!\d|\.\d|[个人元年])",
+        lambda m: m[1] + re.sub(r"\d+", lambda line: dial(line[0]), m[2]),
+    ),
+    rule(
+        r"(?<![A-Za-z])(IS[SB]N)\s?[:：]?\s?(\d[\d-]{5,20}X?)(?!\d)",
+        lambda m: m[1] + re.sub("-", "", dial(m[2])) + "X" * m[2].endswith("X"),
+    ),
+    rule(
+        r"(?<![A-Za-z])((?:GB/T|GB|ISO|IEC|DIN|JIS)\s?)(\d{2,6}(?:\.\d{1,3})?)([:：-])((?:19|20)\d\d)(?!\d)",
+        lambda m: f"{m[1]}{read(m[2]).replace('.', '点')}{'杠' if m[3] == '-' else '，'}{read(m[4])}",
+    ),
+    rule(
+        r"(?<![A-Za-z])(?:[Nn][Oo]\.|№)\s?(\d{2,12}(?:-\d{1,12}){1,4})(?!\d)",
+        lambda m: f"number {read(m[1]).replace('-', '杠')}",
+    ),
+    # Digits that a form hides: 138****1234.
+    rule(r"(?<![\d*])(\d{1,10})(\*{3,12})(\d{1,10})(?![\d*])", lambda m: dial(m[1]) + "星" * len(m[2]) + dial(m[3])),
+    rule(r"(?<![\d.+])00(?:86|852|853|886|1|44|81|82)(?:[- ]\d{2,11}){1,4}(?![\d-]|\.\d)", lambda m: dial(m[0])),
+    rule(rf"(?<![\d.,第]){_LINES}(?![\d.,]*\d|[个元人米块次万亿多名件公千克年天条步字余张]|%)", lambda m: dial(m[0])),
     rule(_MOBILE, _mobile),
     rule(_FOREIGN, lambda m: "加" + dial(m[0])),
     rule(_LANDLINE, lambda m: dial(m[0])),

@@ -80,7 +80,8 @@ NAMES: tuple[Rule, ...] = (
     rule(r"(?<=[A-Za-z])\.(?=(?:js|JS|io|ai|NET|Net|net|py|ts)(?![A-Za-z]))", "点"),
     rule(r"(?<![A-Za-z&])([A-Za-z])\s?&\s?([A-Za-z])(?![A-Za-z&])", r"\1 and \2"),
     rule(r"(?<=[A-Za-z])\s?&\s?(?=[A-Za-z])", " and "),
-    rule(r"(?<![A-Za-z])([Nn]o\.|№)\s?(?=\d)", "number "),
+    rule(r"№\s?(\d{1,9})(?!\.?\d)", r"\1号"),
+    rule(r"(?<![A-Za-z])([Nn][Oo]\.|№)\s?(?=\d)", "number "),
     rule(r"(?<![\dA-Za-z.])(\d{1,4})(?:st|nd|rd|th)(?![A-Za-z])", lambda m: f" {ordinal_words(int(m[1]))} "),
     rule(r"(?<!\d)(?:7-11|7-ELEVEn|7-Eleven)(?!\d|\.\d|[-年月日])", "seven eleven"),
     rule(r"(?<![A-Za-z])vs\.?(?![A-Za-z])", " versus ", re.IGNORECASE),
@@ -88,6 +89,8 @@ NAMES: tuple[Rule, ...] = (
     rule(r"(?<![A-Za-z-])A-([D-Z])(?![A-Za-z-])", r"A到\1"),
     rule(r"(?<=[A-Za-z])-(?=[A-Za-z])", " "),
     rule(r"(?<![A-Za-z])(Mr|Mrs|Ms|Dr|Prof|Vol|Fig|Ch)\.\s?(?=[\w(（])", lambda m: f"{_ABBREVIATIONS[m[1]]} "),
+    rule(r"(?<![A-Za-z])Ph\.?\s?D(?![A-Za-z])\.?", "phd"),
+    rule(r"(?<=\d)[xX](?=\s?(?:速|加速|快|慢|变焦|放大|光学|缩放|提升|杠杆))", "倍"),
     rule(r"(?<![A-Za-z.])((?:[A-Za-z]\.){2,9})", lambda m: " ".join(m[1].replace(".", "")) + " "),
     # CO2 is spelled, not read as a word.
     rule(r"(?<![A-Za-z])[A-Z]{2,3}(?=\d)", lambda m: " ".join(m[0])),
@@ -98,7 +101,7 @@ NAMES: tuple[Rule, ...] = (
 
 NUMERALS: tuple[Rule, ...] = (
     rule(f"{roman.SIGNS}{{1,9}}", _numeral),
-    rule(rf"(?:(?<=第)|(?<=第\s)){roman.NUMERAL}(?=\s?[{HANZI}])", _numeral),
+    rule(rf"(?:(?<=第)|(?<=第\s))(?:{roman.NUMERAL}|[ivx]{{1,6}})(?=\s?[{HANZI}])", _numeral),
     rule(rf"(?<![A-Za-z\d.-])(?:{_CERTAIN_NUMERAL})(?=[A-Ea-e]?(?:{_CLASSES}))", _numeral),
     rule(r"(?<![A-Za-z\d.-])[IV](?=(?:期|级|类|度(?!假)|因子|型(?!领|字|槽)))", _numeral),
     rule(rf"(?<=[{HANZI}])[IV](?=世(?!界))", _numeral),

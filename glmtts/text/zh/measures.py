@@ -91,6 +91,7 @@ PERCENTAGES: tuple[Rule, ...] = (
     rule(rf"(?<![A-Za-z\d)）%])\+(?={NUMBER}[%‰])", "正"),
     rule(rf"(?<![\dA-Za-z)）%])[-−](?={NUMBER}[%‰])", "负"),
     rule(rf"(?<![\d.])({NUMBER})\s?([%‰])", _percent),
+    rule(rf"(?<![\d.])({NUMBER})\s?‱", lambda m: f"万分之{cardinal(m[1])}"),
 )
 
 RULES: tuple[Rule, ...] = (
@@ -100,7 +101,19 @@ RULES: tuple[Rule, ...] = (
     # A doubled unit says it once: 5km公里.
     rule(r"((?:高压|血压|压)[^\d，。；\n]{0,4})(\d{2,3})/(\d{2,3})", lambda m: f"{m[1]}{cardinal(m[2])}，{m[3]}"),
     rule(r"(?<![\d.])(\d{2,3})/(\d{2,3})(?=\s?mm[Hh]g)", lambda m: f"{cardinal(m[1])}，{m[2]}"),
+    rule(r"第(\d{1,5})/(\d{1,5})(?=[页题集章条步])", lambda m: f"第{cardinal(m[1])}，共{cardinal(m[2])}"),
+    rule(
+        rf"(?<![\d/.A-Za-z])(\d{{1,3}})/(\d{{1,5}})\s?({_alternatives(UNITS)})(?![A-Za-z\d²³/])",
+        lambda m: (
+            f"{cardinal(m[2])}分之{cardinal(m[1])}{UNITS[_plain(m[3])]}" if int(m[1]) < min(int(m[2]), 20) else m[0]
+        ),
+    ),
+    rule(r"(?<=[\dLlh升度])/100\s?(?:km|KM|公里|千米)(?![A-Za-z\d])", "每百公里"),
     rule(_QUANTITY, _quantity),
+    rule(
+        rf"(?<![A-Za-z\d/.])(km|m|cm|kg|g|mg|μg|ng|mmol|mol|kJ|kcal|W)/({_alternatives(PER)})(?![A-Za-z\d²³/])",
+        lambda m: f"{UNITS[m[1]]}每{PER[_plain(m[2])]}",
+    ),
     rule(r"(?<![A-Za-z])PM\s?(2\.5|10)(?![\d.]*\d)", lambda m: f"pm{cardinal(m[1])}"),
     rule(r"(?<![\d.])(\d{1,6})A(?=[，。,./、的]|$|电|保险|空开|插座|以)", lambda m: f"{cardinal(m[1])}安"),
     rule(rf"(?<=[\d℃])\s?{_DASH}(?=零下)", "到"),

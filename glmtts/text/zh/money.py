@@ -89,7 +89,7 @@ RULES: tuple[Rule, ...] = (
         lambda m: m[1] + scaled(m[2], m[3]),
     ),
     rule(
-        rf"(?<![\d.A-Za-z])({NUMBER})([kKmMbB](?![A-Za-z\d]))(?={_UNIT}|\+|\s?(?:人民币|粉|用户|播放|阅读|点赞|次|人|星标|字))",
+        rf"(?<![\d.A-Za-z])({NUMBER})([kKmMbB](?![A-Za-z\d]))(?={_UNIT}|\+|/[月年天周]|\s?(?:人民币|粉|用户|播放|阅读|点赞|次|人|星标|字))",
         _scaled,
     ),
 )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 from glmtts.text.rules import Rule, rule
-from glmtts.text.zh.numbers import NUMBER, cardinal, counted
+from glmtts.text.zh.numbers import NUMBER, cardinal, counted, read
 
 _DASH = r"[-–—~～]{1,2}"
-_CLOCK = r"(?<![\d:.])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d)(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})?(?![\d:]|\.\d)"
+_CLOCK = (
+    r"(?<![\d:.])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d)(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})?(?![\d:]|\.\d)"
+    r"(?:分(?!钟))?"
+)
 _HALF_DAY = r"\s*([AaPp])\.?\s?[Mm](?![A-Za-z])\.?"
 _PERIODS = "早上|上午|中午|下午|晚上|凌晨|傍晚|清晨|早晨|夜里|深夜|午夜|今晚|明早|明晚|昨晚|早|晚"
 # A colon behind these words separates hours, minutes and seconds that something takes.
@@ -120,10 +123,11 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(r"(?<![\d.])(\d{1,3})['′’](\d{1,2}(?:\.\d{1,3})?)(?:[\"″”]|'')", _minutes_seconds),
     rule(rf"(?<![\d.])({NUMBER})\s*(?:[\"″”]|'')(?=\s*(?:{_SCREEN}))", lambda m: f"{counted(m[1])}英寸"),
+    rule(r"(?<![A-Za-z\d.'\"])(\d{1,2})[\"″](\d{2})(?!\d)", lambda m: f"{counted(m[1])}秒{read(m[2])}"),
     rule(rf"(?<![\d.])({NUMBER})\s*″", lambda m: f"{counted(m[1])}秒"),
     rule(rf"(?<![\d.])({NUMBER})\s*′", lambda m: f"{counted(m[1])}分"),
     rule(
-        r"(?<![\w'‘])(\d{1,3})['’](?=[，。！？；\s]|$)|(?<=[了第])(\d{1,3})['’](?=[，。！？；\s]|$)",
+        r"(?<![\w'‘])(\d{1,3})['’](?=[，。！？；\s]|\.?\s*$|\s?(?:进球|破门|绝杀|换人|红牌|黄牌))|(?<=[了第])(\d{1,3})['’](?=[，。！？；\s+]|$|进球|破门|绝杀)",
         lambda m: f"{counted(m[1] or m[2])}分钟",
     ),
     # 2点 is an hour, but 2.5点 and 第2点 are points.

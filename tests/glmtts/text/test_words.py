@@ -47,6 +47,19 @@ def test_words_have_all_ids_but_those_of_punctuation(
         assert all(span.exact and span.start < span.end for span in spans)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<speak><phoneme alphabet="arpabet" ph="HH AH0 L OW1">x</phoneme> there</speak>',
+        "<|en:h|><|en:ə|><|en:l|><|en:ˈO|> there",
+    ],
+)
+def test_phones_that_are_written_are_those_of_the_word(frontend: Frontend, text: str) -> None:
+    """In SSML and inline, though their tokens have letters of the phonetic alphabet."""
+    [written], [word] = (frontend.segments(text, phoneme=True) for text in (text, "hello there"))
+    assert written.ids == word.ids
+
+
 def test_ids_that_belong_to_several_words_are_guessed() -> None:
     """In proportion to the characters."""
     units = [Unit("ab", "ab", ""), Unit(" ", " ", ""), Unit("cdefg", "cdefg", "")]
