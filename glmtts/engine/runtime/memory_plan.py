@@ -60,6 +60,8 @@ class MemoryPlan:
     budget_bytes: int | None
     graph_bytes: int = 0
     """Of the parts, for CUDA graphs."""
+    missing_graph_bytes: int = 0
+    """What CUDA graphs should have had, where there is no room for any."""
 
     @property
     def total_bytes(self) -> int:
@@ -71,6 +73,9 @@ class MemoryPlan:
         if self.listeners < wanted:
             has = f"{(self.budget_bytes or 0) / 2**30:.1f} GiB of {self.device}"
             log.warning("max_num_seqs: expected what fits into %s, %d, got %d", has, self.listeners, wanted)
+        if self.missing_graph_bytes:
+            size = self.missing_graph_bytes / _MIB
+            log.warning("graph_memory: expected room for CUDA graphs, got none for %.0f MiB: steps run plainly", size)
 
     def describe(self) -> dict[str, Any]:
         """As /info shows it."""
@@ -130,10 +135,13 @@ class MemoryNeeds:
         if budget_bytes is None:
             return self._plan(device, wanted, wanted, cached, None)
         if self.graph_share:
-            needs = replace(self, graph_share=0.0, graphs=int(self.graph_share * budget_bytes))
-            if needs._least(1) > budget_bytes:  # rather slow than not at all
-                needs = replace(needs, graphs=0)
-            return needs.plan(device, wanted, voice_cache_bytes, budget_bytes)
+            graphs = int(self.graph_share * budget_bytes)
+            needs = replace(self, graph_share=0.0, graphs=graphs)
+            if needs._least(1) <= budget_bytes:
+                return needs.plan(device, wanted, voice_cache_bytes, budget_bytes)
+            # Rather slow than not at all.
+            plain = replace(needs, graphs=0).plan(device, wanted, voice_cache_bytes, budget_bytes)
+            return replace(plain, missing_graph_bytes=graphs)
         listeners = next((count for count in range(wanted, 0, -1) if self._least(count) <= budget_bytes), 0)
         if not listeners:
             parts = _text(self._parts(1, 1, self.voice))

@@ -60,6 +60,22 @@ def test_the_published_sizes_fit_cards(card_gib: float, listeners: int, voices: 
 
 
 @pytest.mark.usefixtures("unknown_memory")
+def test_a_card_without_room_for_graphs_serves_without_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """12 GB with the flow in float32; in bfloat16 there is room, for fewer listeners than without graphs."""
+    options = EngineOptions(max_num_seqs=16, max_memory_bytes=int(11.4 * GIB))
+    planned = plan_memory(published_sizes(), CUDA, options, FORMATS)
+    assert planned.graph_bytes == 0
+    assert planned.missing_graph_bytes == int(options.graph_memory * (options.max_memory_bytes or 0))
+    planned.log(16)
+    assert "expected room for CUDA graphs, got none" in caplog.text
+    narrow = replace(FORMATS, flow="bfloat16")
+    with_graphs = plan_memory(published_sizes(), CUDA, options, narrow)
+    without = plan_memory(published_sizes(), CUDA, replace(options, graph_seconds=0), narrow)
+    assert with_graphs.graph_bytes > 0 == with_graphs.missing_graph_bytes == without.missing_graph_bytes
+    assert with_graphs.listeners < without.listeners
+
+
+@pytest.mark.usefixtures("unknown_memory")
 def test_a_card_that_is_too_small_is_refused_with_numbers() -> None:
     words = r"weights 5702 MiB, KV cache of 1 slots .*: \d+ MiB, but cuda has 6144 MiB"
     with pytest.raises(DeviceMemoryError, match=words):
@@ -68,12 +84,16 @@ def test_a_card_that_is_too_small_is_refused_with_numbers() -> None:
 
 def test_the_command_prints_a_row_for_each_card(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a GPU and without files; a card that is too small is said to be."""
-    main(["--gib", "80", "6", "--listeners", "64"])
-    rows = capsys.readouterr().out.splitlines()[2:]
+    main(["--gib", "80", "24", "6", "--listeners", "64"])
+    rows = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
-    assert cells[0][0] == "80 GB"
-    assert 64 >= int(cells[0][-2]) >= int(cells[0][-1]) > 0
-    assert cells[1][1].startswith("refused: weights")
+    assert len({len(row) for row in cells}) == 1
+    large, middle, small = cells[2:]
+    assert large[0] == "80 GB"
+    assert 64 >= int(large[-3]) >= int(large[-2]) > 0
+    assert 64 >= int(large[-1]) > int(middle[-1]) > 0
+    assert small[1].startswith("refused: weights")
+    assert small[-3:] == ["0", "0", "0"]
 
 
 def test_every_plan_fits_its_budget_and_more_memory_never_means_fewer() -> None:
