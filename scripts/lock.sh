@@ -14,4 +14,8 @@ lock() {
 lock pyproject.toml --extra otel --extra gpu --output-file deploy/locks/server.txt "$@"
 mapfile -t cuda < <(grep -oE '^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)' deploy/locks/server.txt | sort -u)
 lock pyproject.toml --extra otel "${cuda[@]/#/--no-emit-package=}" --output-file deploy/locks/server-cpu.txt "$@"
+# What pyproject.toml allows at least, for scripts/release/lowest.sh; torch and what it requires are left out.
+lock pyproject.toml client/pyproject.toml --resolution lowest-direct --extra otel --extra onnx "${cuda[@]/#/--no-emit-package=}" \
+    --no-emit-package=sympy --no-emit-package=networkx --no-emit-package=mpmath --no-emit-package=setuptools \
+    --output-file scripts/release/lowest.txt
 lock client/pyproject.toml --output-file deploy/locks/client.txt "$@"
