@@ -118,7 +118,7 @@ def test_the_browser_keeps_twenty_utterances(open_page: Open) -> None:
 
 def test_a_voice_is_cloned_without_being_stored(open_page: Open, node: Server, sound_file: Path) -> None:
     page = open_page()
-    page.select_option("#voice", label="A recording of your own …")
+    page.select_option("#voice", label="Your own voice")
     page.set_input_files("#clone-file", sound_file)
     expect(page.locator("#clone-checks li")).not_to_have_count(0)
     page.fill("#clone-transcript", "What I said.")
@@ -357,6 +357,7 @@ def test_a_phone_needs_no_sideways_scrolling(open_page: Open) -> None:
     for tab in TABS:
         page.click(f"#tab-{tab}")
         assert page.locator("html").evaluate("root => root.scrollWidth") <= 360, tab
+    assert page.locator("nav").evaluate("nav => nav.scrollWidth <= nav.clientWidth")
 
 
 def test_keys_are_asked_for_and_forgotten_with_the_tab(open_page: Open, tmp_path: Path) -> None:

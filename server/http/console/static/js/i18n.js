@@ -115,7 +115,7 @@ const WORDS = {
   key: ['API key', 'API 密钥'],
   changeKey: ['Key', '密钥'],
   continue: ['Continue', '继续'],
-  ownRecording: ['A recording of your own …', '用自己的录音……'],
+  ownRecording: ['Your own voice', '自己的声音'],
   waiting: ['Waiting for the first sound …', '等待首个声音……'],
   speaking: ['Speaking', '正在朗读'],
   finished: ['Finished', '已完成'],
