@@ -2,7 +2,7 @@
 """Attacks a server of its own through its port, as a stranger could: it must neither fail nor stall nor grow.
 
     scripts/attack.py                                   everything, on checkpoints/nano: most of an hour
-    scripts/attack.py --quick --checkpoint fake:        two minutes, as in CI
+    scripts/attack.py --quick --checkpoint fake:        a minute and a half, as in CI
     scripts/attack.py --only smuggling,slow             some of the attacks; --list names them
 
 Prints a table: what was sent, what came, memory before and after, the p99 of /health (asked by another process on new
@@ -139,7 +139,7 @@ def _warm_up(target: Target) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few of each, in two minutes")
+    parser.add_argument("--quick", action="store_true", help="few of each, in a minute and a half")
     parser.add_argument("--checkpoint", default="", help="as for app.py")
     parser.add_argument("--only", default=",".join(ATTACKS), help="attacks, comma-separated (default: all)")
     parser.add_argument("--list", action="store_true", help="name the attacks and exit")
