@@ -248,7 +248,7 @@ def test_the_handshake_needs_what_a_request_needs(tmp_path: Path) -> None:
         assert json.loads(refused.value.response.body)["error"]["code"] == "missing_api_key"
         headers = refused.value.response.headers
         assert (headers["x-should-retry"], headers["WWW-Authenticate"]) == ("false", "Bearer")
-        wait_until(lambda: any(headers["x-request-id"] in line for line in server.lines), "the line in the log")
+        wait_until(lambda: any(headers["x-request-id"] in line for line in server.lines), "its log line")
         bearer = {"Authorization": f"Bearer {secret}"}
         with open_socket(server, **bearer) as client:
             assert client.response is not None
