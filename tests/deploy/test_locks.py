@@ -1,13 +1,18 @@
-"""deploy/locks has everything that the packages need, in versions that they allow, with hashes."""
+"""deploy/locks has everything that the packages need, in versions that they allow, with hashes.
+
+scripts/release/lowest.txt has the lowest of these, and tests pass with them."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from tests.helpers.server import ROOT
 
@@ -17,12 +22,22 @@ LOCKS = {
     "client": (ROOT / "client", ()),
 }
 """By lock: the folder of the project, and the extras that it has, too."""
+LOCK_FOLDER = ROOT / "deploy" / "locks"
+RELEASE_FOLDER = ROOT / "scripts" / "release"
+TESTS_WITH_LOWEST = (
+    "tests/server/http/test_schemas.py",
+    "tests/server/wsgi/test_command.py",
+    "tests/glmtts/text/test_tokenizer.py",
+    "tests/glmtts/checkpoint",
+    "tests/client/test_cli.py",
+)
+"""A part of what scripts/release/lowest.sh runs."""
 
 
-def locked(lock: str) -> dict[str, list[str]]:
+def locked(lock: str, folder: Path = LOCK_FOLDER) -> dict[str, list[str]]:
     """Versions by name; each has a hash."""
     versions: dict[str, list[str]] = {}
-    text = (ROOT / "deploy" / "locks" / f"{lock}.txt").read_text("utf-8")
+    text = (folder / f"{lock}.txt").read_text("utf-8")
     for entry in re.split(r"\n(?=\S)", text):
         if pin := re.match(r"([A-Za-z0-9_.-]+)==([^ ;\\]+)", entry):
             assert "--hash=sha256:" in entry, entry
@@ -71,3 +86,30 @@ def test_no_address_of_an_index_is_in_a_lock() -> None:
     """Where packages come from is the installation's own affair."""
     for lock in LOCKS:
         assert "://" not in (ROOT / "deploy" / "locks" / f"{lock}.txt").read_text("utf-8")
+
+
+def test_the_lowest_versions_are_those_of_the_requirements() -> None:
+    """A bound such as 2.32 stands for its first release that was not withdrawn, 2.32.2."""
+    pins = locked("lowest", RELEASE_FOLDER)
+    server, client = _requirements(ROOT, ("otel", "onnx")), _requirements(ROOT / "client", ())
+    bounds = [Requirement(text) for text in (*server, *client)]
+    assert bounds
+    for requirement in bounds:
+        if requirement.name == "torch":
+            continue
+        (least,) = [Version(part.version).release for part in requirement.specifier if part.operator == ">="]
+        name = canonicalize_name(requirement.name)
+        lowest = [Version(pin).release[: len(least)] for pin in pins.get(name, [])]
+        assert lowest == [least], f"{requirement}: run scripts/lock.sh"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(
+    not Path(sysconfig.get_path("purelib"), "torch").exists(), reason="torch is not in this environment's own folder"
+)
+def test_tests_pass_with_the_lowest_versions() -> None:
+    command = ["scripts/release/lowest.sh", "--quick", *TESTS_WITH_LOWEST]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=590)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert re.search(r"\d{3,} passed", done.stdout)
