@@ -114,7 +114,7 @@ RULES: tuple[Rule, ...] = (
     ),
     # Feet and inches stand behind a height; else these signs are minutes and seconds, of time or arc.
     rule(
-        r"((?:身?高|长|宽)\D{0,4})(\d)['′’](\d{1,2})(?:[\"″”]|'')|(?<![\d.])(\d)['′’](\d)(?:[\"″”]|'')",
+        r"(?<!时)(?<![视音]频)(?<!录[音像])(?<!影片)(?<!歌曲)((?:身?高|长|宽)\D{0,4})(\d)['′’](\d{1,2})(?:[\"″”]|'')|(?<![\d.])(\d)['′’](\d)(?:[\"″”]|'')",
         lambda m: f"{m[1] or ''}{cardinal(m[2] or m[4])}英尺{cardinal(m[3] or m[5])}英寸",
     ),
     rule(
