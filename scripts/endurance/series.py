@@ -15,28 +15,19 @@ from scripts.endurance.recordings import MAX_SECONDS, MIN_SECONDS
 MAX_GROWTH = 0.03
 """Share by which the memory at rest may grow, once the first tenth of the series has filled the caches."""
 READINGS = 10
-LONGEST_FIRST = 8
-"""Recordings of the greatest length that `lengths` begins with: a thread's scratch memory is as large as the longest
-one that it has prepared needs, and any of a few threads may prepare it."""
 
 
-def _text(url: str, rng: random.Random, _: int) -> str:
+def _text(url: str, rng: random.Random) -> str:
     text = f"{rng.choice(WORDS)} {rng.getrandbits(16)}."
     return f"text {requests.post(f'{url}/tts', json={'text': text}, timeout=TIMEOUT).status_code}"
 
 
-def _length(url: str, rng: random.Random, number: int) -> str:
-    seconds = MAX_SECONDS if number < LONGEST_FIRST else rng.uniform(MIN_SECONDS, MAX_SECONDS)
-    return clone(url, rng, seconds)
-
-
-SERIES: dict[str, Callable[[str, random.Random, int], str]] = {
-    "recordings": lambda url, rng, _: clone(url, rng, 5.0),
-    "lengths": _length,
+SERIES: dict[str, Callable[[str, random.Random], str]] = {
+    "recordings": lambda url, rng: clone(url, rng, 5.0),
+    "lengths": lambda url, rng: clone(url, rng, rng.uniform(MIN_SECONDS, MAX_SECONDS)),
     "texts": _text,
 }
-"""Different recordings of one length, recordings of different lengths, different texts of a stored voice. Each sends
-the request of a number."""
+"""Different recordings of one length, recordings of different lengths, different texts of a stored voice."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ def run_series(name: str, count: int, url: str, worker: int) -> SeriesResult:
     outcomes, mib = Outcomes(), []
     for tenth in range(READINGS):
         for number in range(tenth * count // READINGS, (tenth + 1) * count // READINGS):
-            outcomes[SERIES[name](url, random.Random(number), number)] += 1
+            outcomes[SERIES[name](url, random.Random(number))] += 1
         mib.append(at_rest(url, worker)[0].mib)
         print(f"{outcomes.total():6} {name} {mib[-1]:6.0f} MiB", flush=True)
     return SeriesResult(name, tuple(mib), outcomes)
