@@ -133,6 +133,7 @@ def test_no_second_node_is_asked(make: Make, first: dict[str, Any], second: dict
     assert nodes[1].asked == 0
 
 
+@pytest.mark.slow
 def test_hedges_have_a_budget(make: Make) -> None:
     """A cluster of nodes with queues does not get twice the requests."""
     pool, (first, second) = make({"queued": 3}, {"queued": 0})

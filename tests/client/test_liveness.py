@@ -50,6 +50,7 @@ def test_a_dead_node_fails_all_that_wait_for_it() -> None:
     liveness.close()
 
 
+@pytest.mark.slow
 def test_a_live_node_is_waited_for() -> None:
     """It is asked now and then, and once it has sent something, it is not asked."""
     times: list[float] = []

@@ -39,6 +39,7 @@ def test_every_kind_has_a_row_and_every_text_its_figures(tmp_path: Path) -> None
     assert sorted(lengths) == pytest.approx(sorted(row["seconds"] for row in result["rows"]), abs=0.1)
 
 
+@pytest.mark.slow
 def test_an_unknown_kind_is_rejected() -> None:
     command = [sys.executable, "-m", "scripts.evaluate", "--kinds", "words,songs"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)

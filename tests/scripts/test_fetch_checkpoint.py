@@ -69,6 +69,7 @@ def is_whole(target: Path) -> bool:
     return not [check for check in verify(target) if check.problem]
 
 
+@pytest.mark.slow
 def test_the_hub_s_files_arrive_with_hashes_and_version(hub: ModelHub, target: Path, campplus: Path) -> None:
     """Only a checkpoint's files do; `sha256sum` confirms the manifest; a second run transfers nothing."""
     main(arguments(hub, target, campplus))
@@ -81,6 +82,7 @@ def test_the_hub_s_files_arrive_with_hashes_and_version(hub: ModelHub, target: P
     assert hub.sent == before
 
 
+@pytest.mark.slow
 def test_a_cut_transfer_goes_on_where_it_stopped(hub: ModelHub, target: Path, campplus: Path) -> None:
     """From the last whole piece of 10 MB on, which is what the library writes at once."""
     size = 24_000_000
@@ -152,6 +154,7 @@ def test_two_at_once_send_each_file_once(hub: ModelHub, target: Path, campplus: 
     assert hub.sent[LLM] == (hub.folder / LLM).stat().st_size
 
 
+@pytest.mark.slow
 def test_a_folder_and_an_archive_are_copied_without_network(tiny: Path, target: Path, tmp_path: Path) -> None:
     """The archive's own top folder does not matter, nor do files that are no checkpoint's."""
     main([str(target / "a"), "--from", str(tiny)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from glmtts.checkpoint.loader import load
@@ -12,6 +13,7 @@ from tests.helpers.server import ROOT
 CHECKPOINT = ROOT / "checkpoints" / "nano"
 
 
+@pytest.mark.slow
 def test_sentences_have_plausible_lengths() -> None:
     """First draws of sentences in every voice of the checkpoint are within the limits of its own length model."""
     model = load(CHECKPOINT, device="cpu")

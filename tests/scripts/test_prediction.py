@@ -27,6 +27,7 @@ SHAPE = BlockShape(rows=1, frames=64, context=320, kept=64)
 STAGES = Stages(published(flow_in_bfloat16=False))
 
 
+@pytest.mark.slow
 def test_it_agrees_with_what_was_measured() -> None:
     """Half of the figures within 20 %, all within a factor of two."""
     ratios = [max(one.ratio, 1 / one.ratio) for one in figures()]
@@ -85,6 +86,7 @@ def test_threads_share_a_resource_and_not_their_waits() -> None:
     assert ends == pytest.approx({"d": 0.5, "a": 2.0, "c": 2.5, "b": 4.0})
 
 
+@pytest.mark.slow
 def test_recorded_steps_are_those_of_the_ladder() -> None:
     """A block has the launches that are counted of it, whatever its shape; its rows are as many as there is memory for;
     one that is padded takes what a full one does."""

@@ -20,6 +20,7 @@ MakeEngine = Callable[..., BatchEngine]
 TEXT = "今天天气很好我们去公园散步吧好不好呀大家一起来看看。一二三四五六七八。" * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("history", [True, False])
 def test_a_chain_of_jobs_says_what_one_job_says(

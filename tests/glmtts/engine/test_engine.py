@@ -232,6 +232,7 @@ def test_a_speaker_that_the_model_knows_is_spoken_as_such(make_engine: MakeEngin
     assert [tokens for _, tokens in handle.report.history] == list(expected.tokens)
 
 
+@pytest.mark.slow
 def test_tokens_do_not_depend_on_neighbours(make_engine: MakeEngine, model: Model) -> None:
     """With `deterministic`, a job has the same tokens and the same audio alone and among 15 others."""
     engine = make_engine(deterministic=True, max_num_seqs=16)

@@ -63,6 +63,7 @@ def spoken(result: SynthesisResult) -> tuple[SpokenSegment, ...]:
     return tuple(SpokenSegment(segment.ids, tokens) for segment, tokens in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("stream", [True, False])
 def test_jobs_together_say_what_offline_synthesis_says(

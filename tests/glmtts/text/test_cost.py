@@ -47,6 +47,7 @@ def test_repeated_shapes(frontend: Frontend, unit: str) -> None:
     _check(frontend, unit * LENGTH)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     opening=st.lists(st.sampled_from(PIECES), min_size=1, max_size=3).map("".join),

@@ -143,6 +143,7 @@ def test_pronunciation(frontend: Frontend) -> None:
     assert frontend.pronunciation("今天弦。") == [("今", "jin1"), ("天", "tian1"), ("弦", "xian2")]
 
 
+@pytest.mark.slow
 def test_light_import() -> None:
     """Importing the front end loads neither torch nor a dictionary; warming it loads the dictionaries."""
     code = (

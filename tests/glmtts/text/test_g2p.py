@@ -104,6 +104,7 @@ def test_english_stays_without_lexicon() -> None:
     assert G2P({}, frozenset())("hello") == "hello"
 
 
+@pytest.mark.slow
 def test_loads_in_silence(tmp_path: Path) -> None:
     """The dictionaries load without a word on stdout or stderr and leave no file in the temporary folder."""
     code = "from glmtts.text.frontend.g2p import phonemes_zh; assert phonemes_zh('好') == '<|H|><|AO3|>'"

@@ -52,6 +52,7 @@ def check(waits: list[float]) -> None:
     assert max(late) - min(late) > 5, "full jitter"
 
 
+@pytest.mark.slow
 def test_a_changed_token_file_ends_the_wait(tmp_path: Path) -> None:
     """Written, replaced, removed or created: the next call follows within a second or so, not after the back-off."""
     file = tmp_path / "token"

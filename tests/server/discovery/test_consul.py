@@ -80,6 +80,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
         yield agent
 
 
+@pytest.mark.slow
 def test_the_token_file_is_read_again(guarded: Agent, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Denied with an unknown token, registered with a valid one, registered again with a new one; none is logged."""
     caplog.set_level(logging.DEBUG)
@@ -112,6 +113,7 @@ def test_the_token_file_is_read_again(guarded: Agent, tmp_path: Path, caplog: py
         assert token not in caplog.text
 
 
+@pytest.mark.slow
 def test_a_catalogue_that_hides_the_service_is_reported(guarded: Agent) -> None:
     """The agent's acceptance is not enough: if the catalogue does not show the service, the reason says why."""
     token = guarded.new_token({"Name": "blind", "Rules": 'service "glm-tts" { policy = "write" }'})
@@ -130,6 +132,7 @@ def test_a_catalogue_that_hides_the_service_is_reported(guarded: Agent) -> None:
         assert registration.deregister()
 
 
+@pytest.mark.slow
 def test_a_new_token_is_used_at_once(guarded: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token file that was empty, or had a dead token: the change ends the back-off, however long that is."""
     monkeypatch.setattr("random.uniform", lambda low, high: high if low else 3600)  # the back-off starts at 0

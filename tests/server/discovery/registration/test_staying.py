@@ -92,6 +92,7 @@ def test_an_unexpected_error_does_not_end_the_registration(agent: Agent, port: i
     assert registration.counts["failures"] >= 1
 
 
+@pytest.mark.slow
 def test_a_node_that_passed_is_back_before_the_agent_asks(agent: Agent, port: int, join: Join) -> None:
     """A registration that was lost comes back as it was: the first run of an HTTP check can take a whole interval."""
     registration = join(agent.address, port, health_interval=10)
