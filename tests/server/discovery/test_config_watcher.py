@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.cluster_config import MAX_BYTES, ClusterConfig, Style
-from server.discovery.acl_token import AclToken
 from server.discovery.config_watcher import MIN_INTERVAL, WAIT, ConfigWatcher, next_index
 from server.settings import Settings
 from tests.helpers.consul import Agent, eventually, running_agent
@@ -285,12 +284,13 @@ class Indexless(BaseHTTPRequestHandler):
 def test_an_answer_without_an_index_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked for again after a while, and not at once, since without an index no query blocks."""
     waits: list[float] = []
-    monkeypatch.setattr(AclToken, "wait", lambda _, stop, seconds: (waits.append(seconds), stop.set()))
     with ThreadingHTTPServer(("127.0.0.1", 0), Indexless) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         settings = Settings(consul_addr=f"127.0.0.1:{server.server_port}", kv_prefix="indexless")
         config = ClusterConfig(settings)
         watcher = ConfigWatcher(settings, config, lambda key, result: None)
+        token = watcher._client.acl_token  # of this watcher alone: one of an earlier test may still be ending
+        monkeypatch.setattr(token, "wait", lambda stop, seconds: (waits.append(seconds), stop.set()))
         watcher.start(20.0)
         eventually(lambda: waits)
         server.shutdown()
