@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that this file can be run directly
 
 from scripts.gateway import start_gateway  # noqa: E402  # needs the path above
-from scripts.processes import STOP_TIMEOUT, ProcessError, Processes  # noqa: E402
+from scripts.processes import STOP_TIMEOUT, ProcessError, Processes, free_ports  # noqa: E402
 
 PROMETHEUS = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 NANO = ROOT / "checkpoints" / "nano" / "llm"
@@ -164,7 +164,7 @@ def ports(args: argparse.Namespace) -> list[int]:
             probe = stack.enter_context(socket.socket())
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((HOST, port))
+                probe.bind((HOST, port or free_ports(1)[0]))
             except OSError as error:
                 raise ClusterError(f"port {port}: {error.strerror}; choose others (--help)") from error
             bound.append(int(probe.getsockname()[1]))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import requests
 
 STOP_TIMEOUT = 120.0
 """Seconds within which a process must end after SIGTERM: a node drains first."""
+_candidates = itertools.cycle(random.sample(range(10_000, 32_768), 32_768 - 10_000))
 
 
 class ProcessError(Exception):
@@ -99,12 +101,20 @@ class Processes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different TCP ports of 127.0.0.1 that are free right now."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Different TCP ports of 127.0.0.1 that are free right now, none of which this process was given before.
+
+    They lie below Linux's default range for outgoing connections, so no connection takes one before its server starts.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = next(_candidates)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        ports.append(port)
+    return ports
 
 
 def _terminate_with_parent() -> None:

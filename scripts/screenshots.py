@@ -62,12 +62,17 @@ def cluster(checkpoint: str, port: int) -> Iterator[Cluster]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None
         try:
-            if not any("cluster: ready" in line for line in process.stdout):
-                raise SystemExit("screenshots: expected a cluster that starts, got one that ended")
+            printed = []
+            for line in process.stdout:
+                printed.append(line)
+                if "cluster: ready" in line:
+                    break
+            else:
+                logs = [file.read_text() for file in sorted(state.glob("*.log"))]
+                raise SystemExit("\n".join(["screenshots: the cluster ended:", *printed, *logs]))
             started = json.loads((state / "state.json").read_text())
-            yield Cluster(
-                [f"http://127.0.0.1:{node}" for node in started["nodes"]], f"http://127.0.0.1:{started['consul']}"
-            )
+            nodes = sorted(started["nodes"])  # as the page lists them
+            yield Cluster([f"http://127.0.0.1:{node}" for node in nodes], f"http://127.0.0.1:{started['consul']}")
         finally:
             process.terminate()
             process.wait(120)
@@ -182,7 +187,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "images")
     parser.add_argument("--checkpoint", default="", help="as app.py's; `fake:` plays tones")
-    parser.add_argument("--port", type=int, default=7900, help="of the first node (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=7900, help="of the first node (default: %(default)s); 0: any free ones"
+    )
     args = parser.parse_args()
     args.to.mkdir(parents=True, exist_ok=True)
     with cluster(args.checkpoint, args.port) as nodes, sync_playwright() as playwright:

@@ -14,9 +14,10 @@ from glmtts_client import ClientError, Cluster, SpeechOptions
 from glmtts_client.cli import output
 from glmtts_client.cli.main import cli, main
 
+from scripts.processes import free_ports
 from server import RELEASE
 from tests.client.conftest import CLUSTER_SERVICE
-from tests.helpers.consul import ROOT, Agent, eventually, free_ports, running_agent
+from tests.helpers.consul import ROOT, Agent, eventually, running_agent
 from tests.helpers.server import Server, wait_until
 
 pytestmark = pytest.mark.processes

@@ -15,7 +15,8 @@ import pytest
 from glmtts_client import Cluster, ConsulAddress, DiscoveryError
 from glmtts_client.discovery import RETURN_SECONDS, ConsulDiscovery, StaticDiscovery
 
-from tests.helpers.consul import Agent, eventually, free_ports, running_agent
+from scripts.processes import free_ports
+from tests.helpers.consul import Agent, eventually, running_agent
 
 pytestmark = pytest.mark.processes
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from glmtts_client import Cluster, NodeError, ResponseError, RetriesExhaustedError, RetryPolicy, SpeechOptions
 
+from scripts.processes import free_ports
 from tests.helpers.consul import ROOT
-from tests.helpers.server import Server, free_port, wait_until
+from tests.helpers.server import Server, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -95,7 +96,7 @@ def test_errors_are_those_of_requests(cluster: Cluster) -> None:
     with cluster.follow(broken()) as speech, pytest.raises(RuntimeError, match="the model broke"):
         list(speech)
     with (
-        Cluster(urls=[f"http://127.0.0.1:{free_port()}"], retry=RetryPolicy(timeout=1)) as nowhere,
+        Cluster(urls=[f"http://127.0.0.1:{free_ports(1)[0]}"], retry=RetryPolicy(timeout=1)) as nowhere,
         nowhere.follow(["Hello."]) as speech,
         pytest.raises(RetriesExhaustedError),
     ):

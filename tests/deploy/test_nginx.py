@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.helpers.server import ROOT, Server, free_port, store_voice, wait_until
+from scripts.processes import free_ports
+from tests.helpers.server import ROOT, Server, store_voice, wait_until
 
 pytestmark = [
     pytest.mark.processes,
@@ -25,7 +26,7 @@ class Proxy:
     """nginx in front of one server."""
 
     def __init__(self, folder: Path, server: Server) -> None:
-        port = free_port()
+        port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{port}"
         (folder / "site.conf").write_text(
             CONFIG.replace("127.0.0.1:7860", f"127.0.0.1:{server.port}").replace(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
+
+from scripts.processes import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 _open = build_opener(ProxyHandler({})).open  # ignores the HTTP_PROXY that a test may set
@@ -26,15 +27,6 @@ def consul_binary() -> str:
     if not Path(path).exists():
         subprocess.run([ROOT / "scripts" / "get_consul.sh"], check=True)
     return str(path)
-
-
-def free_ports(count: int) -> list[int]:
-    """Different TCP ports of 127.0.0.1 that are free right now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def eventually(condition: Callable[[], Any], *, within: float = 20.0, what: str = "") -> Any:

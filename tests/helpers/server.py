@@ -9,7 +9,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,13 +22,9 @@ import numpy as np
 import requests
 import soundfile
 
+from scripts.processes import free_ports
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def recording(seconds: float = 3.0, *, amplitude: float = 0.3, rate: int = 16000, fmt: str = "WAV") -> bytes:
@@ -70,7 +65,7 @@ class Server:
         program: Sequence[str] = (sys.executable, "app.py"),
         folder: Path = ROOT,
     ) -> None:
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
         self.lines: list[str] = []
         own = {name: value for name, value in os.environ.items() if not name.startswith(("GLMTTS_", "CONSUL_"))}

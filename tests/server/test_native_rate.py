@@ -20,9 +20,10 @@ import torch
 from glmtts_client import Cluster, Query, SpeechOptions
 from torch import Tensor, nn
 
+from scripts.processes import free_ports
 from server.voices.builtin_voices import BUILTIN_VOICES
 from tests.helpers.consul import Agent, eventually, running_agent
-from tests.helpers.server import Server, free_port
+from tests.helpers.server import Server
 from tests.helpers.tiny_checkpoint import write_tiny_checkpoint
 
 pytestmark = pytest.mark.processes
@@ -53,7 +54,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """Consul; a node of 24 kHz, at which nobody answers, is registered in it."""
     with running_agent(tmp_path_factory.mktemp("consul")) as agent:
-        other = {"Name": "glm-tts", "ID": "other", "Address": "127.0.0.1", "Port": free_port()}
+        other = {"Name": "glm-tts", "ID": "other", "Address": "127.0.0.1", "Port": free_ports(1)[0]}
         agent.call(
             "PUT", "/v1/agent/service/register", {**other, "Meta": {"sample_rate": "24000", "language": "zh,en"}}
         )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.processes import free_ports
 from server.discovery.acl_token import AclToken
 from server.discovery.config_watcher import ConfigWatcher
 from server.discovery.registration import ConsulRegistration
 from server.settings import Settings
-from tests.helpers.consul import free_ports
 from tests.helpers.registration import INFO, progressing, settings
 
 CALLS = 60

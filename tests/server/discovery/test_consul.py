@@ -16,11 +16,12 @@ import pytest
 from pydantic import SecretStr
 
 from glmtts.engine.api import EngineInfo
+from scripts.processes import free_ports
 from server.discovery.consul import AgentClient, parse_address
 from server.discovery.errors import ConsulError
 from server.discovery.registration import ConsulRegistration
 from server.settings import Settings
-from tests.helpers.consul import Agent, consul_binary, eventually, free_ports, running_agent
+from tests.helpers.consul import Agent, consul_binary, eventually, running_agent
 
 INFO = EngineInfo("nano", "0.3", ("en",), (24000,), (), "cpu", 1)
 POLICY = 'service "glm-tts" { policy = "write" } node_prefix "" { policy = "read" }'

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from scripts.processes import free_ports
 from tests.helpers.app import MakeClient
-from tests.helpers.server import free_port
 
 
 def test_without_consul_there_is_no_cluster(client: MakeClient) -> None:
@@ -13,7 +13,7 @@ def test_without_consul_there_is_no_cluster(client: MakeClient) -> None:
 
 def test_a_silent_agent_is_named(client: MakeClient) -> None:
     """The node itself serves on."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     cluster = client(consul=True, consul_addr=address).get("/cluster").json
     assert (cluster["configured"], cluster["nodes"]) == (True, [])
     assert address in cluster["error"]

@@ -19,11 +19,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from werkzeug.datastructures import Headers
 
 from glmtts.engine.api import Report
+from scripts.processes import free_ports
 from server.observability.request_log import RequestRecord
 from server.observability.tracing import OtlpTracing, make_tracing
 from server.settings import Settings
 from tests.helpers.otlp import Receiver, Span, running_receiver
-from tests.helpers.server import ROOT, Server, free_port, wait_until
+from tests.helpers.server import ROOT, Server, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -162,7 +163,7 @@ def test_a_drain_exports_the_last_traces_to_the_standard_endpoint(voices: Path) 
 
 def test_a_dead_collector_affects_neither_requests_nor_the_exit(voices: Path) -> None:
     """Requests are served, the log reports lost traces, and SIGTERM works in time."""
-    own = {"GLMTTS_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", **SOON}
+    own = {"GLMTTS_OTLP_ENDPOINT": f"http://127.0.0.1:{free_ports(1)[0]}", **SOON}
     with Server(voices=voices, env=own) as server:
         answer = requests.post(server.url + "/tts", json={"text": "Hello."}, timeout=60)
         assert answer.status_code == 200

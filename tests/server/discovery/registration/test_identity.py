@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from scripts.processes import free_ports
 from server.discovery.advertise import Endpoint
 from server.discovery.metadata import life_check_id, progress_check_id, registration_payload
-from tests.helpers.consul import Agent, eventually, free_ports
+from tests.helpers.consul import Agent, eventually
 from tests.helpers.registration import INFO, Join, own, progressing, settings, stale_service
 
 
