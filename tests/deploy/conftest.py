@@ -26,6 +26,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     store_voice(folder / "voices", "default", {"neutral": "This is me."})
     with local_cluster(folder, "--regions", "north,south", "--interval", "1s", voices=folder / "voices") as cluster:
         wait_until(lambda: len(cluster.query('up{job="glmtts", consul_health="passing"} == 1')) == 2, "both nodes")
+        wait_until(lambda: cluster.query('up{job="consul"} == 1'), "the agent")
         for port in cluster.nodes:
             for path, body in REQUESTS:
                 with suppress(requests.exceptions.ChunkedEncodingError):  # the response that is cut short
