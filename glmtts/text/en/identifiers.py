@@ -154,6 +154,8 @@ RULES: tuple[Rule, ...] = (
     rule(r"(?:(?<=[A-Za-z]\d)|(?<=[A-Za-z]\d\d))-(?=\d{1,2}\b)", " "),
     rule(r"(?<=[A-Z])-?(\d{1,3})s\b", lambda m: f" {plural(decimal_words(m[1]))}"),
     rule(r"(?<![A-Za-z])([A-Z]{1,2})-?([1-9]0?00)\b(?![.,-]\d)", lambda m: f"{' '.join(m[1])} {short_words(m[2])}"),
+    # The 49ers, the 76ers.
+    rule(r"(?<![\w.,$])(\d[1-9])er(?=s?\b)", lambda m: f"{decimal_words(m[1]).removesuffix('e')}er"),
     rule(r"\bv\.?\s?(?=\d)|\bV(?=\d{1,4}\.\d)", "version "),
     rule(r"(?<![\w.$€£])()(\d{1,9}(?:\.\d{1,9}){2,4})(?![\d.]*\d)", _version),
     rule(r"(?<=\bversion )()(\d{1,4}(?:\.\d{1,4}){1,4})(?![\d.]*\d)", _version),

@@ -36,7 +36,11 @@ _CALL = (
 )
 _PLACES = (
     "室(?![内外])|房(?![车产屋贷子源价客地东])|号房|号楼|包厢|包间|教室|办公室|会议室|病房|寝室|宿舍|事件|高校|大学(?!生)|医院|国道|省道|县道|"
-    "工作制|路(?:公交|车|电车|[，。]|$)|次列车|次航班|次高铁|次动车|航班|部队|高地|(?<=\\d{5})(?:报警|热线|急救|火警|客服|网站)"
+    "工作制|中学|路(?:公交|车|电车|[，。]|$)|次列车|次航班|次高铁|次动车|航班|部队|高地|(?<=\\d{5})(?:报警|热线|急救|火警|客服|网站)"
+)
+_PLATE = (
+    r"(?<=[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼])([A-Z])[·•\s-]?(?=(?:[A-Z]*\d){3})([A-Z\d]{5,6})"
+    r"(?![A-Za-z\d])"
 )
 # Telephone lines that everyone knows by number.
 _LINES = (
@@ -54,6 +58,11 @@ def _dial_within(match: re.Match[str]) -> str:
 
 def _mobile(match: re.Match[str]) -> str:
     return ("加八六" if match[1] else "") + dial(match[0][len(match[1] or "") :])
+
+
+def _plate(match: re.Match[str]) -> str:
+    """A number plate's letters and digits one by one."""
+    return " ".join(match[1] + re.sub(r"\d", lambda digit: dial(digit[0]), match[2]))
 
 
 def _version(match: re.Match[str]) -> str:
@@ -83,6 +92,7 @@ RULES: tuple[Rule, ...] = (
     rule(r"(?<![\d*])(\d{1,10})(\*{3,12})(\d{1,10})(?![\d*])", lambda m: dial(m[1]) + "星" * len(m[2]) + dial(m[3])),
     rule(r"(?<![\d.+])00(?:86|852|853|886|1|44|81|82)(?:[- ]\d{2,11}){1,4}(?![\d-]|\.\d)", lambda m: dial(m[0])),
     rule(rf"(?<![\d.,第]){_LINES}(?![\d.,]*\d|[个元人米块次万亿多名件公千克年天条步字余张]|%)", lambda m: dial(m[0])),
+    rule(_PLATE, _plate),
     rule(_MOBILE, _mobile),
     rule(_FOREIGN, lambda m: "加" + dial(m[0])),
     rule(_LANDLINE, lambda m: dial(m[0])),
