@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,9 +130,19 @@ def target_server(checkpoint: str, folder: Path) -> Iterator[Target]:
 
 
 def _warm_up(target: Target) -> None:
+    """Uses each slot for a stream, whose memory a CPU takes with the first use, and each way of sending a body."""
     for voice in (BYSTANDER, "mutant"):
         url, files = f"{target.url}/voices/{voice}", {"reference_audio": ("a", recordings.recordings()["wav"])}
         requests.post(url, files=files, headers=target.headers, timeout=120).raise_for_status()
+    info = requests.get(f"{target.url}/info", headers=target.headers, timeout=10).json()
+
+    def speak(_: int) -> None:
+        body = {"text": "Good morning. " * 20, "voice": BYSTANDER}
+        requests.post(f"{target.url}/tts", json=body, headers=target.headers, timeout=120).raise_for_status()
+
+    streams = info["limits"]["max_streams"]
+    with ThreadPoolExecutor(streams) as executor:
+        list(executor.map(speak, range(streams)))
     with observe(target):
         bodies.attack(target, 64, seed=2)
         bodies.attack_with_large_bodies(target, 1)
