@@ -2,7 +2,7 @@
 
 glibc keeps freed memory between blocks that are still in use, and by default in an arena for almost every thread. After
 bursts of large tensors that is 100 MiB and more, and it grows with each new shape. With another C library nothing is
-done.
+done. MKL, with which PyTorch multiplies on a CPU, keeps the buffers of each thread's largest products as well.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ctypes
 import gc
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -64,6 +65,20 @@ def limit_arenas() -> None:
         mallopt(M_ARENA_MAX, 1)
 
 
+def free_mkl_buffers() -> None:
+    """Frees the buffers that MKL keeps for its next products; nothing if PyTorch is not loaded, or built without MKL.
+
+    Buffers in use stay, so other threads may multiply meanwhile. The next product allocates its own again.
+    """
+    torch = sys.modules.get("torch")
+    library = Path(torch.__file__ or "").parent / "lib" / "libtorch_cpu.so" if torch else None
+    if library is not None and library.exists():
+        # The wheels of PyTorch contain MKL and export its functions under these names.
+        free = getattr(ctypes.CDLL(str(library)), "mkl_serv_free_buffers", None)
+        if free is not None:
+            free()
+
+
 def start_trimming(busy: Callable[[], bool]) -> None:
     """Starts the thread that trims. `busy` returns whether there is work."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -80,6 +95,7 @@ def _run(busy: Callable[[], bool], trim: Callable[[int], int]) -> None:
             start = time.monotonic()
             if not is_busy:
                 gc.collect()  # an error's traceback may hold a body of 20 MiB until Python looks for cycles
+                free_mkl_buffers()
             trim(0)
             smallest = _resident_mib()
             fields = {"mib": before - smallest, "seconds": round(time.monotonic() - start, 4)}

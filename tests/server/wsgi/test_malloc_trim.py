@@ -5,14 +5,16 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.wsgi.malloc_trim import IDLE_SECONDS, MAX_INTERVAL, POLL_INTERVAL, TrimSchedule
+from server.wsgi.malloc_trim import IDLE_SECONDS, MAX_INTERVAL, POLL_INTERVAL, TrimSchedule, free_mkl_buffers
 from tests.helpers.server import ROOT, Server, wait_until
 
 pytestmark = pytest.mark.processes
@@ -95,6 +97,25 @@ def test_memory_between_blocks_in_use_is_returned() -> None:
     done = subprocess.run([sys.executable, "-c", FRAGMENTS], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
+
+
+def test_mkl_s_buffers_are_freed() -> None:
+    """Even while another thread multiplies, whose products stay right."""
+    library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    if not hasattr(library, "mkl_serv_mem_stat"):
+        pytest.skip("this PyTorch has no MKL")
+    library.mkl_serv_mem_stat.restype = ctypes.c_int64
+    buffers = ctypes.c_int()
+    left, right = torch.randn(700, 600), torch.randn(600, 800)
+    product = left @ right
+    assert library.mkl_serv_mem_stat(ctypes.byref(buffers)) > 0
+    free_mkl_buffers()
+    assert library.mkl_serv_mem_stat(ctypes.byref(buffers)) == 0
+    with ThreadPoolExecutor(1) as executor:
+        others = executor.submit(lambda: [left @ right for _ in range(50)])
+        while not others.done():
+            free_mkl_buffers()
+    assert all(torch.equal(other, product) for other in others.result())
 
 
 @glibc
