@@ -109,11 +109,6 @@ RULES: tuple[Rule, ...] = (
         r"(?<![\d.])(\d{2})年(?=\d{1,2}月|Q[1-4]|[HS][12](?!\d)|第?[一二三四1-4]季度|[上下]半年)",
         lambda m: f"{read(m[1])}年",
     ),
-    # A day that is something's: 3/8是妇女节.
-    rule(
-        rf"(?<![\d/.的])({_MONTH})/({_DAY})(?=\s?是(?:[\u4e00-\u9fff]{{1,8}}(?:节|纪念日|生日|忌日|截止日|最后一天)|周[一-日]|星期|除夕|国庆|元旦|中秋|圣诞))",
-        _month_day,
-    ),
     # A month before a day, where nothing divides: 10/1 is no improper fraction.
     rule(r"(?<![\d/.])(1[0-2]|[1-9])/([12]?\d|3[01])(?=\s?[月号](?!线|楼|机|门))", _either),
     rule(
@@ -130,6 +125,11 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         rf"(?<![\d/-])({_MONTH})/({_DAY})(?=[^\W\d_的在和是有个人地]{{2,3}}(?:节(?![课目子])|日(?![期本语元])))",
+        _month_day,
+    ),
+    # A day that is something's: 3/8是妇女节.
+    rule(
+        rf"(?<![\d/.的])({_MONTH})/({_DAY})(?=\s?是(?:[\u4e00-\u9fff]{{1,8}}(?:节|纪念日|生日|忌日|截止日|最后一天)|周[一-日]|星期|除夕|国庆|元旦|中秋|圣诞))",
         _month_day,
     ),
     rule(
