@@ -12,7 +12,6 @@ installed is named with the reason. Environments are kept in --folder for the ne
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -31,7 +30,6 @@ from scripts.bench import TEXTS  # noqa: E402
 from scripts.client_checks.installed import INSTALLED, ClientError, InstalledClient, run  # noqa: E402
 from scripts.client_checks.recorded import recorded_requests  # noqa: E402
 from scripts.gateway import haproxy  # noqa: E402
-from scripts.processes import Processes  # noqa: E402
 
 RECORDING = ROOT / "checkpoints/nano/voices/hibari/neutral.flac"
 
@@ -95,15 +93,9 @@ def addresses(url: str | None, state: Path) -> Iterator[dict[str, str]]:
     os.environ.setdefault("GLMTTS_VOICES_DIR", str(state / "voices"))
     ports = [f"--{name}port=0" for name in ("", "consul-", "prometheus-", "gateway-")]
     gateway = ["--gateway"] if haproxy() else []
-    args = cluster.parser().parse_args(["--state", str(state), "up", "--no-prometheus", *ports, *gateway])
-    processes = Processes(ROOT, state)
-    try:
-        cluster.start(processes, args)
-        started = json.loads((state / "state.json").read_text())
-        used = {"node": next(iter(started["nodes"])), "gateway": started["gateway"]}
+    with cluster.started(state, "--no-prometheus", *ports, *gateway) as running:
+        used = {"node": next(iter(running["nodes"])), "gateway": running["gateway"]}
         yield {through: f"http://{cluster.HOST}:{port}" for through, port in used.items() if port}
-    finally:
-        processes.stop("node-")
 
 
 def parser() -> argparse.ArgumentParser:

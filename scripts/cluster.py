@@ -19,8 +19,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -133,6 +133,22 @@ def start(processes: Processes, args: argparse.Namespace) -> None:
     if args.gateway:
         print(f"gateway     {start_gateway(processes, gateway, *inner[-2:])}")
     print("cluster: ready; Ctrl-C stops it", flush=True)
+
+
+@contextmanager
+def started(state: Path, *flags: str) -> Iterator[dict[str, Any]]:
+    """A ready cluster with the flags of `up`, stopped at the end; the content of its state.json. If it does not start,
+    prints its logs, since `state` may be a temporary folder, and raises ClusterError or ProcessError."""
+    processes = Processes(ROOT, state)
+    try:
+        start(processes, parser().parse_args(["--state", str(state), "up", *flags]))
+        yield json.loads((state / "state.json").read_text())
+    except (ClusterError, ProcessError):
+        for log in sorted(state.glob("*.log")):
+            print(f"{log.name}:\n{log.read_text()}", file=sys.stderr)
+        raise
+    finally:
+        processes.stop("node-")
 
 
 def start_node(processes: Processes, port: int, consul: int, checkpoint: str, settings: Mapping[str, str]) -> None:

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +29,10 @@ import requests
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # so that this file can be run directly
+
+from scripts.cluster import HOST, started  # noqa: E402  # needs the path above
+
 TEXT = "The children are singing happily on the playground. 今天天气很好，我们一起去公园散步吧。"
 CHINESE = "今天天气很好，我们一起去公园散步吧。路上遇到了一位老朋友。"
 LONG = "It rained a little this morning. After breakfast we went for a walk in the park. " * 8
@@ -53,29 +57,15 @@ class Cluster(NamedTuple):
 @contextmanager
 def cluster(checkpoint: str, port: int) -> Iterator[Cluster]:
     """Three nodes, each of which can store voices."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         state = Path(folder)
         os.environ.setdefault("GLMTTS_VOICES_DIR", str(state / "voices"))
-        command = [sys.executable, "-u", str(ROOT / "scripts/cluster.py"), "--state", folder, "up", "--nodes", "3"]
-        command += ["--port", str(port), "--consul-port", "0", "--no-prometheus", "--regions", "north,south"]
-        command += ["--checkpoint", checkpoint] if checkpoint else []
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert process.stdout is not None
-        try:
-            printed = []
-            for line in process.stdout:
-                printed.append(line)
-                if "cluster: ready" in line:
-                    break
-            else:
-                logs = [file.read_text() for file in sorted(state.glob("*.log"))]
-                raise SystemExit("\n".join(["screenshots: the cluster ended:", *printed, *logs]))
-            started = json.loads((state / "state.json").read_text())
-            nodes = sorted(started["nodes"])  # as the page lists them
-            yield Cluster([f"http://127.0.0.1:{node}" for node in nodes], f"http://127.0.0.1:{started['consul']}")
-        finally:
-            process.terminate()
-            process.wait(120)
+        flags = ["--nodes", "3", "--port", str(port), "--consul-port", "0", "--prometheus-port", "0"]
+        flags += ["--no-prometheus", "--regions", "north,south", *(["--checkpoint", checkpoint] if checkpoint else [])]
+        with redirect_stdout(sys.stderr):  # the cluster's addresses: stdout is for the times of the page
+            running = stack.enter_context(started(state, *flags))
+        nodes = sorted(running["nodes"])  # as the page lists them
+        yield Cluster([f"http://{HOST}:{node}" for node in nodes], f"http://{HOST}:{running['consul']}")
 
 
 def store_voice(url: str) -> None:
